@@ -1,0 +1,32 @@
+#pragma once
+
+#include "lib/access/access.h"
+#include "lib/db/db.h"
+
+/**
+ * The registered nodes of the database as a snapshot in memory, renewed within seconds of a change (polled).
+ * Thread-safe: principals are copied into the caller's arena.
+ */
+
+typedef enum AccessMode { ACCESS_ENFORCE, ACCESS_OPEN } AccessMode;
+
+NodeDirectory *node_directory_new(DbPool *pool, AccessMode mode);
+void node_directory_free(NodeDirectory *directory);
+
+/** Reads the tables anew if they changed; called every few seconds and by SIGHUP. */
+int node_directory_refresh(NodeDirectory *directory, Request *req) MUST_CHECK;
+
+/**
+ * Who this certificate is. In mode enforce an unregistered or revoked certificate gets NULL; in mode open a principal
+ * that may do everything.
+ * @param fingerprint  SHA-256, 64 lower-case hexadecimal digits; empty for a plain loopback peer
+ */
+const Principal *node_directory_find(NodeDirectory *directory, Arena *arena, Str fingerprint, Str subject);
+
+/** The registered node of this name, for [server] plain_node. */
+const Principal *node_directory_find_name(NodeDirectory *directory, Arena *arena, Str name);
+
+/** Whether this node may send HL7 v2 messages as MSH-3|MSH-4. */
+bool node_directory_may_send_as(NodeDirectory *directory, const Principal *principal, Str application, Str facility);
+/** Whether this node may submit with this SubmissionSet.sourceId. */
+bool node_directory_may_submit_as(NodeDirectory *directory, const Principal *principal, Str source_id);

@@ -1,0 +1,16 @@
+#pragma once
+
+/* The compiler extensions that the code uses, in one place. */
+
+#define MUST_CHECK __attribute__((warn_unused_result))
+#define PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
+#define NONNULL_RETURN __attribute__((returns_nonnull))
+#define UNUSED __attribute__((unused))
+
+/** Runs fn(&variable) when the variable leaves its scope. */
+#define _cleanup_(fn) __attribute__((cleanup(fn)))
+
+#define ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))

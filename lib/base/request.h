@@ -1,0 +1,33 @@
+#pragma once
+
+#include <stdint.h>
+
+#include "lib/base/arena.h"
+#include "lib/base/error.h"
+#include "lib/base/str.h"
+
+struct Principal; /* lib/access/access.h */
+
+#define REQUEST_REF_LEN 5
+
+/** One received message on its way to its reply. Owned by the listener's thread. */
+typedef struct Request {
+    Arena *arena;
+    ErrorList errors;
+    const char *transaction;           /* "ITI-42"; "" until it is known */
+    const struct Principal *principal; /* borrowed from the connection */
+    char ref[REQUEST_REF_LEN + 1];     /* "7F3K2": ends every error text to a sender, for musubi trace */
+    Str message_id;                    /* wsa:MessageID or MSH-10 */
+    Str peer_address;                  /* "192.0.2.7", for audit and log */
+    Str endpoint;                      /* what the peer called: URL, or MSH-6|MSH-5 */
+    Str reply_to;                      /* wsa:ReplyTo, or MSH-4|MSH-3; the peer's UserID in audit */
+    Str subject;                       /* uniqueId of the SubmissionSet or first document, for musubi trace */
+    int64_t started_ns;                /* clock_now_ns() */
+    int64_t deadline_ns;               /* clock_now_ns() by which the reply must be made */
+    uint64_t received_bytes;
+    uint64_t sent_bytes;
+} Request;
+
+/** A request with its own arena, a fresh ref, and a deadline timeout_ms from now. */
+Request *request_new(unsigned timeout_ms);
+void request_free(Request *req);

@@ -1,0 +1,150 @@
+#pragma once
+
+#include "lib/base/error.h"
+#include "lib/ebrim/rim.h"
+
+/** XDS metadata (ITI TF-3 4.2): a submission in the specification's own terms, over the ebRIM objects. */
+
+typedef struct Code {
+    Str code;
+    Str scheme;
+    Str display;
+} Code;
+
+typedef struct CodeList {
+    Code *items;
+    size_t count;
+} CodeList;
+
+typedef struct StrList {
+    Str *items;
+    size_t count;
+} StrList;
+
+typedef enum ObjectKind {
+    OBJECT_DOCUMENT_ENTRY,
+    OBJECT_SUBMISSION_SET,
+    OBJECT_FOLDER,
+    OBJECT_ASSOCIATION,
+} ObjectKind;
+
+typedef enum AvailabilityStatus { STATUS_APPROVED = 0, STATUS_DEPRECATED = 1 } AvailabilityStatus;
+
+/** One attribute of DocumentEntry, SubmissionSet or Folder as typed value: rows of attributes.def. */
+typedef struct DocumentEntry {
+    RimObject *object;
+    Uuid entry_uuid; /* assigned or as submitted */
+    bool is_on_demand;
+    Str unique_id;
+    Str patient_id;        /* CX, assigning authority required */
+    Str source_patient_id; /* CX */
+    Code class_code;
+    Code type_code;
+    Code format_code;
+    Code practice_setting_code;
+    Code healthcare_facility_type_code;
+    CodeList confidentiality_code;
+    CodeList event_code_list;
+    StrList author_person; /* XCN, of all authors */
+    StrList reference_id_list;
+    Str creation_time; /* DTM in UTC, 4 to 14 digits */
+    Str service_start_time;
+    Str service_stop_time;
+    Str language_code;
+    Str mime_type;
+    Str repository_unique_id; /* OID */
+    Str hash;                 /* SHA-1, 40 hexadecimal digits */
+    Str size;                 /* decimal */
+    uint64_t size_bytes;      /* of size; 0 if absent */
+    Str title;
+    struct DocumentEntry *next;
+} DocumentEntry;
+
+typedef struct SubmissionSet {
+    RimObject *object;
+    Uuid entry_uuid;
+    Str unique_id;
+    Str patient_id;
+    Str source_id; /* OID */
+    Str submission_time;
+    Code content_type_code;
+    StrList author_person;
+    StrList intended_recipient;
+} SubmissionSet;
+
+typedef struct Folder {
+    RimObject *object;
+    Uuid entry_uuid;
+    Str unique_id;
+    Str patient_id;
+    CodeList code_list;
+    Str title;
+    struct Folder *next;
+} Folder;
+
+typedef enum AssociationType {
+#define ASSOCIATION_TYPE(name, urn) ASSOCIATION_##name,
+#include "lib/ebrim/association_types.def"
+#undef ASSOCIATION_TYPE
+    ASSOCIATION_TYPE_COUNT
+} AssociationType;
+
+const char *association_type_urn(AssociationType type);
+/** ASSOCIATION_TYPE_COUNT if unknown. */
+AssociationType association_type_from_urn(Str urn);
+
+/** One end of an Association. */
+typedef struct ObjectReference {
+    Str text;              /* as submitted */
+    Uuid uuid;             /* resolved */
+    bool is_in_submission;
+    ObjectKind kind;       /* if in the submission */
+    void *object;          /* DocumentEntry *, SubmissionSet *, Folder *, Association *; NULL if outside */
+} ObjectReference;
+
+typedef struct Association {
+    RimObject *object;
+    Uuid entry_uuid;
+    AssociationType type;
+    ObjectReference source;
+    ObjectReference target;
+    bool is_original;  /* SubmissionSetStatus = Original */
+    bool is_reference; /* SubmissionSetStatus = Reference */
+    struct Association *next;
+} Association;
+
+/** Everything of one SubmitObjectsRequest. */
+typedef struct Submission {
+    SubmissionSet *submission_set; /* exactly one after submission_check() */
+    DocumentEntry *documents;
+    Folder *folders;
+    Association *associations;
+    size_t document_count;
+    size_t folder_count;
+    size_t association_count;
+} Submission;
+
+/** Where the metadata comes from decides what is required (TF-3 Table 4.3.1-3). */
+typedef enum SubmissionKind { SUBMISSION_ITI41, SUBMISSION_ITI42, SUBMISSION_ITI61 } SubmissionKind;
+
+/**
+ * Reads lcm:SubmitObjectsRequest into a Submission, without judging it: unknown parts are kept.
+ * Symbolic ids get their UUIDs (TF-3 4.2.3.1.5); references are resolved within the submission.
+ * Faults that make reading impossible are added to req->errors; reading goes on.
+ */
+int submission_read(Request *req, const XmlNode *submit_objects_request, Submission **ret_submission) MUST_CHECK;
+
+struct CodeSets;
+
+/**
+ * Checks that need no database: checks 1 to 12, 14, 22 to 24, 29 to 31, 33 to 37 of spec xds-metadata section 10. Adds every fault found.
+ * @param codes  affinity domain codes; NULL = not checked
+ */
+int submission_check(Request *req, const Submission *submission, SubmissionKind kind, const struct CodeSets *codes)
+    MUST_CHECK;
+
+/** Replaces or adds the single-valued slot of a DocumentEntry (repositoryUniqueId, hash, size), typed field included. */
+void document_entry_set_slot(Arena *arena, DocumentEntry *entry, const char *slot, Str value);
+
+/** Writes lcm:SubmitObjectsRequest in schema order, for ITI-42 to a remote registry. */
+void submission_write(Arena *arena, const Submission *submission, StrBuf *buf);

@@ -1,0 +1,55 @@
+#pragma once
+
+#include "atna/atna.h"
+#include "lib/db/db.h"
+#include "lib/ebrim/registry_client.h"
+#include "lib/soap/exchange.h"
+
+/** The Document Repository: documents at rest (ITI-41, ITI-43). The only header of this folder for others. */
+
+typedef struct RepositoryConfig {
+    DbPool *pool;
+    Audit *audit;
+    const RegistryClient *registry;
+    const char *unique_id;  /* repositoryUniqueId, OID */
+    const char *home_community_id;
+    const char *blobs_dir;
+    const char *locator_dir;
+    uint64_t segment_max_document_bytes;
+} RepositoryConfig;
+
+typedef struct Repository Repository;
+
+/** Opens the blob store and starts its sweep thread. NULL and a reason on failure. */
+Repository *repository_new(const RepositoryConfig *config, char *ret_problem, size_t problem_size);
+void repository_free(Repository *repository);
+
+/** SoapHandler of ITI-41 Provide and Register Document Set-b (TF-2 3.41). module is the Repository. */
+int repository_iti41_provide(void *repository, SoapExchange *exchange);
+/** SoapHandler of ITI-43 Retrieve Document Set (TF-2 3.43). */
+int repository_iti43_retrieve(void *repository, SoapExchange *exchange);
+
+/** Where the documents of an ITI-41 go while they arrive. */
+const DocumentSink *repository_sink(Repository *repository);
+
+/** False when the blob store can no longer be trusted (contract C6): /health/ready fails. */
+bool repository_is_writable(const Repository *repository);
+
+/** A RegistryClient that speaks ITI-42 (and ITI-18 GetDocuments) to another process over HTTPS. */
+typedef struct RemoteRegistryConfig {
+    const char *url; /* https://host:port/registry */
+    const char *tls_certificate;
+    const char *tls_key;
+    const char *tls_ca;
+} RemoteRegistryConfig;
+RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, char *ret_problem, size_t problem_size);
+void registry_client_remote_free(RegistryClient *client);
+
+/** One finding of fsck or scrub, as one line for the operator: names document, patient and file. */
+typedef void (*RepositoryFindingFn)(void *ctx, const char *line);
+
+/** Checks the invariants between rows and blobs (offline or online). @return number of findings, or negative */
+int64_t repository_fsck(const RepositoryConfig *config, Request *req, RepositoryFindingFn finding, void *ctx);
+/** Reads and verifies every byte (CRC-32C and SHA-256), at most bytes_per_second (0 = no limit). */
+int64_t repository_scrub(const RepositoryConfig *config, Request *req, uint64_t bytes_per_second, RepositoryFindingFn finding,
+                         void *ctx);
