@@ -1,0 +1,12 @@
+#pragma once
+
+#include "lib/ebrim/rendered.h"
+#include "registry/code_table.h"
+#include "registry/registry.h"
+
+/** What the files of this folder share. Immutable after registry_new(), apart from the caches, which lock themselves. */
+struct Registry {
+    RegistryConfig config;
+    RenderDictionaries *dictionaries; /* all that the database holds, and the built-in one */
+    CodeTable *codes;
+};
