@@ -5,9 +5,9 @@
 #include "lib/base/macros.h"
 
 /**
- * Memory that is freed all at once. A request has one; parsed messages, rows and replies live there.
- * Arena functions never return NULL: limits are checked where bytes come in, and real exhaustion
- * ends the process. Not thread-safe: one thread uses an arena at a time.
+ * Memory that is freed all at once. A request has one; parsed messages, rows and replies live
+ * there. Arena functions never return NULL: limits are checked where bytes come in, and real
+ * exhaustion ends the process. Not thread-safe: one thread uses an arena at a time.
  */
 typedef struct Arena Arena;
 

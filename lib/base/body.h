@@ -3,8 +3,9 @@
 #include "lib/base/str.h"
 
 /**
- * The body of a reply as something that is pulled: small ones are one text, large ones produce blocks on demand,
- * so that memory does not grow with the reply. A producer holds no database connection.
+ * The body of a reply as something that is pulled: small ones are one text, large ones produce
+ * blocks on demand, so that memory does not grow with the reply. A producer holds no database
+ * connection.
  */
 typedef struct BodySource {
     void *ctx;

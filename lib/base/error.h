@@ -22,13 +22,13 @@ typedef struct ErrorInfo {
     int hl7_code;           /* table 0357 */
     const char *fhir_issue; /* OperationOutcome.issue.code */
     int http_status;
-    int audit_outcome;      /* EventOutcomeIndicator: 4, 8 or 12 */
+    int audit_outcome; /* EventOutcomeIndicator: 4, 8 or 12 */
 } ErrorInfo;
 
 typedef struct Error {
     ErrorCode code;
     Severity severity;
-    Str context;  /* codeContext: what was wrong and what to send instead, for the sender's vendor */
+    Str context; /* codeContext: what was wrong and what to send instead, for the sender's vendor */
     Str location; /* slot name, XPath, entryUUID or ERR-2 path; empty if none */
     struct Error *next;
 } Error;

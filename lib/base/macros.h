@@ -3,7 +3,7 @@
 /* The compiler extensions that the code uses, in one place. */
 
 #define MUST_CHECK __attribute__((warn_unused_result))
-#define PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
+#define PRINTF_LIKE(index, first) __attribute__((__format__(__printf__, index, first)))
 #define NONNULL_RETURN __attribute__((returns_nonnull))
 #define UNUSED __attribute__((unused))
 

@@ -16,14 +16,15 @@ typedef struct Request {
     ErrorList errors;
     const char *transaction;           /* "ITI-42"; "" until it is known */
     const struct Principal *principal; /* borrowed from the connection */
-    char ref[REQUEST_REF_LEN + 1];     /* "7F3K2": ends every error text to a sender, for musubi trace */
-    Str message_id;                    /* wsa:MessageID or MSH-10 */
-    Str peer_address;                  /* "192.0.2.7", for audit and log */
-    Str endpoint;                      /* what the peer called: URL, or MSH-6|MSH-5 */
-    Str reply_to;                      /* wsa:ReplyTo, or MSH-4|MSH-3; the peer's UserID in audit */
-    Str subject;                       /* uniqueId of the SubmissionSet or first document, for musubi trace */
-    int64_t started_ns;                /* clock_now_ns() */
-    int64_t deadline_ns;               /* clock_now_ns() by which the reply must be made */
+    char
+        ref[REQUEST_REF_LEN + 1]; /* "7F3K2": ends every error text to a sender, for musubi trace */
+    Str message_id;               /* wsa:MessageID or MSH-10 */
+    Str peer_address;             /* "192.0.2.7", for audit and log */
+    Str endpoint;                 /* what the peer called: URL, or MSH-6|MSH-5 */
+    Str reply_to;                 /* wsa:ReplyTo, or MSH-4|MSH-3; the peer's UserID in audit */
+    Str subject;         /* uniqueId of the SubmissionSet or first document, for musubi trace */
+    int64_t started_ns;  /* clock_now_ns() */
+    int64_t deadline_ns; /* clock_now_ns() by which the reply must be made */
     uint64_t received_bytes;
     uint64_t sent_bytes;
 } Request;

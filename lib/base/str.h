@@ -14,7 +14,10 @@ typedef struct Str {
 } Str;
 
 #define STR(literal) ((Str){(literal), sizeof(literal) - 1})
-#define STR_INIT(literal) {(literal), sizeof(literal) - 1}
+#define STR_INIT(literal)                                                                          \
+    {                                                                                              \
+        (literal), sizeof(literal) - 1                                                             \
+    }
 #define STR_EMPTY ((Str){"", 0})
 /** For printf("%.*s", STR_ARG(s)). */
 #define STR_ARG(s) (int)(s).len, ((s).data ? (s).data : "")
@@ -64,7 +67,8 @@ char *str_cstr(Arena *arena, Str s) NONNULL_RETURN;
 Str str_printf(Arena *arena, const char *format, ...) PRINTF_LIKE(2, 3);
 Str str_lower(Arena *arena, Str s);
 
-/** The whole string as a decimal number without sign or space; false on anything else or overflow. */
+/** The whole string as a decimal number without sign or space; false on anything else or overflow.
+ */
 bool str_to_u64(Str s, uint64_t *ret_value) MUST_CHECK;
 /** As str_to_u64, with an optional leading '-'. */
 bool str_to_i64(Str s, int64_t *ret_value) MUST_CHECK;
@@ -77,8 +81,8 @@ Str str_hex(Arena *arena, const void *bytes, size_t len);
 /** Reads exactly 2 * len hexadecimal digits of either case. */
 bool str_unhex(Str s, void *ret_bytes, size_t len) MUST_CHECK;
 
-/** A growing text on the heap; zero-initialise it, free with strbuf_done(). Always NUL-terminated once
- *  anything was appended. */
+/** A growing text on the heap; zero-initialise it, free with strbuf_done(). Always NUL-terminated
+ * once anything was appended. */
 typedef struct StrBuf {
     char *data;
     size_t len;

@@ -16,10 +16,12 @@ typedef struct Uuid {
 /** A random UUID (version 4, RFC 4122). */
 Uuid uuid_new(void);
 
-/** A UUID (version 8) that follows from a parent and an ordinal: the same for the same arguments. */
+/** A UUID (version 8) that follows from a parent and an ordinal: the same for the same arguments.
+ */
 Uuid uuid_derive(Uuid parent, uint32_t ordinal);
 
-/** Reads "urn:uuid:" + 8-4-4-4-12 lower-case hexadecimal digits (TF-3 Table 4.2.3.1.7-2: lower case only). */
+/** Reads "urn:uuid:" + 8-4-4-4-12 lower-case hexadecimal digits (TF-3 Table 4.2.3.1.7-2: lower case
+ * only). */
 bool uuid_parse_urn(Str urn, Uuid *ret_uuid) MUST_CHECK;
 
 /** Writes UUID_URN_LEN characters, no NUL. */

@@ -1,0 +1,93 @@
+#include "lib/base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define KEPT_MAX 200
+#define CONTEXT_MAX 2048
+
+static const ErrorInfo infos[ERR_COUNT] = {
+    [ERR_NONE] = {"", 0, "informational", 200, 0},
+#define ERROR(name, ihe, hl7, fhir, http, audit) [ERR_##name] = {ihe, hl7, fhir, http, audit},
+#include "lib/base/error_codes.def"
+#undef ERROR
+};
+
+const ErrorInfo *error_info(ErrorCode code)
+{
+    return &infos[code < ERR_COUNT ? code : ERR_NONE];
+}
+
+void error_list_init(ErrorList *list, Arena *arena)
+{
+    *list = (ErrorList){.arena = arena};
+}
+
+void error_add_str(ErrorList *list, ErrorCode code, Severity severity, Str location, Str context)
+{
+    list->count++;
+    if (severity == SEVERITY_ERROR) {
+        list->error_count++;
+    }
+    if (list->count > KEPT_MAX) {
+        return;
+    }
+    Error *error = ARENA_NEW(list->arena, Error);
+    error->code = code;
+    error->severity = severity;
+    error->context = str_dup(list->arena, context);
+    error->location = str_dup(list->arena, location);
+    if (list->last) {
+        list->last->next = error;
+    } else {
+        list->first = error;
+    }
+    list->last = error;
+}
+
+/** Cut at CONTEXT_MAX, never inside a UTF-8 sequence. */
+PRINTF_LIKE(5, 0)
+static void add_formatted(ErrorList *list, ErrorCode code, Severity severity, const char *location,
+                          const char *format, va_list args)
+{
+    char text[CONTEXT_MAX];
+    int wanted = vsnprintf(text, sizeof(text), format, args);
+    size_t len = wanted < 0 ? 0 : MIN((size_t)wanted, sizeof(text) - 1);
+    if (wanted >= CONTEXT_MAX) {
+        while (len > 0 && ((unsigned char)text[len - 1] & 0xc0) == 0x80) {
+            len--;
+        }
+        if (len > 0 && (unsigned char)text[len - 1] >= 0xc0) {
+            len--;
+        }
+    }
+    error_add_str(list, code, severity, str_from(location), (Str){text, len});
+}
+
+int error_add(ErrorList *list, ErrorCode code, const char *location, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    add_formatted(list, code, SEVERITY_ERROR, location, format, args);
+    va_end(args);
+    return -(int)code;
+}
+
+void error_warn(ErrorList *list, ErrorCode code, const char *location, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    add_formatted(list, code, SEVERITY_WARNING, location, format, args);
+    va_end(args);
+}
+
+ErrorCode error_code_from_ihe(Str ihe_code)
+{
+    for (int code = ERR_NONE + 1; code < ERR_COUNT; code++) {
+        if (str_equal(ihe_code, str_from(infos[code].ihe_code))) {
+            return (ErrorCode)code;
+        }
+    }
+    return ERR_NONE;
+}

@@ -1,0 +1,34 @@
+#include "lib/base/request.h"
+
+#include <openssl/rand.h>
+#include <stdlib.h>
+
+#include "lib/base/clock.h"
+
+Request *request_new(unsigned timeout_ms)
+{
+    /* Crockford's base 32: no I, L, O, U, so that a reference survives a telephone call. */
+    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    Arena *arena = arena_new();
+    Request *req = ARENA_NEW(arena, Request);
+    req->arena = arena;
+    error_list_init(&req->errors, arena);
+    req->transaction = "";
+    unsigned char random[REQUEST_REF_LEN];
+    if (RAND_bytes(random, sizeof(random)) != 1) {
+        abort();
+    }
+    for (size_t i = 0; i < REQUEST_REF_LEN; i++) {
+        req->ref[i] = digits[random[i] & 31];
+    }
+    req->started_ns = clock_now_ns();
+    req->deadline_ns = req->started_ns + (int64_t)timeout_ms * 1000000;
+    return req;
+}
+
+void request_free(Request *req)
+{
+    if (req) {
+        arena_free(req->arena);
+    }
+}
