@@ -6,15 +6,17 @@
 /**
  * ATNA audit events: build, spool, send. The only header of atna/ that other folders include.
  *
- * Events of writes go into table audit_outbox in the same database transaction (audit_queue_event); events of
- * reads go to a durable spool with group commit before the first byte of the reply (audit_record_event).
+ * Events of writes go into table audit_outbox in the same database transaction (audit_queue_event);
+ * events of reads go to a durable spool with group commit before the first byte of the reply
+ * (audit_record_event).
  */
 
 typedef struct Audit Audit;
 
-/** Rows of events.def: EventID, EventTypeCode, action, roles. */
+/** Rows of events.def: EventID, EventTypeCode, action, who takes part. */
 typedef enum AuditEventType {
-#define EVENT(name, event_id, event_display, type_code, type_system, type_display, action, source_is_requestor) AUDIT_##name,
+#define EVENT(name, event_id, event_display, type_code, type_system, type_display, action, flow)   \
+    AUDIT_##name,
 #include "atna/events.def"
 #undef EVENT
     AUDIT_EVENT_COUNT
@@ -23,8 +25,8 @@ typedef enum AuditEventType {
 typedef enum AuditObjectKind {
     AUDIT_OBJECT_PATIENT,        /* id: CX "id^^^&oid&ISO" */
     AUDIT_OBJECT_SUBMISSION_SET, /* id: SubmissionSet.uniqueId */
-    AUDIT_OBJECT_QUERY,          /* id: stored query UUID; query: AdhocQueryRequest as text, or the QBP message */
-    AUDIT_OBJECT_DOCUMENT,       /* id: document uniqueId; repository_unique_id, home */
+    AUDIT_OBJECT_QUERY,    /* id: stored query UUID; query: AdhocQueryRequest, or QBP message */
+    AUDIT_OBJECT_DOCUMENT, /* id: document uniqueId; repository_unique_id, home */
     AUDIT_OBJECT_KIND_COUNT
 } AuditObjectKind;
 
@@ -33,42 +35,77 @@ typedef struct AuditObject {
     Str id;
     Str query;                /* not yet base64 */
     Str repository_unique_id; /* not yet base64 */
-    Str home;                 /* not yet base64 */
+    Str home;                 /* homeCommunityId, not yet base64 */
     Str message_id;           /* MSH-10, not yet base64; for HL7 v2 */
 } AuditObject;
 
 typedef struct AuditEvent {
     AuditEventType type;
-    int outcome;           /* EventOutcomeIndicator: 0, 4, 8, 12 */
-    Str outcome_text;      /* EventOutcomeDescription; empty if none */
+    int outcome;         /* EventOutcomeIndicator: 0, 4, 8, 12 */
+    Str outcome_text;    /* EventOutcomeDescription; empty if none */
+    Str remote_endpoint; /* URL that we called, for events that we send; else empty */
     const AuditObject *objects;
     size_t object_count;
 } AuditEvent;
 
-/** What the participants of every event of this process have in common. */
+/** What the participants of every event of this process have in common. All is borrowed. */
 typedef struct AuditConfig {
-    const char *directory;   /* data_dir/audit */
-    const char *repository;  /* "local", or "tls://HOST:PORT" */
-    const char *source_id;   /* AuditSourceID */
-    const char *host_name;   /* for the syslog header and NetworkAccessPointID */
+    const char *directory;       /* data_dir/audit; made if missing */
+    const char *repository;      /* "local", or "tls://HOST:PORT" */
+    const char *source_id;       /* AuditSourceID */
+    const char *host_name;       /* for the syslog header and NetworkAccessPointID */
     const char *tls_certificate; /* PEM files for tls:// */
     const char *tls_key;
     const char *tls_ca;
+    const char *tls_crl;    /* NULL or empty: none */
+    const char *tls_preset; /* NULL: high-security */
 } AuditConfig;
 
-/** Opens the spool and starts the thread that drains outbox and spool. NULL and a logged reason on failure. */
+/**
+ * Opens the spool and starts the thread that drains outbox and spool.
+ * @param pool  borrowed; may be NULL where nobody queues events (audit_queue_event)
+ * @return NULL and the reason in ret_problem on failure
+ */
 Audit *audit_new(const AuditConfig *config, DbPool *pool, char *ret_problem, size_t problem_size);
-/** Stops the thread after what is queued was written. */
+
+/** Stops the thread after what is queued was written. audit_free(NULL) is fine. */
 void audit_free(Audit *audit);
 
 /** Writes the AuditMessage XML (DICOM PS3.15 A.5) of this event; participants come from req. */
-void audit_message_write(const Audit *audit, const Request *req, const AuditEvent *event, StrBuf *buf);
+void audit_message_write(const Audit *audit, const Request *req, const AuditEvent *event,
+                         StrBuf *buf);
 
 /** Queues the INSERT into audit_outbox as part of the caller's transaction. */
 int audit_queue_event(Audit *audit, DbConn *conn, Request *req, const AuditEvent *event) MUST_CHECK;
 
-/** Returns only when the event is durable in the spool (group fdatasync). Must be called before the reply's first byte. */
+/**
+ * Returns only when the event is durable in the spool (group fdatasync). Must be called before the
+ * reply's first byte (contract C4).
+ * @return 0, or -ERR_IO: nothing may be sent
+ */
 int audit_record_event(Audit *audit, Request *req, const AuditEvent *event) MUST_CHECK;
 
 /** Messages not yet delivered (outbox and spool), for status and metrics. */
 uint64_t audit_backlog(Audit *audit);
+
+/** False once the spool can no longer be trusted (contract C6): every read is refused from then on.
+ */
+bool audit_is_writable(Audit *audit);
+
+/** One spooled event. */
+typedef struct AuditRecord {
+    int64_t recorded_us; /* UTC, when it was spooled */
+    Str message;         /* AuditMessage XML; borrowed during the call */
+} AuditRecord;
+
+/** @return 0 to go on, anything else to stop */
+typedef int (*AuditRecordFn)(void *ctx, const AuditRecord *record);
+
+/**
+ * Reads the spool of a directory from its oldest record, also while a server writes to it.
+ * @param ret_damaged  segments that end in bytes that are no whole record (cut by a crash, or
+ * damaged)
+ * @return 0, what the callback returned, or -ERR_IO with ret_problem
+ */
+int audit_spool_read(const char *directory, AuditRecordFn callback, void *ctx,
+                     unsigned *ret_damaged, char *ret_problem, size_t problem_size) MUST_CHECK;
