@@ -1,0 +1,45 @@
+#pragma once
+
+#include <gnutls/gnutls.h>
+
+#include "lib/tls/tls.h"
+
+/**
+ * The policy of tls.h for connections of libmicrohttpd, whose TLS is GnuTLS: mutual authentication
+ * in the handshake, session tickets, and who the peer is.
+ *
+ *   daemon option MHD_OPTION_HTTPS_PRIORITIES    gnutls_peer_priorities()
+ *   connection notification STARTED              gnutls_peer_start()
+ *   first request of each connection             gnutls_peer_identity(), result kept with the
+ * connection
+ */
+typedef struct GnutlsPeerPolicy GnutlsPeerPolicy;
+
+/** The priority string of a preset. */
+const char *gnutls_peer_priorities(TlsPreset preset);
+
+/**
+ * Makes the key of the session tickets; all listeners of a process share one policy.
+ * @param store  borrowed
+ */
+GnutlsPeerPolicy *gnutls_peer_policy_new(TlsStore *store, char *ret_problem, size_t problem_size);
+
+/** Sessions that use it must be gone. gnutls_peer_policy_free(NULL) is fine. */
+void gnutls_peer_policy_free(GnutlsPeerPolicy *policy);
+
+/**
+ * Prepares a session before its handshake: no certificate, or one that the store does not trust,
+ * fails in the handshake. Must be called in the STARTED notification: session tickets enabled later
+ * never go out, and without them a TLS 1.3 client that uses Nagle's algorithm stalls 40 ms on its
+ * first request.
+ */
+bool gnutls_peer_start(GnutlsPeerPolicy *policy, gnutls_session_t session) MUST_CHECK;
+
+/**
+ * Who the peer is, after the handshake. The chain is judged again, because a resumed session skips
+ * the check of the handshake. Costs a signature check per certificate: once per connection, not per
+ * request.
+ */
+bool gnutls_peer_identity(GnutlsPeerPolicy *policy, gnutls_session_t session, Arena *arena,
+                          TlsCertificate *ret_certificate, char *ret_problem,
+                          size_t problem_size) MUST_CHECK;

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/str.h"
+
+/**
+ * One TLS policy for both libraries (ITI TF-2 3.19.6, BCP 195): libmicrohttpd's GnuTLS
+ * (gnutls_peer.h) and OpenSSL (MLLP, syslog) differ in the handshake, but every peer's chain is
+ * judged by the same TlsStore.
+ *
+ * Functions that can fail at start-up or at a peer's door give the reason as text in ret_problem.
+ */
+
+/** What a listener or client offers. Both refuse everything below TLS 1.2. */
+typedef enum TlsPreset {
+    TLS_PRESET_HIGH_SECURITY, /* ECDHE with AEAD only */
+    TLS_PRESET_BCP195,        /* also DHE: the four suites of "STX: TLS 1.2 Floor using BCP195" */
+    TLS_PRESET_COUNT
+} TlsPreset;
+
+/** Reads "high-security" or "bcp195". */
+bool tls_preset_parse(Str name, TlsPreset *ret_preset) MUST_CHECK;
+
+/**
+ * Whom we trust: certificate authorities, and peer certificates trusted directly (TF-2 3.19.6.1),
+ * from one PEM file; and which certificates are revoked. Thread-safe. Changed files are noticed
+ * within a second; a new version that cannot be read leaves the old one in force.
+ */
+typedef struct TlsStore TlsStore;
+
+/** @param crl_file  PEM, one CRL per authority; NULL or empty: none */
+TlsStore *tls_store_new(const char *ca_file, const char *crl_file, char *ret_problem,
+                        size_t problem_size);
+
+/** Sessions and contexts that use the store must be gone. tls_store_free(NULL) is fine. */
+void tls_store_free(TlsStore *store);
+
+/** Reads the files again if they changed, and says why when they cannot be used. */
+bool tls_store_refresh(TlsStore *store, char *ret_problem, size_t problem_size) MUST_CHECK;
+
+/**
+ * Checks signatures, validity, CA constraints and revocation up to something trusted. Names and key
+ * usages of the peer's certificate are not looked at: no attribute may be required
+ * (TF-2 3.19.6.1.3). Revocation is checked for every authority that has a CRL in the file.
+ *
+ * @param chain  certificates in DER, the peer's own first; borrowed
+ */
+bool tls_store_verify_der(TlsStore *store, const Str *chain, size_t count, char *ret_problem,
+                          size_t problem_size) MUST_CHECK;
+
+/** PEM files of our own certificate, with its chain, and key. */
+typedef struct TlsIdentity {
+    const char *certificate;
+    const char *key;
+} TlsIdentity;
+
+/**
+ * A context for a listener: a peer without an acceptable certificate fails in the handshake; no
+ * renegotiation, no tickets. The caller frees it with SSL_CTX_free(), before the store.
+ * @param store  borrowed by the context
+ */
+SSL_CTX *tls_server_context(const TlsIdentity *identity, TlsPreset preset, TlsStore *store,
+                            char *ret_problem, size_t problem_size);
+
+/** As tls_server_context(), for connections that we open. Host names are not compared
+ * (TF-2 3.19.6). */
+SSL_CTX *tls_client_context(const TlsIdentity *identity, TlsPreset preset, TlsStore *store,
+                            char *ret_problem, size_t problem_size);
+
+/** What a certificate is called in the node tables and in audit. */
+typedef struct TlsCertificate {
+    Str fingerprint;      /* SHA-256 of the DER form, 64 lower-case hexadecimal digits */
+    Str subject;          /* RFC 2253, UTF-8 */
+    int64_t not_after_us; /* UTC */
+} TlsCertificate;
+
+/** Reads one certificate; the texts are in the arena. False if the bytes are no certificate. */
+bool tls_certificate_from_der(Arena *arena, Str der, TlsCertificate *ret_certificate) MUST_CHECK;
+
+/** The first certificate of a PEM file. */
+bool tls_certificate_from_file(Arena *arena, const char *pem_file, TlsCertificate *ret_certificate,
+                               char *ret_problem, size_t problem_size) MUST_CHECK;
+
+/** The peer's certificate of a finished handshake. */
+bool tls_certificate_of_peer(Arena *arena, const SSL *ssl,
+                             TlsCertificate *ret_certificate) MUST_CHECK;
+
+/** The oldest error in OpenSSL's queue as text, or otherwise; the queue is empty afterwards. */
+void tls_take_error(const char *otherwise, char *ret_problem, size_t problem_size);
