@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/base/arena.h"
@@ -23,6 +24,7 @@ typedef struct Request {
     Str endpoint;                 /* what the peer called: URL, or MSH-6|MSH-5 */
     Str reply_to;                 /* wsa:ReplyTo, or MSH-4|MSH-3; the peer's UserID in audit */
     Str subject;         /* uniqueId of the SubmissionSet or first document, for musubi trace */
+    bool outcome_is_partial;           /* the reply is a PartialSuccess; set by the handler */
     int64_t started_ns;  /* clock_now_ns() */
     int64_t deadline_ns; /* clock_now_ns() by which the reply must be made */
     uint64_t received_bytes;
