@@ -1,9 +1,9 @@
 #pragma once
 
-#include "lib/base/error.h"
+#include "lib/base/request.h"
 #include "lib/ebrim/rim.h"
 
-/** XDS metadata (ITI TF-3 4.2): a submission in the specification's own terms, over the ebRIM objects. */
+/** XDS metadata (ITI TF-3 4.2): a submission in the specification's own terms, over ebRIM. */
 
 typedef struct Code {
     Str code;
@@ -30,7 +30,8 @@ typedef enum ObjectKind {
 
 typedef enum AvailabilityStatus { STATUS_APPROVED = 0, STATUS_DEPRECATED = 1 } AvailabilityStatus;
 
-/** One attribute of DocumentEntry, SubmissionSet or Folder as typed value: rows of attributes.def. */
+/** Fields of DocumentEntry, SubmissionSet and Folder are attributes as typed values: rows of
+ * attributes.def. */
 typedef struct DocumentEntry {
     RimObject *object;
     Uuid entry_uuid; /* assigned or as submitted */
@@ -95,11 +96,11 @@ AssociationType association_type_from_urn(Str urn);
 
 /** One end of an Association. */
 typedef struct ObjectReference {
-    Str text;              /* as submitted */
-    Uuid uuid;             /* resolved */
+    Str text;  /* as submitted */
+    Uuid uuid; /* resolved */
     bool is_in_submission;
-    ObjectKind kind;       /* if in the submission */
-    void *object;          /* DocumentEntry *, SubmissionSet *, Folder *, Association *; NULL if outside */
+    ObjectKind kind; /* if in the submission */
+    void *object; /* DocumentEntry *, SubmissionSet *, Folder *, Association *; NULL if outside */
 } ObjectReference;
 
 typedef struct Association {
@@ -115,7 +116,11 @@ typedef struct Association {
 
 /** Everything of one SubmitObjectsRequest. */
 typedef struct Submission {
-    SubmissionSet *submission_set; /* exactly one after submission_check() */
+    const XmlNode *xml;         /* lcm:SubmitObjectsRequest; NULL if made here */
+    RimObject *objects;         /* all of them, in the order of the message */
+    Classification *unattached; /* top-level Classifications that name no object of the message */
+    SubmissionSet *submission_set; /* exactly one after submission_check(); here the first */
+    size_t submission_set_count;
     DocumentEntry *documents;
     Folder *folders;
     Association *associations;
@@ -132,18 +137,29 @@ typedef enum SubmissionKind { SUBMISSION_ITI41, SUBMISSION_ITI42, SUBMISSION_ITI
  * Symbolic ids get their UUIDs (TF-3 4.2.3.1.5); references are resolved within the submission.
  * Faults that make reading impossible are added to req->errors; reading goes on.
  */
-int submission_read(Request *req, const XmlNode *submit_objects_request, Submission **ret_submission) MUST_CHECK;
+int submission_read(Request *req, const XmlNode *submit_objects_request,
+                    Submission **ret_submission) MUST_CHECK;
 
 struct CodeSets;
 
 /**
- * Checks that need no database: checks 1 to 12, 14, 22 to 24, 29 to 31, 33 to 37 of spec xds-metadata section 10. Adds every fault found.
+ * Checks that need no database: structure, required attributes, data types, codes, and what one
+ * message says about itself (TF-2 3.42.4.1.3, TF-3 4.2, Table 4.3.1-3). Adds every fault found.
  * @param codes  affinity domain codes; NULL = not checked
  */
-int submission_check(Request *req, const Submission *submission, SubmissionKind kind, const struct CodeSets *codes)
-    MUST_CHECK;
+int submission_check(Request *req, const Submission *submission, SubmissionKind kind,
+                     const struct CodeSets *codes) MUST_CHECK;
 
-/** Replaces or adds the single-valued slot of a DocumentEntry (repositoryUniqueId, hash, size), typed field included. */
+/**
+ * Only the part of submission_check() that needs the affinity domain's codes (TF-2
+ * 3.42.4.1.3.3.3, .4), each fault with this severity: for a registry that warns about unknown
+ * codes.
+ */
+void submission_check_codes(Request *req, const Submission *submission,
+                            const struct CodeSets *codes, Severity severity);
+
+/** Replaces or adds the single-valued slot of a DocumentEntry (repositoryUniqueId, hash, size),
+ * typed field included. */
 void document_entry_set_slot(Arena *arena, DocumentEntry *entry, const char *slot, Str value);
 
 /** Writes lcm:SubmitObjectsRequest in schema order, for ITI-42 to a remote registry. */
