@@ -1,0 +1,172 @@
+#include "lib/hl7/ack.h"
+
+#include <inttypes.h>
+
+#include "lib/base/clock.h"
+
+/* Fields of MSH (ITI TF-2 Table C.2.2-1). */
+enum {
+    MSH_SENDING_APPLICATION = 3,
+    MSH_SENDING_FACILITY = 4,
+    MSH_RECEIVING_APPLICATION = 5,
+    MSH_RECEIVING_FACILITY = 6,
+    MSH_TYPE = 9,
+    MSH_CONTROL_ID = 10,
+    MSH_PROCESSING_ID = 11,
+    MSH_VERSION = 12,
+    MSH_CHARSET = 18,
+    MSH_CHARSET_SCHEME = 20,
+};
+
+/* HL7 table 0357 */
+static const struct {
+    int code;
+    const char *text;
+    bool is_rejection; /* AR: not a fault of the content (HL7 v2.5 2.9.2.2; ITI TF-2 C.2.3) */
+} CONDITIONS[] = {
+    {100, "Segment sequence error", false},   {101, "Required field missing", false},
+    {102, "Data type error", false},          {103, "Table value not found", false},
+    {200, "Unsupported message type", true},  {201, "Unsupported event code", true},
+    {202, "Unsupported processing id", true}, {203, "Unsupported version id", true},
+    {204, "Unknown key identifier", false},   {205, "Duplicate key identifier", false},
+    {206, "Application record locked", true}, {207, "Application internal error", true},
+};
+
+/** Index of the row of CONDITIONS; what has no row is an internal error. */
+static size_t condition_of(ErrorCode code)
+{
+    int wanted = error_info(code)->hl7_code;
+    size_t i = 0;
+    while (i + 1 < ARRAY_LEN(CONDITIONS) && CONDITIONS[i].code != wanted) {
+        i++;
+    }
+    return i;
+}
+
+const char *hl7_ack_code(const ErrorList *errors)
+{
+    if (!error_list_has_errors(errors)) {
+        return "AA";
+    }
+    for (const Error *error = errors->first; error; error = error->next) {
+        if (error->severity == SEVERITY_ERROR &&
+            CONDITIONS[condition_of(error->code)].is_rejection) {
+            return "AR";
+        }
+    }
+    return "AE";
+}
+
+/** Appends a field of the request's MSH as it was received. */
+static void append_received(StrBuf *buf, const Er7Message *request, size_t field)
+{
+    if (request) {
+        er7_append_field(buf, &request->delimiters, er7_field(request, request->segments, field));
+    }
+}
+
+static void append_received_and_separator(StrBuf *buf, const Er7Message *request, size_t field)
+{
+    append_received(buf, request, field);
+    strbuf_append_char(buf, '|');
+}
+
+/** Whether the peer speaks a version before 2.5, whose ERR has field 1 alone. */
+static bool is_before_version_2_5(const Er7Message *request)
+{
+    Str version = request ? er7_value(request, request->segments, MSH_VERSION, 1) : STR_EMPTY;
+    return str_starts_with(version, STR("2.")) && str_compare(version, STR("2.5")) < 0;
+}
+
+/** MSH-9: ACK^A01^ACK; versions before 2.5 have no third component (HL7 v2.3.1 2.24.1.9). */
+static void append_type(StrBuf *buf, const Er7Message *request)
+{
+    Str event = request ? er7_value(request, request->segments, MSH_TYPE, 2) : STR_EMPTY;
+    strbuf_literal(buf, "ACK");
+    if (!str_is_empty(event)) {
+        strbuf_append_char(buf, '^');
+        er7_append_text(buf, event);
+    }
+    if (!is_before_version_2_5(request)) {
+        strbuf_append(buf, str_is_empty(event) ? STR("^^ACK") : STR("^ACK"));
+    }
+}
+
+/** @param in_utf8  the reply leaves the request's character set */
+static void append_msh(StrBuf *buf, const Request *req, const Er7Message *request, bool in_utf8)
+{
+    int64_t now_us = clock_utc_us();
+    strbuf_literal(buf, "MSH|^~\\&|");
+    append_received_and_separator(buf, request, MSH_RECEIVING_APPLICATION);
+    append_received_and_separator(buf, request, MSH_RECEIVING_FACILITY);
+    append_received_and_separator(buf, request, MSH_SENDING_APPLICATION);
+    append_received_and_separator(buf, request, MSH_SENDING_FACILITY);
+    strbuf_printf(buf, "%.*s+0000||", STR_ARG(clock_dtm(req->arena, now_us)));
+    append_type(buf, request);
+    /* MSH-10 in at most 20 characters: the ref and the time make it unique */
+    strbuf_printf(buf, "|%s%" PRIx64 "|", req->ref, (uint64_t)now_us);
+    append_received_and_separator(buf, request, MSH_PROCESSING_ID);
+    append_received(buf, request, MSH_VERSION);
+    if (in_utf8) {
+        strbuf_literal(buf, "||||||UNICODE UTF-8");
+    } else if (request && !str_is_empty(er7_field(request, request->segments, MSH_CHARSET))) {
+        strbuf_literal(buf, "||||||");
+        append_received_and_separator(buf, request, MSH_CHARSET);
+        strbuf_append_char(buf, '|');
+        append_received(buf, request, MSH_CHARSET_SCHEME);
+    }
+    strbuf_append_char(buf, '\r');
+}
+
+/** ERR-1 of versions before 2.5: the first three parts of the ERR-2 path, then the code. */
+static void append_err_1(StrBuf *buf, Str location, int code, const char *text)
+{
+    Str rest = location;
+    for (int part = 0; part < 3; part++) {
+        Str item = STR_EMPTY;
+        if (str_split_next(&rest, '^', &item)) {
+            strbuf_append(buf, item);
+        }
+        strbuf_append_char(buf, '^');
+    }
+    strbuf_printf(buf, "%d&%s&HL70357", code, text);
+}
+
+/** ERR as ITI TF-2 C.2.3 has it (HL7 v2.5); peers of older versions get their ERR-1 too. */
+static void append_err(StrBuf *buf, const Request *req, const Er7Message *request,
+                       const Error *error)
+{
+    size_t condition = condition_of(error->code);
+    int code = CONDITIONS[condition].code;
+    const char *text = CONDITIONS[condition].text;
+    strbuf_literal(buf, "ERR|");
+    if (is_before_version_2_5(request)) {
+        append_err_1(buf, error->location, code, text);
+    }
+    strbuf_printf(buf, "|%.*s|%d^%s^HL70357|%s||||", STR_ARG(error->location), code, text,
+                  error->severity == SEVERITY_ERROR ? "E" : "W");
+    er7_append_text(buf, error->context);
+    strbuf_printf(buf, " [ref %s]\r", req->ref);
+}
+
+static void append_acknowledgement(StrBuf *buf, const Request *req, const Er7Message *request,
+                                   bool in_utf8)
+{
+    append_msh(buf, req, request, in_utf8);
+    strbuf_printf(buf, "MSA|%s|", hl7_ack_code(&req->errors));
+    append_received(buf, request, MSH_CONTROL_ID);
+    strbuf_append_char(buf, '\r');
+    for (const Error *error = req->errors.first; error; error = error->next) {
+        append_err(buf, req, request, error);
+    }
+}
+
+void hl7_ack_write(const Request *req, const Er7Message *request, StrBuf *reply)
+{
+    _cleanup_(strbuf_done) StrBuf text = {0};
+    append_acknowledgement(&text, req, request, false);
+    Hl7Charset charset = request ? request->charset : HL7_ASCII;
+    if (!hl7_charset_encode(charset, strbuf_str(&text), reply)) {
+        append_acknowledgement(reply, req, request, true);
+    }
+}
