@@ -25,11 +25,34 @@ static const char *const PRIORITIES[TLS_PRESET_COUNT] = {
 struct GnutlsPeerPolicy {
     TlsStore *store;
     gnutls_datum_t ticket_key;
+    gnutls_datum_t dh_parameters; /* PEM, ends in NUL */
 };
 
 const char *gnutls_peer_priorities(TlsPreset preset)
 {
     return PRIORITIES[preset];
+}
+
+const char *gnutls_peer_dh_parameters(const GnutlsPeerPolicy *policy)
+{
+    return (const char *)policy->dh_parameters.data;
+}
+
+static int dh_parameters_write(gnutls_datum_t *ret_pem)
+{
+    gnutls_dh_params_t parameters;
+    int rc = gnutls_dh_params_init(&parameters);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = gnutls_dh_params_import_raw2(parameters, &gnutls_ffdhe_2048_group_prime,
+                                      &gnutls_ffdhe_2048_group_generator,
+                                      gnutls_ffdhe_2048_key_bits);
+    if (rc == GNUTLS_E_SUCCESS) {
+        rc = gnutls_dh_params_export2_pkcs3(parameters, GNUTLS_X509_FMT_PEM, ret_pem);
+    }
+    gnutls_dh_params_deinit(parameters);
+    return rc;
 }
 
 GnutlsPeerPolicy *gnutls_peer_policy_new(TlsStore *store, char *ret_problem, size_t problem_size)
@@ -40,8 +63,12 @@ GnutlsPeerPolicy *gnutls_peer_policy_new(TlsStore *store, char *ret_problem, siz
     }
     policy->store = store;
     int rc = gnutls_session_ticket_key_generate(&policy->ticket_key);
+    if (rc == GNUTLS_E_SUCCESS) {
+        rc = dh_parameters_write(&policy->dh_parameters);
+    }
     if (rc < 0) {
-        snprintf(ret_problem, problem_size, "no session ticket key: %s", gnutls_strerror(rc));
+        snprintf(ret_problem, problem_size, "no ticket key or DH parameters: %s",
+                 gnutls_strerror(rc));
         gnutls_peer_policy_free(policy);
         return NULL;
     }
@@ -57,6 +84,7 @@ void gnutls_peer_policy_free(GnutlsPeerPolicy *policy)
         gnutls_memset(policy->ticket_key.data, 0, policy->ticket_key.size);
         gnutls_free(policy->ticket_key.data);
     }
+    gnutls_free(policy->dh_parameters.data);
     free(policy);
 }
 

@@ -9,6 +9,7 @@
  * in the handshake, session tickets, and who the peer is.
  *
  *   daemon option MHD_OPTION_HTTPS_PRIORITIES    gnutls_peer_priorities()
+ *   daemon option MHD_OPTION_HTTPS_MEM_DHPARAMS  gnutls_peer_dh_parameters()
  *   connection notification STARTED              gnutls_peer_start()
  *   first request of each connection             gnutls_peer_identity(), result kept with the
  * connection
@@ -19,13 +20,20 @@ typedef struct GnutlsPeerPolicy GnutlsPeerPolicy;
 const char *gnutls_peer_priorities(TlsPreset preset);
 
 /**
- * Makes the key of the session tickets; all listeners of a process share one policy.
+ * Makes the key of the session tickets and the DH parameters; all listeners of a process share one
+ * policy.
  * @param store  borrowed
  */
 GnutlsPeerPolicy *gnutls_peer_policy_new(TlsStore *store, char *ret_problem, size_t problem_size);
 
 /** Sessions that use it must be gone. gnutls_peer_policy_free(NULL) is fine. */
 void gnutls_peer_policy_free(GnutlsPeerPolicy *policy);
+
+/**
+ * The group of RFC 7919 for DHE clients that do not name one (OpenSSL's TLS 1.2), in PEM form:
+ * without it the two DHE suites of TLS_PRESET_BCP195 fail. Owned by the policy.
+ */
+const char *gnutls_peer_dh_parameters(const GnutlsPeerPolicy *policy);
 
 /**
  * Prepares a session before its handshake: no certificate, or one that the store does not trust,

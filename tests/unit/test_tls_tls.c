@@ -1,0 +1,558 @@
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/tls/gnutls_peer.h"
+#include "lib/tls/tls.h"
+
+#include "tests/unit/certificates.h"
+
+#define DAY 86400L
+#define PATH_SIZE 256
+
+enum { REVOKED_SERIAL = 66 };
+
+typedef enum Who {
+    GOOD,
+    EXPIRED,
+    NOT_YET_VALID,
+    REVOKED,
+    SELF_SIGNED_TRUSTED,
+    SELF_SIGNED_UNKNOWN,
+    FOREIGN,
+    ISSUED_BY_LEAF,
+    BELOW_CA_WITHOUT_CRL,
+    WHO_COUNT
+} Who;
+
+typedef struct Fixture {
+    char directory[32];
+    Arena *arena;
+    TestCertificate ca;
+    TestCertificate ca_without_crl;
+    TestCertificate foreign_ca;
+    TestCertificate server;
+    TestCertificate who[WHO_COUNT];
+    char certificate_path[WHO_COUNT][PATH_SIZE];
+    char key_path[WHO_COUNT][PATH_SIZE];
+    char server_certificate_path[PATH_SIZE];
+    char server_key_path[PATH_SIZE];
+    char trust_path[PATH_SIZE];
+    char crl_path[PATH_SIZE];
+    char problem[256];
+    TlsStore *store;
+} Fixture;
+
+static void trust_file_write(Fixture *f)
+{
+    const TestCertificate *trusted[] = {&f->ca, &f->ca_without_crl, &f->who[SELF_SIGNED_TRUSTED]};
+    FILE *pem = test_pem_open(f->directory, "trust.pem", f->trust_path, PATH_SIZE);
+    for (size_t i = 0; i < ARRAY_LEN(trusted); i++) {
+        PEM_write_X509(pem, trusted[i]->certificate);
+    }
+    fclose(pem);
+}
+
+static void crl_file_write(Fixture *f, long revoked_serial)
+{
+    X509_CRL *crl = test_crl_new(&f->ca, revoked_serial);
+    test_pem_crl(f->directory, "crl.pem", crl, f->crl_path, PATH_SIZE);
+    X509_CRL_free(crl);
+}
+
+static TestCertificate authority(const char *name)
+{
+    return test_certificate_new(
+        &(TestCertificateSpec){name, NULL, true, -DAY, 365 * DAY, 1, false});
+}
+
+static int set_up(void **state)
+{
+    Fixture *f = calloc(1, sizeof *f);
+    f->arena = arena_new();
+    snprintf(f->directory, sizeof f->directory, "/tmp/test-tls-XXXXXX");
+    assert_non_null(mkdtemp(f->directory));
+    f->ca = authority("Region CA");
+    f->ca_without_crl = authority("Vendor CA");
+    f->foreign_ca = authority("Region CA"); /* same name, other key */
+    const TestCertificateSpec specs[WHO_COUNT] = {
+        [GOOD] = {"gateway-a", &f->ca, false, -DAY, DAY, 2, false},
+        [EXPIRED] = {"old", &f->ca, false, -2 * DAY, -DAY, 3, false},
+        [NOT_YET_VALID] = {"early", &f->ca, false, DAY, 2 * DAY, 4, false},
+        [REVOKED] = {"revoked", &f->ca, false, -DAY, DAY, REVOKED_SERIAL, false},
+        [SELF_SIGNED_TRUSTED] = {"appliance", NULL, false, -DAY, DAY, 6, false},
+        [SELF_SIGNED_UNKNOWN] = {"stranger", NULL, false, -DAY, DAY, 7, false},
+        [FOREIGN] = {"gateway-a", &f->foreign_ca, false, -DAY, DAY, 2, false},
+        [ISSUED_BY_LEAF] = {"forged", &f->who[GOOD], false, -DAY, DAY, 8, false},
+        [BELOW_CA_WITHOUT_CRL] = {"vendor", &f->ca_without_crl, false, -DAY, DAY, REVOKED_SERIAL,
+                                  false},
+    };
+    for (size_t i = 0; i < WHO_COUNT; i++) {
+        char file[32];
+        f->who[i] = test_certificate_new(&specs[i]);
+        snprintf(file, sizeof file, "%zu.pem", i);
+        test_pem_certificate(f->directory, file, &f->who[i], f->certificate_path[i], PATH_SIZE);
+        snprintf(file, sizeof file, "%zu.key", i);
+        test_pem_key(f->directory, file, &f->who[i], f->key_path[i], PATH_SIZE);
+    }
+    f->server =
+        test_certificate_new(&(TestCertificateSpec){"registry", &f->ca, false, -DAY, DAY, 9, true});
+    test_pem_certificate(f->directory, "server.pem", &f->server, f->server_certificate_path,
+                         PATH_SIZE);
+    test_pem_key(f->directory, "server.key", &f->server, f->server_key_path, PATH_SIZE);
+    trust_file_write(f);
+    crl_file_write(f, REVOKED_SERIAL);
+    f->store = tls_store_new(f->trust_path, f->crl_path, f->problem, sizeof f->problem);
+    assert_non_null(f->store);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    Fixture *f = *state;
+    TestCertificate *all[] = {&f->ca, &f->ca_without_crl, &f->foreign_ca, &f->server};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        test_certificate_done(all[i]);
+    }
+    for (size_t i = 0; i < WHO_COUNT; i++) {
+        test_certificate_done(&f->who[i]);
+    }
+    tls_store_free(f->store);
+    test_directory_remove(f->directory);
+    arena_free(f->arena);
+    free(f);
+    return 0;
+}
+
+/** The chain as this peer would send it: with its issuer where that is no trusted CA. */
+static bool is_accepted(Fixture *f, Who who)
+{
+    Str chain[2] = {test_certificate_der(f->arena, &f->who[who])};
+    size_t count = 1;
+    if (who == ISSUED_BY_LEAF) {
+        chain[count++] = test_certificate_der(f->arena, &f->who[GOOD]);
+    }
+    return tls_store_verify_der(f->store, chain, count, f->problem, sizeof f->problem);
+}
+
+/* ITI TF-2 3.19.6.1: chain to a CA, or direct trust; expired, revoked, foreign are refused. */
+static const struct {
+    Who who;
+    bool is_accepted;
+    const char *problem;
+} VERDICTS[] = {
+    {GOOD, true, ""},
+    {EXPIRED, false, "certificate has expired"},
+    {NOT_YET_VALID, false, "certificate is not yet valid"},
+    {REVOKED, false, "certificate revoked"},
+    {SELF_SIGNED_TRUSTED, true, ""},
+    {SELF_SIGNED_UNKNOWN, false, "self-signed certificate"},
+    {FOREIGN, false, "certificate signature failure"},
+    {ISSUED_BY_LEAF, false, "invalid CA certificate"},
+    {BELOW_CA_WITHOUT_CRL, true, ""},
+};
+
+static void test_store_accepts_only_trusted_valid_unrevoked_chains(void **state)
+{
+    Fixture *f = *state;
+    for (size_t i = 0; i < ARRAY_LEN(VERDICTS); i++) {
+        f->problem[0] = '\0';
+        if (is_accepted(f, VERDICTS[i].who) != VERDICTS[i].is_accepted ||
+            strstr(f->problem, VERDICTS[i].problem) == NULL) {
+            fail_msg("case %zu: %s", i, f->problem);
+        }
+    }
+}
+
+static void test_chain_that_is_empty_too_long_or_garbage_is_refused(void **state)
+{
+    Fixture *f = *state;
+    Str chain[20];
+    for (size_t i = 0; i < ARRAY_LEN(chain); i++) {
+        chain[i] = test_certificate_der(f->arena, &f->who[GOOD]);
+    }
+    assert_false(tls_store_verify_der(f->store, chain, 0, f->problem, sizeof f->problem));
+    assert_non_null(strstr(f->problem, "no certificate"));
+    assert_false(tls_store_verify_der(f->store, chain, 20, f->problem, sizeof f->problem));
+    chain[0] = STR("no certificate at all");
+    assert_false(tls_store_verify_der(f->store, chain, 1, f->problem, sizeof f->problem));
+    assert_non_null(strstr(f->problem, "malformed"));
+}
+
+static void test_changed_crl_is_in_force_after_refresh(void **state)
+{
+    Fixture *f = *state;
+    assert_true(is_accepted(f, GOOD));
+    crl_file_write(f, 2);
+    assert_true(tls_store_refresh(f->store, f->problem, sizeof f->problem));
+    assert_false(is_accepted(f, GOOD));
+    assert_true(is_accepted(f, REVOKED));
+}
+
+static void test_unreadable_new_crl_leaves_the_old_one_in_force(void **state)
+{
+    Fixture *f = *state;
+    FILE *pem = fopen(f->crl_path, "w");
+    fputs("half a file", pem);
+    fclose(pem);
+    assert_false(tls_store_refresh(f->store, f->problem, sizeof f->problem));
+    assert_non_null(strstr(f->problem, f->crl_path));
+    assert_false(is_accepted(f, REVOKED));
+    assert_true(is_accepted(f, GOOD));
+}
+
+static void test_missing_files_are_named(void **state)
+{
+    Fixture *f = *state;
+    TlsIdentity swapped = {f->server_certificate_path, f->key_path[GOOD]};
+    assert_null(tls_store_new("/nonexistent/ca.pem", NULL, f->problem, sizeof f->problem));
+    assert_non_null(strstr(f->problem, "/nonexistent/ca.pem"));
+    assert_null(
+        tls_server_context(&swapped, TLS_PRESET_BCP195, f->store, f->problem, sizeof f->problem));
+    assert_non_null(strstr(f->problem, f->key_path[GOOD]));
+}
+
+static void test_certificate_is_described_for_the_node_table(void **state)
+{
+    Fixture *f = *state;
+    TlsCertificate from_der;
+    TlsCertificate from_file;
+    assert_true(tls_certificate_from_der(f->arena, test_certificate_der(f->arena, &f->who[GOOD]),
+                                         &from_der));
+    assert_true(tls_certificate_from_file(f->arena, f->certificate_path[GOOD], &from_file,
+                                          f->problem, sizeof f->problem));
+    assert_true(str_equal(from_der.subject, STR("CN=gateway-a")));
+    assert_int_equal(from_der.fingerprint.len, 64);
+    assert_true(str_equal(from_der.fingerprint, from_file.fingerprint));
+    int64_t in_a_day_us = ((int64_t)time(NULL) + DAY) * 1000000;
+    assert_in_range(from_der.not_after_us, in_a_day_us - 60000000, in_a_day_us);
+    assert_false(tls_certificate_from_der(f->arena, STR("garbage"), &from_der));
+}
+
+/* Handshakes over a socket pair: the client is OpenSSL in a thread. */
+
+typedef struct Client {
+    int fd;
+    SSL_CTX *ctx;
+    SSL_SESSION *resume;   /* or NULL */
+    SSL_SESSION *received; /* ticket, to be freed */
+    bool is_connected;     /* handshake done and first byte received */
+    bool is_resumed;
+} Client;
+
+static void *client_run(void *ctx)
+{
+    Client *client = ctx;
+    SSL *ssl = SSL_new(client->ctx);
+    char byte = 0;
+    SSL_set_fd(ssl, client->fd);
+    if (client->resume != NULL) {
+        SSL_set_session(ssl, client->resume);
+    }
+    client->is_connected = SSL_connect(ssl) == 1 && SSL_read(ssl, &byte, 1) == 1;
+    client->is_resumed = client->is_connected && SSL_session_reused(ssl) == 1;
+    client->received = client->is_connected ? SSL_get1_session(ssl) : NULL;
+    SSL_shutdown(ssl);
+    SSL_free(ssl);
+    shutdown(client->fd, SHUT_RDWR);
+    return NULL;
+}
+
+/** A client that sends the certificate of who, or none (WHO_COUNT), and accepts any server. */
+static SSL_CTX *client_context(Fixture *f, Who who)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    if (who != WHO_COUNT) {
+        assert_int_equal(
+            SSL_CTX_use_certificate_file(ctx, f->certificate_path[who], SSL_FILETYPE_PEM), 1);
+        assert_int_equal(SSL_CTX_use_PrivateKey_file(ctx, f->key_path[who], SSL_FILETYPE_PEM), 1);
+    }
+    return ctx;
+}
+
+/** One OpenSSL server handshake; true if both sides are content. */
+static bool openssl_meets(SSL_CTX *server, SSL_CTX *client_ctx)
+{
+    int pair[2];
+    pthread_t thread;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    Client client = {.fd = pair[1], .ctx = client_ctx};
+    pthread_create(&thread, NULL, client_run, &client);
+    SSL *ssl = SSL_new(server);
+    SSL_set_fd(ssl, pair[0]);
+    bool ok = SSL_accept(ssl) == 1 && SSL_write(ssl, "x", 1) == 1;
+    SSL_free(ssl);
+    shutdown(pair[0], SHUT_WR);
+    pthread_join(thread, NULL);
+    SSL_SESSION_free(client.received);
+    close(pair[0]);
+    close(pair[1]);
+    ERR_clear_error();
+    return ok && client.is_connected;
+}
+
+static void test_openssl_listener_requires_a_trusted_certificate(void **state)
+{
+    Fixture *f = *state;
+    TlsIdentity identity = {f->server_certificate_path, f->server_key_path};
+    const struct {
+        Who who;
+        bool is_accepted;
+    } cases[] = {{GOOD, true},       {SELF_SIGNED_TRUSTED, true},
+                 {WHO_COUNT, false}, {REVOKED, false},
+                 {FOREIGN, false},   {EXPIRED, false}};
+    SSL_CTX *server = tls_server_context(&identity, TLS_PRESET_HIGH_SECURITY, f->store, f->problem,
+                                         sizeof f->problem);
+    assert_non_null(server);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        SSL_CTX *client = client_context(f, cases[i].who);
+        if (openssl_meets(server, client) != cases[i].is_accepted) {
+            fail_msg("case %zu", i);
+        }
+        SSL_CTX_free(client);
+    }
+    SSL_CTX_free(server);
+}
+
+/* RFC 8996, BCP 195; the four suites of "STX: TLS 1.2 Floor using BCP195" (TF-1 9.2.6). */
+static const struct {
+    int version;
+    const char *ciphers;
+    bool is_accepted[TLS_PRESET_COUNT]; /* high-security, bcp195 */
+} OFFERS[] = {
+    {TLS1_3_VERSION, NULL, {true, true}},
+    {TLS1_2_VERSION, "ECDHE-RSA-AES128-GCM-SHA256", {true, true}},
+    {TLS1_2_VERSION, "ECDHE-RSA-AES256-GCM-SHA384", {true, true}},
+    {TLS1_2_VERSION, "DHE-RSA-AES128-GCM-SHA256", {false, true}},
+    {TLS1_2_VERSION, "DHE-RSA-AES256-GCM-SHA384", {false, true}},
+    {TLS1_2_VERSION, "ECDHE-RSA-AES128-SHA256", {false, false}},
+    {TLS1_2_VERSION, "AES128-GCM-SHA256", {false, false}},
+    {TLS1_1_VERSION, "ALL:@SECLEVEL=0", {false, false}},
+};
+
+static SSL_CTX *client_offering(Fixture *f, size_t offer)
+{
+    SSL_CTX *client = client_context(f, GOOD);
+    SSL_CTX_set_min_proto_version(client, OFFERS[offer].version);
+    SSL_CTX_set_max_proto_version(client, OFFERS[offer].version);
+    if (OFFERS[offer].ciphers != NULL) {
+        SSL_CTX_set_cipher_list(client, OFFERS[offer].ciphers);
+    }
+    return client;
+}
+
+static void test_openssl_listener_refuses_old_versions_and_cbc(void **state)
+{
+    Fixture *f = *state;
+    TlsIdentity identity = {f->server_certificate_path, f->server_key_path};
+    for (TlsPreset preset = 0; preset < TLS_PRESET_COUNT; preset++) {
+        SSL_CTX *server =
+            tls_server_context(&identity, preset, f->store, f->problem, sizeof f->problem);
+        assert_non_null(server);
+        for (size_t i = 0; i < ARRAY_LEN(OFFERS); i++) {
+            SSL_CTX *client = client_offering(f, i);
+            if (openssl_meets(server, client) != OFFERS[i].is_accepted[preset]) {
+                fail_msg("preset %d offer %zu", (int)preset, i);
+            }
+            SSL_CTX_free(client);
+        }
+        SSL_CTX_free(server);
+    }
+}
+
+static void test_client_refuses_a_server_of_a_foreign_authority(void **state)
+{
+    Fixture *f = *state;
+    TlsIdentity ours = {f->certificate_path[GOOD], f->key_path[GOOD]};
+    TlsIdentity foreign = {f->certificate_path[FOREIGN], f->key_path[FOREIGN]};
+    TlsIdentity server_identity = {f->server_certificate_path, f->server_key_path};
+    SSL_CTX *client =
+        tls_client_context(&ours, TLS_PRESET_BCP195, f->store, f->problem, sizeof f->problem);
+    SSL_CTX *server = tls_server_context(&server_identity, TLS_PRESET_BCP195, f->store, f->problem,
+                                         sizeof f->problem);
+    SSL_CTX *impostor =
+        tls_server_context(&foreign, TLS_PRESET_BCP195, f->store, f->problem, sizeof f->problem);
+    assert_true(openssl_meets(server, client));
+    assert_false(openssl_meets(impostor, client));
+    SSL_CTX_free(client);
+    SSL_CTX_free(server);
+    SSL_CTX_free(impostor);
+}
+
+typedef struct GnutlsServer {
+    GnutlsPeerPolicy *policy;
+    gnutls_certificate_credentials_t credentials;
+    gnutls_dh_params_t dh_parameters;
+    TlsPreset preset;
+    bool is_identified; /* gnutls_peer_identity() was content */
+    TlsCertificate peer;
+} GnutlsServer;
+
+static GnutlsServer gnutls_server_new(Fixture *f, TlsPreset preset)
+{
+    GnutlsServer server = {.preset = preset};
+    server.policy = gnutls_peer_policy_new(f->store, f->problem, sizeof f->problem);
+    assert_non_null(server.policy);
+    const char *dh_pem = gnutls_peer_dh_parameters(server.policy);
+    gnutls_datum_t pem = {(unsigned char *)strdup(dh_pem), (unsigned)strlen(dh_pem)};
+    gnutls_dh_params_init(&server.dh_parameters);
+    assert_int_equal(gnutls_dh_params_import_pkcs3(server.dh_parameters, &pem, GNUTLS_X509_FMT_PEM),
+                     0);
+    free(pem.data);
+    gnutls_certificate_allocate_credentials(&server.credentials);
+    gnutls_certificate_set_dh_params(server.credentials, server.dh_parameters);
+    assert_int_equal(gnutls_certificate_set_x509_key_file(server.credentials,
+                                                          f->server_certificate_path,
+                                                          f->server_key_path, GNUTLS_X509_FMT_PEM),
+                     0);
+    return server;
+}
+
+static void gnutls_server_done(GnutlsServer *server)
+{
+    gnutls_certificate_free_credentials(server->credentials);
+    gnutls_dh_params_deinit(server->dh_parameters);
+    gnutls_peer_policy_free(server->policy);
+}
+
+/** As libmicrohttpd does it: start, handshake, identity; then one byte so that the client is sure.
+ */
+static void gnutls_meets(Fixture *f, GnutlsServer *server, Client *client)
+{
+    int pair[2];
+    pthread_t thread;
+    gnutls_session_t session;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    client->fd = pair[1];
+    pthread_create(&thread, NULL, client_run, client);
+    gnutls_init(&session, GNUTLS_SERVER);
+    assert_int_equal(
+        gnutls_priority_set_direct(session, gnutls_peer_priorities(server->preset), NULL), 0);
+    gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, server->credentials);
+    gnutls_transport_set_int(session, pair[0]);
+    assert_true(gnutls_peer_start(server->policy, session));
+    int rc = gnutls_handshake(session);
+    server->is_identified =
+        rc == 0 && gnutls_peer_identity(server->policy, session, f->arena, &server->peer,
+                                        f->problem, sizeof f->problem);
+    if (server->is_identified) {
+        gnutls_record_send(session, "x", 1);
+    } else if (rc < 0) {
+        gnutls_alert_send_appropriate(session, rc);
+    }
+    shutdown(pair[0], SHUT_WR);
+    pthread_join(thread, NULL);
+    gnutls_deinit(session);
+    close(pair[0]);
+    close(pair[1]);
+    ERR_clear_error();
+}
+
+static void test_gnutls_listener_requires_a_trusted_certificate(void **state)
+{
+    Fixture *f = *state;
+    const struct {
+        Who who;
+        bool is_accepted;
+    } cases[] = {{GOOD, true},       {SELF_SIGNED_TRUSTED, true},
+                 {WHO_COUNT, false}, {REVOKED, false},
+                 {FOREIGN, false},   {EXPIRED, false}};
+    GnutlsServer server = gnutls_server_new(f, TLS_PRESET_HIGH_SECURITY);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        Client client = {.ctx = client_context(f, cases[i].who)};
+        gnutls_meets(f, &server, &client);
+        if (server.is_identified != cases[i].is_accepted ||
+            client.is_connected != cases[i].is_accepted) {
+            fail_msg("case %zu", i);
+        }
+        SSL_SESSION_free(client.received);
+        SSL_CTX_free(client.ctx);
+    }
+    gnutls_server_done(&server);
+}
+
+static void test_gnutls_listener_refuses_old_versions_and_cbc(void **state)
+{
+    Fixture *f = *state;
+    for (TlsPreset preset = 0; preset < TLS_PRESET_COUNT; preset++) {
+        GnutlsServer server = gnutls_server_new(f, preset);
+        for (size_t i = 0; i < ARRAY_LEN(OFFERS); i++) {
+            Client client = {.ctx = client_offering(f, i)};
+            gnutls_meets(f, &server, &client);
+            if (server.is_identified != OFFERS[i].is_accepted[preset]) {
+                fail_msg("preset %d offer %zu", (int)preset, i);
+            }
+            SSL_SESSION_free(client.received);
+            SSL_CTX_free(client.ctx);
+        }
+        gnutls_server_done(&server);
+    }
+}
+
+/* The handshake of a resumed session skips the chain: the identity is judged again. */
+static void test_resumed_gnutls_session_is_judged_again(void **state)
+{
+    Fixture *f = *state;
+    GnutlsServer server = gnutls_server_new(f, TLS_PRESET_HIGH_SECURITY);
+    SSL_CTX *ctx = client_context(f, GOOD);
+    Client first = {.ctx = ctx};
+    gnutls_meets(f, &server, &first);
+    assert_true(server.is_identified);
+    assert_true(str_equal(server.peer.subject, STR("CN=gateway-a")));
+
+    Client second = {.ctx = ctx, .resume = first.received};
+    gnutls_meets(f, &server, &second);
+    assert_true(server.is_identified);
+    assert_true(second.is_resumed);
+    assert_true(str_equal(server.peer.subject, STR("CN=gateway-a")));
+
+    crl_file_write(f, 2);
+    assert_true(tls_store_refresh(f->store, f->problem, sizeof f->problem));
+    Client third = {.ctx = ctx, .resume = second.received};
+    gnutls_meets(f, &server, &third);
+    assert_false(server.is_identified);
+    assert_false(third.is_connected);
+
+    SSL_SESSION_free(first.received);
+    SSL_SESSION_free(second.received);
+    SSL_SESSION_free(third.received);
+    SSL_CTX_free(ctx);
+    gnutls_server_done(&server);
+}
+
+static void test_presets_are_read_by_name(void **state)
+{
+    (void)state;
+    TlsPreset preset;
+    assert_true(tls_preset_parse(STR("bcp195"), &preset));
+    assert_int_equal(preset, TLS_PRESET_BCP195);
+    assert_false(tls_preset_parse(STR("tls1.0"), &preset));
+}
+
+int main(void)
+{
+#define WITH_CERTIFICATES(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        WITH_CERTIFICATES(test_store_accepts_only_trusted_valid_unrevoked_chains),
+        WITH_CERTIFICATES(test_chain_that_is_empty_too_long_or_garbage_is_refused),
+        WITH_CERTIFICATES(test_changed_crl_is_in_force_after_refresh),
+        WITH_CERTIFICATES(test_unreadable_new_crl_leaves_the_old_one_in_force),
+        WITH_CERTIFICATES(test_missing_files_are_named),
+        WITH_CERTIFICATES(test_certificate_is_described_for_the_node_table),
+        WITH_CERTIFICATES(test_openssl_listener_requires_a_trusted_certificate),
+        WITH_CERTIFICATES(test_openssl_listener_refuses_old_versions_and_cbc),
+        WITH_CERTIFICATES(test_client_refuses_a_server_of_a_foreign_authority),
+        WITH_CERTIFICATES(test_gnutls_listener_requires_a_trusted_certificate),
+        WITH_CERTIFICATES(test_gnutls_listener_refuses_old_versions_and_cbc),
+        WITH_CERTIFICATES(test_resumed_gnutls_session_is_judged_again),
+        cmocka_unit_test(test_presets_are_read_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
