@@ -20,24 +20,24 @@ enum {
 
 /* HL7 table 0357 */
 static const struct {
-    int code;
     const char *text;
+    int code;
     bool is_rejection; /* AR: not a fault of the content (HL7 v2.5 2.9.2.2; ITI TF-2 C.2.3) */
-} CONDITIONS[] = {
-    {100, "Segment sequence error", false},   {101, "Required field missing", false},
-    {102, "Data type error", false},          {103, "Table value not found", false},
-    {200, "Unsupported message type", true},  {201, "Unsupported event code", true},
-    {202, "Unsupported processing id", true}, {203, "Unsupported version id", true},
-    {204, "Unknown key identifier", false},   {205, "Duplicate key identifier", false},
-    {206, "Application record locked", true}, {207, "Application internal error", true},
+} conditions[] = {
+    {"Segment sequence error", 100, false},   {"Required field missing", 101, false},
+    {"Data type error", 102, false},          {"Table value not found", 103, false},
+    {"Unsupported message type", 200, true},  {"Unsupported event code", 201, true},
+    {"Unsupported processing id", 202, true}, {"Unsupported version id", 203, true},
+    {"Unknown key identifier", 204, false},   {"Duplicate key identifier", 205, false},
+    {"Application record locked", 206, true}, {"Application internal error", 207, true},
 };
 
-/** Index of the row of CONDITIONS; what has no row is an internal error. */
+/** Index of the row of conditions; what has no row is an internal error. */
 static size_t condition_of(ErrorCode code)
 {
     int wanted = error_info(code)->hl7_code;
     size_t i = 0;
-    while (i + 1 < ARRAY_LEN(CONDITIONS) && CONDITIONS[i].code != wanted) {
+    while (i + 1 < ARRAY_LEN(conditions) && conditions[i].code != wanted) {
         i++;
     }
     return i;
@@ -50,7 +50,7 @@ const char *hl7_ack_code(const ErrorList *errors)
     }
     for (const Error *error = errors->first; error; error = error->next) {
         if (error->severity == SEVERITY_ERROR &&
-            CONDITIONS[condition_of(error->code)].is_rejection) {
+            conditions[condition_of(error->code)].is_rejection) {
             return "AR";
         }
     }
@@ -137,8 +137,8 @@ static void append_err(StrBuf *buf, const Request *req, const Er7Message *reques
                        const Error *error)
 {
     size_t condition = condition_of(error->code);
-    int code = CONDITIONS[condition].code;
-    const char *text = CONDITIONS[condition].text;
+    int code = conditions[condition].code;
+    const char *text = conditions[condition].text;
     strbuf_literal(buf, "ERR|");
     if (is_before_version_2_5(request)) {
         append_err_1(buf, error->location, code, text);

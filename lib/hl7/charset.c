@@ -16,7 +16,7 @@ const char hl7_charset_names[] = ""
 static const struct {
     Str name;
     Hl7CharsetBit bit;
-} CHARSETS[] = {
+} charsets[] = {
     {STR_INIT(""), HL7_ASCII},
 #define CHARSET(name, bit) {STR_INIT(name), bit},
 #include "lib/hl7/charset.def"
@@ -25,9 +25,11 @@ static const struct {
 
 static Hl7Charset charset_bit(Str name)
 {
-    for (size_t i = 0; i < ARRAY_LEN(CHARSETS); i++)
-        if (str_equal(name, CHARSETS[i].name))
-            return CHARSETS[i].bit;
+    for (size_t i = 0; i < ARRAY_LEN(charsets); i++) {
+        if (str_equal(name, charsets[i].name)) {
+            return charsets[i].bit;
+        }
+    }
     return 0;
 }
 
@@ -38,15 +40,18 @@ bool hl7_charset_parse(Str msh_18, char repetition_separator, Hl7Charset *ret_ch
     Str name;
     while (str_split_next(&rest, repetition_separator, &name)) {
         Hl7Charset bit = charset_bit(str_trim(name));
-        if (bit == 0)
+        if (bit == 0) {
             return false;
+        }
         charset |= bit;
     }
-    if (charset == 0)
+    if (charset == 0) {
         charset = HL7_ASCII;
+    }
     bool is_alone = (charset & (charset - 1)) == 0;
-    if (!is_alone && (charset & (HL7_UTF_8 | HL7_LATIN_1)))
+    if (!is_alone && (charset & (HL7_UTF_8 | HL7_LATIN_1))) {
         return false;
+    }
     *ret_charset = charset;
     return true;
 }
@@ -75,11 +80,13 @@ static size_t utf8_sequence(Str s, uint32_t *ret_point)
 {
     uint8_t lead = (uint8_t)s.data[0];
     size_t len = lead < 0x80 ? 1 : lead < 0xc0 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-    if (len == 0 || len > s.len || !str_is_utf8((Str){s.data, len}))
+    if (len == 0 || len > s.len || !str_is_utf8((Str){s.data, len})) {
         return 0;
+    }
     uint32_t point = len == 1 ? lead : lead & (0x7fu >> len);
-    for (size_t i = 1; i < len; i++)
+    for (size_t i = 1; i < len; i++) {
         point = point << 6 | ((uint8_t)s.data[i] & 0x3f);
+    }
     *ret_point = point;
     return len;
 }
@@ -95,8 +102,9 @@ static bool is_plain(uint8_t octet)
 static size_t plain_run(Str s)
 {
     size_t len = 0;
-    while (len < s.len && is_plain((uint8_t)s.data[len]))
+    while (len < s.len && is_plain((uint8_t)s.data[len])) {
         len++;
+    }
     return len;
 }
 
@@ -128,7 +136,7 @@ typedef enum Designation { SET_ASCII, SET_ROMAN, SET_KATAKANA, SET_0208, SET_021
 static const struct {
     Str sequence;
     Designation set;
-} DESIGNATIONS[] = {
+} designations[] = {
     {STR_INIT("\x1b(B"), SET_ASCII},    {STR_INIT("\x1b(J"), SET_ROMAN},
     {STR_INIT("\x1b(I"), SET_KATAKANA}, {STR_INIT("\x1b$B"), SET_0208},
     {STR_INIT("\x1b$(D"), SET_0212},    {STR_INIT("\x1b$@"), SET_0208},
@@ -137,10 +145,10 @@ static const struct {
 /** @return length of the escape sequence at the start of s, 0 if it is none that we know */
 static size_t read_designation(Str s, Designation *ret_set)
 {
-    for (size_t i = 0; i < ARRAY_LEN(DESIGNATIONS); i++) {
-        if (str_starts_with(s, DESIGNATIONS[i].sequence)) {
-            *ret_set = DESIGNATIONS[i].set;
-            return DESIGNATIONS[i].sequence.len;
+    for (size_t i = 0; i < ARRAY_LEN(designations); i++) {
+        if (str_starts_with(s, designations[i].sequence)) {
+            *ret_set = designations[i].set;
+            return designations[i].sequence.len;
         }
     }
     return 0;
@@ -149,23 +157,27 @@ static size_t read_designation(Str s, Designation *ret_set)
 static size_t decode_katakana(Str s, StrBuf *utf8)
 {
     uint8_t octet = (uint8_t)s.data[0];
-    if (octet < 0x21 || octet > 0x5f)
+    if (octet < 0x21 || octet > 0x5f) {
         return 0;
+    }
     append_code_point(utf8, 0xff61u - 0x21u + octet);
     return 1;
 }
 
 static size_t decode_two_byte(const uint16_t *table, Str s, StrBuf *utf8)
 {
-    if (s.len < 2)
+    if (s.len < 2) {
         return 0;
+    }
     unsigned row = (unsigned)(uint8_t)s.data[0] - 0x21u;
     unsigned cell = (unsigned)(uint8_t)s.data[1] - 0x21u;
-    if (row >= JIS_ROWS || cell >= JIS_ROWS)
+    if (row >= JIS_ROWS || cell >= JIS_ROWS) {
         return 0;
+    }
     uint16_t point = table[row * JIS_ROWS + cell];
-    if (point == 0)
+    if (point == 0) {
         return 0;
+    }
     append_code_point(utf8, point);
     return 2;
 }
@@ -175,8 +187,9 @@ static size_t decode_two_byte(const uint16_t *table, Str s, StrBuf *utf8)
 static size_t decode_designated(Hl7Charset charset, Designation *set, Str s, StrBuf *utf8)
 {
     char octet = s.data[0];
-    if (octet == ESCAPE)
+    if (octet == ESCAPE) {
         return read_designation(s, set);
+    }
     if (octet == '\r' || octet == '\n') { /* RFC 1468: a line begins in ASCII */
         *set = SET_ASCII;
         strbuf_append_char(utf8, octet);
@@ -209,8 +222,9 @@ bool hl7_charset_decode(Hl7Charset charset, Str octets, StrBuf *utf8, size_t *re
         Str rest = str_from_offset(octets, at);
         size_t used = set == SET_ASCII || set == SET_ROMAN ? plain_run(rest) : 0;
         if (used > 0) {
-            if (memchr(rest.data, '\r', used))
+            if (memchr(rest.data, '\r', used)) {
                 set = SET_ASCII;
+            }
             strbuf_append_bytes(utf8, rest.data, used);
         } else if (charset & JAPANESE) {
             used = decode_designated(charset, &set, rest, utf8);
@@ -263,12 +277,13 @@ static uint16_t japanese_code(Hl7Charset charset, uint32_t point, Designation *r
 
 static void designate(StrBuf *octets, Designation *current, Designation set)
 {
-    if (*current == set)
+    if (*current == set) {
         return;
+    }
     *current = set;
-    for (size_t i = 0; i < ARRAY_LEN(DESIGNATIONS); i++) {
-        if (DESIGNATIONS[i].set == set) {
-            strbuf_append(octets, DESIGNATIONS[i].sequence);
+    for (size_t i = 0; i < ARRAY_LEN(designations); i++) {
+        if (designations[i].set == set) {
+            strbuf_append(octets, designations[i].sequence);
             return;
         }
     }
@@ -288,11 +303,13 @@ static bool encode_code_point(Hl7Charset charset, Designation *set, uint32_t poi
     }
     Designation needed = SET_ASCII;
     uint16_t code = charset & JAPANESE ? japanese_code(charset, point, &needed) : 0;
-    if (code == 0)
+    if (code == 0) {
         return false;
+    }
     designate(octets, set, needed);
-    if (code > 0xff)
+    if (code > 0xff) {
         strbuf_append_char(octets, (char)(code >> 8));
+    }
     strbuf_append_char(octets, (char)(code & 0xff));
     return true;
 }
@@ -304,8 +321,9 @@ static bool encode_all(Hl7Charset charset, Str utf8, StrBuf *octets)
     while (at < utf8.len) {
         uint32_t point = 0;
         size_t used = utf8_sequence(str_from_offset(utf8, at), &point);
-        if (used == 0 || !encode_code_point(charset, &set, point, octets))
+        if (used == 0 || !encode_code_point(charset, &set, point, octets)) {
             return false;
+        }
         at += used;
     }
     designate(octets, &set, SET_ASCII);
@@ -319,8 +337,9 @@ bool hl7_charset_encode(Hl7Charset charset, Str utf8, StrBuf *octets)
         return true;
     }
     size_t before = octets->len;
-    if (encode_all(charset, utf8, octets))
+    if (encode_all(charset, utf8, octets)) {
         return true;
+    }
     octets->len = before;
     return false;
 }

@@ -12,8 +12,9 @@ static Str nth_item(Str text, char separator, size_t number)
     Str rest = text;
     while (number > 1) {
         size_t at = separator ? str_find_char(rest, separator) : SIZE_MAX;
-        if (at == SIZE_MAX)
+        if (at == SIZE_MAX) {
             return STR_EMPTY;
+        }
         rest = str_from_offset(rest, at + 1);
         number--;
     }
@@ -24,8 +25,9 @@ static Str nth_item(Str text, char separator, size_t number)
 static size_t count_char(Str text, char c)
 {
     size_t count = 0;
-    for (size_t i = 0; i < text.len; i++)
+    for (size_t i = 0; i < text.len; i++) {
         count += text.data[i] == c;
+    }
     return count;
 }
 
@@ -51,18 +53,22 @@ Str er7_subcomponent(const Er7Delimiters *delimiters, Str component, size_t numb
 
 const Er7Segment *er7_segment(const Er7Message *message, Str name, size_t number)
 {
-    for (size_t i = 0; i < message->segment_count; i++)
-        if (str_equal(message->segments[i].name, name) && --number == 0)
+    for (size_t i = 0; i < message->segment_count; i++) {
+        if (str_equal(message->segments[i].name, name) && --number == 0) {
             return &message->segments[i];
+        }
+    }
     return NULL;
 }
 
 Str er7_field(const Er7Message *message, const Er7Segment *segment, size_t number)
 {
-    if (!segment)
+    if (!segment) {
         return STR_EMPTY;
-    if (segment != message->segments)
+    }
+    if (segment != message->segments) {
         return nth_item(segment->text, message->delimiters.field, number + 1);
+    }
     /* MSH-1 is the separator itself (HL7 v2.5 2.5.4) */
     return number == 1 ? str_slice(segment->text, 3, 1)
                        : nth_item(segment->text, message->delimiters.field, number);
@@ -81,8 +87,9 @@ Str er7_value(const Er7Message *message, const Er7Segment *segment, size_t field
 /** The delimiter that a one-letter escape stands for; 0 if it is none. */
 static char escaped_delimiter(const Er7Delimiters *delimiters, Str sequence)
 {
-    if (sequence.len != 1)
+    if (sequence.len != 1) {
         return 0;
+    }
     switch (sequence.data[0]) {
     case 'F':
         return delimiters->field;
@@ -102,23 +109,26 @@ static char escaped_delimiter(const Er7Delimiters *delimiters, Str sequence)
 /** Appends the octets of "Xdd..". @return false, with nothing appended, if they are not text */
 static bool append_hexadecimal(Arena *arena, Hl7Charset charset, Str sequence, StrBuf *text)
 {
-    if (sequence.len < 3 || sequence.data[0] != 'X')
+    if (sequence.len < 3 || sequence.data[0] != 'X') {
         return false;
+    }
     size_t len = (sequence.len - 1) / 2;
     char *octets = arena_alloc(arena, len);
     size_t before = text->len;
     size_t offset;
     if (str_unhex(str_from_offset(sequence, 1), octets, len) &&
-        hl7_charset_decode(charset, (Str){octets, len}, text, &offset))
+        hl7_charset_decode(charset, (Str){octets, len}, text, &offset)) {
         return true;
+    }
     text->len = before;
     return false;
 }
 
 Str er7_text(Arena *arena, const Er7Delimiters *delimiters, Hl7Charset charset, Str leaf)
 {
-    if (!delimiters->escape || str_find_char(leaf, delimiters->escape) == SIZE_MAX)
+    if (!delimiters->escape || str_find_char(leaf, delimiters->escape) == SIZE_MAX) {
         return leaf;
+    }
     _cleanup_(strbuf_done) StrBuf text = {0};
     Str rest = leaf;
     while (!str_is_empty(rest)) {
@@ -133,10 +143,11 @@ Str er7_text(Arena *arena, const Er7Delimiters *delimiters, Hl7Charset charset, 
         strbuf_append(&text, str_slice(rest, 0, start));
         Str sequence = str_slice(rest, start + 1, len);
         char delimiter = escaped_delimiter(delimiters, sequence);
-        if (delimiter)
+        if (delimiter) {
             strbuf_append_char(&text, delimiter);
-        else if (!append_hexadecimal(arena, charset, sequence, &text))
+        } else if (!append_hexadecimal(arena, charset, sequence, &text)) {
             strbuf_append(&text, str_slice(rest, start, len + 2));
+        }
         rest = str_from_offset(rest, start + len + 2);
     }
     return str_dup(arena, strbuf_str(&text));
@@ -169,32 +180,35 @@ static const char *escape_of(char c)
 static void append_char_escaped(StrBuf *buf, char c)
 {
     const char *escape = escape_of(c);
-    if (escape)
+    if (escape) {
         strbuf_append(buf, str_from(escape));
-    else
+    } else {
         strbuf_append_char(buf, c);
+    }
 }
 
 void er7_append_text(StrBuf *buf, Str text)
 {
-    for (size_t i = 0; i < text.len; i++)
+    for (size_t i = 0; i < text.len; i++) {
         append_char_escaped(buf, text.data[i]);
+    }
 }
 
 void er7_append_field(StrBuf *buf, const Er7Delimiters *delimiters, Str field)
 {
     for (size_t i = 0; i < field.len; i++) {
         char c = field.data[i];
-        if (c == delimiters->component)
+        if (c == delimiters->component) {
             strbuf_append_char(buf, er7_standard_delimiters.component);
-        else if (c == delimiters->repetition)
+        } else if (c == delimiters->repetition) {
             strbuf_append_char(buf, er7_standard_delimiters.repetition);
-        else if (c == delimiters->escape)
+        } else if (c == delimiters->escape) {
             strbuf_append_char(buf, er7_standard_delimiters.escape);
-        else if (c == delimiters->subcomponent)
+        } else if (c == delimiters->subcomponent) {
             strbuf_append_char(buf, er7_standard_delimiters.subcomponent);
-        else
+        } else {
             append_char_escaped(buf, c);
+        }
     }
 }
 
@@ -211,18 +225,21 @@ static bool may_delimit(char c)
 /** Reads MSH-1 and MSH-2 of "MSH|^~\&|...". @return false if they cannot be delimiters */
 static bool read_delimiters(Str msh, Er7Delimiters *ret_delimiters)
 {
-    if (!str_starts_with(msh, STR("MSH")) || msh.len < 5 || !may_delimit(msh.data[3]))
+    if (!str_starts_with(msh, STR("MSH")) || msh.len < 5 || !may_delimit(msh.data[3])) {
         return false;
+    }
     Er7Delimiters found = {.field = msh.data[3]};
     char *places[] = {&found.component, &found.repetition, &found.escape, &found.subcomponent};
     Str declared = nth_item(msh, found.field, 2);
     for (size_t i = 0; i < declared.len; i++) {
         char c = declared.data[i];
         bool is_repeated = str_find_char(str_slice(declared, 0, i), c) != SIZE_MAX;
-        if (!may_delimit(c) || is_repeated)
+        if (!may_delimit(c) || is_repeated) {
             return false;
-        if (i < ARRAY_LEN(places)) /* the fifth, of HL7 v2.7, marks truncation */
+        }
+        if (i < ARRAY_LEN(places)) { /* the fifth, of HL7 v2.7, marks truncation */
             *places[i] = c;
+        }
     }
     *ret_delimiters = found;
     return !str_is_empty(declared);
@@ -236,10 +253,12 @@ static void split_segments(Er7Message *message, ErrorList *errors, Str text)
     Str rest = text;
     Str line;
     while (str_split_next(&rest, '\r', &line)) {
-        if (str_starts_with(line, STR("\n"))) /* CR LF, where the standard has CR alone */
+        if (str_starts_with(line, STR("\n"))) { /* CR LF, where the standard has CR alone */
             line = str_from_offset(line, 1);
-        if (str_is_empty(line))
+        }
+        if (str_is_empty(line)) {
             continue;
+        }
         if (message->segment_count == count) {
             error_add(errors, ERR_HL7_SEGMENT_SEQUENCE, NULL,
                       "the message has more than %d segments; send less in one message",
@@ -257,8 +276,9 @@ static void add_undecodable(const Er7Message *message, ErrorList *errors, Str oc
     const Er7Delimiters *delimiters = &message->delimiters;
     const Er7Segment *last = &message->segments[message->segment_count - 1];
     size_t sequence = 0;
-    for (size_t i = 0; i < message->segment_count; i++)
+    for (size_t i = 0; i < message->segment_count; i++) {
         sequence += str_equal(message->segments[i].name, last->name);
+    }
     size_t separators = count_char(last->text, delimiters->field);
     size_t number = separators + (last == message->segments);
     Str field = er7_field(message, last, number);
@@ -310,10 +330,12 @@ Er7Message *er7_read(Arena *arena, ErrorList *errors, Str payload)
     size_t offset = 0;
     bool is_text = hl7_charset_decode(message->charset, payload, &utf8, &offset);
     split_segments(message, errors, str_dup(arena, strbuf_str(&utf8)));
-    if (!is_text && errors->error_count == before)
+    if (!is_text && errors->error_count == before) {
         add_undecodable(message, errors, payload, offset);
-    if (str_find_char(message->segments[0].text, '\n') != SIZE_MAX)
+    }
+    if (str_find_char(message->segments[0].text, '\n') != SIZE_MAX) {
         error_add(errors, ERR_HL7_SEGMENT_SEQUENCE, "MSH^1",
                   "segments are separated by LF; HL7 v2 separates them by CR (0x0D) alone");
+    }
     return message;
 }

@@ -1,7 +1,7 @@
 #include "lib/hl7/mllp.h"
 
 /* A buffer that one large message has made is not kept for the rest of a long connection. */
-#define KEPT_BYTES (256u * 1024)
+#define KEPT_BYTES ((size_t)256 * 1024)
 
 void mllp_parser_init(MllpParser *parser, size_t max_bytes)
 {

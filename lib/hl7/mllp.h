@@ -11,7 +11,7 @@
 #define MLLP_START 0x0b
 #define MLLP_END 0x1c
 
-#define MLLP_FRAME_MAX_BYTES (16u * 1024 * 1024)
+#define MLLP_FRAME_MAX_BYTES ((size_t)16 * 1024 * 1024)
 /** More octets than this outside a frame: the peer does not speak MLLP. */
 #define MLLP_NOISE_MAX_BYTES 4096u
 
