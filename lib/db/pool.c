@@ -150,15 +150,16 @@ void connection_close(DbConn *conn)
     conn->prepared_count = 0;
 }
 
-/** Whether the server closed an idle connection (restart, crash of another backend): one system
- * call. */
+/**
+ * Whether an idle connection has anything to read: the server closed it (restart, crash of another backend) or
+ * says good-bye. One system call.
+ */
 static bool is_stale(const DbConn *conn)
 {
     char byte;
     ssize_t n = recv(PQsocket(conn->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ||
-           (n > 0 && !PQconsumeInput(conn->pg));
+    return n >= 0 || (errno != EAGAIN && errno != EINTR);
 }
 
 /** Takes a free connection, or a new one while fewer than size exist. @return NULL: the deadline
