@@ -4,7 +4,8 @@
 #include "registry/code_table.h"
 #include "registry/registry.h"
 
-/** What the files of this folder share. Immutable after registry_new(), apart from the caches, which lock themselves. */
+/** What the files of this folder share. Immutable after registry_new(), apart from the caches,
+ * which lock themselves. */
 struct Registry {
     RegistryConfig config;
     RenderDictionaries *dictionaries; /* all that the database holds, and the built-in one */

@@ -1,0 +1,71 @@
+#pragma once
+
+#include "registry/registry_private.h"
+#include "registry/submission_rules.h"
+
+/**
+ * Submissions into rows (TF-2 3.42.4.1.3.1: all objects or none). One registration is
+ *
+ *   store_prepare()     before the transaction: rendered metadata, interned codes
+ *   store_read_state()  BEGIN, claim of the uniqueIds, locks, what the registry holds already
+ *   store_queue()       the inserts and updates, to be committed by db_commit()
+ */
+
+/** The single codes of a DocumentEntry, first in PreparedDocument.codes. */
+typedef enum SingleCode {
+    CODE_CLASS,
+    CODE_TYPE,
+    CODE_FORMAT,
+    CODE_PRACTICE_SETTING,
+    CODE_HEALTHCARE_FACILITY_TYPE,
+    SINGLE_CODE_COUNT,
+} SingleCode;
+
+typedef struct PreparedDocument {
+    const DocumentEntry *entry;
+    const int32_t *codes;                /* SINGLE_CODE_COUNT items */
+    const int32_t *confidentiality_code; /* entry->confidentiality_code.count items */
+    const int32_t *event_code_list;      /* entry->event_code_list.count items */
+    int32_t repository;
+    int64_t size_bytes; /* -1 none */
+    Str hash;           /* SHA1_LEN bytes; empty none */
+    Str metadata;       /* lib/ebrim/rendered.h */
+} PreparedDocument;
+
+typedef struct PreparedFolder {
+    const Folder *folder;
+    const int32_t *code_list; /* folder->code_list.count items */
+    Str metadata;
+} PreparedFolder;
+
+/** A submission as its rows need it; independent of the attempt. In the request's arena. */
+typedef struct PreparedSubmission {
+    const Submission *submission;
+    PreparedDocument *documents; /* submission->document_count items, in order */
+    PreparedFolder *folders;     /* submission->folder_count items, in order */
+    int32_t content_type_code;
+    Str set_metadata;
+    Str *association_metadata; /* submission->association_count items, in order; empty: columns say
+                                  all */
+} PreparedSubmission;
+
+/** @param submission  passed submission_check(); borrowed */
+int store_prepare(Registry *registry, Request *req, DbConn *conn, const Submission *submission,
+                  PreparedSubmission **ret_prepared) MUST_CHECK;
+
+/**
+ * Begins the transaction: claims the uniqueIds as its first statement, then locks what the
+ * submission refers to in order of entryUUID, and the patient. Two round trips; more only if a
+ * uniqueId is taken or a referenced object belongs to a merged patient.
+ */
+int store_read_state(Registry *registry, Request *req, DbConn *conn,
+                     const PreparedSubmission *prepared, RegistryState *ret_state) MUST_CHECK;
+
+/**
+ * Queues all rows of the submission, the deprecation of what it replaces with its direct APND and
+ * XFRM, the propagation of each replacement into the Approved Folders of its target
+ * (TF-3 4.2.2.2.3), and lastUpdateTime of every Folder touched (TF-2 3.42.4.1.3.6). Nothing is sent
+ * for good before db_commit().
+ */
+int store_queue(Request *req, DbConn *conn, const PreparedSubmission *prepared,
+                const RegistryState *state) MUST_CHECK;

@@ -1,0 +1,298 @@
+#include "registry/submission_rules.h"
+
+#include <stdlib.h>
+
+#include "lib/base/error.h"
+
+static int compare_stored_object(const void *key, const void *object)
+{
+    return uuid_compare(key, &((const StoredObject *)object)->entry_uuid);
+}
+
+const StoredObject *registry_state_find(const RegistryState *state, Uuid entry_uuid)
+{
+    return state->object_count == 0 ? NULL
+                                    : bsearch(&entry_uuid, state->objects, state->object_count,
+                                              sizeof(StoredObject), compare_stored_object);
+}
+
+/** Check 13: the patient is known to the Patient Identity Feed, and not subsumed
+ * (TF-2 3.42.4.1.3.3.2). */
+static void check_patient(Request *req, const SubmissionSet *set, const Patient *patient)
+{
+    if (!patient->is_known) {
+        error_add(
+            &req->errors, ERR_XDS_UNKNOWN_PATIENT_ID, "XDSSubmissionSet.patientId",
+            "patientId %.*s is not known here: its patient identity feed (ITI-8, ITI-44) must "
+            "arrive before documents",
+            STR_ARG(set->patient_id));
+    } else if (!patient->is_active) {
+        error_add(
+            &req->errors, ERR_XDS_UNKNOWN_PATIENT_ID, "XDSSubmissionSet.patientId",
+            "patientId %.*s was merged into another patient: submit with the surviving patientId",
+            STR_ARG(set->patient_id));
+    }
+}
+
+static const char *kind_name(ObjectKind kind)
+{
+    static const char *const NAMES[] = {
+        [OBJECT_DOCUMENT_ENTRY] = "DocumentEntry",
+        [OBJECT_SUBMISSION_SET] = "SubmissionSet",
+        [OBJECT_FOLDER] = "Folder",
+        [OBJECT_ASSOCIATION] = "Association",
+    };
+    return NAMES[kind];
+}
+
+/** Checks 18 and 19: documents with the same uniqueId are the same bytes (TF-2 3.42.4.1.3.3.1). */
+static void check_same_document(Request *req, const UniqueIdClaim *claim)
+{
+    if (claim->size_bytes != claim->taken_size_bytes) {
+        error_add(
+            &req->errors, ERR_XDS_NON_IDENTICAL_SIZE, "XDSDocumentEntry.uniqueId",
+            "%.*s: a document with this uniqueId is registered with another size; other content "
+            "needs a uniqueId of its own",
+            STR_ARG(claim->unique_id));
+    }
+    if (!str_equal(claim->hash, claim->taken_hash)) {
+        error_add(
+            &req->errors, ERR_XDS_NON_IDENTICAL_HASH, "XDSDocumentEntry.uniqueId",
+            "%.*s: a document with this uniqueId is registered with another hash; other content "
+            "needs a uniqueId of its own",
+            STR_ARG(claim->unique_id));
+    }
+}
+
+/** Checks 18 to 22 of one uniqueId that the registry held before (TF-3 Table 4.2.4.1-2). */
+static void check_taken_unique_id(Request *req, const UniqueIdClaim *claim)
+{
+    if (claim->kind == OBJECT_DOCUMENT_ENTRY) {
+        if (claim->taken_kind == OBJECT_DOCUMENT_ENTRY) {
+            check_same_document(req, claim);
+            return;
+        }
+        /* XDSDuplicateUniqueIdInRegistry is barred for DocumentEntries by its own definition. */
+        error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, "XDSDocumentEntry.uniqueId",
+                  "%.*s is already the uniqueId of a %s: give the document a uniqueId of its own",
+                  STR_ARG(claim->unique_id), kind_name(claim->taken_kind));
+        return;
+    }
+    bool is_set = claim->kind == OBJECT_SUBMISSION_SET;
+    if (is_set && claim->taken_kind == OBJECT_SUBMISSION_SET) {
+        error_add(&req->errors, ERR_XDS_DUPLICATE_UNIQUE_ID_IN_REGISTRY,
+                  "XDSSubmissionSet.uniqueId",
+                  "same uniqueId, different content: SubmissionSet %.*s is registered with other "
+                  "metadata or documents; a new submission needs a new uniqueId",
+                  STR_ARG(claim->unique_id));
+        return;
+    }
+    error_add(&req->errors, ERR_XDS_DUPLICATE_UNIQUE_ID_IN_REGISTRY,
+              is_set ? "XDSSubmissionSet.uniqueId" : "XDSFolder.uniqueId",
+              "%.*s is already the uniqueId of a %s: a new %s needs a new uniqueId",
+              STR_ARG(claim->unique_id), kind_name(claim->taken_kind), kind_name(claim->kind));
+}
+
+/** An entryUUID chosen by the sender must be new (TF-3 4.2.3.1.5). */
+static void check_taken_uuids(Request *req, const RegistryState *state)
+{
+    for (size_t i = 0; i < state->taken_uuid_count; i++) {
+        char urn[UUID_URN_LEN + 1] = "";
+        uuid_format_urn(state->taken_uuids[i], urn);
+        error_add(
+            &req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, urn,
+            "an object with entryUUID %s is already registered: send a new UUID or a symbolic id",
+            urn);
+    }
+}
+
+/** One end of an Association, wherever it is. */
+typedef struct End {
+    ObjectKind kind;
+    int64_t patient; /* internal id of the surviving patient; 0 unknown */
+    bool is_deprecated;
+    bool is_on_demand;
+    Str text;
+} End;
+
+/**
+ * The object at one end; false if neither the submission nor the registry has it (check 26), which
+ * is then added as a fault.
+ */
+static bool find_end(Request *req, const RegistryState *state, const Association *association,
+                     const ObjectReference *reference, const char *which, End *ret_end)
+{
+    if (reference->is_in_submission) {
+        *ret_end = (End){
+            .kind = reference->kind, .patient = state->patient.survivor, .text = reference->text};
+        return true;
+    }
+    const StoredObject *stored = registry_state_find(state, reference->uuid);
+    if (stored == NULL) {
+        error_add(&req->errors, ERR_UNRESOLVED_REFERENCE,
+                  str_cstr(req->arena, association->object->id),
+                  "%s %.*s of this Association is neither in the submission nor a registered "
+                  "DocumentEntry or Folder",
+                  which, STR_ARG(reference->text));
+        return false;
+    }
+    *ret_end = (End){
+        .kind = stored->kind,
+        .patient = stored->patient,
+        .is_deprecated = stored->access.status == STATUS_DEPRECATED,
+        .is_on_demand = stored->is_on_demand,
+        .text = reference->text,
+    };
+    return true;
+}
+
+static void add_wrong_kind(Request *req, const Association *association, const char *which,
+                           const End *end, const char *wanted)
+{
+    error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR,
+              str_cstr(req->arena, association->object->id),
+              "%s %.*s is a %s, but %s is needed here", which, STR_ARG(end->text),
+              kind_name(end->kind), wanted);
+}
+
+static void add_deprecated(Request *req, const Association *association, const End *end,
+                           const char *action)
+{
+    error_add(&req->errors, ERR_XDS_REGISTRY_DEPRECATED_DOCUMENT_ERROR,
+              str_cstr(req->arena, association->object->id),
+              "%s %.*s is Deprecated and %s: refer to the Approved one that replaced it",
+              kind_name(end->kind), STR_ARG(end->text), action);
+}
+
+/** Membership of an existing object in the new SubmissionSet: by Reference, DocumentEntry only
+ * (TF-3 4.2.2.1.1). */
+static void check_reference_member(Request *req, const Association *association, const End *target)
+{
+    if (target->kind != OBJECT_DOCUMENT_ENTRY) {
+        add_wrong_kind(
+            req, association, "targetObject", target,
+            "a DocumentEntry (put entries into a registered Folder by HasMember from the Folder)");
+    } else if (!association->is_reference) {
+        error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, "SubmissionSetStatus",
+                  "DocumentEntry %.*s is already registered: SubmissionSetStatus must be Reference",
+                  STR_ARG(target->text));
+    }
+}
+
+/** Merges are taken into account (End.patient); an unknown patient is a fault of its own and
+ * matches all. */
+static bool is_same_patient(const End *a, const End *b)
+{
+    return a->patient == b->patient || a->patient == 0 || b->patient == 0;
+}
+
+/** Membership of a DocumentEntry in a Folder: one patient, both Approved (TF-3 4.2.2.1.3,
+ * TF-2 3.42.4.1.3.4). */
+static void check_folder_member(Request *req, const Association *association, const End *folder,
+                                const End *document)
+{
+    if (folder->kind != OBJECT_FOLDER) {
+        add_wrong_kind(req, association, "sourceObject", folder, "a SubmissionSet or Folder");
+        return;
+    }
+    if (document->kind != OBJECT_DOCUMENT_ENTRY) {
+        add_wrong_kind(req, association, "targetObject", document, "a DocumentEntry");
+        return;
+    }
+    if (!is_same_patient(folder, document)) {
+        error_add(&req->errors, ERR_XDS_PATIENT_ID_DOES_NOT_MATCH,
+                  str_cstr(req->arena, association->object->id),
+                  "DocumentEntry %.*s and Folder %.*s belong to different patients",
+                  STR_ARG(document->text), STR_ARG(folder->text));
+    }
+    if (folder->is_deprecated) {
+        add_deprecated(req, association, folder, "takes no more entries");
+    }
+    if (document->is_deprecated) {
+        add_deprecated(req, association, document, "cannot be put into a Folder");
+    }
+}
+
+/** APND, XFRM, RPLC, XFRM_RPLC, signs, IsSnapshotOf: checks 16 and 25 to 29 (TF-2 3.42.4.1.3.5). */
+static void check_relationship(Request *req, const Association *association, const End *source,
+                               const End *target)
+{
+    bool must_be_stored = association_type_replaces(association->type) ||
+                          association->type == ASSOCIATION_IS_SNAPSHOT_OF;
+    if (must_be_stored && association->target.is_in_submission) {
+        error_add(
+            &req->errors, ERR_UNRESOLVED_REFERENCE, str_cstr(req->arena, association->object->id),
+            "targetObject %.*s is in the same submission, but %s needs an entry that is registered",
+            STR_ARG(target->text), association_type_urn(association->type));
+        return;
+    }
+    if (target->kind != OBJECT_DOCUMENT_ENTRY) {
+        add_wrong_kind(req, association, "targetObject", target, "a DocumentEntry");
+        return;
+    }
+    if (association->target.is_in_submission) {
+        return;
+    }
+    if (!is_same_patient(source, target)) {
+        error_add(&req->errors, ERR_XDS_PATIENT_ID_DOES_NOT_MATCH,
+                  str_cstr(req->arena, association->object->id),
+                  "targetObject %.*s belongs to another patient than sourceObject %.*s",
+                  STR_ARG(target->text), STR_ARG(source->text));
+    }
+    if (target->is_deprecated) {
+        add_deprecated(req, association, target, "cannot be the target of a relationship");
+    }
+    if (association->type == ASSOCIATION_IS_SNAPSHOT_OF && !target->is_on_demand) {
+        error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR,
+                  str_cstr(req->arena, association->object->id),
+                  "targetObject %.*s of IsSnapshotOf is not an On-Demand DocumentEntry",
+                  STR_ARG(target->text));
+    }
+}
+
+static void check_association(Request *req, const RegistryState *state,
+                              const Association *association)
+{
+    End source;
+    End target;
+    bool has_source =
+        find_end(req, state, association, &association->source, "sourceObject", &source);
+    bool has_target =
+        find_end(req, state, association, &association->target, "targetObject", &target);
+    if (!has_source || !has_target) {
+        return;
+    }
+    if (association->type != ASSOCIATION_HAS_MEMBER) {
+        check_relationship(req, association, &source, &target);
+        return;
+    }
+    if (association->source.is_in_submission && association->target.is_in_submission) {
+        return; /* submission_check() has judged it */
+    }
+    if (source.kind == OBJECT_SUBMISSION_SET) {
+        check_reference_member(req, association, &target);
+    } else {
+        check_folder_member(req, association, &source, &target);
+    }
+}
+
+int submission_rules_check(Request *req, const Submission *submission, const RegistryState *state)
+{
+    const Error *before = req->errors.last;
+    unsigned errors_before = req->errors.error_count;
+    check_patient(req, submission->submission_set, &state->patient);
+    for (size_t i = 0; i < state->claim_count; i++) {
+        if (state->claims[i].is_taken) {
+            check_taken_unique_id(req, &state->claims[i]);
+        }
+    }
+    check_taken_uuids(req, state);
+    for (const Association *a = submission->associations; a != NULL; a = a->next) {
+        check_association(req, state, a);
+    }
+    if (req->errors.error_count == errors_before) {
+        return 0;
+    }
+    const Error *first = before != NULL ? before->next : req->errors.first;
+    return first != NULL ? -(int)first->code : -(int)ERR_XDS_REGISTRY_ERROR;
+}
