@@ -3,7 +3,8 @@
 #include "lib/base/arena.h"
 #include "lib/base/str.h"
 
-/** An element tree in an arena: what a transaction reads. Names and values are UTF-8, entities resolved. */
+/** An element tree in an arena: what a transaction reads. Names and values are UTF-8, entities
+ * resolved. */
 
 typedef struct XmlAttribute {
     Str ns; /* empty if the attribute has no prefix */
@@ -22,7 +23,8 @@ typedef struct XmlNode {
     struct XmlNode *last_child;
     struct XmlNode *next;
     unsigned line;     /* in the message, for error texts; 0 if unknown */
-    uint32_t document; /* 1-based number of the diverted xds:Document content (lib/soap/receive.h); 0 if none */
+    uint32_t document; /* 1-based number of the diverted xds:Document content (lib/soap/receive.h);
+                          0 if none */
 } XmlNode;
 
 /** Namespaces compare by name, never by prefix. */
