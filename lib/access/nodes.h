@@ -13,7 +13,7 @@ typedef enum AccessMode { ACCESS_ENFORCE, ACCESS_OPEN } AccessMode;
 NodeDirectory *node_directory_new(DbPool *pool, AccessMode mode);
 void node_directory_free(NodeDirectory *directory);
 
-/** Reads the tables anew if they changed; called every few seconds and by SIGHUP. */
+/** Reads the tables anew (some hundred rows); called every few seconds and by SIGHUP. */
 int node_directory_refresh(NodeDirectory *directory, Request *req) MUST_CHECK;
 
 /**
@@ -26,7 +26,7 @@ const Principal *node_directory_find(NodeDirectory *directory, Arena *arena, Str
 /** The registered node of this name, for [server] plain_node. */
 const Principal *node_directory_find_name(NodeDirectory *directory, Arena *arena, Str name);
 
-/** Whether this node may send HL7 v2 messages as MSH-3|MSH-4. */
+/** Whether this node may send HL7 v2 messages as MSH-3|MSH-4; a registered "*" stands for any value of one part. */
 bool node_directory_may_send_as(NodeDirectory *directory, const Principal *principal, Str application, Str facility);
 /** Whether this node may submit with this SubmissionSet.sourceId. */
 bool node_directory_may_submit_as(NodeDirectory *directory, const Principal *principal, Str source_id);
