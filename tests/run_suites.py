@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+"""Runs the test suites and ends with one line `N passed, N failed, N skipped`.
+
+Each suite is a row of SUITES: a command and how its results are counted. `--full` adds the slow ones, `--only NAME`
+runs one. Reference data is found by MUSUBI_REFERENCE, default ../shared; suites that need it say so when it is absent.
+"""
+
+import argparse
+import collections
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PYTHON = "/usr/bin/python3"
+Suite = collections.namedtuple("Suite", "name command needs_reference is_slow")
+
+SUITES = [
+    Suite("unit", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "unit", "--print-errorlogs"], False, False),
+    Suite("lint", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "lint", "--print-errorlogs"], False, False),
+    Suite("fuzz corpora", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "fuzz", "--print-errorlogs"], False, False),
+    Suite("integration", [PYTHON, "-m", "tests.integration"], False, False),
+    Suite("conformance", [PYTHON, "conformance/run.py", "--start-server"], False, False),
+    Suite("nist replay", [PYTHON, "-m", "tests.integration.nist_replay"], True, False),
+    Suite("samples", [PYTHON, "-m", "tests.integration.samples"], True, False),
+    Suite("sanitizers", [PYTHON, "-m", "tests.full.sanitizers"], False, True),
+    Suite("clang", [PYTHON, "-m", "tests.full.clang"], False, True),
+]
+
+
+def reference():
+    """Folder of the reference data, or None."""
+    path = pathlib.Path(os.environ.get("MUSUBI_REFERENCE", ROOT.parent / "shared"))
+    return path if (path / "ihe").is_dir() else None
+
+
+def count(output):
+    """(passed, failed, skipped) from the closing lines of a suite."""
+    plain = re.findall(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?", output, re.M)
+    if plain:
+        return tuple(int(n or 0) for n in plain[-1])
+    numbers = {label: int(n) for label, n in re.findall(r"^(Ok|Fail|Timeout|Skipped|Unexpected Pass):\s+(\d+)", output, re.M)}
+    if "Ok" in numbers:
+        return (numbers["Ok"], numbers.get("Fail", 0) + numbers.get("Timeout", 0) + numbers.get("Unexpected Pass", 0),
+                numbers.get("Skipped", 0))
+    return None
+
+
+def run(suite, environment):
+    """Runs one suite with its output on ours; gives its counts."""
+    print(f"== {suite.name}", flush=True)
+    began = time.monotonic()
+    lines = []
+    with subprocess.Popen(suite.command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace") as process:
+        for line in process.stdout:
+            lines.append(line)
+            print(line, end="", flush=True)
+    counts = count("".join(lines))
+    if counts is None or (process.returncode and counts[1] == 0):
+        print(f"{suite.name}: ended with status {process.returncode} without telling a failure")
+        counts = (counts[0] if counts else 0, 1, counts[2] if counts else 0)
+    print(f"-- {suite.name}: {counts[0]} passed, {counts[1]} failed, {counts[2]} skipped "
+          f"in {time.monotonic() - began:.0f} s", flush=True)
+    return counts
+
+
+def main():
+    """Runs what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--only", action="append", help="name of a suite; may repeat")
+    arguments = parser.parse_args()
+    environment = dict(os.environ)
+    folder = reference()
+    if folder:
+        environment["MUSUBI_REFERENCE"] = str(folder)
+    total = [0, 0, 0]
+    for suite in SUITES:
+        if arguments.only and suite.name not in arguments.only:
+            continue
+        if suite.is_slow and not arguments.full and not arguments.only:
+            continue
+        if suite.needs_reference and not folder:
+            print(f"== {suite.name}: skipped, no reference data (set MUSUBI_REFERENCE)")
+            total[2] += 1
+            continue
+        total = [a + b for a, b in zip(total, run(suite, environment))]
+    print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")
+    return 1 if total[1] or not total[0] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
