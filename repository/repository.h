@@ -5,13 +5,14 @@
 #include "lib/ebrim/registry_client.h"
 #include "lib/soap/exchange.h"
 
-/** The Document Repository: documents at rest (ITI-41, ITI-43). The only header of this folder for others. */
+/** The Document Repository: documents at rest (ITI-41, ITI-43). The only header of this folder for
+ * others. */
 
 typedef struct RepositoryConfig {
     DbPool *pool;
     Audit *audit;
     const RegistryClient *registry;
-    const char *unique_id;  /* repositoryUniqueId, OID */
+    const char *unique_id; /* repositoryUniqueId, OID */
     const char *home_community_id;
     const char *blobs_dir;
     const char *locator_dir;
@@ -24,7 +25,8 @@ typedef struct Repository Repository;
 Repository *repository_new(const RepositoryConfig *config, char *ret_problem, size_t problem_size);
 void repository_free(Repository *repository);
 
-/** SoapHandler of ITI-41 Provide and Register Document Set-b (TF-2 3.41). module is the Repository. */
+/** SoapHandler of ITI-41 Provide and Register Document Set-b (TF-2 3.41). module is the Repository.
+ */
 int repository_iti41_provide(void *repository, SoapExchange *exchange);
 /** SoapHandler of ITI-43 Retrieve Document Set (TF-2 3.43). */
 int repository_iti43_retrieve(void *repository, SoapExchange *exchange);
@@ -42,14 +44,17 @@ typedef struct RemoteRegistryConfig {
     const char *tls_key;
     const char *tls_ca;
 } RemoteRegistryConfig;
-RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, char *ret_problem, size_t problem_size);
+RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, char *ret_problem,
+                                           size_t problem_size);
 void registry_client_remote_free(RegistryClient *client);
 
 /** One finding of fsck or scrub, as one line for the operator: names document, patient and file. */
 typedef void (*RepositoryFindingFn)(void *ctx, const char *line);
 
-/** Checks the invariants between rows and blobs (offline or online). @return number of findings, or negative */
-int64_t repository_fsck(const RepositoryConfig *config, Request *req, RepositoryFindingFn finding, void *ctx);
+/** Checks the invariants between rows and blobs (offline or online). @return number of findings, or
+ * negative */
+int64_t repository_fsck(const RepositoryConfig *config, Request *req, RepositoryFindingFn finding,
+                        void *ctx);
 /** Reads and verifies every byte (CRC-32C and SHA-256), at most bytes_per_second (0 = no limit). */
-int64_t repository_scrub(const RepositoryConfig *config, Request *req, uint64_t bytes_per_second, RepositoryFindingFn finding,
-                         void *ctx);
+int64_t repository_scrub(const RepositoryConfig *config, Request *req, uint64_t bytes_per_second,
+                         RepositoryFindingFn finding, void *ctx);

@@ -1,0 +1,113 @@
+#include "repository/file_io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void *io_base(const void *bytes)
+{
+    union {
+        const void *in;
+        void *out;
+    } base = {.in = bytes};
+    return base.out;
+}
+
+static void parts_advance(struct iovec **parts, int *count, size_t done)
+{
+    while (*count > 0 && done >= (*parts)->iov_len) {
+        done -= (*parts)->iov_len;
+        (*parts)++;
+        (*count)--;
+    }
+    if (*count > 0) {
+        (*parts)->iov_base = (uint8_t *)(*parts)->iov_base + done;
+        (*parts)->iov_len -= done;
+    }
+}
+
+int io_pwrite_all(int fd, struct iovec *parts, int count, uint64_t offset)
+{
+    parts_advance(&parts, &count, 0);
+    while (count > 0) {
+        ssize_t done = pwritev(fd, parts, count, (off_t)offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return -errno;
+        if (done == 0)
+            return -EIO;
+        offset += (uint64_t)done;
+        parts_advance(&parts, &count, (size_t)done);
+    }
+    return 0;
+}
+
+int io_write_all(int fd, const void *bytes, size_t len)
+{
+    const uint8_t *rest = bytes;
+    while (len > 0) {
+        ssize_t done = write(fd, rest, len);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return -errno;
+        if (done == 0)
+            return -EIO;
+        rest += done;
+        len -= (size_t)done;
+    }
+    return 0;
+}
+
+int io_pread_all(int fd, void *bytes, size_t len, uint64_t offset)
+{
+    uint8_t *rest = bytes;
+    while (len > 0) {
+        ssize_t done = pread(fd, rest, len, (off_t)offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return -errno;
+        if (done == 0)
+            return -ENODATA;
+        rest += done;
+        offset += (uint64_t)done;
+        len -= (size_t)done;
+    }
+    return 0;
+}
+
+int io_sync_directory(int directory_fd)
+{
+    return fsync(directory_fd) == 0 ? 0 : -errno;
+}
+
+int io_open_directory(int parent_fd, const char *name, int *ret_fd)
+{
+    bool is_new = mkdirat(parent_fd, name, 0700) == 0;
+    if (!is_new && errno != EEXIST)
+        return -errno;
+    int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int rc = 0;
+    if (is_new) {
+        _cleanup_(io_closep) int above = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        rc = above < 0 ? -errno : io_sync_directory(above);
+    }
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+void io_closep(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "lib/base/macros.h"
+
+/** System calls on files, whole or not at all: short transfers and EINTR are continued. All return
+ * 0 or -errno. */
+
+/** Bytes to be written as the base of an iovec, whose type serves reading as well. */
+void *io_base(const void *bytes);
+
+/** Writes all parts at offset; the parts array is used up. */
+int io_pwrite_all(int fd, struct iovec *parts, int count, uint64_t offset) MUST_CHECK;
+
+/** Appends at the file position. */
+int io_write_all(int fd, const void *bytes, size_t len) MUST_CHECK;
+
+/** Reads exactly len bytes; -ENODATA if the file ends before. */
+int io_pread_all(int fd, void *bytes, size_t len, uint64_t offset) MUST_CHECK;
+
+/** Makes the names in a directory durable. */
+int io_sync_directory(int directory_fd) MUST_CHECK;
+
+/** Opens directory name below parent (AT_FDCWD for a path), made if absent and then durable in its
+ * parent. */
+int io_open_directory(int parent_fd, const char *name, int *ret_fd) MUST_CHECK;
+
+/** Closes *fd if it is open. For _cleanup_(). */
+void io_closep(int *fd);

@@ -1,0 +1,524 @@
+#include "repository/segment.h"
+
+#include <dirent.h>
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/crc32c.h"
+#include "lib/base/fail.h"
+#include "lib/base/str.h"
+#include "repository/file_io.h"
+
+/** First page of a segment: magic, number, nonce, CRC-32C of these; zeros to the end of the page.
+ */
+typedef struct SegmentPage {
+    char magic[8];
+    uint32_t number;
+    uint8_t nonce[RECORD_NONCE_BYTES];
+    uint32_t crc;
+} SegmentPage;
+
+static const char PAGE_MAGIC[8] = "MUSUBIS1";
+
+typedef struct Segment {
+    uint32_t number;
+    int fd;
+    uint64_t end; /* where the next record goes */
+    uint8_t nonce[RECORD_NONCE_BYTES];
+    unsigned users; /* slots, the store if it is the current one, a sync under way */
+    bool is_dirty;  /* written since the last sync began */
+    bool is_in_sync;
+    struct Segment *next;
+} Segment;
+
+struct SegmentSlot {
+    Segment *segment;
+    uint64_t offset;
+    uint64_t size_bytes;
+    bool is_settled;
+    SegmentSlot *next; /* in order of reservation */
+};
+
+struct SegmentStore {
+    int directory_fd; /* borrowed */
+    uint64_t max_bytes;
+    pthread_mutex_t lock;
+    pthread_cond_t sync_ended;
+    Segment *segments; /* open ones */
+    Segment *current;  /* NULL until the first record: a start that stores nothing leaves no file */
+    uint32_t next_number;
+    SegmentSlot *first_slot;
+    SegmentSlot *last_slot;
+    uint64_t syncs_begun;
+    uint64_t syncs_ended;
+    bool is_syncing;
+    bool has_failed;
+};
+
+void segment_path(uint32_t number, char *ret_path, size_t size)
+{
+    snprintf(ret_path, size, "segments/%010u.seg", number);
+}
+
+static void segment_name(uint32_t number, char ret_name[32])
+{
+    snprintf(ret_name, 32, "%010u.seg", number);
+}
+
+static uint32_t page_crc(const SegmentPage *page)
+{
+    return crc32c(0, page, offsetof(SegmentPage, crc));
+}
+
+static void segment_release(SegmentStore *store, Segment *segment)
+{
+    if (--segment->users > 0)
+        return;
+    Segment **link = &store->segments;
+    while (*link != segment)
+        link = &(*link)->next;
+    *link = segment->next;
+    close(segment->fd);
+    free(segment);
+}
+
+static int write_first_page(SegmentStore *store, Segment *segment)
+{
+    uint8_t page[RECORD_ALIGN_BYTES] = {0};
+    SegmentPage head = {.number = htole32(segment->number)};
+    memcpy(head.magic, PAGE_MAGIC, sizeof(head.magic));
+    memcpy(head.nonce, segment->nonce, sizeof(head.nonce));
+    head.crc = htole32(page_crc(&head));
+    memcpy(page, &head, sizeof(head));
+
+    struct iovec part = {page, sizeof(page)};
+    int rc = io_pwrite_all(segment->fd, &part, 1, 0);
+    if (rc == 0 && fdatasync(segment->fd) != 0)
+        rc = -errno;
+    return rc < 0 ? rc : io_sync_directory(store->directory_fd);
+}
+
+/** Begins a new segment; the lock is held. */
+static int begin_segment(SegmentStore *store)
+{
+    char name[32];
+    segment_name(store->next_number, name);
+    Segment *segment = calloc(1, sizeof(*segment));
+    if (!segment)
+        return -ENOMEM;
+    segment->number = store->next_number;
+    segment->end = RECORD_ALIGN_BYTES;
+    segment->users = 1;
+    segment->fd = openat(store->directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int rc = segment->fd < 0 ? -errno : 0;
+    if (rc == 0 && getrandom(segment->nonce, RECORD_NONCE_BYTES, 0) != (ssize_t)RECORD_NONCE_BYTES)
+        rc = -EIO;
+    if (rc == 0)
+        rc = write_first_page(store, segment);
+    if (rc < 0) {
+        if (segment->fd >= 0)
+            close(segment->fd);
+        free(segment);
+        return rc;
+    }
+    store->next_number++;
+    segment->next = store->segments;
+    store->segments = segment;
+    if (store->current)
+        segment_release(store, store->current);
+    store->current = segment;
+    return 0;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a;
+    uint32_t right = *(const uint32_t *)b;
+    return (left > right) - (left < right);
+}
+
+/** "0000000042.seg" */
+static bool number_from_name(const char *name, uint32_t *ret_number)
+{
+    uint64_t number;
+    Str text = str_from(name);
+    if (text.len != strlen("0000000000.seg") || !str_ends_with(text, STR(".seg")) ||
+        !str_to_u64(str_slice(text, 0, 10), &number) || number > UINT32_MAX)
+        return false;
+    *ret_number = (uint32_t)number;
+    return true;
+}
+
+/** Numbers of the segments in the folder, ascending; the caller frees them. */
+static int list_numbers(int directory_fd, uint32_t **ret_numbers, size_t *ret_count)
+{
+    int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (!directory)
+        return -errno;
+    uint32_t *numbers = NULL;
+    size_t count = 0;
+    for (struct dirent *entry; (entry = readdir(directory));) {
+        uint32_t number;
+        if (!number_from_name(entry->d_name, &number))
+            continue;
+        numbers = reallocarray(numbers, count + 1, sizeof(*numbers));
+        if (!numbers)
+            abort();
+        numbers[count++] = number;
+    }
+    closedir(directory);
+    if (count > 0)
+        qsort(numbers, count, sizeof(*numbers), compare_numbers);
+    *ret_numbers = numbers;
+    *ret_count = count;
+    return 0;
+}
+
+int segment_store_open(int directory_fd, uint64_t max_bytes, SegmentStore **ret_store)
+{
+    uint32_t *numbers;
+    size_t count;
+    int rc = list_numbers(directory_fd, &numbers, &count);
+    if (rc < 0)
+        return rc;
+    SegmentStore *store = calloc(1, sizeof(*store));
+    if (!store)
+        abort();
+    store->directory_fd = directory_fd;
+    store->max_bytes = max_bytes;
+    store->next_number = count ? numbers[count - 1] + 1 : 1;
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_cond_init(&store->sync_ended, NULL);
+    free(numbers);
+    *ret_store = store;
+    return 0;
+}
+
+void segment_store_close(SegmentStore *store)
+{
+    if (!store)
+        return;
+    if (store->current)
+        segment_release(store, store->current);
+    pthread_cond_destroy(&store->sync_ended);
+    pthread_mutex_destroy(&store->lock);
+    free(store);
+}
+
+bool segment_store_is_trusted(SegmentStore *store)
+{
+    pthread_mutex_lock(&store->lock);
+    bool has_failed = store->has_failed;
+    pthread_mutex_unlock(&store->lock);
+    return !has_failed;
+}
+
+/** Takes the next place for a record; the lock is held. */
+static int reserve(SegmentStore *store, uint64_t size_bytes, SegmentSlot *slot)
+{
+    uint64_t total_bytes = record_total_bytes(size_bytes);
+    if (store->has_failed)
+        return -EROFS;
+    if (!store->current || store->current->end + total_bytes > store->max_bytes) {
+        int rc = begin_segment(store);
+        if (rc < 0)
+            return rc;
+    }
+    slot->segment = store->current;
+    slot->offset = store->current->end;
+    slot->size_bytes = size_bytes;
+    store->current->end += total_bytes;
+    store->current->users++;
+    if (store->last_slot)
+        store->last_slot->next = slot;
+    else
+        store->first_slot = slot;
+    store->last_slot = slot;
+    return 0;
+}
+
+static int write_record(const SegmentSlot *slot, const RecordHeader *header, const BlockCrcs *crcs,
+                        const void *body)
+{
+    static const uint8_t zeros[RECORD_ALIGN_BYTES];
+    uint8_t fixed[RECORD_FIXED_BYTES];
+    record_encode(header, crcs->items, fixed);
+    size_t used_bytes = (size_t)(record_header_bytes(header->size_bytes) + header->size_bytes);
+    struct iovec parts[] = {
+        {fixed, sizeof(fixed)},
+        {crcs->items, crcs->count * sizeof(*crcs->items)},
+        {io_base(body), (size_t)header->size_bytes},
+        {io_base(zeros), (size_t)record_total_bytes(header->size_bytes) - used_bytes},
+    };
+    return io_pwrite_all(slot->segment->fd, parts, (int)ARRAY_LEN(parts), slot->offset);
+}
+
+int segment_append(SegmentStore *store, RecordHeader *header, const BlockCrcs *crcs,
+                   const void *body, SegmentSlot **ret_slot)
+{
+    SegmentSlot *slot = calloc(1, sizeof(*slot));
+    if (!slot)
+        abort();
+    pthread_mutex_lock(&store->lock);
+    int rc = reserve(store, header->size_bytes, slot);
+    pthread_mutex_unlock(&store->lock);
+    if (rc < 0) {
+        free(slot);
+        return rc;
+    }
+
+    memcpy(header->nonce, slot->segment->nonce, sizeof(header->nonce));
+    rc = write_record(slot, header, crcs, body);
+
+    pthread_mutex_lock(&store->lock);
+    slot->segment->is_dirty = true;
+    store->has_failed |= rc == -EIO;
+    pthread_mutex_unlock(&store->lock);
+    if (rc < 0) {
+        segment_slot_undo(store, slot);
+        return rc;
+    }
+    fail_point("blob.segment_written");
+    *ret_slot = slot;
+    return 0;
+}
+
+uint32_t segment_slot_number(const SegmentSlot *slot)
+{
+    return slot->segment->number;
+}
+
+uint64_t segment_slot_offset(const SegmentSlot *slot)
+{
+    return slot->offset;
+}
+
+/** Syncs what was dirty when it began; the lock is held, but not during the sync itself. */
+static void lead_sync(SegmentStore *store)
+{
+    store->is_syncing = true;
+    store->syncs_begun++;
+    for (Segment *segment = store->segments; segment; segment = segment->next) {
+        segment->is_in_sync = segment->is_dirty;
+        segment->is_dirty = false;
+        segment->users += segment->is_in_sync;
+    }
+    Segment *next;
+    for (Segment *segment = store->segments; segment; segment = next) {
+        next = segment->next;
+        if (!segment->is_in_sync)
+            continue;
+        pthread_mutex_unlock(&store->lock);
+        bool is_durable = fdatasync(segment->fd) == 0;
+        pthread_mutex_lock(&store->lock);
+        store->has_failed |= !is_durable;
+        segment->is_in_sync = false;
+        next = segment->next;
+        segment_release(store, segment);
+    }
+    store->syncs_ended = store->syncs_begun;
+    store->is_syncing = false;
+    pthread_cond_broadcast(&store->sync_ended);
+}
+
+int segment_sync(SegmentStore *store)
+{
+    pthread_mutex_lock(&store->lock);
+    uint64_t wanted = store->syncs_begun + 1; /* a sync under way may have missed our bytes */
+    while (store->syncs_ended < wanted && !store->has_failed) {
+        if (store->is_syncing)
+            pthread_cond_wait(&store->sync_ended, &store->lock);
+        else
+            lead_sync(store);
+    }
+    int rc = store->has_failed ? -EIO : 0;
+    pthread_mutex_unlock(&store->lock);
+    if (rc == 0)
+        fail_point("blob.segment_synced");
+    return rc;
+}
+
+void segment_slot_settle(SegmentStore *store, SegmentSlot *slot)
+{
+    pthread_mutex_lock(&store->lock);
+    slot->is_settled = true;
+    while (store->first_slot && store->first_slot->is_settled) {
+        SegmentSlot *settled = store->first_slot;
+        store->first_slot = settled->next;
+        if (!store->first_slot)
+            store->last_slot = NULL;
+        segment_release(store, settled->segment);
+        free(settled);
+    }
+    pthread_mutex_unlock(&store->lock);
+}
+
+/** The header stays readable, so that a replay can step over the record; the pages behind it are
+ * given back. */
+static int bury(int fd, uint64_t offset, uint64_t total_bytes)
+{
+    uint32_t state = htole32(RECORD_DEAD);
+    struct iovec part = {&state, sizeof(state)};
+    int rc = io_pwrite_all(fd, &part, 1, offset + RECORD_STATE_OFFSET);
+    if (rc == 0 && total_bytes > RECORD_ALIGN_BYTES &&
+        fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)(offset + RECORD_ALIGN_BYTES),
+                  (off_t)(total_bytes - RECORD_ALIGN_BYTES)) != 0 &&
+        errno != EOPNOTSUPP)
+        rc = -errno;
+    return rc;
+}
+
+void segment_slot_undo(SegmentStore *store, SegmentSlot *slot)
+{
+    /* Nobody was told of this record: if the tombstone is lost, a replay finds it and the sweep
+     * frees it. */
+    (void)!bury(slot->segment->fd, slot->offset, record_total_bytes(slot->size_bytes));
+    segment_slot_settle(store, slot);
+}
+
+void segment_settled_place(SegmentStore *store, uint32_t *ret_number, uint64_t *ret_offset)
+{
+    pthread_mutex_lock(&store->lock);
+    if (store->first_slot) {
+        *ret_number = store->first_slot->segment->number;
+        *ret_offset = store->first_slot->offset;
+    } else {
+        *ret_number = store->current ? store->current->number : store->next_number;
+        *ret_offset = store->current ? store->current->end : RECORD_ALIGN_BYTES;
+    }
+    pthread_mutex_unlock(&store->lock);
+}
+
+int segment_delete(SegmentStore *store, uint32_t number, uint64_t offset)
+{
+    char name[32];
+    segment_name(number, name);
+    _cleanup_(io_closep) int fd = openat(store->directory_fd, name, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    uint8_t fixed[RECORD_FIXED_BYTES];
+    RecordHeader header;
+    int rc = io_pread_all(fd, fixed, sizeof(fixed), offset);
+    if (rc < 0)
+        return rc;
+    if (!record_decode(fixed, &header))
+        return -EBADMSG;
+    rc = bury(fd, offset, record_total_bytes(header.size_bytes));
+    if (rc == 0 && fdatasync(fd) != 0)
+        rc = -errno;
+    if (rc == -EIO) {
+        pthread_mutex_lock(&store->lock);
+        store->has_failed = true;
+        pthread_mutex_unlock(&store->lock);
+    }
+    return rc;
+}
+
+/** Reads first page and size. @return 0, -EBADMSG if the page is damaged (its records cannot be
+ * told), or -errno */
+static int open_for_replay(int directory_fd, uint32_t number, SegmentPage *ret_page,
+                           uint64_t *ret_end, int *ret_fd)
+{
+    char name[32];
+    segment_name(number, name);
+    int fd = openat(directory_fd, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    struct stat info;
+    int rc = fdatasync(fd) == 0 && fstat(fd, &info) == 0 ? 0 : -errno;
+    if (rc == 0)
+        rc = io_pread_all(fd, ret_page, sizeof(*ret_page), 0);
+    if (rc == -ENODATA || (rc == 0 && (memcmp(ret_page->magic, PAGE_MAGIC, 8) != 0 ||
+                                       le32toh(ret_page->crc) != page_crc(ret_page))))
+        rc = -EBADMSG;
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    *ret_end = (uint64_t)info.st_size;
+    *ret_fd = fd;
+    return 0;
+}
+
+/** Whether a record is at offset, whole: header and, if it is live, every block. What cannot be
+ * read is not whole. */
+static bool read_record(int fd, uint64_t offset, uint64_t end, const SegmentPage *page,
+                        RecordHeader *ret_header)
+{
+    uint8_t fixed[RECORD_FIXED_BYTES];
+    if (io_pread_all(fd, fixed, sizeof(fixed), offset) < 0 || !record_decode(fixed, ret_header) ||
+        memcmp(ret_header->nonce, page->nonce, RECORD_NONCE_BYTES) != 0 ||
+        ret_header->size_bytes > end - offset ||
+        record_header_bytes(ret_header->size_bytes) + ret_header->size_bytes > end - offset)
+        return false;
+
+    size_t count = ret_header->block_count;
+    uint32_t *crcs = calloc(count + 1, sizeof(*crcs));
+    uint8_t *block = malloc(RECORD_BLOCK_BYTES);
+    if (!crcs || !block)
+        abort();
+    bool is_intact =
+        io_pread_all(fd, crcs, count * sizeof(*crcs), offset + RECORD_FIXED_BYTES) == 0 &&
+        record_is_intact(fixed, crcs, count);
+    if (ret_header->state == RECORD_DEAD)
+        count = 0;
+    uint64_t body = offset + record_header_bytes(ret_header->size_bytes);
+    for (size_t i = 0; i < count && is_intact; i++) {
+        size_t len = record_block_bytes(ret_header->size_bytes, i);
+        is_intact = io_pread_all(fd, block, len, body + i * RECORD_BLOCK_BYTES) == 0 &&
+                    record_block_is_intact(crcs, i, block, len);
+    }
+    free(crcs);
+    free(block);
+    return is_intact;
+}
+
+static int replay_one(int directory_fd, uint32_t number, uint64_t from, SegmentRecordFn fn,
+                      void *ctx)
+{
+    SegmentPage page;
+    uint64_t end = 0;
+    _cleanup_(io_closep) int fd = -1;
+    int rc = open_for_replay(directory_fd, number, &page, &end, &fd);
+    if (rc < 0)
+        return rc == -EBADMSG ? 0 : rc;
+    uint64_t offset = record_align(MAX(from, RECORD_ALIGN_BYTES));
+    while (offset < end) {
+        RecordHeader header;
+        if (!read_record(fd, offset, end, &page, &header)) {
+            offset += RECORD_ALIGN_BYTES;
+            continue;
+        }
+        if (header.state == RECORD_LIVE && (rc = fn(ctx, &header, number, offset)) < 0)
+            return rc;
+        offset += record_total_bytes(header.size_bytes);
+    }
+    return 0;
+}
+
+int segment_replay(int directory_fd, uint32_t from_number, uint64_t from_offset, SegmentRecordFn fn,
+                   void *ctx)
+{
+    uint32_t *numbers;
+    size_t count;
+    int rc = list_numbers(directory_fd, &numbers, &count);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        if (numbers[i] >= from_number)
+            rc = replay_one(directory_fd, numbers[i], numbers[i] == from_number ? from_offset : 0,
+                            fn, ctx);
+    }
+    free(numbers);
+    return rc;
+}
