@@ -1,0 +1,587 @@
+#include "server/http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/tls/gnutls_peer.h"
+
+#define STACK_BYTES (256 * 1024)
+#define CONNECTION_MEMORY_BYTES (64 * 1024)
+#define IDLE_TIMEOUT_S 120
+#define REPLY_BLOCK_BYTES (64 * 1024)
+#define UNKNOWN_PER_ADDRESS 64
+
+struct HttpListener {
+    HttpListenerConfig config;
+    int fd;
+    struct MHD_Daemon *daemon;
+};
+
+/** One accepted socket; lives from STARTED to CLOSED. */
+typedef struct HttpConnection {
+    Watched watched;
+    HttpListener *listener;
+    Arena *arena;
+    bool has_identity;
+    Str fingerprint;
+    Str subject;
+} HttpConnection;
+
+/** libmicrohttpd's per-request pointer: exists from the request line on. */
+typedef struct Call {
+    HttpListener *listener;
+    HttpConnection *connection;
+    char *target;
+    bool has_begun;
+    HttpExchange exchange;
+} Call;
+
+/* ------------------------------------------------------------------ connections */
+
+static void address_text(const struct sockaddr *address, HttpConnection *connection)
+{
+    Watched *watched = &connection->watched;
+    if (address->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
+        inet_ntop(AF_INET, &in->sin_addr, watched->address, sizeof(watched->address));
+        watched->is_loopback = (ntohl(in->sin_addr.s_addr) >> 24) == 127;
+    } else if (address->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
+        inet_ntop(AF_INET6, &in6->sin6_addr, watched->address, sizeof(watched->address));
+        watched->is_loopback = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    }
+}
+
+static enum MHD_Result accept_policy(void *ctx, const struct sockaddr *address, socklen_t len)
+{
+    HttpListener *listener = ctx;
+    HttpConnection probe = {0};
+    (void)len;
+    address_text(address, &probe);
+    bool is_crowded = !probe.watched.is_loopback &&
+                      watchdog_unknown_from(listener->config.watchdog, probe.watched.address) >=
+                          UNKNOWN_PER_ADDRESS;
+    return is_crowded ? MHD_NO : MHD_YES;
+}
+
+static const union MHD_ConnectionInfo *info(struct MHD_Connection *mhd,
+                                            enum MHD_ConnectionInfoType type)
+{
+    return MHD_get_connection_info(mhd, type);
+}
+
+static void connection_started(HttpListener *listener, struct MHD_Connection *mhd,
+                               void **socket_context)
+{
+    HttpConnection *connection = calloc(1, sizeof(*connection));
+    if (!connection) {
+        abort();
+    }
+    connection->listener = listener;
+    connection->arena = arena_new();
+    connection->watched.fd = info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    address_text(info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr, connection);
+    connection->watched.is_known = listener->config.is_loopback_only;
+    int on = 1;
+    (void)setsockopt(connection->watched.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (listener->config.tls_certificate_pem) {
+        gnutls_session_t session = info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
+        if (!gnutls_peer_start(listener->config.tls_policy, session)) {
+            shutdown(connection->watched.fd, SHUT_RDWR);
+        }
+    }
+    watchdog_add(listener->config.watchdog, &connection->watched);
+    *socket_context = connection;
+}
+
+static void notify_connection(void *ctx, struct MHD_Connection *mhd, void **socket_context,
+                              enum MHD_ConnectionNotificationCode code)
+{
+    HttpListener *listener = ctx;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        connection_started(listener, mhd, socket_context);
+        return;
+    }
+    HttpConnection *connection = *socket_context;
+    if (connection) {
+        watchdog_remove(listener->config.watchdog, &connection->watched);
+        const HttpService *service = listener->config.service;
+        if (service->rejected && !connection->watched.is_known) {
+            service->rejected(service->ctx, connection->watched.address);
+        }
+        arena_free(connection->arena);
+        free(connection);
+        *socket_context = NULL;
+    }
+}
+
+/** Reads who the peer is, once per connection: the handshake has verified it, a resumed one is
+ * verified again. */
+static bool identify(HttpConnection *connection, struct MHD_Connection *mhd)
+{
+    if (!connection->listener->config.tls_certificate_pem || connection->has_identity) {
+        return true;
+    }
+    gnutls_session_t session = info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
+    char problem[256];
+    TlsCertificate certificate;
+    if (!gnutls_peer_identity(connection->listener->config.tls_policy, session, connection->arena,
+                              &certificate, problem, sizeof(problem))) {
+        return false;
+    }
+    connection->fingerprint = certificate.fingerprint;
+    connection->subject = certificate.subject;
+    connection->has_identity = true;
+    connection->watched.is_known = true;
+    return true;
+}
+
+/* ------------------------------------------------------------------ framing */
+
+typedef struct Framing {
+    unsigned host_count;
+    unsigned length_count;
+    unsigned encoding_count;
+    unsigned type_count;
+    const char *problem;
+} Framing;
+
+static bool is_token(const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)name[i];
+        if (c <= ' ' || c >= 0x7f || strchr("()<>@,;:\\\"/[]?={}", c)) {
+            return false;
+        }
+    }
+    return len > 0;
+}
+
+static bool has_control(const char *value, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)value[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** libmicrohttpd accepts forms that a proxy in front may read otherwise (request smuggling); each
+ * is refused here. */
+static enum MHD_Result check_header(void *ctx, enum MHD_ValueKind kind, const char *key,
+                                    size_t key_len, const char *value, size_t value_len)
+{
+    Framing *framing = ctx;
+    (void)kind;
+    Str name = {key, key_len};
+    Str text = {value, value ? value_len : 0};
+    uint64_t number;
+    if (!is_token(key, key_len)) {
+        framing->problem = "a header name holds spaces or control characters";
+    } else if (has_control(text.data, text.len)) {
+        framing->problem = "a header value holds control characters";
+    } else if (str_equal_ci(name, STR("Content-Length"))) {
+        if (framing->length_count++ > 0 || !str_to_u64(text, &number)) {
+            framing->problem = "Content-Length is repeated or not a number";
+        }
+    } else if (str_equal_ci(name, STR("Transfer-Encoding"))) {
+        if (framing->encoding_count++ > 0 || !str_equal_ci(text, STR("chunked"))) {
+            framing->problem = "Transfer-Encoding is repeated or not exactly \"chunked\"";
+        }
+    } else if (str_equal_ci(name, STR("Host"))) {
+        if (framing->host_count++ > 0) {
+            framing->problem = "Host is repeated";
+        }
+    } else if (str_equal_ci(name, STR("Content-Type"))) {
+        if (framing->type_count++ > 0) {
+            framing->problem = "Content-Type is repeated";
+        }
+    } else if (str_equal_ci(name, STR("Content-Encoding")) &&
+               !str_equal_ci(text, STR("identity"))) {
+        framing->problem = "Content-Encoding is not supported; send the body as it is";
+    }
+    return framing->problem ? MHD_NO : MHD_YES;
+}
+
+static const char *framing_problem(struct MHD_Connection *mhd)
+{
+    Framing framing = {0};
+    MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, check_header, &framing);
+    if (!framing.problem && framing.length_count && framing.encoding_count) {
+        return "Content-Length and Transfer-Encoding together";
+    }
+    return framing.problem;
+}
+
+/* ------------------------------------------------------------------ replies */
+
+static void queue(HttpExchange *exchange, int status, const char *content_type,
+                  struct MHD_Response *response)
+{
+    if (!response) {
+        exchange->is_cut = true;
+        return;
+    }
+    if (content_type) {
+        MHD_add_response_header(response, "Content-Type", content_type);
+    }
+    if (status >= 400) {
+        MHD_add_response_header(response, "Connection", "close");
+    }
+    exchange->status = status;
+    exchange->is_answered = true;
+    watchdog_phase(exchange->connection->listener->config.watchdog, &exchange->connection->watched,
+                   WATCH_REPLY);
+    if (MHD_queue_response(exchange->mhd, (unsigned)status, response) != MHD_YES) {
+        exchange->is_cut = true;
+    }
+    MHD_destroy_response(response);
+}
+
+void http_reply(HttpExchange *exchange, int status, const char *content_type, StrBuf *buf)
+{
+    exchange->req->sent_bytes = buf->len;
+    struct MHD_Response *response =
+        buf->len > 0 ? MHD_create_response_from_buffer(buf->len, buf->data, MHD_RESPMEM_MUST_FREE)
+                     : MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (buf->len > 0) {
+        *buf = (StrBuf){0};
+    }
+    size_t sent = exchange->req->sent_bytes;
+    queue(exchange, status, content_type, response);
+    /* the whole buffer counts as progress: a buffer reply may take its grace plus its size at the
+     * minimum rate */
+    watchdog_progress(exchange->connection->listener->config.watchdog,
+                      &exchange->connection->watched, sent);
+}
+
+/** A BodySource on its way out. */
+typedef struct Outgoing {
+    HttpExchange *exchange;
+    BodySource source;
+    StrBuf buf;
+    size_t taken;
+    bool is_last;
+} Outgoing;
+
+static ssize_t read_source(void *ctx, uint64_t position, char *to, size_t max)
+{
+    Outgoing *out = ctx;
+    (void)position;
+    while (out->taken == out->buf.len) {
+        if (out->is_last) {
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        }
+        strbuf_clear(&out->buf);
+        out->taken = 0;
+        int more = out->source.next(out->source.ctx, &out->buf);
+        if (more < 0) {
+            out->exchange->is_cut = true;
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        }
+        out->is_last = more == 0;
+    }
+    size_t len = MIN(max, out->buf.len - out->taken);
+    memcpy(to, out->buf.data + out->taken, len);
+    out->taken += len;
+    out->exchange->req->sent_bytes += len;
+    HttpConnection *connection = out->exchange->connection;
+    watchdog_progress(connection->listener->config.watchdog, &connection->watched, len);
+    return (ssize_t)len;
+}
+
+static void free_source(void *ctx)
+{
+    Outgoing *out = ctx;
+    if (out->source.done) {
+        out->source.done(out->source.ctx);
+    }
+    strbuf_done(&out->buf);
+    free(out);
+}
+
+void http_reply_source(HttpExchange *exchange, int status, const char *content_type, int64_t length,
+                       BodySource source)
+{
+    Outgoing *out = calloc(1, sizeof(*out));
+    if (!out) {
+        abort();
+    }
+    *out = (Outgoing){.exchange = exchange, .source = source};
+    queue(exchange, status, content_type,
+          MHD_create_response_from_callback(length < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)length,
+                                            REPLY_BLOCK_BYTES, read_source, out, free_source));
+}
+
+static void reply_text(HttpExchange *exchange, int status, const char *text)
+{
+    StrBuf buf = {0};
+    strbuf_printf(&buf, "%s [ref %s]\n", text, exchange->req->ref);
+    http_reply(exchange, status, "text/plain; charset=utf-8", &buf);
+    strbuf_done(&buf);
+}
+
+/* ------------------------------------------------------------------ requests */
+
+/** The request line is read. Gives libmicrohttpd's per-request pointer. */
+static void *request_line(void *ctx, const char *target, struct MHD_Connection *mhd)
+{
+    HttpListener *listener = ctx;
+    Call *call = calloc(1, sizeof(*call));
+    char *copy = call ? strdup(target) : NULL;
+    if (!copy) {
+        abort();
+    }
+    call->listener = listener;
+    call->target = copy;
+    call->connection = info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    watchdog_phase(listener->config.watchdog, &call->connection->watched, WATCH_HEADERS);
+    return call;
+}
+
+static void fill_exchange(Call *call, struct MHD_Connection *mhd, const char *method)
+{
+    HttpExchange *exchange = &call->exchange;
+    HttpConnection *connection = call->connection;
+    exchange->req = request_new(call->listener->config.request_timeout_ms);
+    exchange->connection = connection;
+    exchange->mhd = mhd;
+    exchange->is_tls = call->listener->config.tls_certificate_pem != NULL;
+    exchange->certificate_fingerprint = connection->fingerprint;
+    exchange->certificate_subject = connection->subject;
+    exchange->req->peer_address = str_from(connection->watched.address);
+    exchange->method = str_dup(exchange->req->arena, str_from(method));
+    Str target = str_from(call->target);
+    size_t question = str_find_char(target, '?');
+    exchange->path = str_slice(target, 0, MIN(question, target.len));
+    exchange->query = question < target.len ? str_from_offset(target, question + 1) : STR_EMPTY;
+    exchange->content_type =
+        str_from(MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE));
+}
+
+static void begin(Call *call, struct MHD_Connection *mhd, const char *method)
+{
+    bool is_identified = identify(call->connection, mhd);
+    fill_exchange(call, mhd, method);
+    watchdog_phase(call->listener->config.watchdog, &call->connection->watched, WATCH_BODY);
+    const HttpService *service = call->listener->config.service;
+    const char *problem = framing_problem(mhd);
+    call->has_begun = true;
+    if (!is_identified) {
+        reply_text(&call->exchange, MHD_HTTP_FORBIDDEN,
+                   "The client certificate is not valid any more.");
+    } else if (problem) {
+        StrBuf text = {0};
+        strbuf_printf(&text, "The HTTP request is refused: %s.", problem);
+        reply_text(&call->exchange, MHD_HTTP_BAD_REQUEST, text.data);
+        strbuf_done(&text);
+    } else {
+        service->begin(service->ctx, &call->exchange);
+    }
+}
+
+static enum MHD_Result access_handler(void *ctx, struct MHD_Connection *mhd, const char *url,
+                                      const char *method, const char *version, const char *upload,
+                                      size_t *upload_size, void **request_context)
+{
+    Call *call = *request_context;
+    HttpExchange *exchange = &call->exchange;
+    const HttpService *service = call->listener->config.service;
+    Watchdog *watchdog = call->listener->config.watchdog;
+    (void)ctx;
+    (void)url;
+    (void)version;
+    if (!call->has_begun) {
+        begin(call, mhd, method);
+        return exchange->is_cut ? MHD_NO : MHD_YES;
+    }
+    if (*upload_size > 0) {
+        exchange->req->received_bytes += *upload_size;
+        watchdog_progress(watchdog, &call->connection->watched, *upload_size);
+        if (!exchange->is_answered) {
+            service->body(service->ctx, exchange, upload, *upload_size);
+        }
+        *upload_size = 0;
+        return exchange->is_cut ? MHD_NO : MHD_YES;
+    }
+    if (!exchange->is_answered) {
+        watchdog_phase(watchdog, &call->connection->watched, WATCH_HANDLING);
+        /* the time to answer counts from the last byte: a large document may take long to arrive */
+        exchange->req->deadline_ns =
+            clock_now_ns() + (int64_t)call->listener->config.request_timeout_ms * 1000000;
+        service->end(service->ctx, exchange);
+    }
+    return exchange->is_cut ? MHD_NO : MHD_YES;
+}
+
+static void request_completed(void *ctx, struct MHD_Connection *mhd, void **request_context,
+                              enum MHD_RequestTerminationCode code)
+{
+    Call *call = *request_context;
+    (void)ctx;
+    (void)mhd;
+    if (!call) {
+        return;
+    }
+    if (call->has_begun) {
+        const HttpService *service = call->listener->config.service;
+        call->exchange.is_cut |= code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
+        service->completed(service->ctx, &call->exchange);
+        request_free(call->exchange.req);
+    }
+    watchdog_phase(call->listener->config.watchdog, &call->connection->watched, WATCH_IDLE);
+    free(call->target);
+    free(call);
+    *request_context = NULL;
+}
+
+/* ------------------------------------------------------------------ listeners */
+
+static void ignore_log(void *ctx, const char *format, va_list args)
+{
+    (void)ctx;
+    (void)format;
+    (void)args;
+}
+
+static bool split_address(const char *address, char *host, size_t host_size, const char **ret_port)
+{
+    const char *colon = strrchr(address, ':');
+    if (!colon) {
+        return false;
+    }
+    size_t len = (size_t)(colon - address);
+    if (len >= 2 && address[0] == '[' && address[len - 1] == ']') {
+        address++;
+        len -= 2;
+    }
+    if (len >= host_size) {
+        return false;
+    }
+    memcpy(host, address, len);
+    host[len] = '\0';
+    *ret_port = colon + 1;
+    return true;
+}
+
+static int bind_socket(const HttpListenerConfig *config, char *ret_problem, size_t problem_size)
+{
+    char host[256];
+    const char *port;
+    if (!split_address(config->address, host, sizeof(host), &port)) {
+        (void)snprintf(ret_problem, problem_size, "%s is not HOST:PORT", config->address);
+        return -1;
+    }
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int failed = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
+    if (failed) {
+        (void)snprintf(ret_problem, problem_size, "%s: %s", config->address, gai_strerror(failed));
+        return -1;
+    }
+    HttpConnection probe = {0};
+    address_text(found->ai_addr, &probe);
+    int fd = -1;
+    if (config->is_loopback_only && !probe.watched.is_loopback) {
+        (void)snprintf(
+            ret_problem, problem_size,
+            "%s: a listener without TLS may only use a loopback address (127.0.0.1, [::1])",
+            config->address);
+    } else {
+        int on = 1;
+        fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+            bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 1024) != 0) {
+            (void)snprintf(ret_problem, problem_size, "cannot listen on %s: %s", config->address,
+                           strerror(errno));
+            if (fd >= 0) {
+                close(fd);
+            }
+            fd = -1;
+        }
+    }
+    freeaddrinfo(found);
+    return fd;
+}
+
+HttpListener *http_listener_bind(const HttpListenerConfig *config, char *ret_problem,
+                                 size_t problem_size)
+{
+    int fd = bind_socket(config, ret_problem, problem_size);
+    if (fd < 0) {
+        return NULL;
+    }
+    HttpListener *listener = calloc(1, sizeof(*listener));
+    if (!listener) {
+        abort();
+    }
+    listener->config = *config;
+    listener->fd = fd;
+    return listener;
+}
+
+bool http_listener_start(HttpListener *listener, char *ret_problem, size_t problem_size)
+{
+    const HttpListenerConfig *config = &listener->config;
+    bool is_tls = config->tls_certificate_pem != NULL;
+    unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
+                     MHD_USE_POLL | MHD_USE_ITC | (is_tls ? MHD_USE_TLS : 0);
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)config->tls_certificate_pem},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)config->tls_key_pem},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)config->tls_priorities},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    listener->daemon = MHD_start_daemon(
+        flags, 0, accept_policy, listener, access_handler, listener, MHD_OPTION_EXTERNAL_LOGGER,
+        ignore_log, NULL, MHD_OPTION_LISTEN_SOCKET, listener->fd, MHD_OPTION_NOTIFY_CONNECTION,
+        notify_connection, listener, MHD_OPTION_NOTIFY_COMPLETED, request_completed, listener,
+        MHD_OPTION_URI_LOG_CALLBACK, request_line, listener, MHD_OPTION_CONNECTION_LIMIT,
+        config->max_connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
+        MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_ARRAY, is_tls ? tls : &tls[ARRAY_LEN(tls) - 1], MHD_OPTION_END);
+    if (!listener->daemon) {
+        (void)snprintf(ret_problem, problem_size, "cannot serve HTTP on %s%s", config->address,
+                       is_tls ? ": check that tls_certificate and tls_key belong together" : "");
+        return false;
+    }
+    return true;
+}
+
+void http_listener_quiesce(HttpListener *listener)
+{
+    if (listener && listener->daemon && listener->fd >= 0) {
+        listener->fd = MHD_quiesce_daemon(listener->daemon);
+    }
+}
+
+void http_listener_free(HttpListener *listener)
+{
+    if (!listener) {
+        return;
+    }
+    bool owns_fd = !listener->daemon;
+    if (listener->daemon) {
+        int quiesced = MHD_quiesce_daemon(listener->daemon);
+        MHD_stop_daemon(listener->daemon);
+        owns_fd = true;
+        listener->fd = quiesced >= 0 ? quiesced : listener->fd;
+    }
+    if (owns_fd && listener->fd >= 0) {
+        close(listener->fd);
+    }
+    free(listener);
+}

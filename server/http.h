@@ -1,0 +1,82 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/body.h"
+#include "lib/base/request.h"
+#include "server/watchdog.h"
+
+/**
+ * HTTP/1.1 listeners over libmicrohttpd: one thread per connection, handlers block. This file owns
+ * what HTTP needs (framing checks, deadlines, peer identity); what a path means is the
+ * HttpService's business.
+ */
+
+struct GnutlsPeerPolicy; /* lib/tls/gnutls_peer.h */
+typedef struct HttpListener HttpListener;
+
+/** One HTTP exchange, from its headers to the end of its reply. */
+typedef struct HttpExchange {
+    Request *req;
+    Str method;
+    Str path;                    /* of the raw target, before '?'; matched exactly, never decoded */
+    Str query;                   /* after '?'; empty if none */
+    Str content_type;            /* empty if absent */
+    Str certificate_fingerprint; /* empty on a plain connection */
+    Str certificate_subject;
+    bool is_tls;
+    bool is_answered;
+    int status;  /* of the reply */
+    bool is_cut; /* the peer went away, or we had to cut the reply */
+    void *state; /* the service's own */
+    struct HttpConnection *connection;
+    void *mhd; /* struct MHD_Connection * */
+} HttpExchange;
+
+/** What a listener serves. Every function runs on the connection's thread. */
+typedef struct HttpService {
+    void *ctx;
+    /** The headers are in. May answer at once (http_reply_*); body() and end() are then not called.
+     */
+    void (*begin)(void *ctx, HttpExchange *exchange);
+    /** The next bytes of the body. */
+    void (*body)(void *ctx, HttpExchange *exchange, const void *bytes, size_t len);
+    /** The body is complete: must answer. */
+    void (*end)(void *ctx, HttpExchange *exchange);
+    /** The reply was sent, or the connection is gone: free exchange->state. Always called after
+     * begin(). */
+    void (*completed)(void *ctx, HttpExchange *exchange);
+    /** A TLS peer went away without proving who it is. May be NULL. */
+    void (*rejected)(void *ctx, const char *address);
+} HttpService;
+
+typedef struct HttpListenerConfig {
+    const char *address;             /* "0.0.0.0:8443", "[::1]:8080" */
+    const char *tls_certificate_pem; /* contents; NULL: plain */
+    const char *tls_key_pem;
+    const char *tls_priorities;
+    struct GnutlsPeerPolicy *tls_policy;
+    bool is_loopback_only;
+    unsigned max_connections;
+    unsigned request_timeout_ms;
+    const HttpService *service;
+    Watchdog *watchdog;
+} HttpListenerConfig;
+
+/** Binds and listens; NULL and the reason on failure. Accepts only after http_listener_start(). */
+HttpListener *http_listener_bind(const HttpListenerConfig *config, char *ret_problem,
+                                 size_t problem_size);
+/** False and the reason on failure. */
+bool http_listener_start(HttpListener *listener, char *ret_problem, size_t problem_size);
+/** No new connections; those at work go on. */
+void http_listener_quiesce(HttpListener *listener);
+/** Ends all connections and frees the listener. http_listener_free(NULL) is fine. */
+void http_listener_free(HttpListener *listener);
+
+/** Answers with a body of known bytes; takes buf's memory. */
+void http_reply(HttpExchange *exchange, int status, const char *content_type, StrBuf *buf);
+/** Answers with a body that is produced while it is sent; takes the source. length -1: unknown,
+ * chunked. */
+void http_reply_source(HttpExchange *exchange, int status, const char *content_type, int64_t length,
+                       BodySource source);

@@ -1,0 +1,288 @@
+#include "server/soap_endpoint.h"
+
+#include <stdlib.h>
+
+#include "lib/soap/reply.h"
+#include "server/wsdl.h"
+
+/** A reply of known length up to this is made before its first byte is sent. */
+#define BUFFERED_REPLY_BYTES (1024 * 1024)
+/** After a fault this much of the rest of the body is still read, so that the peer sees the answer.
+ */
+#define SWALLOW_BYTES (64ULL * 1024 * 1024)
+
+/** One SOAP request: HttpExchange.state. */
+typedef struct SoapCall {
+    SoapExchange exchange;
+    const Transaction *transaction;
+    bool has_failed;          /* a fault is certain; the rest of the body is only read */
+    uint64_t failed_at_bytes; /* of the body */
+    Outcome outcome;
+} SoapCall;
+
+static void reply_fault(HttpExchange *http)
+{
+    SoapCall *call = http->state;
+    StrBuf buf = {0};
+    int status = soap_fault_write(http->req, &buf);
+    call->outcome = OUTCOME_FAULT;
+    http_reply(http, status, "application/soap+xml; charset=utf-8", &buf);
+    strbuf_done(&buf);
+}
+
+static void reply_plain(HttpExchange *http, int status, const char *text)
+{
+    StrBuf buf = {0};
+    strbuf_printf(&buf, "%s [ref %s]\n", text, http->req->ref);
+    http_reply(http, status, "text/plain; charset=utf-8", &buf);
+    strbuf_done(&buf);
+}
+
+/* ------------------------------------------------------------------ who asks */
+
+static const Principal *find_principal(const SoapEndpoint *endpoint, const HttpExchange *http)
+{
+    Arena *arena = http->req->arena;
+    if (!http->is_tls && endpoint->plain_node[0]) {
+        return node_directory_find_name(endpoint->nodes, arena, str_from(endpoint->plain_node));
+    }
+    return node_directory_find(endpoint->nodes, arena, http->certificate_fingerprint,
+                               http->certificate_subject);
+}
+
+static int refuse_stranger(const SoapEndpoint *endpoint, HttpExchange *http)
+{
+    Request *req = http->req;
+    AuditEvent event = {.type = AUDIT_NODE_AUTHENTICATION_FAILURE,
+                        .outcome = 8,
+                        .outcome_text = STR("the certificate belongs to no registered node")};
+    int rc = error_add(
+        &req->errors, ERR_FORBIDDEN, NULL,
+        "The certificate \"%.*s\" (SHA-256 %.*s) belongs to no registered node. Ask the operator "
+        "of the data center to register it (musubi node add).",
+        STR_ARG(http->certificate_subject), STR_ARG(http->certificate_fingerprint));
+    int recorded UNUSED = audit_record_event(endpoint->audit, req, &event);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ receiving */
+
+static void begin_call(SoapEndpoint *endpoint, HttpExchange *http)
+{
+    Request *req = http->req;
+    bool takes_documents;
+    bool path_exists UNUSED = transaction_path_exists(http->path, &takes_documents);
+    SoapCall *call = ARENA_NEW(req->arena, SoapCall);
+    http->state = call;
+    call->exchange.req = req;
+    req->endpoint = str_printf(req->arena, "%s://%s%.*s", endpoint->is_tls ? "https" : "http",
+                               endpoint->public_authority, STR_ARG(http->path));
+    req->principal = find_principal(endpoint, http);
+    if (!req->principal) {
+        call->has_failed = refuse_stranger(endpoint, http) != 0;
+        return;
+    }
+    call->exchange.receiver =
+        soap_receiver_new(req, http->content_type, takes_documents ? endpoint->sink : NULL);
+    call->has_failed = call->exchange.receiver == NULL;
+}
+
+static void soap_begin(void *ctx, HttpExchange *http)
+{
+    SoapEndpoint *endpoint = ctx;
+    bool takes_documents;
+    if (!transaction_path_exists(http->path, &takes_documents)) {
+        reply_plain(http, 404,
+                    "Nothing is served at this path. See the WSDL of /registry or /repository.");
+    } else if (str_equal(http->method, STR("GET")) && str_equal_ci(http->query, STR("wsdl"))) {
+        StrBuf buf = {0};
+        wsdl_write(&buf, http->path, endpoint->is_tls, endpoint->public_authority);
+        http_reply(http, 200, "text/xml; charset=utf-8", &buf);
+        strbuf_done(&buf);
+    } else if (!str_equal(http->method, STR("POST"))) {
+        reply_plain(http, 405, "SOAP messages are sent with POST; the WSDL is at ?wsdl.");
+    } else {
+        begin_call(endpoint, http);
+    }
+}
+
+static void soap_body(void *ctx, HttpExchange *http, const void *bytes, size_t len)
+{
+    SoapCall *call = http->state;
+    (void)ctx;
+    if (!call->has_failed) {
+        call->has_failed = soap_receiver_push(call->exchange.receiver, bytes, len) != 0;
+        call->failed_at_bytes = http->req->received_bytes;
+    } else if (http->req->received_bytes - call->failed_at_bytes > SWALLOW_BYTES) {
+        http->is_cut = true;
+    }
+}
+
+/* ------------------------------------------------------------------ routing */
+
+static int find_transaction(HttpExchange *http, const SoapMessage *message,
+                            const Transaction **ret_transaction)
+{
+    Request *req = http->req;
+    const Transaction *transaction = transaction_find(message->action);
+    if (!transaction) {
+        return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
+                         "wsa:Action \"%.*s\" is not offered here; the actions of this path are in "
+                         "its WSDL (%.*s?wsdl).",
+                         STR_ARG(message->action), STR_ARG(http->path));
+    }
+    req->transaction = transaction->number;
+    if (!str_equal(http->path, str_from(transaction->path))) {
+        return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
+                         "%s (wsa:Action \"%s\") was sent to %.*s; send it to %s.",
+                         transaction->number, transaction->action, STR_ARG(http->path),
+                         transaction->path);
+    }
+    if (!xml_is(message->body, transaction->body_namespace, transaction->body_element)) {
+        return error_add(&req->errors, ERR_SOAP_SENDER, "soap:Body",
+                         "wsa:Action says %s, whose body is {%s}%s, but the body is {%.*s}%.*s.",
+                         transaction->number, transaction->body_namespace,
+                         transaction->body_element, STR_ARG(message->body->ns),
+                         STR_ARG(message->body->name));
+    }
+    *ret_transaction = transaction;
+    return 0;
+}
+
+static int check_rights(const SoapEndpoint *endpoint, Request *req, const Transaction *transaction)
+{
+    if (access_may_use(req->principal, transaction->number)) {
+        return 0;
+    }
+    AuditEvent event = {.type = AUDIT_NODE_AUTHENTICATION_FAILURE,
+                        .outcome = 8,
+                        .outcome_text = str_printf(req->arena, "%s is not allowed for this node",
+                                                   transaction->number)};
+    int recorded UNUSED = audit_record_event(endpoint->audit, req, &event);
+    return error_add(
+        &req->errors, ERR_FORBIDDEN, NULL,
+        "Node %.*s may not use %s. Ask the operator to allow it (musubi node add --transactions).",
+        STR_ARG(req->principal->node_name), transaction->number);
+}
+
+static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
+{
+    SoapCall *call = http->state;
+    Request *req = http->req;
+    int rc = soap_receiver_finish(call->exchange.receiver, &call->exchange.message);
+    if (rc) {
+        return rc;
+    }
+    const SoapMessage *message = call->exchange.message;
+    req->message_id = message->message_id;
+    req->reply_to = message->reply_to;
+    rc = find_transaction(http, message, &call->transaction);
+    if (!rc) {
+        rc = check_rights(endpoint, req, call->transaction);
+    }
+    if (rc) {
+        return rc;
+    }
+    void *module = endpoint->modules[call->transaction->module];
+    if (!module) {
+        return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
+                         "%s is not served by this process ([server] roles).",
+                         call->transaction->number);
+    }
+    return call->transaction->handler(module, &call->exchange);
+}
+
+/* ------------------------------------------------------------------ replying */
+
+static Outcome outcome_of(const Request *req)
+{
+    if (req->outcome_is_partial) {
+        return OUTCOME_PARTIAL_SUCCESS;
+    }
+    return error_list_has_errors(&req->errors) ? OUTCOME_FAILURE : OUTCOME_SUCCESS;
+}
+
+/** Makes the whole of a short reply at once; false if a source failed. */
+static bool drain(BodySource *source, StrBuf *buf)
+{
+    int more;
+    do {
+        more = source->next(source->ctx, buf);
+    } while (more > 0);
+    if (source->done) {
+        source->done(source->ctx);
+    }
+    return more == 0;
+}
+
+static void reply(HttpExchange *http)
+{
+    SoapCall *call = http->state;
+    BodySource source;
+    Str content_type;
+    int64_t length;
+    bool as_mtom = call->transaction->has_mtom_reply;
+    soap_reply_source(&call->exchange, call->transaction->reply_action, as_mtom, &source,
+                      &content_type, &length);
+    char *type = str_cstr(http->req->arena, content_type);
+    call->outcome = outcome_of(http->req);
+    if (length < 0 || length > BUFFERED_REPLY_BYTES) {
+        http_reply_source(http, 200, type, length, source);
+        return;
+    }
+    StrBuf buf = {0};
+    if (drain(&source, &buf)) {
+        http_reply(http, 200, type, &buf);
+    } else {
+        http->is_cut = true;
+    }
+    strbuf_done(&buf);
+}
+
+static void soap_end(void *ctx, HttpExchange *http)
+{
+    SoapCall *call = http->state;
+    if (call->has_failed || dispatch(ctx, http) != 0) {
+        reply_fault(http);
+    } else {
+        reply(http);
+    }
+}
+
+static void soap_completed(void *ctx, HttpExchange *http)
+{
+    SoapEndpoint *endpoint = ctx;
+    SoapCall *call = http->state;
+    if (!call) {
+        return;
+    }
+    soap_receiver_free(call->exchange.receiver);
+    strbuf_done(&call->exchange.reply_xml);
+    journal_finish(endpoint->journal, http->req, http->is_cut ? OUTCOME_FAULT : call->outcome);
+}
+
+static void soap_rejected(void *ctx, const char *address)
+{
+    SoapEndpoint *endpoint = ctx;
+    Request *req = request_new(5000);
+    req->peer_address = str_from(address);
+    req->endpoint = str_printf(req->arena, "https://%s/", endpoint->public_authority);
+    AuditEvent event = {.type = AUDIT_NODE_AUTHENTICATION_FAILURE,
+                        .outcome = 8,
+                        .outcome_text =
+                            STR("the TLS handshake did not prove a trusted certificate")};
+    int recorded UNUSED = audit_record_event(endpoint->audit, req, &event);
+    request_free(req);
+}
+
+HttpService soap_endpoint_service(SoapEndpoint *endpoint)
+{
+    return (HttpService){
+        .ctx = endpoint,
+        .begin = soap_begin,
+        .body = soap_body,
+        .end = soap_end,
+        .completed = soap_completed,
+        .rejected = soap_rejected,
+    };
+}

@@ -1,0 +1,7 @@
+#pragma once
+
+#include "lib/base/str.h"
+
+/** Writes the WSDL 1.1 of the transactions of one path (names of ITI TF-2 Appendix W; schemas by
+ * namespace only). */
+void wsdl_write(StrBuf *buf, Str path, bool is_tls, const char *authority);
