@@ -1,0 +1,212 @@
+#include <pthread.h>
+
+#include "repository/record.h"
+
+#include "repository_fixture.h"
+
+#define SMALL ((size_t)100000)
+
+/** Contract C5: a corrupt byte is never served, wherever it is. */
+static void test_flipped_byte_in_a_record_is_never_served(void **state)
+{
+    Fixture *fixture = *state;
+    uint64_t header = record_header_bytes(SMALL);
+    const struct {
+        const char *what;
+        uint64_t offset; /* in the record */
+    } cases[] = {
+        {"magic", 0},
+        {"state", 8},
+        {"block count", 12},
+        {"size", 16},
+        {"written time", 24},
+        {"SHA-256", 40},
+        {"SHA-1", 70},
+        {"header CRC", 84},
+        {"nonce", 90},
+        {"CRC of a block", RECORD_FIXED_BYTES + 1},
+        {"first byte of the body", header},
+        {"last byte of the body", header + SMALL - 1},
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint8_t sha256[32];
+        BlobInfo info;
+        StrBuf got = {0};
+        fixture_put_seed(fixture, SMALL, 100 + i, sha256);
+        assert_true(blob_store_stat(fixture->store, sha256, &info));
+        fixture_flip(fixture, info.file, info.offset + cases[i].offset);
+        int rc = fixture_get(fixture, sha256, &got);
+        if (rc != -ERR_CORRUPT) {
+            fail_msg("damaged %s: %d", cases[i].what, rc);
+        }
+        uint8_t *bytes = fixture_bytes(SMALL, 100 + i);
+        assert_memory_equal(strbuf_str(&got).data, bytes, got.len);
+        free(bytes);
+        strbuf_done(&got);
+    }
+}
+
+static void test_damaged_record_is_written_anew_when_the_document_comes_again(void **state)
+{
+    Fixture *fixture = *state;
+    uint8_t sha256[32];
+    BlobInfo info;
+    fixture_put_seed(fixture, SMALL, 1, sha256);
+    assert_true(blob_store_stat(fixture->store, sha256, &info));
+    fixture_flip(fixture, info.file, info.offset + record_header_bytes(SMALL) + 70000);
+    fixture_put_seed(fixture, SMALL, 1, sha256);
+    fixture_assert_holds(fixture, sha256, SMALL, 1);
+}
+
+static void test_new_segment_is_begun_beyond_the_limit(void **state)
+{
+    Fixture *fixture = *state;
+    uint8_t sha256[16][32];
+    BlobInfo first;
+    BlobInfo last;
+    for (unsigned i = 0; i < 16; i++) {
+        fixture_put_seed(fixture, SMALL, i, sha256[i]);
+    }
+    assert_true(blob_store_stat(fixture->store, sha256[0], &first));
+    assert_true(blob_store_stat(fixture->store, sha256[15], &last));
+    assert_string_equal(first.file, "segments/0000000001.seg");
+    assert_string_equal(last.file, "segments/0000000002.seg");
+    assert_true(fixture_file_bytes(fixture, first.file) <= 1 << 20);
+    for (unsigned i = 0; i < 16; i++) {
+        fixture_assert_holds(fixture, sha256[i], SMALL, i);
+    }
+}
+
+static void test_records_are_found_again_without_the_locator(void **state)
+{
+    Fixture *fixture = *state;
+    uint8_t sha256[3][32];
+    char problem[256];
+    const size_t sizes[] = {0, 5, SMALL};
+    for (unsigned i = 0; i < 3; i++) {
+        fixture_put_seed(fixture, sizes[i], i, sha256[i]);
+    }
+    fixture_close_store(fixture);
+    assert_int_equal(blob_store_rebuild_locator(&fixture->config, problem, sizeof(problem)), 0);
+    fixture_open_store(fixture);
+    for (unsigned i = 0; i < 3; i++) {
+        fixture_assert_holds(fixture, sha256[i], sizes[i], i);
+    }
+}
+
+/** A crash may leave a record whose header is on disk and whose body is not. */
+static void test_torn_record_is_passed_over_and_those_behind_it_are_found(void **state)
+{
+    Fixture *fixture = *state;
+    uint8_t torn[32];
+    uint8_t whole[32];
+    BlobInfo info;
+    char problem[256];
+    StrBuf got = {0};
+    fixture_put_seed(fixture, SMALL, 1, torn);
+    fixture_put_seed(fixture, SMALL, 2, whole);
+    assert_true(blob_store_stat(fixture->store, torn, &info));
+    fixture_flip(fixture, info.file, info.offset + record_header_bytes(SMALL) + SMALL - 1);
+    fixture_close_store(fixture);
+    assert_int_equal(blob_store_rebuild_locator(&fixture->config, problem, sizeof(problem)), 0);
+    fixture_open_store(fixture);
+    assert_false(blob_store_stat(fixture->store, torn, &info));
+    assert_int_equal(fixture_get(fixture, torn, &got), -ERR_STORAGE);
+    fixture_assert_holds(fixture, whole, SMALL, 2);
+}
+
+static void test_cut_tail_of_a_segment_is_ignored(void **state)
+{
+    Fixture *fixture = *state;
+    uint8_t kept[32];
+    uint8_t cut[32];
+    uint8_t later[32];
+    BlobInfo info;
+    char problem[256];
+    fixture_put_seed(fixture, SMALL, 1, kept);
+    fixture_put_seed(fixture, SMALL, 2, cut);
+    assert_true(blob_store_stat(fixture->store, cut, &info));
+    fixture_close_store(fixture);
+    int fd = fixture_open_blob(fixture, info.file);
+    assert_int_equal(ftruncate(fd, (off_t)info.offset + 50), 0);
+    close(fd);
+    assert_int_equal(blob_store_rebuild_locator(&fixture->config, problem, sizeof(problem)), 0);
+    fixture_open_store(fixture);
+    fixture_assert_holds(fixture, kept, SMALL, 1);
+    assert_false(blob_store_stat(fixture->store, cut, &info));
+    fixture_put_seed(fixture, SMALL, 3, later);
+    fixture_assert_holds(fixture, later, SMALL, 3);
+}
+
+/** The body of a document is a copied record: it must not come to life when the segment is
+ * replayed. */
+static void test_record_inside_a_body_is_not_taken_for_one(void **state)
+{
+    Fixture *fixture = *state;
+    uint8_t inner[32];
+    uint8_t outer[32];
+    BlobInfo info;
+    char problem[256];
+    fixture_put_seed(fixture, 3000, 1, inner);
+    assert_true(blob_store_stat(fixture->store, inner, &info));
+    uint8_t *bytes = calloc(1, 5 * RECORD_ALIGN_BYTES);
+    int fd = fixture_open_blob(fixture, info.file);
+    uint64_t into = RECORD_ALIGN_BYTES - record_header_bytes(5 * RECORD_ALIGN_BYTES);
+    assert_int_equal(pread(fd, bytes + into, 3500, (off_t)info.offset), 3500);
+    memset(bytes + into + 88, 'x', RECORD_NONCE_BYTES);
+    close(fd);
+    fixture_put(fixture, bytes, 5 * RECORD_ALIGN_BYTES, outer);
+    free(bytes);
+    assert_true(blob_store_stat(fixture->store, outer, &info));
+    fixture_flip(fixture, info.file, info.offset); /* the outer record is torn */
+    blob_store_mark_dying(fixture->store, inner);
+    assert_int_equal(blob_store_delete(fixture->store, inner), 1);
+    fixture_close_store(fixture);
+    assert_int_equal(blob_store_rebuild_locator(&fixture->config, problem, sizeof(problem)), 0);
+    fixture_open_store(fixture);
+    assert_false(blob_store_stat(fixture->store, inner, &info));
+}
+
+static void test_deleted_record_gives_its_space_back_and_stays_away(void **state)
+{
+    Fixture *fixture = *state;
+    uint8_t gone[32];
+    uint8_t kept[32];
+    BlobInfo info;
+    struct stat before;
+    struct stat after;
+    char problem[256];
+    fixture_put_seed(fixture, SMALL, 1, gone);
+    fixture_put_seed(fixture, SMALL, 2, kept);
+    assert_true(blob_store_stat(fixture->store, gone, &info));
+    int fd = fixture_open_blob(fixture, info.file);
+    assert_int_equal(fstat(fd, &before), 0);
+    blob_store_mark_dying(fixture->store, gone);
+    assert_int_equal(blob_store_delete(fixture->store, gone), 1);
+    assert_int_equal(fstat(fd, &after), 0);
+    close(fd);
+    assert_int_equal(after.st_size, before.st_size);
+    assert_true(after.st_blocks <= before.st_blocks);
+    assert_false(blob_store_stat(fixture->store, gone, &info));
+    fixture_close_store(fixture);
+    assert_int_equal(blob_store_rebuild_locator(&fixture->config, problem, sizeof(problem)), 0);
+    fixture_open_store(fixture);
+    assert_false(blob_store_stat(fixture->store, gone, &info));
+    fixture_assert_holds(fixture, kept, SMALL, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_set_up, fixture_tear_down)
+        TEST(test_flipped_byte_in_a_record_is_never_served),
+        TEST(test_damaged_record_is_written_anew_when_the_document_comes_again),
+        TEST(test_new_segment_is_begun_beyond_the_limit),
+        TEST(test_records_are_found_again_without_the_locator),
+        TEST(test_torn_record_is_passed_over_and_those_behind_it_are_found),
+        TEST(test_cut_tail_of_a_segment_is_ignored),
+        TEST(test_record_inside_a_body_is_not_taken_for_one),
+        TEST(test_deleted_record_gives_its_space_back_and_stays_away),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
