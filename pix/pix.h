@@ -5,7 +5,8 @@
 #include "lib/db/db.h"
 #include "lib/ebrim/patient_directory.h"
 
-/** Patient identity: feeds (ITI-8) and the identifiers of the affinity domain. The only header of this folder for others. */
+/** Patient identity: feeds (ITI-8) and the identifiers of the affinity domain. The only header of
+ * this folder for others. */
 
 typedef struct PixConfig {
     DbPool *pool;
@@ -24,7 +25,8 @@ void pix_free(Pix *pix);
 PatientDirectory pix_patient_directory(Pix *pix);
 
 /**
- * Handles one HL7 v2 message (the payload of an MLLP frame) and writes the acknowledgement (payload, without frame).
+ * Handles one HL7 v2 message (the payload of an MLLP frame) and writes the acknowledgement
+ * (payload, without frame).
  * @return 0 when reply is to be sent; negative when the connection should be closed without one
  */
 int pix_hl7_message(Pix *pix, Request *req, Str payload, StrBuf *reply);

@@ -61,7 +61,7 @@ const char *hl7_ack_code(const ErrorList *errors)
 static void append_received(StrBuf *buf, const Er7Message *request, size_t field)
 {
     if (request) {
-        er7_append_field(buf, &request->delimiters, er7_field(request, request->segments, field));
+        strbuf_append(buf, er7_standardize(request, er7_field(request, request->segments, field)));
     }
 }
 

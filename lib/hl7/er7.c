@@ -6,20 +6,20 @@ const Er7Delimiters er7_standard_delimiters = {'|', '^', '~', '\\', '&'};
 
 /* ---- cutting ---- */
 
-/** Item number (from 1) of text; empty if there are fewer. Separator 0: the text is one item. */
+/** Item number (from 1) of text; empty if there are fewer. Decoded text has no NUL, so an
+ * undeclared separator (0) cuts nothing. */
 static Str nth_item(Str text, char separator, size_t number)
 {
     Str rest = text;
     while (number > 1) {
-        size_t at = separator ? str_find_char(rest, separator) : SIZE_MAX;
+        size_t at = str_find_char(rest, separator);
         if (at == SIZE_MAX) {
             return STR_EMPTY;
         }
         rest = str_from_offset(rest, at + 1);
         number--;
     }
-    size_t end = separator ? str_find_char(rest, separator) : SIZE_MAX;
-    return end == SIZE_MAX ? rest : str_slice(rest, 0, end);
+    return str_slice(rest, 0, str_find_char(rest, separator));
 }
 
 static size_t count_char(Str text, char c)
@@ -33,7 +33,7 @@ static size_t count_char(Str text, char c)
 
 size_t er7_repetition_count(const Er7Delimiters *delimiters, Str field)
 {
-    return delimiters->repetition ? count_char(field, delimiters->repetition) + 1 : 1;
+    return count_char(field, delimiters->repetition) + 1;
 }
 
 Str er7_repetition(const Er7Delimiters *delimiters, Str field, size_t number)
@@ -194,22 +194,40 @@ void er7_append_text(StrBuf *buf, Str text)
     }
 }
 
-void er7_append_field(StrBuf *buf, const Er7Delimiters *delimiters, Str field)
+/** The standard delimiter in the role of c; 0 if c is no delimiter. */
+static char standard_delimiter(const Er7Delimiters *delimiters, char c)
 {
-    for (size_t i = 0; i < field.len; i++) {
-        char c = field.data[i];
-        if (c == delimiters->component) {
-            strbuf_append_char(buf, er7_standard_delimiters.component);
-        } else if (c == delimiters->repetition) {
-            strbuf_append_char(buf, er7_standard_delimiters.repetition);
-        } else if (c == delimiters->escape) {
-            strbuf_append_char(buf, er7_standard_delimiters.escape);
-        } else if (c == delimiters->subcomponent) {
-            strbuf_append_char(buf, er7_standard_delimiters.subcomponent);
+    if (c == delimiters->component) {
+        return er7_standard_delimiters.component;
+    }
+    if (c == delimiters->repetition) {
+        return er7_standard_delimiters.repetition;
+    }
+    if (c == delimiters->escape) {
+        return er7_standard_delimiters.escape;
+    }
+    if (c == delimiters->subcomponent) {
+        return er7_standard_delimiters.subcomponent;
+    }
+    return '\0';
+}
+
+Str er7_standardize(const Er7Message *message, Str raw)
+{
+    const Er7Delimiters *delimiters = &message->delimiters;
+    if (memcmp(delimiters, &er7_standard_delimiters, sizeof(*delimiters)) == 0) {
+        return raw;
+    }
+    _cleanup_(strbuf_done) StrBuf buf = {0};
+    for (size_t i = 0; i < raw.len; i++) {
+        char delimiter = standard_delimiter(delimiters, raw.data[i]);
+        if (delimiter) {
+            strbuf_append_char(&buf, delimiter);
         } else {
-            append_char_escaped(buf, c);
+            append_char_escaped(&buf, raw.data[i]);
         }
     }
+    return str_dup(message->arena, strbuf_str(&buf));
 }
 
 /* ---- reading ---- */

@@ -78,5 +78,5 @@ Str er7_value(const Er7Message *message, const Er7Segment *segment, size_t field
  */
 void er7_append_text(StrBuf *buf, Str text);
 
-/** Appends a raw field of a message in standard delimiters. */
-void er7_append_field(StrBuf *buf, const Er7Delimiters *delimiters, Str field);
+/** A raw field, or part of one, in standard delimiters; in the arena, or as it is. */
+Str er7_standardize(const Er7Message *message, Str raw);
