@@ -21,6 +21,17 @@ typedef enum SingleCode {
     SINGLE_CODE_COUNT,
 } SingleCode;
 
+/** Column association.submission_set_status. */
+typedef enum SetStatus { SET_STATUS_NONE, SET_STATUS_ORIGINAL, SET_STATUS_REFERENCE } SetStatus;
+
+static inline SetStatus submission_set_status(const Association *association)
+{
+    if (association->is_original) {
+        return SET_STATUS_ORIGINAL;
+    }
+    return association->is_reference ? SET_STATUS_REFERENCE : SET_STATUS_NONE;
+}
+
 typedef struct PreparedDocument {
     const DocumentEntry *entry;
     const int32_t *codes;                /* SINGLE_CODE_COUNT items */

@@ -16,6 +16,15 @@ const StoredObject *registry_state_find(const RegistryState *state, Uuid entry_u
                                               sizeof(StoredObject), compare_stored_object);
 }
 
+const UniqueIdClaim *registry_state_set_claim(const RegistryState *state)
+{
+    const UniqueIdClaim *claim = state->claims;
+    while (claim->kind != OBJECT_SUBMISSION_SET) {
+        claim++;
+    }
+    return claim;
+}
+
 /** Check 13: the patient is known to the Patient Identity Feed, and not subsumed
  * (TF-2 3.42.4.1.3.3.2). */
 static void check_patient(Request *req, const SubmissionSet *set, const Patient *patient)
@@ -115,6 +124,11 @@ typedef struct End {
     Str text;
 } End;
 
+static const char *location(const Request *req, const Association *association)
+{
+    return str_cstr(req->arena, association->object->id);
+}
+
 /**
  * The object at one end; false if neither the submission nor the registry has it (check 26), which
  * is then added as a fault.
@@ -129,8 +143,7 @@ static bool find_end(Request *req, const RegistryState *state, const Association
     }
     const StoredObject *stored = registry_state_find(state, reference->uuid);
     if (stored == NULL) {
-        error_add(&req->errors, ERR_UNRESOLVED_REFERENCE,
-                  str_cstr(req->arena, association->object->id),
+        error_add(&req->errors, ERR_UNRESOLVED_REFERENCE, location(req, association),
                   "%s %.*s of this Association is neither in the submission nor a registered "
                   "DocumentEntry or Folder",
                   which, STR_ARG(reference->text));
@@ -149,8 +162,7 @@ static bool find_end(Request *req, const RegistryState *state, const Association
 static void add_wrong_kind(Request *req, const Association *association, const char *which,
                            const End *end, const char *wanted)
 {
-    error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR,
-              str_cstr(req->arena, association->object->id),
+    error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, location(req, association),
               "%s %.*s is a %s, but %s is needed here", which, STR_ARG(end->text),
               kind_name(end->kind), wanted);
 }
@@ -158,24 +170,19 @@ static void add_wrong_kind(Request *req, const Association *association, const c
 static void add_deprecated(Request *req, const Association *association, const End *end,
                            const char *action)
 {
-    error_add(&req->errors, ERR_XDS_REGISTRY_DEPRECATED_DOCUMENT_ERROR,
-              str_cstr(req->arena, association->object->id),
+    error_add(&req->errors, ERR_XDS_REGISTRY_DEPRECATED_DOCUMENT_ERROR, location(req, association),
               "%s %.*s is Deprecated and %s: refer to the Approved one that replaced it",
               kind_name(end->kind), STR_ARG(end->text), action);
 }
 
-/** Membership of an existing object in the new SubmissionSet: by Reference, DocumentEntry only
- * (TF-3 4.2.2.1.1). */
+/** Membership of a registered object in the new SubmissionSet: by Reference, DocumentEntry only, of
+ * any patient (TF-3 4.2.2.1.1). */
 static void check_reference_member(Request *req, const Association *association, const End *target)
 {
     if (target->kind != OBJECT_DOCUMENT_ENTRY) {
         add_wrong_kind(
             req, association, "targetObject", target,
             "a DocumentEntry (put entries into a registered Folder by HasMember from the Folder)");
-    } else if (!association->is_reference) {
-        error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, "SubmissionSetStatus",
-                  "DocumentEntry %.*s is already registered: SubmissionSetStatus must be Reference",
-                  STR_ARG(target->text));
     }
 }
 
@@ -200,8 +207,7 @@ static void check_folder_member(Request *req, const Association *association, co
         return;
     }
     if (!is_same_patient(folder, document)) {
-        error_add(&req->errors, ERR_XDS_PATIENT_ID_DOES_NOT_MATCH,
-                  str_cstr(req->arena, association->object->id),
+        error_add(&req->errors, ERR_XDS_PATIENT_ID_DOES_NOT_MATCH, location(req, association),
                   "DocumentEntry %.*s and Folder %.*s belong to different patients",
                   STR_ARG(document->text), STR_ARG(folder->text));
     }
@@ -217,25 +223,12 @@ static void check_folder_member(Request *req, const Association *association, co
 static void check_relationship(Request *req, const Association *association, const End *source,
                                const End *target)
 {
-    bool must_be_stored = association_type_replaces(association->type) ||
-                          association->type == ASSOCIATION_IS_SNAPSHOT_OF;
-    if (must_be_stored && association->target.is_in_submission) {
-        error_add(
-            &req->errors, ERR_UNRESOLVED_REFERENCE, str_cstr(req->arena, association->object->id),
-            "targetObject %.*s is in the same submission, but %s needs an entry that is registered",
-            STR_ARG(target->text), association_type_urn(association->type));
-        return;
-    }
     if (target->kind != OBJECT_DOCUMENT_ENTRY) {
         add_wrong_kind(req, association, "targetObject", target, "a DocumentEntry");
         return;
     }
-    if (association->target.is_in_submission) {
-        return;
-    }
     if (!is_same_patient(source, target)) {
-        error_add(&req->errors, ERR_XDS_PATIENT_ID_DOES_NOT_MATCH,
-                  str_cstr(req->arena, association->object->id),
+        error_add(&req->errors, ERR_XDS_PATIENT_ID_DOES_NOT_MATCH, location(req, association),
                   "targetObject %.*s belongs to another patient than sourceObject %.*s",
                   STR_ARG(target->text), STR_ARG(source->text));
     }
@@ -243,16 +236,19 @@ static void check_relationship(Request *req, const Association *association, con
         add_deprecated(req, association, target, "cannot be the target of a relationship");
     }
     if (association->type == ASSOCIATION_IS_SNAPSHOT_OF && !target->is_on_demand) {
-        error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR,
-                  str_cstr(req->arena, association->object->id),
+        error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, location(req, association),
                   "targetObject %.*s of IsSnapshotOf is not an On-Demand DocumentEntry",
                   STR_ARG(target->text));
     }
 }
 
+/** Judges an Association that leaves the submission; submission_check() has judged the others. */
 static void check_association(Request *req, const RegistryState *state,
                               const Association *association)
 {
+    if (association->source.is_in_submission && association->target.is_in_submission) {
+        return;
+    }
     End source;
     End target;
     bool has_source =
@@ -264,12 +260,7 @@ static void check_association(Request *req, const RegistryState *state,
     }
     if (association->type != ASSOCIATION_HAS_MEMBER) {
         check_relationship(req, association, &source, &target);
-        return;
-    }
-    if (association->source.is_in_submission && association->target.is_in_submission) {
-        return; /* submission_check() has judged it */
-    }
-    if (source.kind == OBJECT_SUBMISSION_SET) {
+    } else if (source.kind == OBJECT_SUBMISSION_SET) {
         check_reference_member(req, association, &target);
     } else {
         check_folder_member(req, association, &source, &target);

@@ -60,6 +60,9 @@ static inline bool association_type_replaces(AssociationType type)
     return type == ASSOCIATION_RPLC || type == ASSOCIATION_XFRM_RPLC;
 }
 
+/** The claim of SubmissionSet.uniqueId; there is exactly one. */
+const UniqueIdClaim *registry_state_set_claim(const RegistryState *state);
+
 /** The stored object with this entryUUID, or NULL. */
 const StoredObject *registry_state_find(const RegistryState *state, Uuid entry_uuid);
 

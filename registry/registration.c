@@ -1,0 +1,245 @@
+#include "registry/registration.h"
+
+#include "lib/base/clock.h"
+#include "lib/base/dtm.h"
+#include "lib/base/fail.h"
+#include "registry/resubmission.h"
+#include "registry/store.h"
+
+#define MAX_ATTEMPTS 3
+
+/** One registration on its way: what its attempts share. */
+typedef struct Registration {
+    Registry *registry;
+    Request *req;
+    DbConn *conn;
+    const PreparedSubmission *prepared;
+    TransactionHook hook;
+    void *caller;
+} Registration;
+
+/** The checks that need no database. */
+static int check_message(Registry *registry, Request *req, const Submission *submission)
+{
+    const RegistryConfig *config = &registry->config;
+    const CodeSets *strict = config->code_check == CODE_CHECK_STRICT ? config->codes : NULL;
+    int rc = submission_check(req, submission, SUBMISSION_ITI42, strict);
+    if (rc == 0 && config->code_check == CODE_CHECK_WARN) {
+        submission_check_codes(req, submission, config->codes, SEVERITY_WARNING);
+    }
+    return rc;
+}
+
+/** Contract C3: whoever sends a message again because its reply was lost learns that nothing is
+ * left to do. */
+static int check_resubmission(const Registration *registration, const RegistryState *state)
+{
+    Request *req = registration->req;
+    const UniqueIdClaim *set = registry_state_set_claim(state);
+    if (!set->is_taken || set->taken_kind != OBJECT_SUBMISSION_SET) {
+        return 0;
+    }
+    EarlierRegistration earlier;
+    int rc = resubmission_compare(registration->registry, req, registration->conn,
+                                  registration->prepared, state->patient.id, &earlier);
+    if (rc < 0 || !earlier.is_identical) {
+        return rc;
+    }
+    return error_add(&req->errors, ERR_XDS_DUPLICATE_UNIQUE_ID_IN_REGISTRY,
+                     "XDSSubmissionSet.uniqueId",
+                     "identical submission already registered at %.*s as %.*s: treat as done",
+                     STR_ARG(clock_iso8601(req->arena, earlier.registered_at_us)),
+                     STR_ARG(uuid_urn(req->arena, earlier.entry_uuid)));
+}
+
+static AccessObject access_of_new(const Request *req)
+{
+    return (AccessObject){
+        .source_facility = req->principal != NULL ? req->principal->facility_id : 0,
+        .status = STATUS_APPROVED,
+        .effective_us = INT64_MIN,
+    };
+}
+
+static AccessObject access_of_document(const Request *req, const PreparedDocument *document)
+{
+    const DocumentEntry *entry = document->entry;
+    AccessObject object = access_of_new(req);
+    object.class_code = document->codes[CODE_CLASS];
+    object.confidentiality_codes = document->confidentiality_code;
+    object.confidentiality_count = entry->confidentiality_code.count;
+    Str effective =
+        str_is_empty(entry->service_start_time) ? entry->creation_time : entry->service_start_time;
+    int64_t effective_us;
+    if (dtm_parse(effective, &effective_us)) {
+        object.effective_us = effective_us;
+    }
+    return object;
+}
+
+static int add_forbidden(Request *req, const char *action, Str id)
+{
+    return error_add(&req->errors, ERR_FORBIDDEN, NULL,
+                     "node %.*s may not %s %.*s: ask the network operator which facilities and "
+                     "document classes it is registered for",
+                     STR_ARG(req->principal != NULL ? req->principal->node_name : STR_EMPTY),
+                     action, STR_ARG(id));
+}
+
+/** New objects of the submitting node's facility. */
+static void check_submit_access(const Registration *registration, const RegistryState *state)
+{
+    Request *req = registration->req;
+    const Submission *submission = registration->prepared->submission;
+    const AccessScope *scope = access_open(req, state->patient.id, ACCESS_SUBMIT);
+    AccessObject set = access_of_new(req);
+    if (!access_decide(scope, &set)) {
+        add_forbidden(req, "submit SubmissionSet", submission->submission_set->unique_id);
+    }
+    for (size_t i = 0; i < submission->document_count; i++) {
+        AccessObject document = access_of_document(req, &registration->prepared->documents[i]);
+        if (!access_decide(scope, &document)) {
+            add_forbidden(req, "submit document",
+                          registration->prepared->documents[i].entry->unique_id);
+        }
+    }
+}
+
+/** The end that a registered object must allow: what gets replaced, and the Folder that gets a
+ * member. Other relationships leave their target as it is. */
+static const ObjectReference *changed_end(const Association *association)
+{
+    if (association->type == ASSOCIATION_HAS_MEMBER) {
+        return &association->source;
+    }
+    return association_type_replaces(association->type) ? &association->target : NULL;
+}
+
+/** Registered objects that the submission changes. */
+static void check_change_access(const Registration *registration, const RegistryState *state)
+{
+    Request *req = registration->req;
+    const AccessScope *scope = access_open(req, state->patient.id, ACCESS_CHANGE);
+    for (const Association *a = registration->prepared->submission->associations; a != NULL;
+         a = a->next) {
+        const ObjectReference *end = changed_end(a);
+        const StoredObject *stored =
+            end == NULL || end->is_in_submission ? NULL : registry_state_find(state, end->uuid);
+        if (stored != NULL && !access_decide(scope, &stored->access)) {
+            add_forbidden(req, "change", end->text);
+        }
+    }
+}
+
+/** Everything that the registry's content decides; adds every fault found. */
+static int judge(const Registration *registration, const RegistryState *state)
+{
+    int rc = check_resubmission(registration, state);
+    if (rc < 0) {
+        return rc;
+    }
+    Request *req = registration->req;
+    unsigned errors_before = req->errors.error_count;
+    rc = submission_rules_check(req, registration->prepared->submission, state);
+    check_submit_access(registration, state);
+    check_change_access(registration, state);
+    if (rc == 0 && req->errors.error_count > errors_before) {
+        rc = -(int)ERR_FORBIDDEN;
+    }
+    return rc;
+}
+
+/** One transaction; the caller rolls back on failure. */
+static int attempt(const Registration *registration)
+{
+    Request *req = registration->req;
+    DbConn *conn = registration->conn;
+    RegistryState state;
+    int rc = store_read_state(registration->registry, req, conn, registration->prepared, &state);
+    if (rc < 0) {
+        return rc;
+    }
+    fail_point("iti42.claimed");
+    rc = judge(registration, &state);
+    if (rc < 0) {
+        return rc;
+    }
+    fail_point("iti42.checked");
+    rc = store_queue(req, conn, registration->prepared, &state);
+    if (rc == 0 && registration->hook != NULL) {
+        rc = registration->hook(registration->caller, req, conn);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    fail_point("iti42.inserted");
+    rc = db_commit(conn, req, NULL);
+    if (rc == 0) {
+        fail_point("iti42.committed");
+    }
+    return rc;
+}
+
+/**
+ * Whether the transaction lost a race and a new one may end otherwise: serialization failure,
+ * deadlock, and an entryUUID that another submission inserted since it was looked up (the next
+ * attempt finds it).
+ */
+static bool is_worth_another_attempt(const DbConn *conn, int rc)
+{
+    static const char *const RACES[] = {"40001", "40P01", "23505"};
+    for (size_t i = 0; rc == -(int)ERR_DATABASE && i < ARRAY_LEN(RACES); i++) {
+        if (strcmp(db_sqlstate(conn), RACES[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** Forgets the errors added since the list was copied. */
+static void error_list_rewind(ErrorList *list, const ErrorList *mark)
+{
+    *list = *mark;
+    if (list->last != NULL) {
+        list->last->next = NULL;
+    }
+}
+
+static int run_attempts(const Registration *registration)
+{
+    Request *req = registration->req;
+    const ErrorList before = req->errors;
+    for (unsigned attempts = 1;; attempts++) {
+        int rc = attempt(registration);
+        if (rc == 0) {
+            return 0;
+        }
+        bool is_raced = is_worth_another_attempt(registration->conn, rc);
+        int rollback = db_rollback(registration->conn, req);
+        if (!is_raced || rollback < 0 || attempts == MAX_ATTEMPTS) {
+            return rc;
+        }
+        error_list_rewind(&req->errors, &before);
+    }
+}
+
+int registration_run(Registry *registry, Request *req, const Submission *submission,
+                     TransactionHook hook, void *caller)
+{
+    int rc = check_message(registry, req, submission);
+    if (rc < 0) {
+        return rc;
+    }
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    rc = db_acquire(registry->config.pool, req, &conn);
+    if (rc < 0) {
+        return rc;
+    }
+    PreparedSubmission *prepared;
+    rc = store_prepare(registry, req, conn, submission, &prepared);
+    if (rc < 0) {
+        return rc;
+    }
+    const Registration registration = {registry, req, conn, prepared, hook, caller};
+    return run_attempts(&registration);
+}

@@ -1,0 +1,320 @@
+#include "registry/resubmission.h"
+
+#include <stdlib.h>
+
+#include "lib/base/dtm.h"
+
+static const DbStatement SELECT_SET = {"resubmission_set",
+                                       "SELECT entry_uuid, patient, registered_at, submission_time,"
+                                       "       content_type_code, source_id, metadata"
+                                       "  FROM submission_set WHERE unique_id = $1::text"};
+
+static const DbStatement SELECT_DOCUMENTS = {
+    "resubmission_documents",
+    "SELECT d.entry_uuid, d.unique_id, d.patient, d.metadata, COALESCE(d.size_bytes, -1),"
+    "       COALESCE(d.hash, ''::bytea), d.repository"
+    "  FROM association a JOIN document_entry d ON d.entry_uuid = a.target_object"
+    " WHERE a.source_object = $1::uuid AND a.submission_set_status = $2::int"};
+
+static const DbStatement SELECT_FOLDERS = {
+    "resubmission_folders", "SELECT f.entry_uuid, f.unique_id, f.patient, f.metadata"
+                            "  FROM association a JOIN folder f ON f.entry_uuid = a.target_object"
+                            " WHERE a.source_object = $1::uuid AND a.target_kind = $2::int"};
+
+/* Members of the set; memberships in Folders, which are members of the set; relationships of its
+ * documents. $2 kind Association, $3 SubmissionSetStatus Original, $4 type HasMember */
+static const DbStatement SELECT_ASSOCIATIONS = {
+    "resubmission_associations",
+    "SELECT source_object, target_object, type, submission_set_status FROM association"
+    " WHERE source_object = $1::uuid AND target_kind <> $2::int"
+    " UNION ALL"
+    " SELECT b.source_object, b.target_object, b.type, b.submission_set_status"
+    "   FROM association a JOIN association b ON b.entry_uuid = a.target_object"
+    "  WHERE a.source_object = $1::uuid AND a.target_kind = $2::int"
+    " UNION ALL"
+    " SELECT r.source_object, r.target_object, r.type, r.submission_set_status"
+    "   FROM association a JOIN association r ON r.source_object = a.target_object"
+    "  WHERE a.source_object = $1::uuid AND a.submission_set_status = $3::int AND r.type <> "
+    "$4::int"};
+
+enum {
+    ROW_ENTRY_UUID,
+    ROW_UNIQUE_ID,
+    ROW_PATIENT,
+    ROW_METADATA,
+    ROW_SIZE,
+    ROW_HASH,
+    ROW_REPOSITORY
+};
+
+/** A registered DocumentEntry or Folder. */
+typedef struct Member {
+    Str unique_id;
+    Uuid entry_uuid;
+    int row;
+} Member;
+
+/** Members in order of uniqueId; within a submission a uniqueId occurs once (check 23 of
+ * TF-2 3.42.4.1.3). */
+typedef struct MemberList {
+    const DbResult *rows;
+    Member *items;
+    size_t count;
+} MemberList;
+
+/** The earlier registration as far as it is read, and what it is compared with. */
+typedef struct Comparison {
+    Registry *registry;
+    Request *req;
+    const PreparedSubmission *prepared;
+    int64_t patient;
+    const DbResult *set;
+    MemberList documents;
+    MemberList folders;
+    const DbResult *associations;
+} Comparison;
+
+static int compare_members(const void *a, const void *b)
+{
+    return str_compare(((const Member *)a)->unique_id, ((const Member *)b)->unique_id);
+}
+
+static MemberList member_list(Arena *arena, const DbResult *rows)
+{
+    MemberList list = {.rows = rows, .count = (size_t)db_rows(rows)};
+    list.items = ARENA_ARRAY(arena, Member, list.count);
+    for (int row = 0; row < db_rows(rows); row++) {
+        list.items[row] = (Member){.unique_id = db_text(rows, row, ROW_UNIQUE_ID),
+                                   .entry_uuid = db_uuid(rows, row, ROW_ENTRY_UUID),
+                                   .row = row};
+    }
+    if (list.count > 0) {
+        qsort(list.items, list.count, sizeof(Member), compare_members);
+    }
+    return list;
+}
+
+static const Member *find_member(const MemberList *list, Str unique_id)
+{
+    const Member key = {.unique_id = unique_id};
+    return list->count == 0
+               ? NULL
+               : bsearch(&key, list->items, list->count, sizeof(Member), compare_members);
+}
+
+/** Whether both say the same, whatever dictionary they were compressed with; ids are set alike in
+ * both. */
+static bool is_same_metadata(const Comparison *comparison, ObjectKind kind, Str a, Str b)
+{
+    static const RenderValues SAME = {.version = 1, .size_bytes = -1};
+    if (str_equal(a, b)) {
+        return true;
+    }
+    StrBuf text_a = {0};
+    StrBuf text_b = {0};
+    RenderDictionaries *dictionaries = comparison->registry->dictionaries;
+    bool is_same = rendered_append(dictionaries, kind, a, &SAME, &text_a) == 0 &&
+                   rendered_append(dictionaries, kind, b, &SAME, &text_b) == 0 &&
+                   str_equal(strbuf_str(&text_a), strbuf_str(&text_b));
+    strbuf_done(&text_a);
+    strbuf_done(&text_b);
+    return is_same;
+}
+
+static bool is_same_set(const Comparison *comparison)
+{
+    const SubmissionSet *set = comparison->prepared->submission->submission_set;
+    int64_t submission_time_us;
+    return db_i64(comparison->set, 0, 1) == comparison->patient &&
+           dtm_parse(set->submission_time, &submission_time_us) &&
+           db_timestamp(comparison->set, 0, 3) == submission_time_us &&
+           db_i32(comparison->set, 0, 4) == comparison->prepared->content_type_code &&
+           str_equal(db_text(comparison->set, 0, 5), set->source_id) &&
+           is_same_metadata(comparison, OBJECT_SUBMISSION_SET, db_text(comparison->set, 0, 6),
+                            comparison->prepared->set_metadata);
+}
+
+static bool is_same_member(const Comparison *comparison, const MemberList *list,
+                           const Member *member, ObjectKind kind, Str metadata)
+{
+    return member != NULL && db_i64(list->rows, member->row, ROW_PATIENT) == comparison->patient &&
+           is_same_metadata(comparison, kind, db_text(list->rows, member->row, ROW_METADATA),
+                            metadata);
+}
+
+static bool is_same_document(const Comparison *comparison, const PreparedDocument *document)
+{
+    const MemberList *list = &comparison->documents;
+    const Member *member = find_member(list, document->entry->unique_id);
+    return is_same_member(comparison, list, member, OBJECT_DOCUMENT_ENTRY, document->metadata) &&
+           db_i64(list->rows, member->row, ROW_SIZE) == document->size_bytes &&
+           str_equal(db_text(list->rows, member->row, ROW_HASH), document->hash) &&
+           db_i32(list->rows, member->row, ROW_REPOSITORY) == document->repository;
+}
+
+static bool has_same_documents(const Comparison *comparison)
+{
+    size_t count = comparison->prepared->submission->document_count;
+    if (comparison->documents.count != count) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!is_same_document(comparison, &comparison->prepared->documents[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool has_same_folders(const Comparison *comparison)
+{
+    size_t count = comparison->prepared->submission->folder_count;
+    if (comparison->folders.count != count) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const PreparedFolder *folder = &comparison->prepared->folders[i];
+        const Member *member = find_member(&comparison->folders, folder->folder->unique_id);
+        if (!is_same_member(comparison, &comparison->folders, member, OBJECT_FOLDER,
+                            folder->metadata)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** An Association without its own id. */
+typedef struct Link {
+    Uuid source;
+    Uuid target;
+    int16_t type;
+    int16_t submission_set_status;
+} Link;
+
+static int compare_links(const void *a, const void *b)
+{
+    const Link *x = a;
+    const Link *y = b;
+    int order = uuid_compare(&x->source, &y->source);
+    order = order != 0 ? order : uuid_compare(&x->target, &y->target);
+    order = order != 0 ? order : x->type - y->type;
+    return order != 0 ? order : x->submission_set_status - y->submission_set_status;
+}
+
+/** The registered object that the end stands for; has_same_documents() and has_same_folders() hold.
+ */
+static Uuid registered_end(const Comparison *comparison, const ObjectReference *end)
+{
+    if (!end->is_in_submission) {
+        return end->uuid;
+    }
+    if (end->kind == OBJECT_SUBMISSION_SET) {
+        return db_uuid(comparison->set, 0, 0);
+    }
+    bool is_folder = end->kind == OBJECT_FOLDER;
+    Str unique_id = is_folder ? ((const Folder *)end->object)->unique_id
+                              : ((const DocumentEntry *)end->object)->unique_id;
+    return find_member(is_folder ? &comparison->folders : &comparison->documents, unique_id)
+        ->entry_uuid;
+}
+
+static bool has_same_associations(const Comparison *comparison)
+{
+    size_t stored_count = (size_t)db_rows(comparison->associations);
+    Link *stored = ARENA_ARRAY(comparison->req->arena, Link, stored_count);
+    for (int row = 0; row < db_rows(comparison->associations); row++) {
+        stored[row] = (Link){
+            .source = db_uuid(comparison->associations, row, 0),
+            .target = db_uuid(comparison->associations, row, 1),
+            .type = db_i16(comparison->associations, row, 2),
+            .submission_set_status = db_i16(comparison->associations, row, 3),
+        };
+    }
+    if (stored_count > 0) {
+        qsort(stored, stored_count, sizeof(Link), compare_links);
+    }
+    size_t count = 0;
+    bool has_replacement = false;
+    for (const Association *a = comparison->prepared->submission->associations; a != NULL;
+         a = a->next) {
+        if (a->target.is_in_submission && a->target.kind == OBJECT_ASSOCIATION) {
+            continue; /* says only that the membership in a Folder belongs to the set */
+        }
+        const Link link = {
+            .source = registered_end(comparison, &a->source),
+            .target = registered_end(comparison, &a->target),
+            .type = (int16_t)a->type,
+            .submission_set_status = (int16_t)submission_set_status(a),
+        };
+        if (stored_count == 0 ||
+            bsearch(&link, stored, stored_count, sizeof(Link), compare_links) == NULL) {
+            return false;
+        }
+        has_replacement = has_replacement || association_type_replaces(a->type);
+        count++;
+    }
+    /* A replacement brought memberships of its own into the set (TF-3 4.2.2.2.3). */
+    return count == stored_count || (has_replacement && count < stored_count);
+}
+
+static int read_members(Comparison *comparison, DbConn *conn)
+{
+    Request *req = comparison->req;
+    Uuid set = db_uuid(comparison->set, 0, 0);
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid(&params, set);
+    db_param_i32(&params, SET_STATUS_ORIGINAL);
+    int rc = db_queue(conn, req, &SELECT_DOCUMENTS, &params);
+    db_params_init(&params, req->arena);
+    db_param_uuid(&params, set);
+    db_param_i32(&params, OBJECT_FOLDER);
+    rc = rc < 0 ? rc : db_queue(conn, req, &SELECT_FOLDERS, &params);
+    db_params_init(&params, req->arena);
+    db_param_uuid(&params, set);
+    db_param_i32(&params, OBJECT_ASSOCIATION);
+    db_param_i32(&params, SET_STATUS_ORIGINAL);
+    db_param_i32(&params, ASSOCIATION_HAS_MEMBER);
+    rc = rc < 0 ? rc : db_queue(conn, req, &SELECT_ASSOCIATIONS, &params);
+    DbResult *results[3];
+    rc = rc < 0 ? rc : db_sync(conn, req, results);
+    if (rc < 0) {
+        return rc;
+    }
+    comparison->documents = member_list(req->arena, results[0]);
+    comparison->folders = member_list(req->arena, results[1]);
+    comparison->associations = results[2];
+    return 0;
+}
+
+int resubmission_compare(Registry *registry, Request *req, DbConn *conn,
+                         const PreparedSubmission *prepared, int64_t patient,
+                         EarlierRegistration *ret_earlier)
+{
+    Comparison comparison = {
+        .registry = registry, .req = req, .prepared = prepared, .patient = patient};
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_text(&params, prepared->submission->submission_set->unique_id);
+    DbResult *set;
+    int rc = db_exec(conn, req, &SELECT_SET, &params, &set);
+    if (rc < 0) {
+        return rc;
+    }
+    *ret_earlier = (EarlierRegistration){0};
+    comparison.set = set;
+    if (db_rows(set) == 0 || !is_same_set(&comparison)) {
+        return 0;
+    }
+    rc = read_members(&comparison, conn);
+    if (rc < 0) {
+        return rc;
+    }
+    *ret_earlier = (EarlierRegistration){
+        .is_identical = has_same_documents(&comparison) && has_same_folders(&comparison) &&
+                        has_same_associations(&comparison),
+        .entry_uuid = db_uuid(set, 0, 0),
+        .registered_at_us = db_timestamp(set, 0, 2),
+    };
+    return 0;
+}

@@ -1,0 +1,422 @@
+#include <openssl/sha.h>
+#include <stdlib.h>
+
+#include "registry/store.h"
+#include "registry/uuid_set.h"
+
+/* The first statement of every registration: whoever comes second waits here for the first one's
+ * outcome. The order of digest makes all transactions wait in the same order. */
+static const DbStatement CLAIM_UNIQUE_IDS = {
+    "unique_id_claim", "INSERT INTO unique_id (digest, kind, size_bytes, hash)"
+                       " SELECT digest, kind, NULLIF(size_bytes, -1), NULLIF(hash, ''::bytea)"
+                       "   FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::bytea[]) AS c "
+                       "(digest, kind, size_bytes, hash)"
+                       "  ORDER BY digest ON CONFLICT DO NOTHING RETURNING digest"};
+
+static const DbStatement SELECT_UNIQUE_IDS = {
+    "unique_id_select", "SELECT digest, kind, COALESCE(size_bytes, -1), COALESCE(hash, ''::bytea)"
+                        "  FROM unique_id WHERE digest = ANY ($1::uuid[])"};
+
+static const DbStatement SELECT_TAKEN_UUIDS = {
+    "entry_uuid_select",
+    "SELECT entry_uuid FROM document_entry WHERE entry_uuid = ANY ($1::uuid[])"
+    " UNION ALL SELECT entry_uuid FROM submission_set WHERE entry_uuid = ANY ($1::uuid[])"
+    " UNION ALL SELECT entry_uuid FROM folder WHERE entry_uuid = ANY ($1::uuid[])"
+    " UNION ALL SELECT entry_uuid FROM association WHERE entry_uuid = ANY ($1::uuid[])"};
+
+/* A lock that the replacement of the same entry waits for; it then sees the status that this one
+ * left. */
+static const DbStatement LOCK_DOCUMENTS = {
+    "document_entry_lock",
+    "SELECT entry_uuid, patient, status, is_on_demand, source_facility, class_code,"
+    "       confidentiality_code, COALESCE(service_start_time, creation_time)"
+    "  FROM document_entry WHERE entry_uuid = ANY ($1::uuid[])"
+    " ORDER BY entry_uuid FOR NO KEY UPDATE"};
+
+/* $1 Folders that Associations name, $2 replaced documents: the Folders that hold them get the
+ * replacement. ARRAY() keeps it an index scan. Membership cannot change any more: whoever adds a
+ * document to a Folder locks the document first. */
+static const DbStatement LOCK_FOLDERS = {
+    "folder_lock",
+    "SELECT entry_uuid, patient, status, source_facility FROM folder"
+    " WHERE entry_uuid = ANY (ARRAY(SELECT unnest($1::uuid[]) UNION"
+    "       SELECT source_object FROM association"
+    "        WHERE target_object = ANY ($2::uuid[]) AND type = $3::int AND source_kind = $4::int))"
+    " ORDER BY entry_uuid FOR NO KEY UPDATE"};
+
+static const DbStatement SELECT_MEMBERSHIPS = {
+    "folder_membership_select",
+    "SELECT source_object, target_object FROM association"
+    " WHERE target_object = ANY ($1::uuid[]) AND type = $2::int AND source_kind = $3::int"
+    " ORDER BY target_object"};
+
+/** UUIDs that the registry must look at. */
+typedef struct Questions {
+    UuidSet submitted;  /* entryUUIDs that the sender chose */
+    UuidSet referenced; /* ends of Associations outside the submission */
+    UuidSet replaced;   /* those of them that get replaced */
+} Questions;
+
+static void ask_submitted(Questions *questions, const RimObject *object, Uuid entry_uuid)
+{
+    if (str_starts_with(object->id, STR("urn:uuid:"))) {
+        uuid_set_add(&questions->submitted, entry_uuid);
+    }
+}
+
+static void ask_referenced(Questions *questions, const ObjectReference *reference)
+{
+    if (!reference->is_in_submission) {
+        uuid_set_add(&questions->referenced, reference->uuid);
+    }
+}
+
+static Questions collect_questions(Arena *arena, const Submission *submission)
+{
+    Questions questions;
+    uuid_set_init(&questions.submitted, arena);
+    uuid_set_init(&questions.referenced, arena);
+    uuid_set_init(&questions.replaced, arena);
+    ask_submitted(&questions, submission->submission_set->object,
+                  submission->submission_set->entry_uuid);
+    for (const DocumentEntry *d = submission->documents; d != NULL; d = d->next) {
+        ask_submitted(&questions, d->object, d->entry_uuid);
+    }
+    for (const Folder *f = submission->folders; f != NULL; f = f->next) {
+        ask_submitted(&questions, f->object, f->entry_uuid);
+    }
+    for (const Association *a = submission->associations; a != NULL; a = a->next) {
+        ask_submitted(&questions, a->object, a->entry_uuid);
+        ask_referenced(&questions, &a->source);
+        ask_referenced(&questions, &a->target);
+        if (association_type_replaces(a->type) && !a->target.is_in_submission) {
+            uuid_set_add(&questions.replaced, a->target.uuid);
+        }
+    }
+    uuid_set_close(&questions.submitted);
+    uuid_set_close(&questions.referenced);
+    uuid_set_close(&questions.replaced);
+    return questions;
+}
+
+static UniqueIdClaim make_claim(ObjectKind kind, Str unique_id, int64_t size_bytes, Str hash)
+{
+    unsigned char sha256[SHA256_DIGEST_LENGTH];
+    SHA256((const unsigned char *)unique_id.data, unique_id.len, sha256);
+    UniqueIdClaim claim = {
+        .unique_id = unique_id, .kind = kind, .size_bytes = size_bytes, .hash = hash};
+    memcpy(claim.digest.bytes, sha256, sizeof(claim.digest.bytes));
+    return claim;
+}
+
+static int compare_claims(const void *a, const void *b)
+{
+    return uuid_compare(&((const UniqueIdClaim *)a)->digest, &((const UniqueIdClaim *)b)->digest);
+}
+
+static void collect_claims(Arena *arena, const PreparedSubmission *prepared, RegistryState *state)
+{
+    const Submission *submission = prepared->submission;
+    size_t count = 1 + submission->document_count + submission->folder_count;
+    UniqueIdClaim *claims = ARENA_ARRAY(arena, UniqueIdClaim, count);
+    size_t n = 0;
+    claims[n++] =
+        make_claim(OBJECT_SUBMISSION_SET, submission->submission_set->unique_id, -1, STR_EMPTY);
+    for (size_t i = 0; i < submission->document_count; i++) {
+        const PreparedDocument *d = &prepared->documents[i];
+        claims[n++] =
+            make_claim(OBJECT_DOCUMENT_ENTRY, d->entry->unique_id, d->size_bytes, d->hash);
+    }
+    for (const Folder *f = submission->folders; f != NULL; f = f->next) {
+        claims[n++] = make_claim(OBJECT_FOLDER, f->unique_id, -1, STR_EMPTY);
+    }
+    qsort(claims, n, sizeof(*claims), compare_claims);
+    state->claims = claims;
+    state->claim_count = n;
+}
+
+static int queue_claims(Request *req, DbConn *conn, const RegistryState *state)
+{
+    size_t count = state->claim_count;
+    Uuid *digests = ARENA_ARRAY(req->arena, Uuid, count);
+    int32_t *kinds = ARENA_ARRAY(req->arena, int32_t, count);
+    int64_t *sizes = ARENA_ARRAY(req->arena, int64_t, count);
+    Str *hashes = ARENA_ARRAY(req->arena, Str, count);
+    for (size_t i = 0; i < count; i++) {
+        digests[i] = state->claims[i].digest;
+        kinds[i] = (int32_t)state->claims[i].kind;
+        sizes[i] = state->claims[i].size_bytes;
+        hashes[i] = state->claims[i].hash;
+    }
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, digests, count);
+    db_param_i32_array(&params, kinds, count);
+    db_param_i64_array(&params, sizes, count);
+    db_param_bytes_array(&params, hashes, count);
+    return db_queue(conn, req, &CLAIM_UNIQUE_IDS, &params);
+}
+
+static int queue_uuids(Request *req, DbConn *conn, const DbStatement *statement,
+                       const UuidSet *uuids)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, uuids->items, uuids->count);
+    return db_queue(conn, req, statement, &params);
+}
+
+static int queue_lock_folders(Request *req, DbConn *conn, const Questions *questions)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, questions->referenced.items, questions->referenced.count);
+    db_param_uuid_array(&params, questions->replaced.items, questions->replaced.count);
+    db_param_i32(&params, ASSOCIATION_HAS_MEMBER);
+    db_param_i32(&params, OBJECT_FOLDER);
+    return db_queue(conn, req, &LOCK_FOLDERS, &params);
+}
+
+static int queue_memberships(Request *req, DbConn *conn, const Questions *questions)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, questions->replaced.items, questions->replaced.count);
+    db_param_i32(&params, ASSOCIATION_HAS_MEMBER);
+    db_param_i32(&params, OBJECT_FOLDER);
+    return db_queue(conn, req, &SELECT_MEMBERSHIPS, &params);
+}
+
+/** The results of the first batch, in the order in which its statements were queued. */
+typedef struct FirstBatch {
+    DbResult *claimed;
+    DbResult *taken_uuids; /* NULL: not asked (also below) */
+    DbResult *documents;
+    DbResult *folders;
+    DbResult *memberships;
+} FirstBatch;
+
+/** Sends BEGIN, the claims, and only the questions that this submission raises. */
+static int run_first_batch(Request *req, DbConn *conn, const RegistryState *state,
+                           const Questions *questions, FirstBatch *ret_batch)
+{
+    DbResult *results[5];
+    DbResult **places[5];
+    size_t count = 0;
+    int rc = db_queue_begin(conn, req);
+    rc = rc < 0 ? rc : queue_claims(req, conn, state);
+    places[count++] = &ret_batch->claimed;
+    if (questions->submitted.count > 0) {
+        rc = rc < 0 ? rc : queue_uuids(req, conn, &SELECT_TAKEN_UUIDS, &questions->submitted);
+        places[count++] = &ret_batch->taken_uuids;
+    }
+    if (questions->referenced.count > 0) {
+        rc = rc < 0 ? rc : queue_uuids(req, conn, &LOCK_DOCUMENTS, &questions->referenced);
+        places[count++] = &ret_batch->documents;
+        rc = rc < 0 ? rc : queue_lock_folders(req, conn, questions);
+        places[count++] = &ret_batch->folders;
+    }
+    if (questions->replaced.count > 0) {
+        rc = rc < 0 ? rc : queue_memberships(req, conn, questions);
+        places[count++] = &ret_batch->memberships;
+    }
+    rc = rc < 0 ? rc : db_sync(conn, req, results);
+    if (rc < 0) {
+        return rc;
+    }
+    for (size_t i = 0; i < count; i++) {
+        *places[i] = results[i];
+    }
+    return 0;
+}
+
+static UniqueIdClaim *find_claim(const RegistryState *state, Uuid digest)
+{
+    const UniqueIdClaim key = {.digest = digest};
+    return bsearch(&key, state->claims, state->claim_count, sizeof(UniqueIdClaim), compare_claims);
+}
+
+/** Reads what the uniqueIds that could not be claimed stand for. */
+static int read_taken_claims(Request *req, DbConn *conn, const DbResult *claimed,
+                             RegistryState *state)
+{
+    if ((size_t)db_rows(claimed) == state->claim_count) {
+        return 0;
+    }
+    for (size_t i = 0; i < state->claim_count; i++) {
+        state->claims[i].is_taken = true;
+    }
+    for (int row = 0; row < db_rows(claimed); row++) {
+        find_claim(state, db_uuid(claimed, row, 0))->is_taken = false;
+    }
+    UuidSet taken;
+    uuid_set_init(&taken, req->arena);
+    for (size_t i = 0; i < state->claim_count; i++) {
+        if (state->claims[i].is_taken) {
+            uuid_set_add(&taken, state->claims[i].digest);
+        }
+    }
+    int rc = queue_uuids(req, conn, &SELECT_UNIQUE_IDS, &taken);
+    DbResult *rows;
+    rc = rc < 0 ? rc : db_sync(conn, req, &rows);
+    if (rc < 0) {
+        return rc;
+    }
+    for (int row = 0; row < db_rows(rows); row++) {
+        UniqueIdClaim *claim = find_claim(state, db_uuid(rows, row, 0));
+        claim->taken_kind = (ObjectKind)db_i16(rows, row, 1);
+        claim->taken_size_bytes = db_i64(rows, row, 2);
+        claim->taken_hash = db_text(rows, row, 3);
+    }
+    return 0;
+}
+
+static StoredObject read_document(const DbResult *rows, int row, Arena *arena)
+{
+    int32_t *confidentiality;
+    size_t count = db_i32_array(rows, row, 6, arena, &confidentiality);
+    return (StoredObject){
+        .entry_uuid = db_uuid(rows, row, 0),
+        .kind = OBJECT_DOCUMENT_ENTRY,
+        .patient = db_i64(rows, row, 1),
+        .is_on_demand = db_bool(rows, row, 3),
+        .access =
+            {
+                .status = db_i16(rows, row, 2),
+                .source_facility = db_i32(rows, row, 4),
+                .class_code = db_i32(rows, row, 5),
+                .confidentiality_codes = confidentiality,
+                .confidentiality_count = count,
+                .effective_us = db_is_null(rows, row, 7) ? INT64_MIN : db_timestamp(rows, row, 7),
+            },
+    };
+}
+
+static StoredObject read_folder(const DbResult *rows, int row)
+{
+    return (StoredObject){
+        .entry_uuid = db_uuid(rows, row, 0),
+        .kind = OBJECT_FOLDER,
+        .patient = db_i64(rows, row, 1),
+        .access =
+            {
+                .status = db_i16(rows, row, 2),
+                .source_facility = db_i32(rows, row, 3),
+                .effective_us = INT64_MIN,
+            },
+    };
+}
+
+static int compare_objects(const void *a, const void *b)
+{
+    return uuid_compare(&((const StoredObject *)a)->entry_uuid,
+                        &((const StoredObject *)b)->entry_uuid);
+}
+
+static void read_objects(Arena *arena, const FirstBatch *batch, RegistryState *state)
+{
+    if (batch->documents == NULL) {
+        return;
+    }
+    size_t capacity = (size_t)db_rows(batch->documents) + (size_t)db_rows(batch->folders);
+    state->objects = ARENA_ARRAY(arena, StoredObject, capacity);
+    for (int row = 0; row < db_rows(batch->documents); row++) {
+        state->objects[state->object_count++] = read_document(batch->documents, row, arena);
+    }
+    for (int row = 0; row < db_rows(batch->folders); row++) {
+        state->objects[state->object_count++] = read_folder(batch->folders, row);
+    }
+    if (state->object_count > 0) {
+        qsort(state->objects, state->object_count, sizeof(StoredObject), compare_objects);
+    }
+}
+
+static void read_taken_uuids(Arena *arena, const DbResult *rows, RegistryState *state)
+{
+    if (rows == NULL) {
+        return;
+    }
+    state->taken_uuids = ARENA_ARRAY(arena, Uuid, (size_t)db_rows(rows));
+    for (int row = 0; row < db_rows(rows); row++) {
+        state->taken_uuids[state->taken_uuid_count++] = db_uuid(rows, row, 0);
+    }
+}
+
+/** Keeps the memberships in Approved Folders: the others get no replacement (TF-3 4.2.2.2.3). */
+static void read_memberships(Arena *arena, const DbResult *rows, RegistryState *state)
+{
+    if (rows == NULL) {
+        return;
+    }
+    state->memberships = ARENA_ARRAY(arena, FolderMembership, (size_t)db_rows(rows));
+    for (int row = 0; row < db_rows(rows); row++) {
+        FolderMembership membership = {.folder = db_uuid(rows, row, 0),
+                                       .document = db_uuid(rows, row, 1)};
+        const StoredObject *folder = registry_state_find(state, membership.folder);
+        if (folder != NULL && folder->access.status == STATUS_APPROVED) {
+            state->memberships[state->membership_count++] = membership;
+        }
+    }
+}
+
+/** Puts the survivor in place of each referenced object's patient; asks only about patients other
+ * than the submission's. */
+static int resolve_merged_patients(Registry *registry, Request *req, DbConn *conn,
+                                   RegistryState *state)
+{
+    size_t *positions = ARENA_ARRAY(req->arena, size_t, state->object_count);
+    int64_t *ids = ARENA_ARRAY(req->arena, int64_t, state->object_count);
+    size_t count = 0;
+    for (size_t i = 0; i < state->object_count; i++) {
+        if (state->objects[i].patient != state->patient.survivor) {
+            positions[count] = i;
+            ids[count++] = state->objects[i].patient;
+        }
+    }
+    if (count == 0) {
+        return 0;
+    }
+    Str *identifiers = ARENA_ARRAY(req->arena, Str, count);
+    int64_t *survivors = ARENA_ARRAY(req->arena, int64_t, count);
+    const PatientDirectory *patients = registry->config.patients;
+    int rc = patients->identifiers(patients->ctx, req, conn, ids, count, identifiers, survivors);
+    if (rc < 0) {
+        return rc;
+    }
+    for (size_t i = 0; i < count; i++) {
+        state->objects[positions[i]].patient = survivors[i];
+    }
+    return 0;
+}
+
+static int read_patients(Registry *registry, Request *req, DbConn *conn,
+                         const Submission *submission, RegistryState *state)
+{
+    const PatientDirectory *patients = registry->config.patients;
+    int rc = patients->lock(patients->ctx, req, conn, &submission->submission_set->patient_id, 1,
+                            &state->patient);
+    return rc < 0 ? rc : resolve_merged_patients(registry, req, conn, state);
+}
+
+int store_read_state(Registry *registry, Request *req, DbConn *conn,
+                     const PreparedSubmission *prepared, RegistryState *ret_state)
+{
+    RegistryState state = {0};
+    FirstBatch batch = {0};
+    collect_claims(req->arena, prepared, &state);
+    Questions questions = collect_questions(req->arena, prepared->submission);
+    int rc = run_first_batch(req, conn, &state, &questions, &batch);
+    if (rc < 0) {
+        return rc;
+    }
+    read_taken_uuids(req->arena, batch.taken_uuids, &state);
+    read_objects(req->arena, &batch, &state);
+    read_memberships(req->arena, batch.memberships, &state);
+    rc = read_taken_claims(req, conn, batch.claimed, &state);
+    rc = rc < 0 ? rc : read_patients(registry, req, conn, prepared->submission, &state);
+    if (rc < 0) {
+        return rc;
+    }
+    *ret_state = state;
+    return 0;
+}
