@@ -1,0 +1,236 @@
+#!/usr/bin/python3
+"""A small region on this machine: starts the server with a private database and certificates, plays the main job end to
+end over mutual TLS, prints each step, and says what to try next. `--once` stops at the end; the exit status tells whether
+every step held."""
+
+import argparse
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from conformance import client as xds  # noqa: E402  pylint: disable=wrong-import-position
+from tests.harness import certs, server as harness  # noqa: E402  pylint: disable=wrong-import-position
+
+NODES = (  # name, facility, transactions, HL7 source, operator
+    ("gateway-a", "Hospital A", "ITI-8,ITI-18,ITI-41,ITI-42,ITI-43", "GATEWAY|HOSPITAL-A", False),
+    ("gateway-b", "Hospital B", "ITI-8,ITI-18,ITI-41,ITI-42,ITI-43", "GATEWAY|HOSPITAL-B", False),
+    ("viewer-a", "Hospital A", "ITI-18,ITI-43", None, False),
+    ("auditor", "Data center", "ITI-20", None, False),
+    ("operator", "Data center", "ITI-18", None, True),
+)
+PATIENT = f"P-1001^^^&{harness.AUTHORITY}&ISO"
+
+CDA = """<?xml version="1.0" encoding="UTF-8"?>
+<ClinicalDocument xmlns="urn:hl7-org:v3">
+  <typeId root="2.16.840.1.113883.1.3" extension="POCD_HD000040"/>
+  <id root="1.2.392.99999.1" extension="referral-1"/>
+  <code code="57133-1" codeSystem="2.16.840.1.113883.6.1" displayName="Referral note"/>
+  <title>診療情報提供書</title>
+  <effectiveTime value="20260401093000+0900"/>
+  <languageCode code="ja-JP"/>
+  <component><nonXMLBody><text>髙橋 花子 様。経過良好。</text></nonXMLBody></component>
+</ClinicalDocument>
+""".encode()
+CDA_CORRECTED = CDA.replace("経過良好".encode(), "経過良好。四週間後に再診".encode())
+
+
+def make_pdf(text):
+    """A one-page PDF."""
+    stream = f"BT /F1 18 Tf 72 720 Td ({text}) Tj ET".encode()
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+               b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+               b"<</Length %d>>stream\n%s\nendstream" % (len(stream), stream),
+               b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
+    out = b"%PDF-1.4\n"
+    offsets = []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    return out + b"xref\n0 6\n0000000000 65535 f \n" + table + b"trailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % len(out)
+
+
+class Demo:
+    """The region and the steps that it plays."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.failed = 0
+        self.certs = certs.make(folder / "certs")
+        self._open_to_service_user()
+        self.server = harness.Server(data_dir=folder, certs=self.certs, mode="enforce",
+                                     settings={"server": {"plain_http_listen": None, "plain_mllp_listen": None,
+                                                          "https_listen": "0.0.0.0:8443", "mllp_listen": "0.0.0.0:2576",
+                                                          "admin_listen": "127.0.0.1:9443"}})
+        self.server.https_port, self.server.mllps_port, self.server.admin_port = 8443, 2576, 9443
+
+    def _open_to_service_user(self):
+        user = harness.service_user()
+        if user:
+            for path in self.certs.iterdir():
+                os.chown(path, user.pw_uid, user.pw_gid)
+
+    def step(self, what, held, detail=""):
+        """Prints one step and remembers whether it held."""
+        self.failed += not held
+        print(f"  {'ok  ' if held else 'FAIL'} {what}{': ' + str(detail) if detail else ''}", flush=True)
+        return held
+
+    def client(self, role):
+        """A SOAP client with the certificate of a role."""
+        return xds.SoapClient(f"https://127.0.0.1:{self.server.https_port}", self.certs / f"{role}.pem",
+                              self.certs / f"{role}.key", self.certs / "ca.pem")
+
+    def register_nodes(self):
+        """musubi node add for each of the region's nodes."""
+        for name, facility, transactions, source, is_operator in NODES:
+            arguments = ["node", "add", name, "--facility", facility, "--certificate", str(self.certs / f"{name}.pem"),
+                         "--transactions", transactions]
+            arguments += ["--source", source] if source else []
+            arguments += ["--operator"] if is_operator else []
+            result = self.server.command(*arguments, check=False)
+            known = "already" in result.stderr
+            self.step(f"node {name} of {facility} registered", result.returncode == 0 or known, result.stderr.strip()[-200:])
+
+    def feed_patient(self):
+        """ITI-8 A01 over MLLP with mutual TLS."""
+        mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllps_port}", self.certs / "gateway-a.pem",
+                              self.certs / "gateway-a.key", self.certs / "ca.pem")
+        message = xds.adt("A01", f"P-1001^^^&{harness.AUTHORITY}&ISO", sender=("GATEWAY", "HOSPITAL-A"),
+                          charset="UNICODE UTF-8", name="髙橋^花子^^^^^L^I~タカハシ^ハナコ^^^^^L^P")
+        reply = mllp.send(message)
+        mllp.close()
+        self.step("ITI-8   patient fed by gateway-a (ADT^A01 over MLLP/TLS)", xds.acknowledgement(reply) == "AA", reply.replace("\r", " ")[:300] if xds.acknowledgement(reply) != "AA" else "AA")
+
+    def submit(self):
+        """ITI-41: a CDA referral and a PDF in one submission."""
+        cda = xds.Document(PATIENT, CDA, "text/xml", id="Document01", title="診療情報提供書")
+        pdf = xds.Document(PATIENT, make_pdf("Laboratory report"), "application/pdf", id="Document02", title="検査結果")
+        reply = self.client("gateway-a").provide(xds.Submission(PATIENT, [cda, pdf]))
+        self.step("ITI-41  CDA and PDF submitted by gateway-a over mutual TLS", reply.outcome == "Success", reply.errors or reply.outcome)
+        return cda, pdf
+
+    def find(self, status="Approved"):
+        """ITI-18 FindDocuments by viewer-a: {uniqueId: entryUUID}."""
+        reply = self.client("viewer-a").query("FindDocuments", {
+            "$XDSDocumentEntryPatientId": f"'{PATIENT}'", "$XDSDocumentEntryStatus": f"('{xds.STATUS}{status}')"})
+        found = {}
+        for entry in reply.objects("ExtrinsicObject"):
+            unique_id = entry.xpath("rim:ExternalIdentifier[@identificationScheme='urn:uuid:2e82c1f6-a085-4c72-9da3-8640a32e42ab']/@value", namespaces=xds.NS)[0]
+            found[unique_id] = entry.get("id")
+        return found
+
+    def fetch(self, documents):
+        """ITI-43 by viewer-a, compared byte by byte."""
+        reply = self.client("viewer-a").retrieve([(harness.REPOSITORY_UID, d.unique_id) for d in documents])
+        got = reply.documents()
+        identical = all(got.get(d.unique_id) == d.content for d in documents)
+        self.step("ITI-43  both fetched by viewer-a, byte-identical", reply.outcome == "Success" and identical, f"{sum(len(c) for c in got.values())} bytes")
+
+    def replace(self, entry_uuid):
+        """ITI-41 with RPLC: the corrected referral."""
+        new = xds.Document(PATIENT, CDA_CORRECTED, "text/xml", title="診療情報提供書（訂正）")
+        submission = xds.Submission(PATIENT, [new], associations=[
+            xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", new.id, entry_uuid)])
+        reply = self.client("gateway-a").provide(submission)
+        self.step("ITI-41  referral replaced by gateway-a (RPLC)", reply.outcome == "Success", reply.errors or reply.outcome)
+        return new
+
+    def denied(self):
+        """Nobody without a certificate, and no certificate that is not registered, gets anything."""
+        nobody = xds.SoapClient(f"https://127.0.0.1:{self.server.https_port}", ca=self.certs / "ca.pem")
+        try:
+            reply = nobody.query("GetDocuments", {"$XDSDocumentEntryUniqueId": "('1.2')"})
+            held, detail = False, f"HTTP {reply.status}"
+        except (ssl.SSLError, ConnectionError, OSError) as error:
+            held, detail = True, type(error).__name__
+        self.step("denied without certificate", held, detail)
+        reply = self.client("stranger").query("GetDocuments", {"$XDSDocumentEntryUniqueId": "('1.2')"})
+        self.step("denied with a certificate that is not registered", reply.outcome == "Fault", f"HTTP {reply.status} SOAP Fault")
+
+    def audit(self):
+        """The audit trail has each of these transactions."""
+        time.sleep(1.0)
+        result = self.server.command("audit", "search", "--json", check=False)
+        wanted = ("ITI-8", "ITI-41", "ITI-18", "ITI-43", "110126")
+        missing = [w for w in wanted if f'"{w}"' not in result.stdout]
+        self.step("audit events written", not missing, f"missing {missing}" if missing else f"{len(result.stdout.splitlines())} records")
+
+    def play(self):
+        """All steps in order."""
+        self.register_nodes()
+        time.sleep(3)  # running servers notice new nodes within seconds
+        self.feed_patient()
+        cda, pdf = self.submit()
+        found = self.find()
+        self.step("ITI-18  both listed by viewer-a (FindDocuments)", {cda.unique_id, pdf.unique_id} <= set(found), f"{len(found)} entries")
+        self.fetch([cda, pdf])
+        new = self.replace(found.get(cda.unique_id, "urn:uuid:00000000-0000-4000-8000-000000000000"))
+        approved, deprecated = self.find(), self.find("Deprecated")
+        self.step("ITI-18  replacement Approved, original Deprecated", new.unique_id in approved and cda.unique_id in deprecated and cda.unique_id not in approved)
+        self.denied()
+        self.audit()
+
+    def print_next(self):
+        """What to try next."""
+        c = self.certs
+        print(f"""
+The region keeps serving. Configuration: {self.server.config_path}
+  {harness.binary()} status --config {self.server.config_path}
+  {harness.binary()} node list --config {self.server.config_path}
+  curl http://127.0.0.1:9443/metrics
+  curl --cacert {c}/ca.pem --cert {c}/viewer-a.pem --key {c}/viewer-a.key 'https://localhost:8443/registry?wsdl'
+Stop with Ctrl-C.""", flush=True)
+
+
+def demo_folder():
+    """var/demo in the clone, or /var/lib/musubi-demo where the service user cannot reach the clone."""
+    folder = ROOT / "var" / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    user = harness.service_user()
+    if user:
+        test = subprocess.run(["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "test", "-x", str(folder)],
+                              check=False)
+        if test.returncode != 0:
+            shutil.rmtree("/var/lib/musubi-demo", ignore_errors=True)
+            folder = pathlib.Path("/var/lib/musubi-demo")
+            folder.mkdir(parents=True, exist_ok=True)
+            print(f"The clone is not reachable for user {pwd.getpwuid(user.pw_uid).pw_name}: the data goes to {folder}")
+    return folder
+
+
+def main():
+    """Plays the demo."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--once", action="store_true", help="stop at the end")
+    arguments = parser.parse_args()
+    folder = demo_folder()
+    demo = Demo(folder)
+    print("Musubi demo: a region of two hospitals and a data center", flush=True)
+    demo.server.start()
+    demo.step("server ready (embedded PostgreSQL, mutual TLS)", True, f"https://localhost:8443, MLLP 2576, admin 127.0.0.1:9443")
+    try:
+        demo.play()
+        print("every step held" if not demo.failed else f"{demo.failed} steps FAILED", flush=True)
+        if not arguments.once:
+            demo.print_next()
+            signal.pause()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        status = demo.server.stop()
+        demo.server.stop_postgres()
+    return 1 if demo.failed or status else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
