@@ -15,7 +15,7 @@
     "-CIPHER-ALL:+AES-256-GCM:+AES-128-GCM:+CHACHA20-POLY1305:-MAC-ALL:+AEAD:"
 #define PRIORITIES_GROUPS "-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:"
 
-static const char *const PRIORITIES[TLS_PRESET_COUNT] = {
+static const char *const priorities[TLS_PRESET_COUNT] = {
     [TLS_PRESET_HIGH_SECURITY] =
         PRIORITIES_START PRIORITIES_CIPHERS PRIORITIES_GROUPS "%PROFILE_MEDIUM",
     [TLS_PRESET_BCP195] = PRIORITIES_START "+DHE-RSA:" PRIORITIES_CIPHERS PRIORITIES_GROUPS
@@ -30,7 +30,7 @@ struct GnutlsPeerPolicy {
 
 const char *gnutls_peer_priorities(TlsPreset preset)
 {
-    return PRIORITIES[preset];
+    return priorities[preset];
 }
 
 const char *gnutls_peer_dh_parameters(const GnutlsPeerPolicy *policy)

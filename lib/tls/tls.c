@@ -6,7 +6,6 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -21,7 +20,7 @@
 static const struct {
     const char *name;
     const char *ciphers;
-} PRESETS[TLS_PRESET_COUNT] = {
+} presets[TLS_PRESET_COUNT] = {
     [TLS_PRESET_HIGH_SECURITY] = {"high-security", "ECDHE+AESGCM:ECDHE+CHACHA20"},
     [TLS_PRESET_BCP195] = {"bcp195", "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"},
 };
@@ -29,7 +28,7 @@ static const struct {
 bool tls_preset_parse(Str name, TlsPreset *ret_preset)
 {
     for (size_t i = 0; i < TLS_PRESET_COUNT; i++) {
-        if (str_equal(name, str_from(PRESETS[i].name))) {
+        if (str_equal(name, str_from(presets[i].name))) {
             *ret_preset = (TlsPreset)i;
             return true;
         }
@@ -43,15 +42,6 @@ void tls_take_error(const char *otherwise, char *ret_problem, size_t problem_siz
     const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
     snprintf(ret_problem, problem_size, "%s", reason != NULL ? reason : otherwise);
     ERR_clear_error();
-}
-
-static void PRINTF_LIKE(3, 4)
-    problem_set(char *ret_problem, size_t problem_size, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(ret_problem, problem_size, format, args);
-    va_end(args);
 }
 
 /* Trust store. */
@@ -136,8 +126,8 @@ static bool load_pem(X509_STORE *trust, const char *path, int kind, char *ret_pr
     }
     char reason[160];
     tls_take_error("it holds none", reason, sizeof reason);
-    problem_set(ret_problem, problem_size, "%s: no %s could be read: %s", path,
-                kind == X509_LU_X509 ? "certificate" : "CRL", reason);
+    snprintf(ret_problem, problem_size, "%s: no %s could be read: %s", path,
+             kind == X509_LU_X509 ? "certificate" : "CRL", reason);
     return false;
 }
 
@@ -173,11 +163,11 @@ static bool refresh_locked(TlsStore *store, char *ret_problem, size_t problem_si
     FileVersion crl;
     store->refreshed_ns = clock_now_ns();
     if (!file_version(store->ca.path, &ca)) {
-        problem_set(ret_problem, problem_size, "%s: %s", store->ca.path, strerror(errno));
+        snprintf(ret_problem, problem_size, "%s: %s", store->ca.path, strerror(errno));
         return false;
     }
     if (!file_version(store->crl.path, &crl)) {
-        problem_set(ret_problem, problem_size, "%s: %s", store->crl.path, strerror(errno));
+        snprintf(ret_problem, problem_size, "%s: %s", store->crl.path, strerror(errno));
         return false;
     }
     if (store->trust != NULL && is_same_version(&ca, &store->ca.version) &&
@@ -286,23 +276,22 @@ bool tls_store_verify_der(TlsStore *store, const Str *chain, size_t count, char 
     bool is_good = false;
     STACK_OF(X509) *certificates = sk_X509_new_null();
     if (count == 0 || count > MAX_CHAIN) {
-        problem_set(ret_problem, problem_size, "%s",
-                    count == 0 ? "no certificate was sent" : "the certificate chain is too long");
+        snprintf(ret_problem, problem_size, "%s",
+                 count == 0 ? "no certificate was sent" : "the certificate chain is too long");
         goto done;
     }
     for (size_t i = 0; i < count; i++) {
         X509 *certificate = certificate_read(chain[i]);
         if (certificate == NULL || sk_X509_push(certificates, certificate) == 0) {
             X509_free(certificate);
-            problem_set(ret_problem, problem_size, "certificate %zu of the chain is malformed",
-                        i + 1);
+            snprintf(ret_problem, problem_size, "certificate %zu of the chain is malformed", i + 1);
             goto done;
         }
     }
     int verdict = verify_chain(store, sk_X509_value(certificates, 0), certificates);
     is_good = verdict == X509_V_OK;
     if (!is_good) {
-        problem_set(ret_problem, problem_size, "%s", X509_verify_cert_error_string(verdict));
+        snprintf(ret_problem, problem_size, "%s", X509_verify_cert_error_string(verdict));
     }
 
 done:
@@ -334,7 +323,7 @@ static bool context_set_identity(SSL_CTX *ctx, const TlsIdentity *identity, char
     if (!ok) {
         char reason[160];
         tls_take_error("it cannot be used", reason, sizeof reason);
-        problem_set(ret_problem, problem_size, "%s: %s", culprit, reason);
+        snprintf(ret_problem, problem_size, "%s: %s", culprit, reason);
     }
     return ok;
 }
@@ -359,7 +348,7 @@ static SSL_CTX *context_new(const SSL_METHOD *method, const TlsIdentity *identit
     SSL_CTX_set_cert_verify_callback(ctx, on_verify_peer, store);
     static const unsigned char session_context[] = "musubi";
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
-        SSL_CTX_set_cipher_list(ctx, PRESETS[preset].ciphers) != 1 ||
+        SSL_CTX_set_cipher_list(ctx, presets[preset].ciphers) != 1 ||
         SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") != 1 ||
         SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1) != 1) {
         tls_take_error("the TLS policy cannot be set", ret_problem, problem_size);
@@ -441,7 +430,7 @@ bool tls_certificate_from_file(Arena *arena, const char *pem_file, TlsCertificat
 {
     FILE *file = fopen(pem_file, "re");
     if (file == NULL) {
-        problem_set(ret_problem, problem_size, "%s: %s", pem_file, strerror(errno));
+        snprintf(ret_problem, problem_size, "%s: %s", pem_file, strerror(errno));
         return false;
     }
     X509 *certificate = PEM_read_X509(file, NULL, NULL, NULL);
@@ -449,8 +438,8 @@ bool tls_certificate_from_file(Arena *arena, const char *pem_file, TlsCertificat
     ERR_clear_error();
     bool ok = certificate != NULL && certificate_describe(arena, certificate, ret_certificate);
     if (!ok) {
-        problem_set(ret_problem, problem_size, "%s: no certificate in PEM form could be read",
-                    pem_file);
+        snprintf(ret_problem, problem_size, "%s: no certificate in PEM form could be read",
+                 pem_file);
     }
     X509_free(certificate);
     return ok;

@@ -1,0 +1,293 @@
+#include <arpa/inet.h>
+#include <assert.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "atna/audit.h"
+#include "lib/access/access.h"
+#include "lib/base/clock.h"
+#include "lib/xml/write.h"
+
+/** A coded element: csd-code, codeSystemName, originalText (DICOM PS3.15 A.5.1). */
+typedef struct Code {
+    const char *code;
+    const char *system;
+    const char *text;
+} Code;
+
+/** Who sends, who is called, as the comment of events.def says. */
+typedef enum Flow { PEER_SENDS, PEER_FETCHES, WE_SEND, OWN_ACTIVITY, ALERT, FLOW_COUNT } Flow;
+
+static const struct {
+    Code id;
+    Code type;
+    const char *action;
+    Flow flow;
+} event_rows[AUDIT_EVENT_COUNT] = {
+#define EVENT(name, event_id, event_display, type_code, type_system, type_display, action, flow)   \
+    [AUDIT_##name] = {                                                                             \
+        {event_id, "DCM", event_display}, {type_code, type_system, type_display}, action, flow},
+#include "atna/events.def"
+#undef EVENT
+};
+
+/* RoleIDCode, DICOM PS3.16 CID 402. */
+static const Code role_application = {"110150", "DCM", "Application"};
+static const Code role_launcher = {"110151", "DCM", "Application Launcher"};
+static const Code role_destination = {"110152", "DCM", "Destination Role ID"};
+static const Code role_source = {"110153", "DCM", "Source Role ID"};
+
+typedef enum Party { PARTY_NONE, PARTY_US, PARTY_PEER, PARTY_REMOTE, PARTY_ACCOUNT } Party;
+
+#define MAX_PARTIES 2
+
+/** The participants of each flow, in the order in which they are written. */
+static const struct {
+    Party party;
+    const Code *role;
+    bool is_requestor;
+} flow_parties[FLOW_COUNT][MAX_PARTIES] = {
+    [PEER_SENDS] = {{PARTY_PEER, &role_source, true}, {PARTY_US, &role_destination, false}},
+    [PEER_FETCHES] = {{PARTY_US, &role_source, false}, {PARTY_PEER, &role_destination, true}},
+    [WE_SEND] = {{PARTY_US, &role_source, true}, {PARTY_REMOTE, &role_destination, false}},
+    [OWN_ACTIVITY] = {{PARTY_US, &role_application, false}, {PARTY_ACCOUNT, &role_launcher, true}},
+    [ALERT] = {{PARTY_US, NULL, true}, {PARTY_PEER, NULL, false}},
+};
+
+/** DICOM PS3.15 A.5.2; ITI TF-2 3.18.5.1, 3.41.5.1, 3.42.5.1, 3.43.6.1, 3.8.5.1. */
+static const struct {
+    const char *type_code; /* ParticipantObjectTypeCode */
+    const char *role;      /* ParticipantObjectTypeCodeRole */
+    Code id_type;          /* code NULL: that of the transaction */
+    const char *home_type; /* the two texts differ on purpose: note in TF-2 3.43.6.1.1 */
+} object_rows[AUDIT_OBJECT_KIND_COUNT] = {
+    [AUDIT_OBJECT_PATIENT] = {"1", "1", {"2", "RFC-3881", "Patient Number"}, NULL},
+    [AUDIT_OBJECT_SUBMISSION_SET] = {"2",
+                                     "20",
+                                     {"urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd",
+                                      "IHE XDS Metadata", "submission set classificationNode"},
+                                     NULL},
+    [AUDIT_OBJECT_QUERY] = {"2", "24", {NULL, NULL, NULL}, "urn:ihe:iti:xca:2010:homeCommunityId"},
+    [AUDIT_OBJECT_DOCUMENT] = {"2", "3", {"9", "RFC-3881", "Report Number"}, "ihe:homeCommunityID"},
+};
+
+/** AuditSourceTypeCode 4 (DICOM PS3.15 A.5.2.4). */
+static const Code source_type = {"4", "DCM", "Application Server Process"};
+
+#define ANONYMOUS_ADDRESS "http://www.w3.org/2005/08/addressing/anonymous"
+
+typedef struct Participant {
+    Str user_id;
+    Str alternative_user_id;  /* empty: none */
+    Str user_name;            /* empty: none */
+    Str network_access_point; /* host name or address; empty: none */
+} Participant;
+
+static void write_attribute(StrBuf *buf, const char *name, Str value)
+{
+    strbuf_printf(buf, " %s=\"", name);
+    xml_append_escaped(buf, value);
+    strbuf_append_char(buf, '"');
+}
+
+static void write_attribute_unless_empty(StrBuf *buf, const char *name, Str value)
+{
+    if (!str_is_empty(value)) {
+        write_attribute(buf, name, value);
+    }
+}
+
+static void write_code(StrBuf *buf, const char *element, const Code *code)
+{
+    strbuf_printf(buf, "<%s", element);
+    write_attribute(buf, "csd-code", str_from(code->code));
+    write_attribute(buf, "codeSystemName", str_from(code->system));
+    write_attribute(buf, "originalText", str_from(code->text));
+    strbuf_literal(buf, "/>");
+}
+
+static void write_event_identification(StrBuf *buf, const Request *req, const AuditEvent *event)
+{
+    char outcome[12];
+    snprintf(outcome, sizeof outcome, "%d", event->outcome);
+    strbuf_literal(buf, "<EventIdentification");
+    write_attribute(buf, "EventActionCode", str_from(event_rows[event->type].action));
+    write_attribute(buf, "EventDateTime", clock_iso8601(req->arena, clock_utc_us()));
+    write_attribute(buf, "EventOutcomeIndicator", str_from(outcome));
+    strbuf_append_char(buf, '>');
+    write_code(buf, "EventID", &event_rows[event->type].id);
+    write_code(buf, "EventTypeCode", &event_rows[event->type].type);
+    if (!str_is_empty(event->outcome_text)) {
+        strbuf_literal(buf, "<EventOutcomeDescription>");
+        xml_append_escaped(buf, event->outcome_text);
+        strbuf_literal(buf, "</EventOutcomeDescription>");
+    }
+    strbuf_literal(buf, "</EventIdentification>");
+}
+
+/** The first of two that says something. */
+static Str either(Str preferred, Str otherwise)
+{
+    return str_is_empty(preferred) ? otherwise : preferred;
+}
+
+/** The process that reports: its AlternativeUserID is the process id (TF-2 3.20.7). */
+static Participant participant_us(const Audit *audit, const Request *req, Flow flow)
+{
+    Str source_id = str_from(audit->config.source_id);
+    bool is_called = flow == PEER_SENDS || flow == PEER_FETCHES;
+    return (Participant){
+        .user_id = is_called ? either(req->endpoint, source_id) : source_id,
+        .alternative_user_id = str_printf(req->arena, "%d", (int)getpid()),
+        .network_access_point = str_from(audit->config.host_name),
+    };
+}
+
+/** UserID: wsa:ReplyTo or MSH-4|MSH-3; an anonymous sender is named by its node. */
+static Participant participant_peer(const Request *req)
+{
+    const Principal *principal = req->principal;
+    Str node = principal != NULL ? principal->node_name : STR_EMPTY;
+    Str reply_to = str_equal(req->reply_to, STR(ANONYMOUS_ADDRESS)) ? STR_EMPTY : req->reply_to;
+    return (Participant){
+        .user_id = either(reply_to, either(node, either(req->peer_address, STR("unknown")))),
+        .user_name = node,
+        .network_access_point = req->peer_address,
+    };
+}
+
+/** "host" of "scheme://host:port/path"; brackets of an IPv6 address removed. */
+static Str host_of(Str url)
+{
+    size_t scheme = str_find(url, STR("://"));
+    Str rest = scheme == SIZE_MAX ? url : str_from_offset(url, scheme + 3);
+    Str authority = str_slice(rest, 0, str_find_char(rest, '/'));
+    if (str_starts_with(authority, STR("["))) {
+        return str_slice(authority, 1, str_find_char(authority, ']') - 1);
+    }
+    return str_slice(authority, 0, str_find_char(authority, ':'));
+}
+
+/** The account that runs the process (Application Launcher, DICOM PS3.15 A.5.3.1). */
+static Participant participant_account(const Audit *audit, const Request *req)
+{
+    struct passwd account;
+    struct passwd *found = NULL;
+    char *names = arena_alloc(req->arena, 4096);
+    Str user_id = str_printf(req->arena, "%u", (unsigned)geteuid());
+    if (getpwuid_r(geteuid(), &account, names, 4096, &found) == 0 && found != NULL) {
+        user_id = str_from(account.pw_name);
+    }
+    return (Participant){.user_id = user_id,
+                         .network_access_point = str_from(audit->config.host_name)};
+}
+
+static Participant participant(const Audit *audit, const Request *req, const AuditEvent *event,
+                               Party party)
+{
+    switch (party) {
+    case PARTY_US:
+        return participant_us(audit, req, event_rows[event->type].flow);
+    case PARTY_PEER:
+        return participant_peer(req);
+    case PARTY_REMOTE:
+        return (Participant){.user_id = event->remote_endpoint,
+                             .network_access_point = host_of(event->remote_endpoint)};
+    case PARTY_ACCOUNT:
+        return participant_account(audit, req);
+    case PARTY_NONE:
+    default:
+        assert(!"every flow has two parties");
+        return (Participant){0};
+    }
+}
+
+/** NetworkAccessPointTypeCode: 1 host name, 2 IP address. */
+static const char *network_access_point_type(Arena *arena, Str host)
+{
+    unsigned char address[sizeof(struct in6_addr)];
+    const char *text = str_cstr(arena, host);
+    bool is_address =
+        inet_pton(AF_INET, text, address) == 1 || inet_pton(AF_INET6, text, address) == 1;
+    return is_address ? "2" : "1";
+}
+
+static void write_participant(StrBuf *buf, Arena *arena, const Participant *who, const Code *role,
+                              bool is_requestor)
+{
+    strbuf_literal(buf, "<ActiveParticipant");
+    write_attribute(buf, "UserID", who->user_id);
+    write_attribute_unless_empty(buf, "AlternativeUserID", who->alternative_user_id);
+    write_attribute_unless_empty(buf, "UserName", who->user_name);
+    write_attribute(buf, "UserIsRequestor", is_requestor ? STR("true") : STR("false"));
+    if (!str_is_empty(who->network_access_point)) {
+        write_attribute(buf, "NetworkAccessPointID", who->network_access_point);
+        write_attribute(buf, "NetworkAccessPointTypeCode",
+                        str_from(network_access_point_type(arena, who->network_access_point)));
+    }
+    strbuf_append_char(buf, '>');
+    if (role != NULL) {
+        write_code(buf, "RoleIDCode", role);
+    }
+    strbuf_literal(buf, "</ActiveParticipant>");
+}
+
+/** Every value is base64, so that nothing in it can break the record (DICOM PS3.15 A.5.1). */
+static void write_detail_unless_empty(StrBuf *buf, const char *type, Str value)
+{
+    if (str_is_empty(value)) {
+        return;
+    }
+    strbuf_printf(buf, "<ParticipantObjectDetail type=\"%s\" value=\"", type);
+    strbuf_append_base64(buf, value.data, value.len);
+    strbuf_literal(buf, "\"/>");
+}
+
+static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject *object)
+{
+    const Code *id_type = &object_rows[object->kind].id_type;
+    bool is_stored_query = object->kind == AUDIT_OBJECT_QUERY && str_is_empty(object->message_id);
+    strbuf_literal(buf, "<ParticipantObjectIdentification");
+    write_attribute(buf, "ParticipantObjectID", object->id);
+    write_attribute(buf, "ParticipantObjectTypeCode",
+                    str_from(object_rows[object->kind].type_code));
+    write_attribute(buf, "ParticipantObjectTypeCodeRole", str_from(object_rows[object->kind].role));
+    strbuf_append_char(buf, '>');
+    write_code(buf, "ParticipantObjectIDTypeCode",
+               id_type->code != NULL ? id_type : &event_rows[event->type].type);
+    if (!str_is_empty(object->query)) {
+        strbuf_literal(buf, "<ParticipantObjectQuery>");
+        strbuf_append_base64(buf, object->query.data, object->query.len);
+        strbuf_literal(buf, "</ParticipantObjectQuery>");
+    }
+    write_detail_unless_empty(buf, "QueryEncoding", is_stored_query ? STR("UTF-8") : STR_EMPTY);
+    write_detail_unless_empty(buf, "Repository Unique Id", object->repository_unique_id);
+    if (object_rows[object->kind].home_type != NULL) {
+        write_detail_unless_empty(buf, object_rows[object->kind].home_type, object->home);
+    }
+    write_detail_unless_empty(buf, "MSH-10", object->message_id);
+    strbuf_literal(buf, "</ParticipantObjectIdentification>");
+}
+
+void audit_message_write(const Audit *audit, const Request *req, const AuditEvent *event,
+                         StrBuf *buf)
+{
+    Flow flow = event_rows[event->type].flow;
+    strbuf_literal(buf, "<AuditMessage>");
+    write_event_identification(buf, req, event);
+    for (size_t i = 0; i < MAX_PARTIES; i++) {
+        Participant who = participant(audit, req, event, flow_parties[flow][i].party);
+        write_participant(buf, req->arena, &who, flow_parties[flow][i].role,
+                          flow_parties[flow][i].is_requestor);
+    }
+    strbuf_literal(buf, "<AuditSourceIdentification");
+    write_attribute(buf, "AuditSourceID", str_from(audit->config.source_id));
+    strbuf_append_char(buf, '>');
+    write_code(buf, "AuditSourceTypeCode", &source_type);
+    strbuf_literal(buf, "</AuditSourceIdentification>");
+    for (size_t i = 0; i < event->object_count; i++) {
+        write_object(buf, event, &event->objects[i]);
+    }
+    strbuf_literal(buf, "</AuditMessage>");
+}

@@ -1,0 +1,19 @@
+#pragma once
+
+#include "atna/spool.h"
+
+/** Names and form of the spool's files, shared by writer and reader. Private to spool*.c. */
+
+#define SPOOL_LOCK_FILE "lock"
+#define SPOOL_NAME_SIZE 24 /* 16 hexadecimal digits, ".spool", NUL */
+
+void spool_segment_name(uint64_t segment, char ret_name[SPOOL_NAME_SIZE]);
+
+/** Number of the newest segment, 0 if there is none. @return 0 or a negative errno */
+int spool_newest_segment(const char *directory, uint64_t *ret_segment) MUST_CHECK;
+
+/** Appends the framed record. */
+void spool_frame_write(StrBuf *buf, int64_t recorded_us, Str message);
+
+/** Whether the reader stands exactly behind the last byte of its segment. */
+bool spool_reader_is_at_end_of_file(const SpoolReader *reader);
