@@ -40,8 +40,9 @@ CREATE TABLE submission_set (
     unique_id         text NOT NULL,
     source_id         text NOT NULL,
     author_person     text[],
-    metadata          bytea STORAGE EXTERNAL NOT NULL
+    metadata          bytea NOT NULL
 );
+ALTER TABLE submission_set ALTER COLUMN metadata SET STORAGE EXTERNAL;
 CREATE INDEX submission_set_patient ON submission_set (patient, submission_time);
 CREATE INDEX submission_set_unique_id ON submission_set USING hash (unique_id);
 
@@ -72,10 +73,11 @@ CREATE TABLE document_entry (
     event_code_list               integer[],
     author_person                 text[],
     reference_id_list             text[],
-    metadata                      bytea STORAGE EXTERNAL NOT NULL
+    metadata                      bytea NOT NULL
 );
 COMMENT ON COLUMN document_entry.lid IS 'logicalID; NULL = entry_uuid (first version)';
 COMMENT ON COLUMN document_entry.status IS '0 Approved, 1 Deprecated';
+ALTER TABLE document_entry ALTER COLUMN metadata SET STORAGE EXTERNAL;
 CREATE INDEX document_entry_patient ON document_entry (patient, creation_time);
 CREATE INDEX document_entry_unique_id ON document_entry USING hash (unique_id);
 CREATE INDEX document_entry_lid ON document_entry (lid) WHERE lid IS NOT NULL;
@@ -92,8 +94,9 @@ CREATE TABLE folder (
     is_latest        boolean NOT NULL,
     unique_id        text NOT NULL,
     code_list        integer[] NOT NULL,
-    metadata         bytea STORAGE EXTERNAL NOT NULL
+    metadata         bytea NOT NULL
 );
+ALTER TABLE folder ALTER COLUMN metadata SET STORAGE EXTERNAL;
 CREATE INDEX folder_patient ON folder (patient, last_update_time);
 CREATE INDEX folder_unique_id ON folder USING hash (unique_id);
 CREATE INDEX folder_lid ON folder (lid) WHERE lid IS NOT NULL;
@@ -107,11 +110,12 @@ CREATE TABLE association (
     target_kind           smallint NOT NULL,
     submission_set_status smallint NOT NULL,
     status                smallint NOT NULL,
-    metadata              bytea STORAGE EXTERNAL
+    metadata              bytea
 );
 COMMENT ON COLUMN association.type IS 'row of lib/ebrim/association_types.def, counted from 0';
 COMMENT ON COLUMN association.source_kind IS '0 DocumentEntry, 1 SubmissionSet, 2 Folder, 3 Association (also target_kind)';
 COMMENT ON COLUMN association.submission_set_status IS '0 none, 1 Original, 2 Reference';
 COMMENT ON COLUMN association.metadata IS 'Slots and Classifications besides SubmissionSetStatus; NULL none';
+ALTER TABLE association ALTER COLUMN metadata SET STORAGE EXTERNAL;
 CREATE INDEX association_source ON association (source_object);
 CREATE INDEX association_target ON association (target_object);
