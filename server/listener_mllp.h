@@ -1,0 +1,75 @@
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "lib/access/nodes.h"
+#include "pix/pix.h"
+
+/**
+ * MLLP listeners, plain on loopback or with mutual TLS (ITI TF-2 3.19, C.2.1): one thread per
+ * connection, handlers block. A frame that is wrong or too slow ends its connection without an
+ * acknowledgement.
+ */
+
+typedef struct MllpListener MllpListener;
+
+/** Why a peer was sent away before its first message. */
+typedef enum MllpRejection {
+    MLLP_REJECT_LIMIT,        /* too many connections, in all or from its address */
+    MLLP_REJECT_HANDSHAKE,    /* no TLS, no acceptable certificate, or too slow */
+    MLLP_REJECT_UNREGISTERED, /* the certificate belongs to no registered node */
+} MllpRejection;
+
+typedef struct MllpPeer {
+    const char *address;
+    Str certificate_fingerprint; /* empty if the peer showed none */
+    Str certificate_subject;
+    const char *problem; /* for the log and the audit record */
+} MllpPeer;
+
+/** All is borrowed. A limit of 0 takes the default in brackets. */
+typedef struct MllpListenerConfig {
+    const char *address; /* "0.0.0.0:2576" */
+    SSL_CTX *tls;        /* demands a client certificate; NULL: plain, on a loopback address */
+    Pix *pix;
+    NodeDirectory *nodes;
+    const char *plain_node; /* whose rights the peers of a plain listener get; NULL or empty: as
+                               the directory decides about a peer without certificate */
+
+    unsigned max_connections;      /* [1024] */
+    unsigned max_unproven;         /* per address, while in their handshake; not loopback [64] */
+    size_t max_frame_bytes;        /* [16 MiB] */
+    unsigned handshake_timeout_ms; /* [10 s] */
+    unsigned frame_timeout_ms;     /* first to last byte of a frame, and a reply [60 s] */
+    unsigned min_bytes_per_second; /* of a frame, after 10 s [1024] */
+    unsigned idle_timeout_ms;      /* between frames [10 min] */
+    unsigned request_timeout_ms;   /* to handle a message [30 s] */
+
+    void *ctx;
+    /**
+     * A message is done: after its acknowledgement was written.
+     * @param outcome  MSA-1 (AA, AE, AR); "closed" when none was sent: req->errors says why
+     */
+    void (*finished)(void *ctx, Request *req, const char *outcome);
+    /** Called before the connection is closed. */
+    void (*rejected)(void *ctx, MllpRejection rejection, const MllpPeer *peer);
+} MllpListenerConfig;
+
+/** Binds and listens; NULL and the reason on failure. Accepts only after mllp_listener_start(). */
+MllpListener *mllp_listener_bind(const MllpListenerConfig *config, char *ret_problem,
+                                 size_t problem_size);
+
+/** Starts the thread that accepts. False and the reason on failure. */
+bool mllp_listener_start(MllpListener *listener, char *ret_problem, size_t problem_size);
+
+/** The port it listens on, for address port 0. */
+unsigned mllp_listener_port(const MllpListener *listener);
+
+/** Connections at this moment, for metrics. */
+unsigned mllp_listener_connections(MllpListener *listener);
+
+/** No new connections and no new messages; those in work go on. */
+void mllp_listener_quiesce(MllpListener *listener);
+
+/** Quiesces, waits until the messages in work are answered, and frees. NULL is fine. */
+void mllp_listener_free(MllpListener *listener);

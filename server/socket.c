@@ -1,0 +1,126 @@
+#include "server/socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BACKLOG 1024
+#define HOST_MAX 256
+
+SocketAddress socket_address(const struct sockaddr_storage *address)
+{
+    SocketAddress found = {.text = ""};
+    const void *bytes = (const char *)address + offsetof(struct sockaddr_in, sin_addr);
+    int family = address->ss_family;
+    if (family == AF_INET6) {
+        struct sockaddr_in6 in6;
+        memcpy(&in6, address, sizeof(in6));
+        found.is_loopback = IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr);
+        bytes = (const char *)address + offsetof(struct sockaddr_in6, sin6_addr);
+        if (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr)) {
+            family = AF_INET;
+            bytes = (const char *)bytes + 12;
+        }
+    }
+    if (family == AF_INET) {
+        found.is_loopback = *(const unsigned char *)bytes == 127;
+    }
+    (void)inet_ntop(family, bytes, found.text, sizeof(found.text));
+    return found;
+}
+
+/** Cuts "HOST:PORT" or "[HOST]:PORT". */
+static bool split_address(const char *address, char *ret_host, const char **ret_port)
+{
+    const char *colon = strrchr(address, ':');
+    if (!colon) {
+        return false;
+    }
+    size_t len = (size_t)(colon - address);
+    if (len >= 2 && address[0] == '[' && address[len - 1] == ']') {
+        address++;
+        len -= 2;
+    }
+    if (len >= HOST_MAX) {
+        return false;
+    }
+    memcpy(ret_host, address, len);
+    ret_host[len] = '\0';
+    *ret_port = colon + 1;
+    return true;
+}
+
+static bool is_loopback(const struct addrinfo *found)
+{
+    struct sockaddr_storage address = {0};
+    memcpy(&address, found->ai_addr, found->ai_addrlen);
+    return socket_address(&address).is_loopback;
+}
+
+/** @return the descriptor, or -1 with errno */
+static int bind_and_listen(const struct addrinfo *found)
+{
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    int on = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+        bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
+        int failed = errno;
+        (void)close(fd);
+        errno = failed;
+        return -1;
+    }
+    return fd;
+}
+
+int socket_listen(const char *address, bool is_loopback_only, char *ret_problem,
+                  size_t problem_size)
+{
+    char host[HOST_MAX];
+    const char *port;
+    if (!split_address(address, host, &port)) {
+        (void)snprintf(ret_problem, problem_size, "%s is not HOST:PORT", address);
+        return -1;
+    }
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    int failed = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
+    if (failed) {
+        (void)snprintf(ret_problem, problem_size, "%s: %s", address, gai_strerror(failed));
+        return -1;
+    }
+    int fd = -1;
+    if (is_loopback_only && !is_loopback(found)) {
+        (void)snprintf(ret_problem, problem_size,
+                       "%s: a listener without TLS may only use a loopback address "
+                       "(127.0.0.1, [::1])",
+                       address);
+    } else {
+        fd = bind_and_listen(found);
+        if (fd < 0) {
+            (void)snprintf(ret_problem, problem_size, "cannot listen on %s: %s", address,
+                           strerror(errno));
+        }
+    }
+    freeaddrinfo(found);
+    return fd;
+}
+
+unsigned socket_port(int fd)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof(address);
+    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
+        return 0;
+    }
+    in_port_t port;
+    size_t offset = address.ss_family == AF_INET6 ? offsetof(struct sockaddr_in6, sin6_port)
+                                                  : offsetof(struct sockaddr_in, sin_port);
+    memcpy(&port, (const char *)&address + offset, sizeof(port));
+    return ntohs(port);
+}

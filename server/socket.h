@@ -1,0 +1,27 @@
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+/** Listening sockets and the addresses of peers, the same for every listener. */
+
+/**
+ * Binds and listens on "HOST:PORT" ("0.0.0.0:2576", "[::1]:2575").
+ *
+ * @param is_loopback_only  refuse an address that another host can reach
+ * @return a blocking descriptor, or -1 and the reason
+ */
+int socket_listen(const char *address, bool is_loopback_only, char *ret_problem,
+                  size_t problem_size);
+
+/** The port that a listening socket got; 0 if it cannot be read. */
+unsigned socket_port(int fd);
+
+typedef struct SocketAddress {
+    char text[INET6_ADDRSTRLEN]; /* numeric; IPv4 mapped to IPv6 is written as IPv4 */
+    bool is_loopback;
+} SocketAddress;
+
+SocketAddress socket_address(const struct sockaddr_storage *address);
