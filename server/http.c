@@ -1,9 +1,6 @@
 #include "server/http.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <microhttpd.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -14,6 +11,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/tls/gnutls_peer.h"
+#include "server/socket.h"
 
 #define STACK_BYTES (256 * 1024)
 #define CONNECTION_MEMORY_BYTES (64 * 1024)
@@ -48,29 +46,19 @@ typedef struct Call {
 
 /* ------------------------------------------------------------------ connections */
 
-static void address_text(const struct sockaddr *address, HttpConnection *connection)
+static SocketAddress peer_address(const struct sockaddr *address, socklen_t len)
 {
-    Watched *watched = &connection->watched;
-    if (address->sa_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
-        inet_ntop(AF_INET, &in->sin_addr, watched->address, sizeof(watched->address));
-        watched->is_loopback = (ntohl(in->sin_addr.s_addr) >> 24) == 127;
-    } else if (address->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
-        inet_ntop(AF_INET6, &in6->sin6_addr, watched->address, sizeof(watched->address));
-        watched->is_loopback = IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
-    }
+    struct sockaddr_storage storage = {0};
+    memcpy(&storage, address, MIN((size_t)len, sizeof(storage)));
+    return socket_address(&storage);
 }
 
 static enum MHD_Result accept_policy(void *ctx, const struct sockaddr *address, socklen_t len)
 {
     HttpListener *listener = ctx;
-    HttpConnection probe = {0};
-    (void)len;
-    address_text(address, &probe);
-    bool is_crowded = !probe.watched.is_loopback &&
-                      watchdog_unknown_from(listener->config.watchdog, probe.watched.address) >=
-                          UNKNOWN_PER_ADDRESS;
+    SocketAddress peer = peer_address(address, len);
+    bool is_crowded = !peer.is_loopback && watchdog_unknown_from(listener->config.watchdog,
+                                                                 peer.text) >= UNKNOWN_PER_ADDRESS;
     return is_crowded ? MHD_NO : MHD_YES;
 }
 
@@ -90,7 +78,10 @@ static void connection_started(HttpListener *listener, struct MHD_Connection *mh
     connection->listener = listener;
     connection->arena = arena_new();
     connection->watched.fd = info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    address_text(info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr, connection);
+    const struct sockaddr *address = info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+    connection->watched.address =
+        peer_address(address, address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                             : sizeof(struct sockaddr_in));
     connection->watched.is_known = listener->config.is_loopback_only;
     int on = 1;
     (void)setsockopt(connection->watched.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -117,7 +108,7 @@ static void notify_connection(void *ctx, struct MHD_Connection *mhd, void **sock
         watchdog_remove(listener->config.watchdog, &connection->watched);
         const HttpService *service = listener->config.service;
         if (service->rejected && !connection->watched.is_known) {
-            service->rejected(service->ctx, connection->watched.address);
+            service->rejected(service->ctx, connection->watched.address.text);
         }
         arena_free(connection->arena);
         free(connection);
@@ -361,7 +352,7 @@ static void fill_exchange(Call *call, struct MHD_Connection *mhd, const char *me
     exchange->is_tls = call->listener->config.tls_certificate_pem != NULL;
     exchange->certificate_fingerprint = connection->fingerprint;
     exchange->certificate_subject = connection->subject;
-    exchange->req->peer_address = str_from(connection->watched.address);
+    exchange->req->peer_address = str_from(connection->watched.address.text);
     exchange->method = str_dup(exchange->req->arena, str_from(method));
     Str target = str_from(call->target);
     size_t question = str_find_char(target, '?');
@@ -456,70 +447,10 @@ static void ignore_log(void *ctx, const char *format, va_list args)
     (void)args;
 }
 
-static bool split_address(const char *address, char *host, size_t host_size, const char **ret_port)
-{
-    const char *colon = strrchr(address, ':');
-    if (!colon) {
-        return false;
-    }
-    size_t len = (size_t)(colon - address);
-    if (len >= 2 && address[0] == '[' && address[len - 1] == ']') {
-        address++;
-        len -= 2;
-    }
-    if (len >= host_size) {
-        return false;
-    }
-    memcpy(host, address, len);
-    host[len] = '\0';
-    *ret_port = colon + 1;
-    return true;
-}
-
-static int bind_socket(const HttpListenerConfig *config, char *ret_problem, size_t problem_size)
-{
-    char host[256];
-    const char *port;
-    if (!split_address(config->address, host, sizeof(host), &port)) {
-        (void)snprintf(ret_problem, problem_size, "%s is not HOST:PORT", config->address);
-        return -1;
-    }
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    int failed = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
-    if (failed) {
-        (void)snprintf(ret_problem, problem_size, "%s: %s", config->address, gai_strerror(failed));
-        return -1;
-    }
-    HttpConnection probe = {0};
-    address_text(found->ai_addr, &probe);
-    int fd = -1;
-    if (config->is_loopback_only && !probe.watched.is_loopback) {
-        (void)snprintf(
-            ret_problem, problem_size,
-            "%s: a listener without TLS may only use a loopback address (127.0.0.1, [::1])",
-            config->address);
-    } else {
-        int on = 1;
-        fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-            bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 1024) != 0) {
-            (void)snprintf(ret_problem, problem_size, "cannot listen on %s: %s", config->address,
-                           strerror(errno));
-            if (fd >= 0) {
-                close(fd);
-            }
-            fd = -1;
-        }
-    }
-    freeaddrinfo(found);
-    return fd;
-}
-
 HttpListener *http_listener_bind(const HttpListenerConfig *config, char *ret_problem,
                                  size_t problem_size)
 {
-    int fd = bind_socket(config, ret_problem, problem_size);
+    int fd = socket_listen(config->address, config->is_loopback_only, ret_problem, problem_size);
     if (fd < 0) {
         return NULL;
     }

@@ -24,9 +24,9 @@ static void reply_fault(HttpExchange *http)
 {
     SoapCall *call = http->state;
     StrBuf buf = {0};
-    int status = soap_fault_write(http->req, &buf);
+    int status = (int)soap_fault_write(http->req, &buf);
     call->outcome = OUTCOME_FAULT;
-    http_reply(http, status, "application/soap+xml; charset=utf-8", &buf);
+    http_reply(http, status, SOAP_CONTENT_TYPE, &buf);
     strbuf_done(&buf);
 }
 

@@ -142,7 +142,7 @@ unsigned watchdog_unknown_from(Watchdog *watchdog, const char *address)
     unsigned count = 0;
     pthread_mutex_lock(&watchdog->lock);
     for (const Watched *w = watchdog->first; w; w = w->next) {
-        count += !w->is_known && strcmp(w->address, address) == 0;
+        count += !w->is_known && strcmp(w->address.text, address) == 0;
     }
     pthread_mutex_unlock(&watchdog->lock);
     return count;

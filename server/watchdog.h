@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "lib/base/str.h"
+#include "server/socket.h"
 
 /**
  * Absolute deadlines for connections. libmicrohttpd's own time-out is for idle connections only: a
@@ -23,9 +24,8 @@ typedef enum WatchPhase {
 
 typedef struct Watched {
     int fd;
-    bool is_loopback;
-    bool is_known;    /* the peer has proved who it is; unproved ones are limited per address */
-    char address[46]; /* numeric, of the peer */
+    bool is_known; /* the peer has proved who it is; unproved ones are limited per address */
+    SocketAddress address; /* of the peer */
     WatchPhase phase; /* these two are written by the connection's thread, read by the watchdog */
     int64_t phase_began_ns;
     uint64_t phase_bytes; /* that passed in this phase */
