@@ -1,0 +1,135 @@
+#include "lib/ebrim/vocabulary.h"
+#include "registry/query_run.h"
+#include "registry/registry.h"
+#include "registry/request_text.h"
+
+/** What the audit event of one ITI-18 is about (TF-2 3.18.5.1). In req->arena. */
+typedef struct QueryAudit {
+    Audit *audit;
+    Request *req;
+    AuditObject objects[2];
+    size_t object_count;
+} QueryAudit;
+
+/** A reply that is still being rendered while the peer takes it. In req->arena, which outlives it.
+ */
+typedef struct LongReply {
+    QueryAudit *audit;
+    BodySource answer;
+    bool is_complete;
+} LongReply;
+
+static QueryAudit *query_audit_new(const Registry *registry, Request *req, const XmlNode *body,
+                                   const QueryRequest *request)
+{
+    QueryAudit *query = ARENA_NEW(req->arena, QueryAudit);
+    query->audit = registry->config.audit;
+    query->req = req;
+    const QueryValue *patient = &request->values[FIELD_Patient_patient_id];
+    if (patient->count > 0) {
+        query->objects[query->object_count++] =
+            (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = patient->texts[0]};
+    }
+    StrBuf text = {0};
+    request_text_write(body, &text);
+    query->objects[query->object_count++] = (AuditObject){
+        .kind = AUDIT_OBJECT_QUERY,
+        .id = str_trim(xml_attribute(xml_child(body, NS_RIM, "AdhocQuery"), "id")),
+        .query = str_dup(req->arena, strbuf_str(&text)),
+        .home = str_trim(xml_attribute(xml_child(body, NS_RIM, "AdhocQuery"), "home")),
+    };
+    strbuf_done(&text);
+    return query;
+}
+
+static int record(const QueryAudit *query, int outcome, Str outcome_text)
+{
+    const AuditEvent event = {
+        .type = AUDIT_ITI18_QUERY,
+        .outcome = outcome,
+        .outcome_text = outcome_text,
+        .objects = query->objects,
+        .object_count = query->object_count,
+    };
+    return audit_record_event(query->audit, query->req, &event);
+}
+
+/** Outcome and text are those of the first error. */
+static int record_outcome(const QueryAudit *query)
+{
+    const Error *error = query->req->errors.first;
+    while (error != NULL && error->severity != SEVERITY_ERROR) {
+        error = error->next;
+    }
+    if (error == NULL) {
+        return record(query, 0, STR_EMPTY);
+    }
+    return record(query, error_info(error->code)->audit_outcome, error->context);
+}
+
+static int long_reply_next(void *ctx, StrBuf *buf)
+{
+    LongReply *reply = ctx;
+    int r = reply->answer.next(reply->answer.ctx, buf);
+    reply->is_complete = r == 0;
+    return r;
+}
+
+/** A reply that fails on its way gets a second event: the first one said that it would be sent. */
+static void long_reply_done(void *ctx)
+{
+    LongReply *reply = ctx;
+    reply->answer.done(reply->answer.ctx);
+    if (!reply->is_complete) {
+        /* A spool that cannot take it refuses every later read by itself (contract C6). */
+        (void)!record(reply->audit, 8, STR("the reply was cut off before its end"));
+    }
+}
+
+/** Writes the reply, or as much as fits in memory with a source for the rest. Owns the answer. */
+static int write_reply(QueryAudit *audit, QueryAnswer *answer, SoapExchange *exchange)
+{
+    BodySource rest = {0};
+    int r = query_answer_write(answer, audit->req, &exchange->reply_xml, &rest);
+    if (r < 0) {
+        int recorded = record_outcome(audit);
+        return recorded < 0 ? recorded : r;
+    }
+    if (rest.next != NULL) {
+        LongReply *reply = ARENA_NEW(audit->req->arena, LongReply);
+        *reply = (LongReply){.audit = audit, .answer = rest};
+        exchange->reply_source =
+            (BodySource){.ctx = reply, .next = long_reply_next, .done = long_reply_done};
+    }
+    return 0;
+}
+
+int registry_iti18_stored_query(void *module, SoapExchange *exchange)
+{
+    Registry *registry = module;
+    Request *req = exchange->req;
+    const XmlNode *body = exchange->message->body;
+    if (!xml_is(body, NS_QUERY, "AdhocQueryRequest")) {
+        return error_add(&req->errors, ERR_SOAP_SENDER, "Body",
+                         "the body of ITI-18 must be {" NS_QUERY
+                         "}AdhocQueryRequest, not {%.*s}%.*s",
+                         STR_ARG(body->ns), STR_ARG(body->name));
+    }
+    QueryRequest *request;
+    _cleanup_(query_answer_freep) QueryAnswer *answer = NULL;
+    int r = query_request_read(req, body, &request);
+    if (r == 0) {
+        r = query_run(registry, req, request, &answer);
+    }
+    QueryAudit *audit = query_audit_new(registry, req, body, request);
+    int recorded = record_outcome(audit);
+    if (r == 0 && recorded == 0) {
+        QueryAnswer *owned = answer;
+        answer = NULL;
+        r = write_reply(audit, owned, exchange);
+    }
+    if (r < 0 || recorded < 0) {
+        query_answer_write_failure(req, &exchange->reply_xml);
+    }
+    return 0;
+}

@@ -1,0 +1,396 @@
+#include "registry/load.h"
+
+#include "lib/base/macros.h"
+
+/* ---- SQL: fragments of the rows of load.def ---- */
+
+/* The columns that every object has come first; the numbers are those of the enums below. */
+#define COMMON_COLUMNS(t)                                                                          \
+    t ".entry_uuid, " t ".patient, " t ".source_facility, " t ".status,"                           \
+      " CASE WHEN $1::bool THEN " t ".metadata END, " t ".unique_id"
+enum { ENTRY_UUID, PATIENT, SOURCE_FACILITY, STATUS, METADATA, UNIQUE_ID, COMMON_COLUMN_COUNT };
+
+#define DOCUMENT_SELECT                                                                            \
+    "SELECT " COMMON_COLUMNS("d") ", d.lid, d.version, d.class_code, d.confidentiality_code,"      \
+                                  " COALESCE(d.service_start_time, d.creation_time), "             \
+                                  "d.repository, d.size_bytes, d.hash"                             \
+                                  " FROM document_entry d"
+enum {
+    DOCUMENT_LID = COMMON_COLUMN_COUNT,
+    DOCUMENT_VERSION,
+    DOCUMENT_CLASS_CODE,
+    DOCUMENT_CONFIDENTIALITY_CODE,
+    DOCUMENT_EFFECTIVE_TIME,
+    DOCUMENT_REPOSITORY,
+    DOCUMENT_SIZE,
+    DOCUMENT_HASH,
+};
+
+#define SUBMISSION_SET_SELECT "SELECT " COMMON_COLUMNS("s") " FROM submission_set s"
+
+#define FOLDER_SELECT                                                                              \
+    "SELECT " COMMON_COLUMNS("f") ", f.lid, f.version, f.last_update_time FROM folder f"
+enum { FOLDER_LID = COMMON_COLUMN_COUNT, FOLDER_VERSION, FOLDER_LAST_UPDATE_TIME };
+
+#define ASSOCIATION_SELECT                                                                         \
+    "SELECT a.entry_uuid, a.source_object, a.target_object, a.type, a.source_kind, a.target_kind," \
+    " a.status, CASE WHEN $1::bool THEN a.metadata END FROM association a"
+enum {
+    ASSOCIATION_ENTRY_UUID,
+    ASSOCIATION_SOURCE,
+    ASSOCIATION_TARGET,
+    ASSOCIATION_TYPE,
+    ASSOCIATION_SOURCE_KIND,
+    ASSOCIATION_TARGET_KIND,
+    ASSOCIATION_STATUS,
+    ASSOCIATION_METADATA,
+};
+
+/* An absent parameter has no effect (TF-2 3.18.4.1.2.3.7). */
+#define IN_NUMBERS(column, n) " AND ($" n "::int[] IS NULL OR " column " = ANY ($" n "::int[]))"
+#define IN_TEXTS(column, n) " AND ($" n "::text[] IS NULL OR " column " = ANY ($" n "::text[]))"
+/* $n: one array literal per list. A row without codes is in no list, hence IS NOT TRUE. */
+#define IN_EACH_LIST(column, n)                                                                    \
+    " AND ($" n "::text[] IS NULL OR NOT EXISTS (SELECT FROM unnest($" n "::text[]) l"             \
+    " WHERE (" column " && l::int[]) IS NOT TRUE))"
+/* The patterns have no escape character (3.18.4.1.2.3.5). */
+#define LIKE_ANY(column, n)                                                                        \
+    " AND ($" n "::text[] IS NULL OR EXISTS (SELECT FROM unnest(" column ") v,"                    \
+    " unnest($" n "::text[]) p WHERE v LIKE p ESCAPE ''))"
+#define LIKE_EACH_LIST(column, n)                                                                  \
+    " AND ($" n "::text[] IS NULL OR NOT EXISTS (SELECT FROM unnest($" n "::text[]) l"             \
+    " WHERE NOT EXISTS (SELECT FROM unnest(" column ") v, unnest(l::text[]) p"                     \
+    " WHERE v LIKE p ESCAPE '')))"
+#define NOT_BEFORE(is_exempt, column, n)                                                           \
+    " AND ($" n "::timestamptz IS NULL OR " is_exempt " OR " column " >= $" n "::timestamptz)"
+#define BEFORE(is_exempt, column, n)                                                               \
+    " AND ($" n "::timestamptz IS NULL OR " is_exempt " OR " column " < $" n "::timestamptz)"
+
+typedef enum KeyType { KEY_PATIENTS, KEY_UUIDS, KEY_UNIQUE_IDS } KeyType;
+
+#define MAX_FILTERS 20
+
+typedef struct LoadStatement {
+    ObjectKind kind;
+    KeyType key;
+    DbStatement statement;
+    QueryField fields[MAX_FILTERS]; /* $3 and up; ends with QUERY_FIELD_COUNT */
+} LoadStatement;
+
+#define SQL_OF_FILTER(sql, field) sql
+#define FIELD_OF_FILTER(sql, field) FIELD_##field,
+
+static const LoadStatement statements[LOAD_KIND_COUNT] = {
+#define LOAD(name, sql_name, object, key, select, filters)                                         \
+    [LOAD_##name] = {object,                                                                       \
+                     key,                                                                          \
+                     {sql_name, select filters(SQL_OF_FILTER)},                                    \
+                     {filters(FIELD_OF_FILTER) QUERY_FIELD_COUNT}},
+#include "registry/load.def"
+};
+
+/* ---- filters ---- */
+
+typedef enum FilterType { FILTER_NONE, FILTER_NUMBERS, FILTER_TEXTS, FILTER_TIME } FilterType;
+
+typedef struct Filter {
+    FilterType type;
+    size_t count;
+    union {
+        const int32_t *numbers;
+        const Str *texts;
+        int64_t time_us;
+    };
+} Filter;
+
+struct LoadFilters {
+    Filter fields[QUERY_FIELD_COUNT];
+};
+
+/** An empty list matches nothing; so does 0 for a code that the registry does not hold. */
+static Filter numbers_filter(const int32_t *numbers, size_t count)
+{
+    return (Filter){.type = FILTER_NUMBERS, .count = count, .numbers = numbers};
+}
+
+static Filter texts_filter(const Str *texts, size_t count)
+{
+    return (Filter){.type = FILTER_TEXTS, .count = count, .texts = texts};
+}
+
+/** Appends a text as an element of an array literal. */
+static void append_quoted(StrBuf *buf, Str text)
+{
+    strbuf_append_char(buf, '"');
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] == '"' || text.data[i] == '\\') {
+            strbuf_append_char(buf, '\\');
+        }
+        strbuf_append_char(buf, text.data[i]);
+    }
+    strbuf_append_char(buf, '"');
+}
+
+/** Each group as an array literal, {1,2} or {"a","b"}. */
+static Filter groups_filter(Arena *arena, const QueryValue *value, const int32_t *numbers)
+{
+    Str *literals = ARENA_ARRAY(arena, Str, value->group_count);
+    StrBuf buf = {0};
+    size_t at = 0;
+    for (size_t group = 0; group < value->group_count; group++) {
+        strbuf_clear(&buf);
+        strbuf_append_char(&buf, '{');
+        for (size_t first = at; at < value->group_ends[group]; at++) {
+            if (at > first) {
+                strbuf_append_char(&buf, ',');
+            }
+            if (numbers != NULL) {
+                strbuf_printf(&buf, "%d", (int)numbers[at]);
+            } else {
+                append_quoted(&buf, value->texts[at]);
+            }
+        }
+        strbuf_append_char(&buf, '}');
+        literals[group] = str_dup(arena, strbuf_str(&buf));
+    }
+    strbuf_done(&buf);
+    return texts_filter(literals, value->group_count);
+}
+
+/** @param code_ids  of FORM_CODE values */
+static Filter make_filter(Arena *arena, const QueryValue *value, const int32_t *code_ids)
+{
+    bool is_conjunction = value->parameter->how_many == MANY_AND_LISTS;
+    switch (value->parameter->form) {
+    case FORM_CODE:
+        return is_conjunction ? groups_filter(arena, value, code_ids)
+                              : numbers_filter(code_ids, value->count);
+    case FORM_PATTERN:
+    case FORM_TEXT:
+        return is_conjunction ? groups_filter(arena, value, NULL)
+                              : texts_filter(value->texts, value->count);
+    case FORM_STATUS:
+    case FORM_ENTRY_TYPE:
+    case FORM_ASSOCIATION:
+        return numbers_filter(value->numbers, value->count);
+    case FORM_TIME:
+        return (Filter){.type = FILTER_TIME, .time_us = value->time_us};
+    case FORM_PATIENT:
+    case FORM_ENTRY_UUID:
+        break;
+    }
+    return (Filter){.type = FILTER_NONE}; /* a key, not a filter */
+}
+
+static bool is_code_value(const QueryValue *value)
+{
+    return value->parameter != NULL && value->parameter->form == FORM_CODE;
+}
+
+/** The codes of all parameters in the order of fields, looked up together. */
+static int look_codes_up(CodeTable *table, Request *req, DbConn *conn, const QueryRequest *request,
+                         const int32_t **ret_ids)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < QUERY_FIELD_COUNT; i++) {
+        count += is_code_value(&request->values[i]) ? request->values[i].count : 0;
+    }
+    int32_t *ids = ARENA_ARRAY(req->arena, int32_t, count);
+    *ret_ids = ids;
+    if (count == 0) {
+        return 0;
+    }
+    Code *codes = ARENA_ARRAY(req->arena, Code, count);
+    size_t at = 0;
+    for (size_t i = 0; i < QUERY_FIELD_COUNT; i++) {
+        const QueryValue *value = &request->values[i];
+        if (is_code_value(value) && value->count > 0) {
+            memcpy(codes + at, value->codes, value->count * sizeof(Code));
+            at += value->count;
+        }
+    }
+    return code_table_lookup(table, req, conn, codes, count, ids);
+}
+
+/** Where the query has $XDSDocumentEntryType and the message does not: Stable entries
+ * (3.18.4.1.2.3.6.2). */
+static void set_default_entry_type(const Query *query, LoadFilters *filters)
+{
+    static const int32_t stable[] = {0};
+    for (const QueryParameter *p = query->parameters; p->name.len > 0; p++) {
+        if (p->form == FORM_ENTRY_TYPE && filters->fields[p->field].type == FILTER_NONE) {
+            filters->fields[p->field] = numbers_filter(stable, ARRAY_LEN(stable));
+        }
+    }
+}
+
+int load_filters_new(CodeTable *codes, Request *req, DbConn *conn, const QueryRequest *request,
+                     const LoadFilters **ret_filters)
+{
+    const int32_t *code_ids;
+    int r = look_codes_up(codes, req, conn, request, &code_ids);
+    if (r < 0) {
+        return r;
+    }
+    LoadFilters *filters = ARENA_NEW(req->arena, LoadFilters);
+    for (size_t i = 0; i < QUERY_FIELD_COUNT; i++) {
+        const QueryValue *value = &request->values[i];
+        if (value->parameter != NULL) {
+            filters->fields[i] = make_filter(req->arena, value, code_ids);
+            code_ids += is_code_value(value) ? value->count : 0;
+        }
+    }
+    set_default_entry_type(request->query, filters);
+    *ret_filters = filters;
+    return 0;
+}
+
+static void bind_filter(DbParams *params, const Filter *filter)
+{
+    switch (filter->type) {
+    case FILTER_NONE:
+        db_param_null(params);
+        break;
+    case FILTER_NUMBERS:
+        db_param_i32_array(params, filter->numbers, filter->count);
+        break;
+    case FILTER_TEXTS:
+        db_param_text_array(params, filter->texts, filter->count);
+        break;
+    case FILTER_TIME:
+        db_param_timestamp(params, filter->time_us);
+        break;
+    }
+}
+
+static void bind_keys(DbParams *params, KeyType type, const LoadKeys *keys)
+{
+    switch (type) {
+    case KEY_PATIENTS:
+        db_param_i64_array(params, keys->patients, keys->count);
+        break;
+    case KEY_UUIDS:
+        db_param_uuid_array(params, keys->uuids, keys->count);
+        break;
+    case KEY_UNIQUE_IDS:
+        db_param_text_array(params, keys->unique_ids, keys->count);
+        break;
+    }
+}
+
+/* ---- rows ---- */
+
+typedef struct Stream {
+    ObjectKind kind;
+    LoadFn object;
+    void *ctx;
+    Arena *arena; /* for one row */
+} Stream;
+
+static void read_common(const DbResult *row, LoadedObject *object)
+{
+    object->entry_uuid = db_uuid(row, 0, ENTRY_UUID);
+    object->lid = object->entry_uuid;
+    object->version = 1;
+    object->patient = db_i64(row, 0, PATIENT);
+    object->unique_id = db_text(row, 0, UNIQUE_ID);
+    object->metadata = db_text(row, 0, METADATA);
+    object->access = (AccessObject){.source_facility = db_i32(row, 0, SOURCE_FACILITY),
+                                    .status = db_i16(row, 0, STATUS),
+                                    .effective_us = INT64_MIN};
+}
+
+static void read_version(const DbResult *row, int lid_column, int version_column,
+                         LoadedObject *object)
+{
+    if (!db_is_null(row, 0, lid_column)) {
+        object->lid = db_uuid(row, 0, lid_column);
+    }
+    object->version = db_i32(row, 0, version_column);
+}
+
+static void read_document(const DbResult *row, Arena *arena, LoadedObject *object)
+{
+    int32_t *codes;
+    read_common(row, object);
+    read_version(row, DOCUMENT_LID, DOCUMENT_VERSION, object);
+    object->access.class_code = db_i32(row, 0, DOCUMENT_CLASS_CODE);
+    object->access.confidentiality_count =
+        db_i32_array(row, 0, DOCUMENT_CONFIDENTIALITY_CODE, arena, &codes);
+    object->access.confidentiality_codes = codes;
+    if (!db_is_null(row, 0, DOCUMENT_EFFECTIVE_TIME)) {
+        object->access.effective_us = db_timestamp(row, 0, DOCUMENT_EFFECTIVE_TIME);
+    }
+    object->repository = db_i32(row, 0, DOCUMENT_REPOSITORY);
+    object->size_bytes = db_is_null(row, 0, DOCUMENT_SIZE) ? -1 : db_i64(row, 0, DOCUMENT_SIZE);
+    object->hash = db_text(row, 0, DOCUMENT_HASH);
+}
+
+static void read_folder(const DbResult *row, LoadedObject *object)
+{
+    read_common(row, object);
+    read_version(row, FOLDER_LID, FOLDER_VERSION, object);
+    object->last_update_us = db_timestamp(row, 0, FOLDER_LAST_UPDATE_TIME);
+}
+
+static void read_association(const DbResult *row, LoadedObject *object)
+{
+    object->entry_uuid = db_uuid(row, 0, ASSOCIATION_ENTRY_UUID);
+    object->lid = object->entry_uuid;
+    object->version = 1;
+    object->source = db_uuid(row, 0, ASSOCIATION_SOURCE);
+    object->target = db_uuid(row, 0, ASSOCIATION_TARGET);
+    object->association_type = (AssociationType)db_i32(row, 0, ASSOCIATION_TYPE);
+    object->source_kind = (ObjectKind)db_i32(row, 0, ASSOCIATION_SOURCE_KIND);
+    object->target_kind = (ObjectKind)db_i32(row, 0, ASSOCIATION_TARGET_KIND);
+    object->access.status = db_i16(row, 0, ASSOCIATION_STATUS);
+    object->metadata = db_text(row, 0, ASSOCIATION_METADATA);
+}
+
+static int read_row(void *ctx, Request *req, const DbResult *row)
+{
+    Stream *stream = ctx;
+    LoadedObject object = {.kind = stream->kind, .size_bytes = -1};
+    arena_clear(stream->arena);
+    switch (stream->kind) {
+    case OBJECT_DOCUMENT_ENTRY:
+        read_document(row, stream->arena, &object);
+        break;
+    case OBJECT_SUBMISSION_SET:
+        read_common(row, &object);
+        break;
+    case OBJECT_FOLDER:
+        read_folder(row, &object);
+        break;
+    case OBJECT_ASSOCIATION:
+        read_association(row, &object);
+        break;
+    }
+    return stream->object(stream->ctx, req, &object);
+}
+
+int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys,
+                 const LoadFilters *filters, bool with_metadata, LoadFn object, void *ctx)
+{
+    if (keys->count == 0) {
+        return 0;
+    }
+    const LoadStatement *load = &statements[kind];
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_bool(&params, with_metadata);
+    bind_keys(&params, load->key, keys);
+    for (const QueryField *field = load->fields; *field != QUERY_FIELD_COUNT; field++) {
+        bind_filter(&params, &filters->fields[*field]);
+    }
+    _cleanup_(arena_freep) Arena *row_arena = arena_new();
+    Stream stream = {.kind = load->kind, .object = object, .ctx = ctx, .arena = row_arena};
+    return db_stream(conn, req, &load->statement, &params, read_row, &stream);
+}
+
+int load_begin_snapshot(DbConn *conn, Request *req)
+{
+    static const DbStatement begin = {"load_begin_snapshot",
+                                      "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"};
+    return db_queue(conn, req, &begin, NULL);
+}

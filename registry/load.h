@@ -1,0 +1,73 @@
+#pragma once
+
+#include "lib/access/access.h"
+#include "lib/db/db.h"
+#include "lib/ebrim/metadata.h"
+#include "registry/code_table.h"
+#include "registry/query_parameters.h"
+
+/**
+ * Rows into objects: the SELECT statements of the stored queries and the reading of their rows, one
+ * at a time. Only what the DocumentEntry, Folder or Association is at metadata level 1 is read:
+ * latest versions, and no Deprecated Folder or Association (XDS Metadata
+ * Update 3.18.4.1.2.3.5.1.1).
+ */
+
+/** A row. Texts are borrowed from it, valid during the callback. */
+typedef struct LoadedObject {
+    ObjectKind kind;
+    Uuid entry_uuid;
+    Uuid lid;
+    int64_t patient; /* internal id; 0 for Associations */
+    AccessObject access;
+    int32_t version;
+    int32_t repository;     /* interned; DocumentEntry */
+    int64_t size_bytes;     /* -1 none; DocumentEntry */
+    int64_t last_update_us; /* Folder */
+    Str hash;               /* 20 bytes, or empty; DocumentEntry */
+    Str unique_id;          /* empty for Associations */
+    Str metadata;           /* rendered blob; empty if not asked for */
+    AssociationType association_type;
+    Uuid source;
+    Uuid target;
+    ObjectKind source_kind;
+    ObjectKind target_kind;
+} LoadedObject;
+
+/** @return 0 to go on, or a negative ErrorCode to stop */
+typedef int (*LoadFn)(void *ctx, Request *req, const LoadedObject *object);
+
+/** Rows of load.def. */
+typedef enum LoadKind {
+#define LOAD(name, sql_name, object, key, select, filters) LOAD_##name,
+#include "registry/load.def"
+    LOAD_KIND_COUNT
+} LoadKind;
+
+/** Which objects: one member is used, as the LoadKind says. */
+typedef struct LoadKeys {
+    const int64_t *patients;
+    const Uuid *uuids;
+    const Str *unique_ids;
+    size_t count;
+} LoadKeys;
+
+/** The parameters of a query, ready to be bound: codes are interned ids. */
+typedef struct LoadFilters LoadFilters;
+
+/** Looks the codes up; those that the registry does not hold match nothing. In req->arena. At most
+ * one round trip. */
+int load_filters_new(CodeTable *codes, Request *req, DbConn *conn, const QueryRequest *request,
+                     const LoadFilters **ret_filters) MUST_CHECK;
+
+/**
+ * Reads the rows one by one, in constant memory.
+ * @param with_metadata  false: metadata stays empty (for an ObjectRef answer)
+ */
+int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys,
+                 const LoadFilters *filters, bool with_metadata, LoadFn object,
+                 void *ctx) MUST_CHECK;
+
+/** Makes the next load_objects() and all after it, until the connection is given back, see one
+ * state of the database. */
+int load_begin_snapshot(DbConn *conn, Request *req) MUST_CHECK;
