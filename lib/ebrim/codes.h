@@ -2,16 +2,23 @@
 
 #include "lib/ebrim/metadata.h"
 
-/** The affinity domain's code sets, read from a codes.xml. Immutable after loading; shared by threads. */
+/** The affinity domain's code sets, read from a codes.xml. Immutable after loading; shared by
+ * threads. */
 typedef struct CodeSets CodeSets;
+
+/** In place of a classificationScheme: the set of MIME types. */
+#define CODE_SET_MIME_TYPE "mimeType"
 
 /** Reads the file; NULL and a reason (with the line) on failure. */
 CodeSets *code_sets_load(const char *path, char *ret_problem, size_t problem_size);
 void code_sets_free(CodeSets *sets);
 
-/** Whether (code, scheme) is in the set of this classificationScheme; sets that the file lacks accept nothing. */
+/** Whether (code, scheme) is in the set of this classificationScheme; sets that the file lacks
+ * accept nothing. */
 bool code_sets_has(const CodeSets *sets, Str classification_scheme, Str code, Str scheme);
 bool code_sets_has_mime_type(const CodeSets *sets, Str mime_type);
 
-/** "did you mean": up to three nearest valid codes as "code^^scheme (display)", comma separated, in the arena. */
-Str code_sets_nearest(const CodeSets *sets, Arena *arena, Str classification_scheme, Str code, Str scheme);
+/** "did you mean": up to three nearest valid codes as "code^^scheme (display)", comma separated, in
+ * the arena. */
+Str code_sets_nearest(const CodeSets *sets, Arena *arena, Str classification_scheme, Str code,
+                      Str scheme);

@@ -10,22 +10,25 @@ typedef struct Patient {
     int64_t id;       /* internal; rows of the registry name it */
     int64_t survivor; /* = id unless merged away */
     bool is_known;
-    bool is_active;   /* false: subsumed by a merge */
+    bool is_active; /* false: subsumed by a merge */
 } Patient;
 
 typedef struct PatientDirectory {
     void *ctx;
     /**
-     * Looks identifiers up and holds them (FOR SHARE) until the end of the caller's transaction, so that no merge
-     * passes in between. One round trip. ret_patients[i] belongs to identifiers[i] (CX).
+     * Looks identifiers up and holds them (FOR SHARE) until the end of the caller's transaction, so
+     * that no merge passes in between. One round trip. ret_patients[i] belongs to identifiers[i]
+     * (CX).
      */
-    int (*lock)(void *ctx, Request *req, DbConn *conn, const Str *identifiers, size_t count, Patient *ret_patients);
+    int (*lock)(void *ctx, Request *req, DbConn *conn, const Str *identifiers, size_t count,
+                Patient *ret_patients);
     /**
-     * The internal ids whose objects show up under this identifier: its own and all that were merged into it. None for an
-     * unknown or subsumed identifier. No lock.
+     * The internal ids whose objects show up under this identifier: its own and all that were
+     * merged into it. None for an unknown or subsumed identifier. No lock.
      */
-    int (*ids)(void *ctx, Request *req, DbConn *conn, Str identifier, int64_t **ret_ids, size_t *ret_count);
+    int (*ids)(void *ctx, Request *req, DbConn *conn, Str identifier, int64_t **ret_ids,
+               size_t *ret_count);
     /** CX text of the survivor of each internal id, in the arena. */
-    int (*identifiers)(void *ctx, Request *req, DbConn *conn, const int64_t *ids, size_t count, Str *ret_identifiers,
-                       int64_t *ret_survivors);
+    int (*identifiers)(void *ctx, Request *req, DbConn *conn, const int64_t *ids, size_t count,
+                       Str *ret_identifiers, int64_t *ret_survivors);
 } PatientDirectory;

@@ -3,25 +3,26 @@
 #include "lib/ebrim/metadata.h"
 
 /**
- * The rendered form of a stored object: its canonical XML with marks where values are put in later (entryUUID, lid,
- * status, version, patientId, uniqueId, hash, size, repositoryUniqueId, derived ids of Classifications), compressed
- * with zstd and a dictionary. The values themselves are columns, so they are stored once; what changes (status,
- * version, patientId after a merge, lastUpdateTime) changes only there.
+ * The rendered form of a stored object: its canonical XML with marks where values are put in later
+ * (entryUUID, lid, status, version, patientId, uniqueId, hash, size, repositoryUniqueId, derived
+ * ids of Classifications), compressed with zstd and a dictionary. The values themselves are
+ * columns, so they are stored once; what changes (status, version, patientId after a merge,
+ * lastUpdateTime) changes only there.
  */
 
 /** What is put in at the marks. Values are not yet XML-escaped. */
 typedef struct RenderValues {
     Uuid entry_uuid;
     Uuid lid;
-    int32_t version;           /* VersionInfo/@versionName */
+    int32_t version; /* VersionInfo/@versionName */
     AvailabilityStatus status;
-    Str patient_id;            /* CX of the surviving patient; empty for Associations */
-    Str unique_id;             /* empty for Associations */
-    Str hash;                  /* 40 hexadecimal digits; DocumentEntry */
-    int64_t size_bytes;        /* DocumentEntry; -1 none */
-    Str repository_unique_id;  /* DocumentEntry */
-    Str last_update_time;      /* Folder: DTM */
-    Str home;                  /* @home to add; empty none */
+    Str patient_id;           /* CX of the surviving patient; empty for Associations */
+    Str unique_id;            /* empty for Associations */
+    Str hash;                 /* 40 hexadecimal digits; DocumentEntry */
+    int64_t size_bytes;       /* DocumentEntry; -1 none */
+    Str repository_unique_id; /* DocumentEntry */
+    Str last_update_time;     /* Folder: DTM */
+    Str home;                 /* @home to add; empty none */
 } RenderValues;
 
 /** zstd dictionaries, by id; those that the database holds and the built-in one. */
@@ -33,18 +34,21 @@ Str render_dictionary_builtin(uint32_t *ret_id);
 /** Adds one that the database holds; false if the bytes are not a dictionary of that id. */
 bool render_dictionary_add(RenderDictionaries *dictionaries, uint32_t id, Str bytes);
 
-/** Renders and compresses an object for its row. In the arena. Associations are rendered from columns alone
- *  unless they carry more (Slots, documentation Classification): then the blob holds these. */
-Str rendered_make(Arena *arena, RenderDictionaries *dictionaries, ObjectKind kind, const RimObject *object,
-                  Uuid entry_uuid);
+/** Renders and compresses an object for its row. In the arena. Associations are rendered from
+ * columns alone unless they carry more (Slots, documentation Classification): then the blob holds
+ * these. */
+Str rendered_make(Arena *arena, RenderDictionaries *dictionaries, ObjectKind kind,
+                  const RimObject *object, Uuid entry_uuid);
 
 /**
- * Appends the object's XML: rim:ExtrinsicObject, rim:RegistryPackage or rim:Association, prefix "rim" declared by the caller.
- * Thread-safe. @return 0 or -ERR_CORRUPT if the blob cannot be read
+ * Appends the object's XML: rim:ExtrinsicObject, rim:RegistryPackage or rim:Association, prefix
+ * "rim" declared by the caller. Thread-safe. @return 0 or -ERR_CORRUPT if the blob cannot be read
  */
-int rendered_append(RenderDictionaries *dictionaries, ObjectKind kind, Str blob, const RenderValues *values, StrBuf *buf)
-    MUST_CHECK;
+int rendered_append(RenderDictionaries *dictionaries, ObjectKind kind, Str blob,
+                    const RenderValues *values, StrBuf *buf) MUST_CHECK;
 
-/** Association without a blob: written from its columns. extra is its blob (Slots, Classification), or empty. */
-int rendered_append_association(RenderDictionaries *dictionaries, AssociationType type, Uuid source, Uuid target, Str extra,
-                                const RenderValues *values, StrBuf *buf) MUST_CHECK;
+/** Association without a blob: written from its columns. extra is its blob (Slots, Classification),
+ * or empty. */
+int rendered_append_association(RenderDictionaries *dictionaries, AssociationType type, Uuid source,
+                                Uuid target, Str extra, const RenderValues *values,
+                                StrBuf *buf) MUST_CHECK;

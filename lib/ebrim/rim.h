@@ -5,8 +5,8 @@
 #include "lib/xml/tree.h"
 
 /**
- * ebRIM 3.0 objects as they came, generic: everything a sender wrote is kept, so that it can be returned.
- * All in one arena. What the attributes mean is in attributes.def and metadata.h.
+ * ebRIM 3.0 objects as they came, generic: everything a sender wrote is kept, so that it can be
+ * returned. All in one arena. What the attributes mean is in attributes.def and metadata.h.
  */
 
 typedef struct Slot {
@@ -25,7 +25,7 @@ typedef struct LocalizedString {
 } LocalizedString;
 
 typedef struct Classification {
-    Str id;                  /* as submitted; UUID URN, symbolic, or empty */
+    Str id; /* as submitted; UUID URN, symbolic, or empty */
     Str classification_scheme;
     Str classification_node; /* SubmissionSet / Folder / limitedMetadata marker */
     Str classified_object;
@@ -59,8 +59,8 @@ typedef struct RimObject {
     Str home;
     Str status;
     Str object_type;
-    Str mime_type;   /* ExtrinsicObject */
-    Str is_opaque;   /* ExtrinsicObject, empty if absent */
+    Str mime_type; /* ExtrinsicObject */
+    Str is_opaque; /* ExtrinsicObject, empty if absent */
     Str version_name;
     Str source_object; /* Association */
     Str target_object;

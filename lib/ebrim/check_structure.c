@@ -1,0 +1,295 @@
+#include <stdlib.h>
+
+#include "lib/ebrim/check.h"
+#include "lib/ebrim/objects.h"
+#include "lib/ebrim/vocabulary.h"
+
+/* The list of objects as a whole: elements, markers, ids, uniqueIds, patients. */
+
+/* -- elements that the schema does not allow ------------------------------------------------------
+ */
+
+/** Child elements of an ebRIM element; max 0 = any number. */
+typedef struct ChildRule {
+    const char *name;
+    size_t max;
+} ChildRule;
+
+static const ChildRule object_children[] = {
+    {"Slot", 0},
+    {"Name", 1},
+    {"Description", 1},
+    {"VersionInfo", 1},
+    {"Classification", 0},
+    {"ExternalIdentifier", 0},
+    {"ContentVersionInfo", 1},
+};
+static const ChildRule part_children[] = {
+    {"Slot", 0},
+    {"Name", 1},
+    {"Description", 1},
+    {"VersionInfo", 1},
+};
+static const ChildRule list_children[] = {
+    {"ExtrinsicObject", 0}, {"RegistryPackage", 0}, {"Association", 0},
+    {"Classification", 0},  {"ObjectRef", 0},
+};
+
+static void check_children(Check *check, const RimObject *object, const XmlNode *node,
+                           const ChildRule *rules, size_t rule_count)
+{
+    size_t counts[ARRAY_LEN(object_children)] = {0};
+    for (const XmlNode *child = node ? node->first_child : NULL; child; child = child->next) {
+        size_t rule = 0;
+        while (rule < rule_count && !xml_is(child, NS_RIM, rules[rule].name)) {
+            rule++;
+        }
+        if (rule == rule_count) {
+            check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, child, "",
+                        "element {%.*s}%.*s is not allowed here; leave it out",
+                        STR_ARG(shown(child->ns)), STR_ARG(shown(child->name)));
+        } else if (++counts[rule] > rules[rule].max && rules[rule].max > 0) {
+            check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, child, "",
+                        "element rim:%s occurs more than once; send one", rules[rule].name);
+        }
+    }
+}
+
+static void check_elements(Check *check)
+{
+    const XmlNode *list = xml_child(check->submission->xml, NS_RIM, "RegistryObjectList");
+    check_children(check, NULL, list, list_children, ARRAY_LEN(list_children));
+    for (const RimObject *object = check->submission->objects; object; object = object->next) {
+        check_children(check, object, object->xml, object_children, ARRAY_LEN(object_children));
+        for (const Classification *c = object->classifications; c; c = c->next) {
+            check_children(check, object, c->xml, part_children, ARRAY_LEN(part_children));
+        }
+        for (const ExternalIdentifier *e = object->external_identifiers; e; e = e->next) {
+            check_children(check, object, e->xml, part_children, ARRAY_LEN(part_children));
+        }
+    }
+}
+
+/* -- packages (TF-3 4.2.1.2.1, 4.2.1.3.1)
+ * ---------------------------------------------------------- */
+
+static void check_package(Check *check, const RimObject *object)
+{
+    ObjectKind kind;
+    if (!rim_object_kind(object, &kind)) {
+        check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, object->xml, "RegistryPackage",
+                    "the RegistryPackage is neither SubmissionSet nor Folder; send a "
+                    "Classification with classifiedObject=\"%.*s\" and classificationNode=\"%s\" "
+                    "or \"%s\"",
+                    STR_ARG(shown(object->id)), UUID_SUBMISSION_SET_NODE, UUID_FOLDER_NODE);
+    } else if (rim_has_marker(object, UUID_SUBMISSION_SET_NODE) &&
+               rim_has_marker(object, UUID_FOLDER_NODE)) {
+        check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, object->xml, "RegistryPackage",
+                    "the RegistryPackage is marked both as SubmissionSet and as Folder; send one "
+                    "of the two markers");
+    }
+}
+
+static void check_packages(Check *check)
+{
+    const Submission *submission = check->submission;
+    for (const RimObject *object = submission->objects; object; object = object->next) {
+        if (object->kind == RIM_REGISTRY_PACKAGE) {
+            check_package(check, object);
+        }
+    }
+    for (const Classification *c = submission->unattached; c; c = c->next) {
+        check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, NULL, c->xml, "Classification",
+                    "classifiedObject \"%.*s\" of a Classification is no object of the submission; "
+                    "send the id of the object that it classifies",
+                    STR_ARG(shown(c->classified_object)));
+    }
+    if (submission->submission_set_count != 1) {
+        check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, NULL, NULL, "RegistryPackage",
+                    "%zu SubmissionSets found; send exactly one RegistryPackage with the "
+                    "Classification classificationNode=\"%s\"",
+                    submission->submission_set_count, UUID_SUBMISSION_SET_NODE);
+    }
+}
+
+/* -- ids (TF-3 4.2.3.1.5)
+ * ----------------------------------------------------------------------------- */
+
+/** An id of an object or of one of its parts. */
+typedef struct IdUse {
+    Str id;
+    bool is_object;
+    const RimObject *object;
+    const XmlNode *at;
+} IdUse;
+
+static int compare_id_uses(const void *a, const void *b)
+{
+    return str_compare(((const IdUse *)a)->id, ((const IdUse *)b)->id);
+}
+
+static size_t count_ids(const Submission *submission)
+{
+    size_t count = 0;
+    for (const RimObject *object = submission->objects; object; object = object->next) {
+        count++;
+        for (const Classification *c = object->classifications; c; c = c->next) {
+            count++;
+        }
+        for (const ExternalIdentifier *e = object->external_identifiers; e; e = e->next) {
+            count++;
+        }
+    }
+    return count;
+}
+
+static size_t collect_ids(const Submission *submission, IdUse *ret_uses)
+{
+    size_t count = 0;
+    for (const RimObject *object = submission->objects; object; object = object->next) {
+        ret_uses[count++] = (IdUse){object->id, true, object, object->xml};
+        for (const Classification *c = object->classifications; c; c = c->next) {
+            ret_uses[count++] = (IdUse){c->id, false, object, c->xml};
+        }
+        for (const ExternalIdentifier *e = object->external_identifiers; e; e = e->next) {
+            ret_uses[count++] = (IdUse){e->id, false, object, e->xml};
+        }
+    }
+    return count;
+}
+
+static void check_id(Check *check, const IdUse *use)
+{
+    Uuid uuid;
+    if (use->is_object && str_is_empty(use->id)) {
+        check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, use->object, use->at, "id",
+                    "id is missing; send a UUID (urn:uuid:...) or a symbolic id");
+    } else if (id_is_uuid(use->id) && !uuid_parse_urn(use->id, &uuid)) {
+        check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, use->object, use->at, "id",
+                    "id \"%.*s\" is not a UUID; send urn:uuid: and 8-4-4-4-12 lower-case "
+                    "hexadecimal digits, or a symbolic id without urn:uuid:",
+                    STR_ARG(shown(use->id)));
+    }
+}
+
+/** Parts may share a symbolic id, as some senders do: each gets a UUID of its own. */
+static bool is_id_clash(const IdUse *a, const IdUse *b)
+{
+    return !str_is_empty(a->id) && str_equal(a->id, b->id) &&
+           (a->is_object || b->is_object || id_is_uuid(a->id));
+}
+
+static void check_ids(Check *check)
+{
+    IdUse *uses = ARENA_ARRAY(check->req->arena, IdUse, count_ids(check->submission));
+    size_t count = collect_ids(check->submission, uses);
+    for (size_t i = 0; i < count; i++) {
+        check_id(check, &uses[i]);
+    }
+    qsort(uses, count, sizeof(*uses), compare_id_uses);
+    for (size_t i = 1; i < count; i++) {
+        if (is_id_clash(&uses[i - 1], &uses[i])) {
+            check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, uses[i].object, uses[i].at, "id",
+                        "id \"%.*s\" is used twice in the submission; give each object its own",
+                        STR_ARG(shown(uses[i].id)));
+        }
+    }
+}
+
+/** lid belongs to metadata update only (TF-2 3.57.4.1.3.3.1). */
+static void check_logical_ids(Check *check)
+{
+    for (const RimObject *object = check->submission->objects; object; object = object->next) {
+        if (!str_is_empty(object->lid) && !str_equal(object->lid, object->id)) {
+            check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, object->xml, "lid",
+                        "lid \"%.*s\" differs from the id, which is a metadata update; leave lid "
+                        "out to register a new object, or send the update as ITI-57",
+                        STR_ARG(shown(object->lid)));
+        }
+    }
+}
+
+/* -- uniqueIds and patients
+ * ------------------------------------------------------------------------------ */
+
+/** An object with its uniqueId. */
+typedef struct UniqueIdUse {
+    Str unique_id;
+    const RimObject *object;
+} UniqueIdUse;
+
+static int compare_unique_ids(const void *a, const void *b)
+{
+    return str_compare(((const UniqueIdUse *)a)->unique_id, ((const UniqueIdUse *)b)->unique_id);
+}
+
+/** Value of the ExternalIdentifier of a DocumentEntry, SubmissionSet or Folder; empty for others.
+ */
+static Str identifier_of(const RimObject *object, const char *name)
+{
+    ObjectKind kind;
+    if (!rim_object_kind(object, &kind) || kind == OBJECT_ASSOCIATION) {
+        return STR_EMPTY;
+    }
+    return rim_external_identifier(object, attribute_named(kind, name)->id.data);
+}
+
+/** TF-3 Table 4.2.4.1-2: XDSRegistryDuplicateUniqueIdInMessage, whatever the objects. */
+static void check_unique_ids(Check *check)
+{
+    const Submission *submission = check->submission;
+    size_t count = 0;
+    for (const RimObject *object = submission->objects; object; object = object->next) {
+        count++;
+    }
+    UniqueIdUse *uses = ARENA_ARRAY(check->req->arena, UniqueIdUse, count);
+    count = 0;
+    for (const RimObject *object = submission->objects; object; object = object->next) {
+        Str unique_id = identifier_of(object, "uniqueId");
+        if (!str_is_empty(unique_id)) {
+            uses[count++] = (UniqueIdUse){unique_id, object};
+        }
+    }
+    qsort(uses, count, sizeof(*uses), compare_unique_ids);
+    for (size_t i = 1; i < count; i++) {
+        if (compare_unique_ids(&uses[i - 1], &uses[i]) == 0) {
+            check_fault(check, ERR_XDS_REGISTRY_DUPLICATE_UNIQUE_ID_IN_MESSAGE, uses[i].object,
+                        uses[i].object->xml, "uniqueId",
+                        "uniqueId \"%.*s\" is also that of %s; give each object its own",
+                        STR_ARG(shown(uses[i].unique_id)),
+                        object_label(check->req->arena, uses[i - 1].object));
+        }
+    }
+}
+
+/** All objects of one submission belong to one patient (TF-3 4.2.1.2, 4.2.1.3). */
+static void check_patients(Check *check)
+{
+    const Submission *submission = check->submission;
+    Str expected = submission->submission_set ? submission->submission_set->patient_id : STR_EMPTY;
+    for (const RimObject *object = submission->objects; object; object = object->next) {
+        Str patient_id = identifier_of(object, "patientId");
+        if (str_is_empty(patient_id)) {
+            continue;
+        }
+        if (str_is_empty(expected)) {
+            expected = patient_id;
+        }
+        if (!str_equal(patient_id, expected)) {
+            check_fault(check, ERR_XDS_PATIENT_ID_DOES_NOT_MATCH, object, object->xml, "patientId",
+                        "patientId \"%.*s\" differs from \"%.*s\" of the submission; send the "
+                        "objects of one patient only",
+                        STR_ARG(shown(patient_id)), STR_ARG(shown(expected)));
+        }
+    }
+}
+
+void check_structure(Check *check)
+{
+    check_elements(check);
+    check_packages(check);
+    check_ids(check);
+    check_logical_ids(check);
+    check_unique_ids(check);
+    check_patients(check);
+}
