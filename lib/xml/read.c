@@ -104,6 +104,23 @@ static Str intern(XmlReader *reader, const xmlChar *name)
     return slot->name;
 }
 
+/** libxml2 hands '&' in an attribute as "&#38;", for a tree builder that resolves it later; every
+ * other entity is resolved already. */
+static Str copy_value(Arena *arena, Str value)
+{
+    static const char ampersand[] = "&#38;";
+    char *text = arena_alloc(arena, value.len);
+    size_t len = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        text[len++] = value.data[i];
+        if (value.len - i >= sizeof(ampersand) - 1 &&
+            memcmp(value.data + i, ampersand, sizeof(ampersand) - 1) == 0) {
+            i += sizeof(ampersand) - 2;
+        }
+    }
+    return (Str){text, len};
+}
+
 /** SAX2 gives five pointers for each attribute: name, prefix, namespace, begin and end of the
  * value. */
 static void copy_attributes(XmlReader *reader, XmlNode *node, int count, const xmlChar **attributes)
@@ -119,7 +136,7 @@ static void copy_attributes(XmlReader *reader, XmlNode *node, int count, const x
         node->attributes[i] = (XmlAttribute){
             .ns = intern(reader, attributes[2]),
             .name = intern(reader, attributes[0]),
-            .value = str_dup(reader->arena, (Str){begin, (size_t)(end - begin)}),
+            .value = copy_value(reader->arena, (Str){begin, (size_t)(end - begin)}),
         };
     }
 }
