@@ -1,0 +1,43 @@
+#pragma once
+
+#include "lib/db/db.h"
+#include "server/config.h"
+#include "server/options.h"
+
+struct Postgres;
+
+/** What most commands need: configuration, request, and a connection to the database as owner of
+ * the tables. */
+typedef struct CommandContext {
+    Arena *arena;
+    Request *req; /* long deadline; its errors are printed by command_close() */
+    Config *config;
+    DbPool *pool;
+    DbConn *conn;
+    struct Postgres *postgres; /* NULL unless embedded */
+    bool has_started_postgres; /* stopped again by command_close() */
+} CommandContext;
+
+/** Reads the configuration. @return EXIT_GOOD, or EXIT_USAGE with the faults printed */
+int command_open_config(const Options *options, CommandContext *ret_context);
+
+/**
+ * Reads the configuration and connects: to the running server's embedded database, else to one that
+ * is started for the command, else to [database] owner_conninfo.
+ * @return EXIT_GOOD, or another status with the reason printed; command_close() is to be called in
+ * every case
+ */
+int command_open(const Options *options, CommandContext *ret_context);
+
+/** Prints the errors collected in the request and frees everything. @return status */
+int command_close(CommandContext *context, int status);
+
+/** "musubi: FILE:LINE: text" on stderr for each. */
+void command_print_errors(const ErrorList *errors);
+
+/** Prints "musubi: " and the text on stderr. @return EXIT_USAGE, so that a check can print and
+ * return */
+int command_usage(const char *format, ...) PRINTF_LIKE(1, 2);
+
+/** One finding of a command. */
+typedef void (*CommandFindingFn)(void *ctx, const char *location, const char *text);

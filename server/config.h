@@ -1,0 +1,87 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "lib/base/error.h"
+
+/** The configuration: every key of config.def, read-only once loaded. */
+
+/* Fields of choices and sets are positions in the choices of config.def. */
+typedef enum Role { ROLE_REGISTRY, ROLE_REPOSITORY, ROLE_PIX, ROLE_ATNA, ROLE_IMAGING } Role;
+
+typedef const char *ConfigText;
+typedef ConfigText ConfigType_STRING;
+typedef ConfigText
+    ConfigType_PATH; /* absolute, or relative to the working directory; empty if unset */
+typedef ConfigText ConfigType_OID;
+typedef ConfigText ConfigType_HOME;
+typedef ConfigText ConfigType_LISTEN;
+typedef ConfigText ConfigType_LOOPBACK;
+typedef ConfigText ConfigType_RESERVED;
+typedef bool ConfigType_FLAG;
+typedef unsigned ConfigType_CHOICE;
+typedef unsigned ConfigType_SET;
+typedef unsigned ConfigType_NUMBER;
+typedef unsigned ConfigType_DURATION; /* ms */
+typedef uint64_t ConfigType_SIZE;     /* bytes */
+
+typedef enum ConfigKeyId {
+#define SECTION(section)
+#define KEY(section, key, field, type, fallback, range, reload, description)                       \
+    CONFIG_##section##_##key,
+#define END_SECTION(section)
+#include "server/config.def"
+#undef SECTION
+#undef KEY
+#undef END_SECTION
+    CONFIG_KEY_COUNT
+} ConfigKeyId;
+
+/** Where a value comes from. */
+typedef struct ConfigSource {
+    const char *text; /* as written, or the default */
+    unsigned line;    /* 0: default */
+} ConfigSource;
+
+typedef struct Config {
+    const char *file;
+    ConfigSource sources[CONFIG_KEY_COUNT];
+#define SECTION(section) struct {
+#define KEY(section, key, field, type, fallback, range, reload, description)                       \
+    ConfigType_##type field;
+#define END_SECTION(section)                                                                       \
+    }                                                                                              \
+    section;
+#include "server/config.def"
+#undef SECTION
+#undef KEY
+#undef END_SECTION
+} Config;
+
+/**
+ * Reads and checks the file. Faults and warnings are added with location "FILE:LINE".
+ * Listeners that need TLS are empty in ret_config when they were left to their default and no
+ * certificate is set; database.embedded is false when only conninfo is set.
+ * @param ret_config  in the arena
+ * @return 0 or -ERR_CONFIGURATION
+ */
+int config_load(const char *path, Arena *arena, ErrorList *errors, Config **ret_config) MUST_CHECK;
+
+/** SIGHUP: whether fresh differs from running in reloadable keys only; else names each key that
+ * needs a restart. */
+int config_check_reload(const Config *running, const Config *fresh, ErrorList *errors) MUST_CHECK;
+
+bool config_has_role(const Config *config, Role role);
+
+/** "FILE:LINE", or "FILE" for a default; for findings about this key. In the arena. */
+const char *config_location(const Config *config, ConfigKeyId key, Arena *arena);
+
+/** "section.key". */
+const char *config_key_name(ConfigKeyId key);
+
+/** Prints the keys that are set; with all also the defaults, each with its description as a
+ * comment. */
+void config_print(const Config *config, bool all, FILE *out);
+/** Prints the reference page of all keys. */
+void config_print_markdown(FILE *out);

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <stdbool.h>
+
+#include "lib/base/str.h"
+
+/** The command line: musubi COMMAND [SUBCOMMAND] [ARGUMENTS] [--long-options]. */
+
+/** Exit status of every command. */
+typedef enum ExitStatus {
+    EXIT_GOOD = 0,
+    EXIT_FOUND = 1,  /* found something: a finding, a difference, nothing that matches */
+    EXIT_USAGE = 2,  /* command line or configuration */
+    EXIT_FAILED = 3, /* could not do it */
+} ExitStatus;
+
+#define OPTIONS_MAX_ARGUMENTS 16
+
+/** Option values are NULL, false or 0 when the option was not given. */
+typedef struct Options {
+    const char *command;                          /* "node" */
+    const char *arguments[OPTIONS_MAX_ARGUMENTS]; /* what is no option, behind the command: "add",
+                                                     "gateway-a" */
+    int argument_count;
+    const char *config; /* --config, default /etc/musubi/musubi.ini */
+    bool all;
+    bool markdown;
+    bool json;
+    bool dry_run;
+    bool is_operator;
+    const char *facility;
+    const char *certificate;
+    const char *fingerprint;
+    const char *transactions;
+    const char *source;
+    const char *source_id;
+    const char *ae_title;
+    const char *rate; /* scrub */
+} Options;
+
+typedef int (*CommandFn)(const Options *options);
+
+/** A row of commands.def. */
+typedef struct Command {
+    const char *name;
+    CommandFn handler;
+    const char *arguments; /* "add|list|revoke|import ..." */
+    const char *help;
+} Command;
+
+/**
+ * Reads the command line; on a fault prints what is wrong and what to write instead.
+ * @param ret_command  NULL when help was asked for and printed
+ * @return EXIT_GOOD or EXIT_USAGE
+ */
+int options_parse(int argc, char **argv, Options *ret_options, const Command **ret_command);
+
+#define COMMAND(name, handler, arguments, help) int handler(const Options *options);
+#include "server/commands.def"
+#undef COMMAND

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include "lib/base/error.h"
+#include "server/config.h"
+
+/**
+ * The private PostgreSQL cluster below data_dir/postgres: data (made by initdb with checksums),
+ * log, and its UNIX socket, the only way in. Its postmaster outlives a kill -9 of this process; the
+ * next start adopts it.
+ */
+
+/** Roles of the cluster. The first owns the tables, the second may not change the schema. */
+#define POSTGRES_OWNER_ROLE "musubi_owner"
+#define POSTGRES_SERVICE_ROLE "musubi"
+
+typedef struct Postgres Postgres;
+
+/**
+ * Makes the cluster if there is none, starts or adopts its postmaster, makes roles and database if
+ * they are missing, and returns when it takes connections. As root, its programs run as
+ * config->server.user.
+ * @param ret_postgres  in the arena
+ * @return 0 or -ERR_DATABASE with the reason in errors
+ */
+int postgres_start(const Config *config, Arena *arena, ErrorList *errors,
+                   Postgres **ret_postgres) MUST_CHECK;
+
+/**
+ * Finds the postmaster that a running server has started.
+ * @return whether there is one; ret_postgres in the arena
+ */
+bool postgres_find(const Config *config, Arena *arena, Postgres **ret_postgres);
+
+/** Fast shutdown: connections are cut, a checkpoint is written. Returns when the postmaster has
+ * ended. */
+int postgres_stop(Postgres *postgres, ErrorList *errors);
+
+/** conninfo text for this role; in the arena of the Postgres. */
+const char *postgres_conninfo(const Postgres *postgres, const char *role);
+
+pid_t postgres_pid(const Postgres *postgres);
+/** Whether the postmaster was already running. */
+bool postgres_is_adopted(const Postgres *postgres);
