@@ -58,7 +58,7 @@ typedef struct AuditConfig {
     const char *tls_key;
     const char *tls_ca;
     const char *tls_crl;    /* NULL or empty: none */
-    const char *tls_preset; /* NULL: high-security */
+    const char *tls_preset; /* NULL or empty: high-security */
 } AuditConfig;
 
 /**

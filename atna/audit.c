@@ -45,11 +45,14 @@ void audit_free(Audit *audit)
     free(audit);
 }
 
+/** Counted before it is written: the sender may be faster than the return from spool_append(). */
 int audit_append(Audit *audit, int64_t recorded_us, Str message, uint64_t *ret_ticket)
 {
+    uint64_t unsent = audit_is_remote(audit) ? 1 : 0;
+    atomic_fetch_add(&audit->unsent_count, unsent);
     int rc = spool_append(audit->spool, recorded_us, message, ret_ticket);
-    if (rc == 0 && audit_is_remote(audit)) {
-        atomic_fetch_add(&audit->unsent_count, 1);
+    if (rc < 0) {
+        atomic_fetch_sub(&audit->unsent_count, unsent);
     }
     return rc;
 }

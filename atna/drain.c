@@ -165,18 +165,18 @@ static void sending_failed(Drain *drain, const char *problem)
 }
 
 /** Writes down that all up to here was delivered, and frees the space. */
-static void confirm(Drain *drain, SpoolPosition delivered, uint64_t message_count)
+static bool store_delivered(Drain *drain, SpoolPosition delivered)
 {
     int rc = spool_cursor_store(drain->audit->config.directory, delivered);
     if (rc < 0) {
         sending_failed(drain, strerror(-rc)); /* nothing is lost: it will be sent again */
-        return;
+        return false;
     }
     drain->delivered = delivered;
     drain->backoff_ns = BACKOFF_MIN_NS;
-    atomic_fetch_sub(&drain->audit->unsent_count, message_count);
     log_change(&drain->is_sending_failing, false, "sending", STR_EMPTY);
     spool_remove_before(drain->audit->spool, delivered);
+    return true;
 }
 
 /** Confirms the oldest windows, those sent before the time given. */
@@ -194,10 +194,10 @@ static void confirm_windows(Drain *drain, int64_t sent_before_ns)
         message_count += oldest->message_count;
         confirmed++;
     }
-    if (confirmed > 0) {
+    if (confirmed > 0 && store_delivered(drain, delivered)) {
         drain->first_window = (drain->first_window + confirmed) % WINDOW_COUNT;
         drain->window_count -= confirmed;
-        confirm(drain, delivered, message_count);
+        atomic_fetch_sub(&drain->audit->unsent_count, message_count);
     }
 }
 
@@ -219,6 +219,13 @@ static int64_t read_window(Drain *drain, StrBuf *frames)
     return message_count;
 }
 
+static bool has_unsent(const Drain *drain)
+{
+    SpoolPosition end = spool_durable_end(drain->audit->spool);
+    SpoolPosition read = spool_reader_position(drain->reader);
+    return read.segment < end.segment || read.offset < end.offset;
+}
+
 /** Sends the next window. @return true if there may be more */
 static bool send_window(Drain *drain)
 {
@@ -230,6 +237,9 @@ static bool send_window(Drain *drain)
         return false;
     }
     if (message_count == 0) {
+        if (has_unsent(drain)) {
+            sending_failed(drain, "the newest segment of the spool is damaged");
+        }
         return false;
     }
     if (!syslog_sender_write(drain->sender, strbuf_str(&frames), problem, sizeof problem)) {
@@ -241,13 +251,6 @@ static bool send_window(Drain *drain)
         (Window){spool_reader_position(drain->reader), (uint64_t)message_count, clock_now_ns()};
     drain->window_count++;
     return true;
-}
-
-static bool has_unsent(const Drain *drain)
-{
-    SpoolPosition end = spool_durable_end(drain->audit->spool);
-    SpoolPosition read = spool_reader_position(drain->reader);
-    return read.segment < end.segment || read.offset < end.offset;
 }
 
 static bool connect_if_needed(Drain *drain)

@@ -65,6 +65,11 @@ static bool parse_url(SyslogSender *sender, Str url)
     return true;
 }
 
+static bool is_unset(const char *setting)
+{
+    return setting == NULL || *setting == '\0';
+}
+
 SyslogSender *syslog_sender_new(const AuditConfig *config, char *ret_problem, size_t problem_size)
 {
     TlsPreset preset = TLS_PRESET_HIGH_SECURITY;
@@ -79,9 +84,16 @@ SyslogSender *syslog_sender_new(const AuditConfig *config, char *ret_problem, si
                  "[audit] repository = %s: expected local or tls://HOST:PORT", config->repository);
         goto failed;
     }
-    if (config->tls_preset != NULL && !tls_preset_parse(str_from(config->tls_preset), &preset)) {
+    if (!is_unset(config->tls_preset) && !tls_preset_parse(str_from(config->tls_preset), &preset)) {
         snprintf(ret_problem, problem_size, "[server] tls_preset = %s is unknown",
                  config->tls_preset);
+        goto failed;
+    }
+    if (is_unset(config->tls_certificate) || is_unset(config->tls_key) ||
+        is_unset(config->tls_ca)) {
+        snprintf(ret_problem, problem_size,
+                 "[audit] repository = %s needs tls_certificate, tls_key and tls_ca",
+                 config->repository);
         goto failed;
     }
     sender->store = tls_store_new(config->tls_ca, config->tls_crl, ret_problem, problem_size);

@@ -147,7 +147,7 @@ static const struct {
     Who who;
     bool is_accepted;
     const char *problem;
-} VERDICTS[] = {
+} verdicts[] = {
     {GOOD, true, ""},
     {EXPIRED, false, "certificate has expired"},
     {NOT_YET_VALID, false, "certificate is not yet valid"},
@@ -162,10 +162,10 @@ static const struct {
 static void test_store_accepts_only_trusted_valid_unrevoked_chains(void **state)
 {
     Fixture *f = *state;
-    for (size_t i = 0; i < ARRAY_LEN(VERDICTS); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(verdicts); i++) {
         f->problem[0] = '\0';
-        if (is_accepted(f, VERDICTS[i].who) != VERDICTS[i].is_accepted ||
-            strstr(f->problem, VERDICTS[i].problem) == NULL) {
+        if (is_accepted(f, verdicts[i].who) != verdicts[i].is_accepted ||
+            strstr(f->problem, verdicts[i].problem) == NULL) {
             fail_msg("case %zu: %s", i, f->problem);
         }
     }
@@ -326,7 +326,7 @@ static const struct {
     int version;
     const char *ciphers;
     bool is_accepted[TLS_PRESET_COUNT]; /* high-security, bcp195 */
-} OFFERS[] = {
+} offers[] = {
     {TLS1_3_VERSION, NULL, {true, true}},
     {TLS1_2_VERSION, "ECDHE-RSA-AES128-GCM-SHA256", {true, true}},
     {TLS1_2_VERSION, "ECDHE-RSA-AES256-GCM-SHA384", {true, true}},
@@ -340,10 +340,10 @@ static const struct {
 static SSL_CTX *client_offering(Fixture *f, size_t offer)
 {
     SSL_CTX *client = client_context(f, GOOD);
-    SSL_CTX_set_min_proto_version(client, OFFERS[offer].version);
-    SSL_CTX_set_max_proto_version(client, OFFERS[offer].version);
-    if (OFFERS[offer].ciphers != NULL) {
-        SSL_CTX_set_cipher_list(client, OFFERS[offer].ciphers);
+    SSL_CTX_set_min_proto_version(client, offers[offer].version);
+    SSL_CTX_set_max_proto_version(client, offers[offer].version);
+    if (offers[offer].ciphers != NULL) {
+        SSL_CTX_set_cipher_list(client, offers[offer].ciphers);
     }
     return client;
 }
@@ -356,9 +356,9 @@ static void test_openssl_listener_refuses_old_versions_and_cbc(void **state)
         SSL_CTX *server =
             tls_server_context(&identity, preset, f->store, f->problem, sizeof f->problem);
         assert_non_null(server);
-        for (size_t i = 0; i < ARRAY_LEN(OFFERS); i++) {
+        for (size_t i = 0; i < ARRAY_LEN(offers); i++) {
             SSL_CTX *client = client_offering(f, i);
-            if (openssl_meets(server, client) != OFFERS[i].is_accepted[preset]) {
+            if (openssl_meets(server, client) != offers[i].is_accepted[preset]) {
                 fail_msg("preset %d offer %zu", (int)preset, i);
             }
             SSL_CTX_free(client);
@@ -483,10 +483,10 @@ static void test_gnutls_listener_refuses_old_versions_and_cbc(void **state)
     Fixture *f = *state;
     for (TlsPreset preset = 0; preset < TLS_PRESET_COUNT; preset++) {
         GnutlsServer server = gnutls_server_new(f, preset);
-        for (size_t i = 0; i < ARRAY_LEN(OFFERS); i++) {
+        for (size_t i = 0; i < ARRAY_LEN(offers); i++) {
             Client client = {.ctx = client_offering(f, i)};
             gnutls_meets(f, &server, &client);
-            if (server.is_identified != OFFERS[i].is_accepted[preset]) {
+            if (server.is_identified != offers[i].is_accepted[preset]) {
                 fail_msg("preset %d offer %zu", (int)preset, i);
             }
             SSL_SESSION_free(client.received);

@@ -1,0 +1,327 @@
+#include <libxml/parser.h>
+#include <libxml/xmlschemas.h>
+#include <libxml/xpath.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "atna/audit.h"
+#include "lib/access/access.h"
+
+/* The folder of reference schemas; without it the messages are not validated, only compared. */
+#define REFERENCE "MUSUBI_REFERENCE"
+#define SCHEMA "ihe/schema/atna/ipf-dicom2017c.xsd"
+
+static const Principal gateway = {.node_id = 7, .node_name = STR_INIT("gateway-a")};
+
+static Audit audit = {.config = {.repository = "local",
+                                 .source_id = "hie-registry-1",
+                                 .host_name = "registry.example"}};
+
+static const AuditObject objects[] = {
+    {.kind = AUDIT_OBJECT_PATIENT,
+     .id = STR_INIT("P1^^^&2.999.20.1&ISO"),
+     .message_id = STR_INIT("MSG00001")},
+    {.kind = AUDIT_OBJECT_SUBMISSION_SET, .id = STR_INIT("2.999.1.2")},
+    {.kind = AUDIT_OBJECT_QUERY,
+     .id = STR_INIT("urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"),
+     .query = STR_INIT("<query/>"),
+     .home = STR_INIT("urn:oid:2.999")},
+    {.kind = AUDIT_OBJECT_DOCUMENT,
+     .id = STR_INIT("2.999.3.4"),
+     .repository_unique_id = STR_INIT("2.999.7"),
+     .home = STR_INIT("urn:oid:2.999")},
+};
+
+typedef struct Fixture {
+    Request *req;
+    StrBuf buf;
+    xmlDoc *doc;
+    xmlXPathContext *xpath;
+} Fixture;
+
+static int set_up(void **state)
+{
+    Fixture *f = calloc(1, sizeof *f);
+    f->req = request_new(1000);
+    f->req->principal = &gateway;
+    f->req->peer_address = STR("192.0.2.7");
+    f->req->endpoint = STR("https://registry.example/registry");
+    f->req->reply_to = STR("http://www.w3.org/2005/08/addressing/anonymous");
+    *state = f;
+    return 0;
+}
+
+static void forget_message(Fixture *f)
+{
+    xmlXPathFreeContext(f->xpath);
+    xmlFreeDoc(f->doc);
+    strbuf_clear(&f->buf);
+    f->xpath = NULL;
+    f->doc = NULL;
+}
+
+static int tear_down(void **state)
+{
+    Fixture *f = *state;
+    forget_message(f);
+    strbuf_done(&f->buf);
+    request_free(f->req);
+    free(f);
+    return 0;
+}
+
+static void write_message(Fixture *f, const AuditEvent *event)
+{
+    forget_message(f);
+    audit_message_write(&audit, f->req, event, &f->buf);
+    f->doc = xmlReadMemory(f->buf.data, (int)f->buf.len, NULL, NULL, XML_PARSE_NONET);
+    assert_non_null(f->doc);
+    f->xpath = xmlXPathNewContext(f->doc);
+}
+
+/** Fails unless the XPath expression has this string value. */
+static void expect(Fixture *f, const char *expression, const char *value)
+{
+    xmlXPathObject *found = xmlXPathEvalExpression((const xmlChar *)expression, f->xpath);
+    assert_non_null(found);
+    xmlChar *text = xmlXPathCastToString(found);
+    if (strcmp((const char *)text, value) != 0) {
+        fail_msg("%s is \"%s\", expected \"%s\" in %s", expression, (const char *)text, value,
+                 f->buf.data);
+    }
+    xmlFree(text);
+    xmlXPathFreeObject(found);
+}
+
+static AuditEvent event_of(AuditEventType type)
+{
+    return (AuditEvent){.type = type, .objects = objects, .object_count = ARRAY_LEN(objects)};
+}
+
+#define SOURCE                                                                                     \
+    "//ActiveParticipant[RoleIDCode/@csd-code='110153' and RoleIDCode/@codeSystemName='DCM']"
+#define DESTINATION "//ActiveParticipant[RoleIDCode/@csd-code='110152']"
+
+/* ITI TF-2 3.41.5.1, 3.42.5.1, 3.18.5.1, 3.43.6.1, 3.8.5.1, Table 3.20.4.1.1.1-1. */
+static const struct {
+    AuditEventType type;
+    const char *event_id;
+    const char *type_code;
+    const char *action;
+} codes[] = {
+    {AUDIT_ITI41_IMPORT, "110107", "ITI-41", "C"},
+    {AUDIT_ITI42_EXPORT, "110106", "ITI-42", "R"},
+    {AUDIT_ITI42_IMPORT, "110107", "ITI-42", "C"},
+    {AUDIT_ITI18_QUERY, "110112", "ITI-18", "E"},
+    {AUDIT_ITI43_EXPORT, "110106", "ITI-43", "R"},
+    {AUDIT_ITI8_CREATE, "110110", "ITI-8", "C"},
+    {AUDIT_ITI8_UPDATE, "110110", "ITI-8", "U"},
+    {AUDIT_ITI8_DELETE, "110110", "ITI-8", "D"},
+    {AUDIT_APPLICATION_START, "110100", "110120", "E"},
+    {AUDIT_APPLICATION_STOP, "110100", "110121", "E"},
+    {AUDIT_NODE_AUTHENTICATION_FAILURE, "110113", "110126", "E"},
+};
+
+static void test_codes_of_every_event_are_those_of_its_transaction(void **state)
+{
+    Fixture *f = *state;
+    assert_int_equal(ARRAY_LEN(codes), AUDIT_EVENT_COUNT);
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+        AuditEvent event = event_of(codes[i].type);
+        write_message(f, &event);
+        expect(f, "//EventID/@csd-code", codes[i].event_id);
+        expect(f, "//EventTypeCode/@csd-code", codes[i].type_code);
+        expect(f, "//EventIdentification/@EventActionCode", codes[i].action);
+        expect(f, "//EventIdentification/@EventOutcomeIndicator", "0");
+        expect(f, "//AuditSourceIdentification/@AuditSourceID", "hie-registry-1");
+    }
+}
+
+static void test_peer_that_sends_is_source_and_requestor(void **state)
+{
+    Fixture *f = *state;
+    const AuditEventType types[] = {AUDIT_ITI41_IMPORT, AUDIT_ITI42_IMPORT, AUDIT_ITI18_QUERY,
+                                    AUDIT_ITI8_CREATE};
+    char pid[16];
+    snprintf(pid, sizeof pid, "%d", (int)getpid());
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        AuditEvent event = event_of(types[i]);
+        write_message(f, &event);
+        expect(f, SOURCE "/@UserID", "gateway-a");
+        expect(f, SOURCE "/@UserIsRequestor", "true");
+        expect(f, SOURCE "/@NetworkAccessPointID", "192.0.2.7");
+        expect(f, SOURCE "/@NetworkAccessPointTypeCode", "2");
+        expect(f, SOURCE "/@AlternativeUserID", "");
+        expect(f, DESTINATION "/@UserID", "https://registry.example/registry");
+        expect(f, DESTINATION "/@UserIsRequestor", "false");
+        expect(f, DESTINATION "/@AlternativeUserID", pid);
+        expect(f, DESTINATION "/@NetworkAccessPointID", "registry.example");
+        expect(f, DESTINATION "/@NetworkAccessPointTypeCode", "1");
+    }
+}
+
+/* The data flow decides: TF-2 3.43.6.1. */
+static void test_retrieving_peer_is_destination_and_requestor(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_ITI43_EXPORT);
+    write_message(f, &event);
+    expect(f, SOURCE "/@UserID", "https://registry.example/registry");
+    expect(f, SOURCE "/@UserIsRequestor", "false");
+    expect(f, DESTINATION "/@UserID", "gateway-a");
+    expect(f, DESTINATION "/@UserIsRequestor", "true");
+}
+
+static void test_event_that_we_send_names_the_actor_that_we_called(void **state)
+{
+    Fixture *f = *state;
+    const struct {
+        Str url;
+        const char *host;
+        const char *type;
+    } cases[] = {
+        {STR_INIT("https://central.example:8443/registry"), "central.example", "1"},
+        {STR_INIT("https://192.0.2.1/registry"), "192.0.2.1", "2"},
+        {STR_INIT("https://[2001:db8::1]:8443/registry"), "2001:db8::1", "2"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AuditEvent event = event_of(AUDIT_ITI42_EXPORT);
+        event.remote_endpoint = cases[i].url;
+        write_message(f, &event);
+        expect(f, SOURCE "/@UserID", "hie-registry-1");
+        expect(f, SOURCE "/@UserIsRequestor", "true");
+        expect(f, DESTINATION "/@UserID", cases[i].url.data);
+        expect(f, DESTINATION "/@UserIsRequestor", "false");
+        expect(f, DESTINATION "/@NetworkAccessPointID", cases[i].host);
+        expect(f, DESTINATION "/@NetworkAccessPointTypeCode", cases[i].type);
+    }
+}
+
+/* Source UserID = MSH-4|MSH-3 with a literal pipe: TF-2 3.8.5.1. */
+static void test_hl7_sender_is_named_by_facility_and_application(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_ITI8_CREATE);
+    f->req->reply_to = STR("HOSPITAL|EMR");
+    write_message(f, &event);
+    expect(f, SOURCE "/@UserID", "HOSPITAL|EMR");
+    expect(f, "//ParticipantObjectDetail[@type='MSH-10']/@value", "TVNHMDAwMDE=");
+}
+
+static void test_start_names_application_and_launcher(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = {.type = AUDIT_APPLICATION_START};
+    write_message(f, &event);
+    expect(f, "//ActiveParticipant[RoleIDCode/@csd-code='110150']/@UserID", "hie-registry-1");
+    expect(f, "//ActiveParticipant[RoleIDCode/@csd-code='110150']/@UserIsRequestor", "false");
+    expect(f, "//ActiveParticipant[RoleIDCode/@csd-code='110151']/@UserIsRequestor", "true");
+    expect(f, "string-length(//ActiveParticipant[RoleIDCode/@csd-code='110151']/@UserID) > 0",
+           "true");
+}
+
+#define OBJECT(type, role)                                                                         \
+    "//ParticipantObjectIdentification[@ParticipantObjectTypeCode='" type                          \
+    "' and @ParticipantObjectTypeCodeRole='" role "']"
+
+/* The values of details and queries are base64; the two details of the home differ on purpose. */
+static void test_objects_carry_ids_queries_and_details(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_ITI18_QUERY);
+    write_message(f, &event);
+    expect(f, OBJECT("1", "1") "/@ParticipantObjectID", "P1^^^&2.999.20.1&ISO");
+    expect(f, OBJECT("1", "1") "/ParticipantObjectIDTypeCode/@codeSystemName", "RFC-3881");
+    expect(f, OBJECT("2", "20") "/@ParticipantObjectID", "2.999.1.2");
+    expect(f, OBJECT("2", "20") "/ParticipantObjectIDTypeCode/@csd-code",
+           "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd");
+    expect(f, OBJECT("2", "24") "/ParticipantObjectIDTypeCode/@csd-code", "ITI-18");
+    expect(f, OBJECT("2", "24") "/ParticipantObjectQuery", "PHF1ZXJ5Lz4=");
+    expect(f, OBJECT("2", "24") "/ParticipantObjectDetail[@type='QueryEncoding']/@value",
+           "VVRGLTg=");
+    expect(
+        f,
+        OBJECT("2", "24") "/ParticipantObjectDetail[@type='urn:ihe:iti:xca:2010:homeCommunityId']"
+                          "/@value",
+        "dXJuOm9pZDoyLjk5OQ==");
+    expect(f, OBJECT("2", "3") "/ParticipantObjectIDTypeCode/@originalText", "Report Number");
+    expect(f, OBJECT("2", "3") "/ParticipantObjectDetail[@type='Repository Unique Id']/@value",
+           "Mi45OTkuNw==");
+    expect(f, OBJECT("2", "3") "/ParticipantObjectDetail[@type='ihe:homeCommunityID']/@value",
+           "dXJuOm9pZDoyLjk5OQ==");
+}
+
+static void test_failure_carries_outcome_and_description(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_ITI41_IMPORT);
+    event.outcome = 8;
+    event.outcome_text = STR("XDSUnknownPatientId <P1>");
+    write_message(f, &event);
+    expect(f, "//EventIdentification/@EventOutcomeIndicator", "8");
+    expect(f, "//EventOutcomeDescription", "XDSUnknownPatientId <P1>");
+}
+
+static void test_anonymous_peer_without_node_is_named_by_its_address(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_ITI18_QUERY);
+    f->req->principal = NULL;
+    write_message(f, &event);
+    expect(f, SOURCE "/@UserID", "192.0.2.7");
+}
+
+static void test_every_event_is_valid_by_the_dicom_schema(void **state)
+{
+    Fixture *f = *state;
+    const char *reference = getenv(REFERENCE);
+    if (reference == NULL) {
+        print_message("skipped: " REFERENCE " does not name the folder of reference schemas\n");
+        skip();
+    }
+    Str path = str_printf(f->req->arena, "%s/" SCHEMA, reference);
+    xmlSchemaParserCtxt *parser = xmlSchemaNewParserCtxt(path.data);
+    xmlSchema *schema = xmlSchemaParse(parser);
+    assert_non_null(schema);
+    xmlSchemaValidCtxt *validator = xmlSchemaNewValidCtxt(schema);
+    for (int outcome = 0; outcome <= 12; outcome += 4) {
+        for (AuditEventType type = 0; type < AUDIT_EVENT_COUNT; type++) {
+            AuditEvent event = event_of(type);
+            event.outcome = outcome;
+            event.outcome_text = outcome > 0 ? STR("why") : STR_EMPTY;
+            event.remote_endpoint = STR("https://central.example/registry");
+            write_message(f, &event);
+            if (xmlSchemaValidateDoc(validator, f->doc) != 0) {
+                fail_msg("event %d: %s", (int)type, f->buf.data);
+            }
+        }
+    }
+    xmlSchemaFreeValidCtxt(validator);
+    xmlSchemaFree(schema);
+    xmlSchemaFreeParserCtxt(parser);
+}
+
+int main(void)
+{
+#define WITH_REQUEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        WITH_REQUEST(test_codes_of_every_event_are_those_of_its_transaction),
+        WITH_REQUEST(test_peer_that_sends_is_source_and_requestor),
+        WITH_REQUEST(test_retrieving_peer_is_destination_and_requestor),
+        WITH_REQUEST(test_event_that_we_send_names_the_actor_that_we_called),
+        WITH_REQUEST(test_hl7_sender_is_named_by_facility_and_application),
+        WITH_REQUEST(test_start_names_application_and_launcher),
+        WITH_REQUEST(test_objects_carry_ids_queries_and_details),
+        WITH_REQUEST(test_failure_carries_outcome_and_description),
+        WITH_REQUEST(test_anonymous_peer_without_node_is_named_by_its_address),
+        WITH_REQUEST(test_every_event_is_valid_by_the_dicom_schema),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    xmlCleanupParser();
+    return failed;
+}
