@@ -103,7 +103,9 @@ static int64_t read_incarnation(PGconn *pg)
 
 bool connection_open(DbConn *conn)
 {
-    /* What stands before dbname is a default that the conninfo text may override. */
+    /* What stands before dbname is a default that the conninfo text may override. Every statement
+     * is one that an index serves with any values, so it is planned once, as that; a plan made
+     * while a table was still empty would else read the whole table until the next ANALYZE. */
     static const char *const keywords[] = {"application_name",
                                            "connect_timeout",
                                            "tcp_user_timeout",
@@ -115,7 +117,9 @@ bool connection_open(DbConn *conn)
                             "5",
                             "30000",
                             "-c statement_timeout=60s -c lock_timeout=10s "
-                            "-c idle_in_transaction_session_timeout=60s",
+                            "-c idle_in_transaction_session_timeout=60s "
+                            "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off "
+                            "-c jit=off",
                             "UTF8",
                             conn->pool->conninfo,
                             NULL};
