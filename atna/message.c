@@ -198,7 +198,7 @@ static Participant participant(const Audit *audit, const Request *req, const Aud
         return participant_account(audit, req);
     case PARTY_NONE:
     default:
-        assert(!"every flow has two parties");
+        assert(false && "every flow has two parties");
         return (Participant){0};
     }
 }

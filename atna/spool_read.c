@@ -284,25 +284,25 @@ static int open_in(const char *directory, const char *name, int flags)
 SpoolPosition spool_cursor_load(const char *directory)
 {
     SpoolPosition position = {0, 0};
-    char text[64] = "";
+    char text[64];
     int file = open_in(directory, CURSOR_FILE, O_RDONLY);
     if (file < 0) {
         return position;
     }
-    ssize_t len = read_at(file, text, sizeof text - 1, 0);
+    ssize_t len = read_at(file, text, sizeof text, 0);
     close(file);
-    if (len <= 0 ||
-        sscanf(text, "%" SCNx64 " %" SCNu64 "\n", &position.segment, &position.offset) != 2) {
-        return (SpoolPosition){0, 0};
-    }
-    return position;
+    Str rest = str_trim((Str){text, (size_t)MAX(len, 0)});
+    Str segment = STR_EMPTY;
+    bool is_whole = str_split_next(&rest, ' ', &segment) &&
+                    str_to_u64(segment, &position.segment) && str_to_u64(rest, &position.offset);
+    return is_whole ? position : (SpoolPosition){0, 0};
 }
 
 /** Writes the file whole and durable. */
 static int write_cursor_file(const char *directory, SpoolPosition delivered)
 {
     char text[64];
-    int len = snprintf(text, sizeof text, "%016" PRIx64 " %" PRIu64 "\n", delivered.segment,
+    int len = snprintf(text, sizeof text, "%" PRIu64 " %" PRIu64 "\n", delivered.segment,
                        delivered.offset);
     int file = open_in(directory, CURSOR_NEW_FILE, O_WRONLY | O_CREAT | O_TRUNC);
     if (file < 0) {

@@ -44,7 +44,7 @@ static bool parse_url(SyslogSender *sender, Str url)
         return false;
     }
     Str host = str_from_offset(url, sizeof URL_PREFIX - 1);
-    Str rest = STR_EMPTY;
+    Str rest;
     if (str_starts_with(host, STR("["))) {
         size_t end = str_find_char(host, ']');
         rest = str_from_offset(host, end == SIZE_MAX ? end : end + 1);

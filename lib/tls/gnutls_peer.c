@@ -94,7 +94,7 @@ static bool verify_session(const GnutlsPeerPolicy *policy, gnutls_session_t sess
 {
     unsigned count = 0;
     const gnutls_datum_t *sent = gnutls_certificate_get_peers(session, &count);
-    Str chain[MAX_CHAIN];
+    Str chain[MAX_CHAIN] = {0};
     size_t len = sent == NULL ? 0 : MIN(count, MAX_CHAIN);
     for (size_t i = 0; i < len; i++) {
         chain[i] = (Str){(const char *)sent[i].data, sent[i].size};
@@ -109,7 +109,7 @@ static bool verify_session(const GnutlsPeerPolicy *policy, gnutls_session_t sess
 static int on_verify_peer(gnutls_session_t session)
 {
     const GnutlsPeerPolicy *policy = gnutls_db_get_ptr(session);
-    Str leaf;
+    Str leaf = STR_EMPTY;
     char problem[1]; /* the alert says it to the peer */
     return verify_session(policy, session, &leaf, problem, sizeof problem)
                ? 0
@@ -129,7 +129,7 @@ bool gnutls_peer_start(GnutlsPeerPolicy *policy, gnutls_session_t session)
 bool gnutls_peer_identity(GnutlsPeerPolicy *policy, gnutls_session_t session, Arena *arena,
                           TlsCertificate *ret_certificate, char *ret_problem, size_t problem_size)
 {
-    Str leaf;
+    Str leaf = STR_EMPTY;
     if (!verify_session(policy, session, &leaf, ret_problem, problem_size)) {
         return false;
     }

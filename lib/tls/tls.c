@@ -346,10 +346,11 @@ static SSL_CTX *context_new(const SSL_METHOD *method, const TlsIdentity *identit
     SSL_CTX_set_mode(ctx, SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(ctx, on_verify_peer, store);
+    int groups[] = {NID_X25519, NID_X9_62_prime256v1, NID_secp384r1};
     static const unsigned char session_context[] = "musubi";
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
         SSL_CTX_set_cipher_list(ctx, presets[preset].ciphers) != 1 ||
-        SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") != 1 ||
+        SSL_CTX_set1_groups(ctx, groups, ARRAY_LEN(groups)) != 1 ||
         SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1) != 1) {
         tls_take_error("the TLS policy cannot be set", ret_problem, problem_size);
         SSL_CTX_free(ctx);
