@@ -43,6 +43,7 @@ CREATE TABLE submission_set (
     metadata          bytea NOT NULL
 );
 ALTER TABLE submission_set ALTER COLUMN metadata SET STORAGE EXTERNAL;
+COMMENT ON COLUMN submission_set.registered_at IS 'also of everything that it holds as Original';
 CREATE INDEX submission_set_patient ON submission_set (patient, submission_time);
 CREATE INDEX submission_set_unique_id ON submission_set USING hash (unique_id);
 
@@ -54,7 +55,6 @@ CREATE TABLE document_entry (
     creation_time                 timestamptz,
     service_start_time            timestamptz,
     service_stop_time             timestamptz,
-    registered_at                 timestamptz NOT NULL DEFAULT now(),
     version                       integer NOT NULL,
     class_code                    integer NOT NULL,
     type_code                     integer NOT NULL,
@@ -87,7 +87,6 @@ CREATE TABLE folder (
     lid              uuid,
     patient          bigint NOT NULL,
     last_update_time timestamptz NOT NULL,
-    registered_at    timestamptz NOT NULL DEFAULT now(),
     version          integer NOT NULL,
     source_facility  integer NOT NULL,
     status           smallint NOT NULL,
@@ -110,12 +109,12 @@ CREATE TABLE association (
     target_kind           smallint NOT NULL,
     submission_set_status smallint NOT NULL,
     status                smallint NOT NULL,
-    metadata              bytea
+    metadata              bytea NOT NULL DEFAULT ''
 );
 COMMENT ON COLUMN association.type IS 'row of lib/ebrim/association_types.def, counted from 0';
 COMMENT ON COLUMN association.source_kind IS '0 DocumentEntry, 1 SubmissionSet, 2 Folder, 3 Association (also target_kind)';
 COMMENT ON COLUMN association.submission_set_status IS '0 none, 1 Original, 2 Reference';
-COMMENT ON COLUMN association.metadata IS 'Slots and Classifications besides SubmissionSetStatus; NULL none';
+COMMENT ON COLUMN association.metadata IS 'Slots and Classifications besides SubmissionSetStatus; empty: none (not NULL, which would cost each row 8 bytes)';
 ALTER TABLE association ALTER COLUMN metadata SET STORAGE EXTERNAL;
 CREATE INDEX association_source ON association (source_object);
 CREATE INDEX association_target ON association (target_object);

@@ -7,7 +7,8 @@
 #include "lib/ebrim/registry_client.h"
 #include "lib/soap/exchange.h"
 
-/** The Document Registry: metadata at rest (ITI-42), stored queries (ITI-18). The only header of this folder for others. */
+/** The Document Registry: metadata at rest (ITI-42), stored queries (ITI-18). The only header of
+ * this folder for others. */
 
 typedef enum CodeCheck { CODE_CHECK_STRICT, CODE_CHECK_WARN, CODE_CHECK_OFF } CodeCheck;
 
@@ -24,7 +25,8 @@ typedef struct RegistryConfig {
 
 typedef struct Registry Registry;
 
-/** Borrows what config points to. NULL and a reason on failure (e.g. the database's dictionaries cannot be read). */
+/** Borrows what config points to. NULL and a reason on failure (e.g. the database's dictionaries
+ * cannot be read). */
 Registry *registry_new(const RegistryConfig *config, char *ret_problem, size_t problem_size);
 void registry_free(Registry *registry);
 

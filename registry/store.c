@@ -52,7 +52,7 @@ static const DbStatement INSERT_ASSOCIATIONS = {
     "INSERT INTO association (entry_uuid, source_object, target_object, type, source_kind,"
     " target_kind, submission_set_status, status, metadata)"
     " SELECT entry_uuid, source_object, target_object, type, source_kind, target_kind,"
-    "        submission_set_status, $8::int, NULLIF(metadata, ''::bytea)"
+    "        submission_set_status, $8::int, metadata"
     "   FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::int[], $7::int[],"
     "               $9::bytea[])"
     "     AS a (entry_uuid, source_object, target_object, type, source_kind, target_kind,"
