@@ -324,6 +324,14 @@ static int begin_headers(MimeParser *parser)
     return 0;
 }
 
+static int end_message(MimeParser *parser)
+{
+    parser->state = STATE_EPILOGUE;
+    return parser->parts > 0 ? 0
+                             : error_add(parser->errors, ERR_SOAP_SENDER, NULL,
+                                         "the multipart message holds no MIME part");
+}
+
 /** The rest of a boundary line: ["--"] transport-padding CRLF (RFC 2046 5.1.1). */
 static int step_boundary(MimeParser *parser, Str *rest)
 {
@@ -332,10 +340,7 @@ static int step_boundary(MimeParser *parser, Str *rest)
         return begin_headers(parser);
     }
     if (c == '-' && !parser->has_padding && !parser->has_cr) {
-        if (++parser->dashes == 2) {
-            parser->state = STATE_EPILOGUE;
-        }
-        return 0;
+        return ++parser->dashes == 2 ? end_message(parser) : 0;
     }
     if (c == '\r') {
         parser->has_cr = true;

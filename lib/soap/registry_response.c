@@ -5,7 +5,7 @@
 
 static const char *severity_urn(Severity severity)
 {
-    return severity == SEVERITY_ERROR ? ERROR_SEVERITY_ERROR : ERROR_SEVERITY_WARNING;
+    return severity == SEVERITY_ERROR ? URN_SEVERITY_ERROR : URN_SEVERITY_WARNING;
 }
 
 static void append_error(const Request *req, const Error *error, StrBuf *buf)

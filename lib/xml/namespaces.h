@@ -10,3 +10,7 @@
 #define NS_XOP "http://www.w3.org/2004/08/xop/include"
 #define NS_XDSB "urn:ihe:iti:xds-b:2007"
 #define NS_RS "urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0"
+
+/* TF-3 Table 4.2.4.1-1: RegistryError/@severity, RegistryErrorList/@highestSeverity */
+#define URN_SEVERITY_ERROR "urn:oasis:names:tc:ebxml-regrep:ErrorSeverityType:Error"
+#define URN_SEVERITY_WARNING "urn:oasis:names:tc:ebxml-regrep:ErrorSeverityType:Warning"

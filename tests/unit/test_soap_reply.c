@@ -1,0 +1,288 @@
+#include "lib/soap/registry_response.h"
+#include "lib/soap/reply.h"
+#include "lib/xml/namespaces.h"
+
+#include "tests/unit/soap_fixture.h"
+
+static XmlNode *read_back(Request *req, Str text)
+{
+    XmlNode *root = NULL;
+    if (xml_read(req, text, &root) != 0) {
+        fail_msg("%.*s", STR_ARG(text));
+    }
+    return root;
+}
+
+static XmlNode *child(const XmlNode *node, const char *ns, const char *name)
+{
+    XmlNode *found = xml_child(node, ns, name);
+    if (!found) {
+        fail_msg("no element %s", name);
+    }
+    return found;
+}
+
+/* SOAP 1.2 part 1 section 5.4, part 2 section 7.5.2.2; WS-Addressing 1.0 SOAP binding section 6 */
+static void test_every_error_has_its_fault(void **state)
+{
+    (void)state;
+    static const struct {
+        ErrorCode code;
+        unsigned http_status;
+        const char *value;
+        const char *subcode;
+        const char *action;
+    } CASES[] = {
+        {ERR_SOAP_SENDER, 400, "env:Sender", NULL, NS_WSA "/soap/fault"},
+        {ERR_TOO_LARGE, 400, "env:Sender", NULL, NS_WSA "/soap/fault"},
+        {ERR_SOAP_VERSION_MISMATCH, 500, "env:VersionMismatch", NULL, NS_WSA "/soap/fault"},
+        {ERR_SOAP_MUST_UNDERSTAND, 500, "env:MustUnderstand", NULL, NS_WSA "/soap/fault"},
+        {ERR_SOAP_ACTION_NOT_SUPPORTED, 400, "env:Sender", "wsa:ActionNotSupported",
+         NS_WSA "/fault"},
+        {ERR_SOAP_ADDRESSING_HEADER_REQUIRED, 400, "env:Sender",
+         "wsa:MessageAddressingHeaderRequired", NS_WSA "/fault"},
+        {ERR_SOAP_INVALID_ADDRESSING_HEADER, 400, "env:Sender", "wsa:InvalidAddressingHeader",
+         NS_WSA "/fault"},
+        {ERR_FORBIDDEN, 400, "env:Sender", "wsse:FailedAuthentication", NS_WSA "/soap/fault"},
+        {ERR_SOAP_RECEIVER, 500, "env:Receiver", NULL, NS_WSA "/soap/fault"},
+        {ERR_DATABASE, 500, "env:Receiver", NULL, NS_WSA "/soap/fault"},
+        {ERR_XDS_REPOSITORY_BUSY, 500, "env:Receiver", NULL, NS_WSA "/soap/fault"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
+        Request *req = request_new(1000);
+        req->message_id = STR("urn:uuid:<1>");
+        error_add(&req->errors, CASES[i].code, NULL, "first & \"worst\"");
+        error_add(&req->errors, ERR_SOAP_SENDER, NULL, "second");
+        StrBuf buf = {0};
+        assert_int_equal(soap_fault_write(req, &buf), CASES[i].http_status);
+        XmlNode *envelope = read_back(req, strbuf_str(&buf));
+        assert_true(xml_is(envelope, NS_SOAP12, "Envelope"));
+        XmlNode *header = child(envelope, NS_SOAP12, "Header");
+        assert_str(xml_child_text(header, NS_WSA, "Action"), CASES[i].action);
+        assert_str(xml_child_text(header, NS_WSA, "RelatesTo"), "urn:uuid:<1>");
+        XmlNode *fault = child(child(envelope, NS_SOAP12, "Body"), NS_SOAP12, "Fault");
+        XmlNode *code = child(fault, NS_SOAP12, "Code");
+        assert_str(xml_child_text(code, NS_SOAP12, "Value"), CASES[i].value);
+        XmlNode *subcode = xml_child(code, NS_SOAP12, "Subcode");
+        assert_str(xml_child_text(subcode, NS_SOAP12, "Value"),
+                   CASES[i].subcode ? CASES[i].subcode : "");
+        Str expected = str_printf(req->arena, "first & \"worst\"; second [ref %s]", req->ref);
+        assert_str(xml_child_text(child(fault, NS_SOAP12, "Reason"), NS_SOAP12, "Text"),
+                   str_cstr(req->arena, expected));
+        strbuf_done(&buf);
+        request_free(req);
+    }
+}
+
+static void test_a_fault_without_errors_is_ours(void **state)
+{
+    Request *req = *state;
+    StrBuf buf = {0};
+    assert_int_equal(soap_fault_write(req, &buf), 500);
+    assert_contains(strbuf_str(&buf), "env:Receiver");
+    assert_false(str_contains(strbuf_str(&buf), STR("RelatesTo")));
+    strbuf_done(&buf);
+}
+
+/** A source that gives its text in pieces of three bytes, and counts its end. */
+typedef struct Pieces {
+    Str rest;
+    int done_count;
+} Pieces;
+
+static int pieces_next(void *ctx, StrBuf *buf)
+{
+    Pieces *pieces = ctx;
+    strbuf_append(buf, str_slice(pieces->rest, 0, 3));
+    pieces->rest = str_from_offset(pieces->rest, 3);
+    return !str_is_empty(pieces->rest);
+}
+
+static void pieces_done(void *ctx)
+{
+    ((Pieces *)ctx)->done_count++;
+}
+
+static BodySource source_of(Pieces *pieces)
+{
+    return (BodySource){.ctx = pieces, .next = pieces_next, .done = pieces_done};
+}
+
+/** Pulls all of it. @return 0, or the source's error */
+static int pull(BodySource *source, StrBuf *buf)
+{
+    int r = 1;
+    while (r > 0) {
+        r = source->next(source->ctx, buf);
+    }
+    source->done(source->ctx);
+    return r;
+}
+
+/* TF-2 3.43.5.1: what we send, we can receive; the length is known in advance. */
+static void test_an_mtom_reply_reads_back(void **state)
+{
+    Request *req = *state;
+    req->message_id = STR("urn:uuid:request");
+    Pieces first = {.rest = STR("first document\r\n--")};
+    Pieces second = {.rest = STR_EMPTY};
+    SoapPart parts[] = {
+        {.content_id = STR("d1@x"),
+         .content_type = STR("text/plain"),
+         .size_bytes = 18,
+         .source = source_of(&first)},
+        {.content_id = STR("d2@x"),
+         .content_type = STR("text/x\r\nEvil: 1"),
+         .source = source_of(&second)},
+    };
+    SoapExchange exchange = {.req = req, .parts = parts, .part_count = 2};
+    strbuf_literal(&exchange.reply_xml,
+                   "<R xmlns='" NS_XDSB "'><Document><x:Include xmlns:x='" NS_XOP
+                   "' href='cid:d1%40x'/></Document></R>");
+    BodySource source;
+    Str content_type;
+    int64_t content_length = 0;
+    soap_reply_source(&exchange, "urn:reply", true, &source, &content_type, &content_length);
+    StrBuf body = {0};
+    assert_int_equal(pull(&source, &body), 0);
+    assert_int_equal(content_length, body.len);
+    assert_int_equal(first.done_count + second.done_count, 2);
+    assert_contains(content_type, "multipart/related; type=\"application/xop+xml\"; start=\"<");
+    assert_contains(content_type, "start-info=\"application/soap+xml\"");
+    assert_contains(
+        strbuf_str(&body),
+        "Content-Type: application/xop+xml; charset=UTF-8; type=\"application/soap+xml\"\r\n"
+        "Content-Transfer-Encoding: binary\r\nContent-ID: <");
+    assert_false(str_contains(strbuf_str(&body), STR("Evil")));
+
+    int open_count = 0;
+    DocumentSink sink = MEMORY_SINK(&open_count);
+    SoapReceiver *receiver = soap_receiver_new(req, content_type, &sink);
+    assert_non_null(receiver);
+    assert_int_equal(soap_receiver_push(receiver, body.data, body.len), 0);
+    SoapMessage *message = NULL;
+    assert_int_equal(soap_receiver_finish(receiver, &message), 0);
+    assert_str(message->action, "urn:reply");
+    assert_str(xml_child_text(message->header, NS_WSA, "RelatesTo"), "urn:uuid:request");
+    assert_int_equal(message->document_count, 2);
+    assert_str(memory_bytes(message->documents[0].content), "first document\r\n--");
+    assert_true(message->documents[0].is_referenced);
+    assert_str(message->documents[1].content_type, "application/octet-stream");
+    assert_int_equal(message->documents[1].content->size_bytes, 0);
+    soap_receiver_free(receiver);
+    strbuf_done(&body);
+    strbuf_done(&exchange.reply_xml);
+}
+
+static void test_a_simple_reply_with_a_source_has_no_known_length(void **state)
+{
+    Request *req = *state;
+    Pieces rest = {.rest = STR("<b/><b/></R>")};
+    SoapExchange exchange = {.req = req, .reply_source = source_of(&rest)};
+    strbuf_literal(&exchange.reply_xml, "<R>");
+    BodySource source;
+    Str content_type;
+    int64_t content_length = 0;
+    soap_reply_source(&exchange, "urn:reply", false, &source, &content_type, &content_length);
+    assert_int_equal(content_length, -1);
+    assert_str(content_type, "application/soap+xml; charset=UTF-8; action=\"urn:reply\"");
+    StrBuf body = {0};
+    assert_int_equal(pull(&source, &body), 0);
+    XmlNode *envelope = read_back(req, strbuf_str(&body));
+    XmlNode *reply = child(child(envelope, NS_SOAP12, "Body"), "", "R");
+    assert_non_null(xml_next(reply->first_child, "", "b"));
+    assert_int_equal(rest.done_count, 1);
+    strbuf_done(&body);
+    strbuf_done(&exchange.reply_xml);
+}
+
+/* The length was announced, so a part of another size would shift all that follows. */
+static void test_a_part_of_another_size_cuts_the_reply(void **state)
+{
+    (void)state;
+    for (uint64_t size_bytes = 2; size_bytes <= 4; size_bytes += 2) {
+        Request *req = request_new(1000);
+        Pieces three = {.rest = STR("abc")};
+        SoapPart part = {
+            .content_id = STR("d"), .size_bytes = size_bytes, .source = source_of(&three)};
+        SoapExchange exchange = {.req = req, .parts = &part, .part_count = 1};
+        BodySource source;
+        Str content_type;
+        int64_t content_length = 0;
+        soap_reply_source(&exchange, "urn:reply", false, &source, &content_type, &content_length);
+        StrBuf body = {0};
+        assert_int_equal(pull(&source, &body), -(int)ERR_CORRUPT);
+        assert_int_equal(three.done_count, 1);
+        strbuf_done(&body);
+        request_free(req);
+    }
+}
+
+/* TF-3 4.2.4.1: highestSeverity, severity, errorCode, codeContext, location; the body of the
+ * element is empty. */
+static void test_a_registry_response_lists_every_error(void **state)
+{
+    Request *req = *state;
+    error_warn(&req->errors, ERR_XDS_EXTRA_METADATA_NOT_SAVED, NULL, "slot <x>");
+    error_add(&req->errors, ERR_XDS_UNKNOWN_PATIENT_ID, "/a/b", "unknown");
+    StrBuf buf = {0};
+    registry_response_write(req, "urn:status", &buf);
+    XmlNode *response = read_back(req, strbuf_str(&buf));
+    assert_true(xml_is(response, NS_RS, "RegistryResponse"));
+    assert_str(xml_attribute(response, "status"), "urn:status");
+    XmlNode *list = child(response, NS_RS, "RegistryErrorList");
+    assert_str(xml_attribute(list, "highestSeverity"), URN_SEVERITY_ERROR);
+    XmlNode *warning = child(list, NS_RS, "RegistryError");
+    assert_str(xml_attribute(warning, "errorCode"), "XDSExtraMetadataNotSaved");
+    assert_str(xml_attribute(warning, "severity"), URN_SEVERITY_WARNING);
+    assert_str(xml_attribute(warning, "codeContext"),
+               str_cstr(req->arena, str_printf(req->arena, "slot <x> [ref %s]", req->ref)));
+    assert_null(xml_attribute(warning, "location").data);
+    XmlNode *error = xml_next(warning, NS_RS, "RegistryError");
+    assert_str(xml_attribute(error, "errorCode"), "XDSUnknownPatientId");
+    assert_str(xml_attribute(error, "severity"), URN_SEVERITY_ERROR);
+    assert_str(xml_attribute(error, "location"), "/a/b");
+    assert_null(error->next);
+    strbuf_done(&buf);
+}
+
+static void test_only_warnings_have_the_severity_warning(void **state)
+{
+    Request *req = *state;
+    error_warn(&req->errors, ERR_XDS_EXTRA_METADATA_NOT_SAVED, NULL, "x");
+    StrBuf buf = {0};
+    registry_error_list_write(req, &buf);
+    assert_str(xml_attribute(read_back(req, strbuf_str(&buf)), "highestSeverity"),
+               URN_SEVERITY_WARNING);
+    strbuf_done(&buf);
+}
+
+static void test_success_has_no_error_list(void **state)
+{
+    StrBuf buf = {0};
+    registry_response_write(*state, "urn:status", &buf);
+    assert_null(read_back(*state, strbuf_str(&buf))->first_child);
+    strbuf_done(&buf);
+}
+
+static int set_up_xml(void **state)
+{
+    (void)state;
+    xml_init();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        REQUEST_TEST(test_every_error_has_its_fault),
+        REQUEST_TEST(test_a_fault_without_errors_is_ours),
+        REQUEST_TEST(test_an_mtom_reply_reads_back),
+        REQUEST_TEST(test_a_simple_reply_with_a_source_has_no_known_length),
+        REQUEST_TEST(test_a_part_of_another_size_cuts_the_reply),
+        REQUEST_TEST(test_a_registry_response_lists_every_error),
+        REQUEST_TEST(test_only_warnings_have_the_severity_warning),
+        REQUEST_TEST(test_success_has_no_error_list),
+    };
+    return cmocka_run_group_tests(tests, set_up_xml, NULL);
+}

@@ -1,0 +1,218 @@
+#include <pthread.h>
+
+#include "lib/xml/read.h"
+#include "lib/xml/write.h"
+
+#include "tests/unit/xml_fixture.h"
+
+static XmlNode *read_good(Request *req, const char *text)
+{
+    XmlNode *root = NULL;
+    if (xml_read(req, str_from(text), &root) != 0) {
+        fail_msg("%.*s", STR_ARG(req->errors.first->context));
+    }
+    return root;
+}
+
+/* XML 1.0, Namespaces in XML 1.0: names by namespace, never by prefix. */
+static void test_a_document_becomes_a_tree(void **state)
+{
+    XmlNode *root = read_good(
+        *state, "<p:a xmlns:p='urn:1' xmlns='urn:2' x='1&amp;2' p:x='q'>\n<b>t</b><p:b/>\n"
+                "<b y=' z '> u </b></p:a>");
+    assert_true(xml_is(root, "urn:1", "a"));
+    assert_null(root->parent);
+    assert_int_equal(root->attribute_count, 2);
+    assert_str(xml_attribute(root, "x"), "1&2");
+    assert_null(xml_attribute(root, "y").data);
+    assert_str(root->text, "\n\n");
+
+    XmlNode *first = xml_child(root, "urn:2", "b");
+    assert_ptr_equal(first, root->first_child);
+    assert_str(first->text, "t");
+    assert_int_equal(first->line, 2);
+    XmlNode *second = xml_next(first, "urn:2", "b");
+    assert_ptr_equal(second, root->last_child);
+    assert_ptr_equal(second->parent, root);
+    assert_str(xml_attribute(second, "y"), " z ");
+    assert_null(xml_next(second, "urn:2", "b"));
+    assert_null(xml_child(root, "urn:3", "b"));
+    assert_str(xml_child_text(root, "urn:2", "b"), "t");
+    assert_str(xml_child_text(root, "urn:3", "b"), "");
+    assert_true(str_is_empty(xml_child_text(NULL, "urn:3", "b")));
+}
+
+/* SECURITY-NOTES: a<!---->b is one value. */
+static void test_text_is_joined_over_comments_cdata_and_references(void **state)
+{
+    XmlNode *root = read_good(*state, "<a>1<!-- x -->2<![CDATA[<3>&amp;]]>&#x34;&lt;<b/>5</a>");
+    assert_str(root->text, "12<3>&amp;4<5");
+}
+
+static void test_text_keeps_the_japanese_it_holds(void **state)
+{
+    XmlNode *root = read_good(*state, "<a v='\xe9\xab\x99'>\xef\xa8\x91\xe2\x91\xa0</a>");
+    assert_str(root->text, "\xef\xa8\x91\xe2\x91\xa0");
+    assert_str(xml_attribute(root, "v"), "\xe9\xab\x99");
+}
+
+static void test_a_path_counts_siblings_of_the_same_name(void **state)
+{
+    Request *req = *state;
+    XmlNode *root = read_good(req, "<a><c/><b/><b><d/></b></a>");
+    assert_str(xml_path(req->arena, xml_child(root->last_child, "", "d")), "/a/b[2]/d");
+}
+
+/* SECURITY-NOTES: libxml2 leaves wellFormed at 1 for a repeated namespaced attribute. */
+static void test_what_is_not_well_formed_is_refused(void **state)
+{
+    (void)state;
+    static const char *const CASES[] = {
+        "<a><b></a></b>",
+        "<a/><b/>",
+        "<a/>text",
+        "<a b='1' b='2'/>",
+        "<a b='1'c='2'/>",
+        "<a xmlns:p='u' xmlns:q='u' p:b='1' q:b='2'/>",
+        "<p:a/>",
+        "<a p:b='1'/>",
+        "<a:b:c xmlns:a='u'/>",
+        "<a xmlns:p=''/>",
+        "<a b='<'/>",
+        "<a b='&c;'/>",
+        "<a>\x01</a>",
+        "<a>\xff</a>",
+        "<a b='\xc0\x80'/>",
+        "<a>\xed\xa0\x80</a>",
+        "<a>&#0;</a>",
+        "<a>]]></a>",
+        "<1/>",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
+        Request *req = request_new(1000);
+        XmlNode *root = NULL;
+        if (xml_read(req, str_from(CASES[i]), &root) == 0) {
+            fail_msg("case %zu was accepted: %s", i, CASES[i]);
+        }
+        assert_int_equal(req->errors.count, 1);
+        assert_error(req, ERR_SOAP_SENDER, "line 1: ");
+        request_free(req);
+    }
+}
+
+/* SECURITY-NOTES: encoder errors reach stderr despite NOERROR, unless the functions are set; also
+ * in a new thread. */
+static void *read_bad(void *ret_was_refused)
+{
+    Request *req = request_new(1000);
+    XmlNode *root = NULL;
+    *(bool *)ret_was_refused = xml_read(req, STR("<a>\xff\xfe</a>"), &root) != 0;
+    request_free(req);
+    return NULL;
+}
+
+static void test_threads_can_read_at_the_same_time(void **state)
+{
+    (void)state;
+    pthread_t threads[8];
+    bool was_refused[8] = {0};
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, read_bad, &was_refused[i]), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_true(was_refused[i]);
+    }
+}
+
+/* SECURITY-NOTES: no input may cost more than linear time. A second is far above linear, far below
+ * quadratic. */
+static void test_hostile_repetition_takes_linear_time(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *head;
+        const char *unit;
+        const char *tail;
+    } CASES[] = {
+        {"<a>", "&amp;", "</a>"},
+        {"<a><![CDATA[", "]]<", "]]></a>"},
+        {"<a><!-- ", "- x", " --></a>"},
+        {"<a>", "x", "</a>"},
+        {"<Document xmlns='urn:ihe:iti:xds-b:2007'>", "Zm9v", "</Document>"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
+        Request *req = request_new(1000);
+        StrBuf text = {0};
+        strbuf_append(&text, str_from(CASES[i].head));
+        while (text.len < 2 << 20) {
+            strbuf_append(&text, str_from(CASES[i].unit));
+        }
+        strbuf_append(&text, str_from(CASES[i].tail));
+        XmlReader *reader = xml_reader_new(req->arena, &req->errors, NULL);
+        int64_t started_ns = req->started_ns;
+        for (size_t at = 0; at < text.len; at += 1000) {
+            Str piece = str_slice(strbuf_str(&text), at, 1000);
+            assert_int_equal(xml_reader_push(reader, piece.data, piece.len), 0);
+        }
+        XmlNode *root = NULL;
+        assert_int_equal(xml_reader_finish(reader, &root), 0);
+        Request *after = request_new(1000);
+        if (after->started_ns - started_ns > 5000000000) {
+            fail_msg("case %zu took %lld ms", i,
+                     (long long)(after->started_ns - started_ns) / 1000000);
+        }
+        request_free(after);
+        xml_reader_free(reader);
+        strbuf_done(&text);
+        request_free(req);
+    }
+}
+
+static void test_written_text_reads_back_the_same(void **state)
+{
+    static const char TEXT[] = "a & b < c > d \" e ' \t\r\n \xe9\xab\x99";
+    StrBuf buf = {0};
+    strbuf_literal(&buf, "<a b=\"");
+    xml_append_escaped(&buf, str_from(TEXT));
+    strbuf_literal(&buf, "\">");
+    xml_append_escaped(&buf, str_from(TEXT));
+    strbuf_literal(&buf, "</a>");
+    XmlNode *root = read_good(*state, buf.data);
+    assert_str(root->text, TEXT);
+    assert_str(xml_attribute(root, "b"), TEXT);
+    strbuf_done(&buf);
+}
+
+static void test_control_characters_do_not_break_what_is_written(void **state)
+{
+    StrBuf buf = {0};
+    strbuf_literal(&buf, "<a>");
+    xml_append_escaped(&buf, (Str){"\x01z\0", 3});
+    strbuf_literal(&buf, "</a>");
+    assert_str(read_good(*state, buf.data)->text, "\xef\xbf\xbdz\xef\xbf\xbd");
+    strbuf_done(&buf);
+}
+
+static int set_up_xml(void **state)
+{
+    (void)state;
+    xml_init();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        REQUEST_TEST(test_a_document_becomes_a_tree),
+        REQUEST_TEST(test_text_is_joined_over_comments_cdata_and_references),
+        REQUEST_TEST(test_text_keeps_the_japanese_it_holds),
+        REQUEST_TEST(test_a_path_counts_siblings_of_the_same_name),
+        REQUEST_TEST(test_what_is_not_well_formed_is_refused),
+        REQUEST_TEST(test_threads_can_read_at_the_same_time),
+        REQUEST_TEST(test_hostile_repetition_takes_linear_time),
+        REQUEST_TEST(test_written_text_reads_back_the_same),
+        REQUEST_TEST(test_control_characters_do_not_break_what_is_written),
+    };
+    return cmocka_run_group_tests(tests, set_up_xml, NULL);
+}
