@@ -55,9 +55,12 @@ DocumentSink blob_store_sink(BlobStore *store);
 /** Reading: every block is checked against its CRC-32C before it is given out (contract C5). */
 typedef struct BlobReader BlobReader;
 
-/** -ERR_CORRUPT if the locator or the record does not hold what sha256 names; -ERR_STORAGE if it is
- * not there. */
-int blob_reader_open(BlobStore *store, Request *req, const uint8_t sha256[32],
+/**
+ * Adds no error: the caller knows what the document is called.
+ * @return 0; -ERR_CORRUPT the locator or the record does not hold what sha256 names; -ERR_STORAGE
+ * it is not there; -ERR_IO
+ */
+int blob_reader_open(BlobStore *store, const uint8_t sha256[32],
                      BlobReader **ret_reader) MUST_CHECK;
 uint64_t blob_reader_size_bytes(const BlobReader *reader);
 /** Reads every block and checks it, without giving it out. */

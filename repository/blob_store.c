@@ -68,8 +68,9 @@ static int problem_errno(char *ret_problem, size_t size, const char *path, int r
 static int take_lock(int directory_fd, int *ret_fd)
 {
     int fd = openat(directory_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
+    if (fd < 0) {
         return -errno;
+    }
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         int rc = -errno;
         close(fd);
@@ -91,10 +92,12 @@ static int open_directories(BlobStore *store, const BlobStoreConfig *config, cha
             return rc;
         }
     }
-    if (rc == 0)
+    if (rc == 0) {
         rc = io_open_directory(store->directory_fd, "segments", &store->segments_fd);
-    if (rc == 0)
+    }
+    if (rc == 0) {
         rc = file_store_open(&store->files, store->directory_fd, config->is_read_only);
+    }
     store->has_files = rc == 0;
     return rc < 0 ? problem_errno(ret_problem, problem_size, config->blobs_dir, rc) : 0;
 }
@@ -124,8 +127,9 @@ static int replay_record(void *ctx, const RecordHeader *header, uint32_t number,
         .written_us = header->written_us,
     };
     BlobLocation known;
-    if (locator_find(store->locator, header->sha256, &known) != 1)
+    if (locator_find(store->locator, header->sha256, &known) != 1) {
         locator_put(store->locator, header->sha256, &location);
+    }
     return 0;
 }
 
@@ -139,18 +143,21 @@ static int open_for_writing(BlobStore *store, const BlobStoreConfig *config, cha
         return -EIO;
     }
     int rc = segment_store_open(store->segments_fd, config->segment_max_bytes, &store->segments);
-    if (rc == 0)
+    if (rc == 0) {
         rc = segment_replay(store->segments_fd, number, offset, replay_record, store);
-    if (rc == 0 && locator_start(store->locator, settled_place, store) < 0)
+    }
+    if (rc == 0 && locator_start(store->locator, settled_place, store) < 0) {
         rc = -EAGAIN;
+    }
     return rc < 0 ? problem_errno(ret_problem, problem_size, config->blobs_dir, rc) : 0;
 }
 
 BlobStore *blob_store_open(const BlobStoreConfig *config, char *ret_problem, size_t problem_size)
 {
     BlobStore *store = calloc(1, sizeof(*store));
-    if (!store)
+    if (!store) {
         abort();
+    }
     store->config = *config;
     store->directory_fd = store->lock_fd = store->segments_fd = -1;
     pthread_rwlock_init(&store->place_lock, NULL);
@@ -159,15 +166,17 @@ BlobStore *blob_store_open(const BlobStoreConfig *config, char *ret_problem, siz
     store->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 
     int rc = open_directories(store, config, ret_problem, problem_size);
-    if (rc == 0 && (rc = make_locator_directory(config->locator_dir)) < 0)
+    if (rc == 0 && (rc = make_locator_directory(config->locator_dir)) < 0) {
         problem_errno(ret_problem, problem_size, config->locator_dir, rc);
+    }
     if (rc == 0) {
         store->locator =
             locator_open(config->locator_dir, config->is_read_only, ret_problem, problem_size);
         rc = store->locator ? 0 : -EIO;
     }
-    if (rc == 0 && !config->is_read_only)
+    if (rc == 0 && !config->is_read_only) {
         rc = open_for_writing(store, config, ret_problem, problem_size);
+    }
     if (rc < 0) {
         blob_store_close(store);
         return NULL;
@@ -177,12 +186,14 @@ BlobStore *blob_store_open(const BlobStoreConfig *config, char *ret_problem, siz
 
 void blob_store_close(BlobStore *store)
 {
-    if (!store)
+    if (!store) {
         return;
+    }
     locator_close(store->locator);
     segment_store_close(store->segments);
-    if (store->has_files)
+    if (store->has_files) {
         file_store_close(&store->files);
+    }
     io_closep(&store->segments_fd);
     io_closep(&store->lock_fd);
     io_closep(&store->directory_fd);
@@ -211,10 +222,12 @@ static int adopt_file(void *ctx, const RecordHeader *header)
         .written_us = header->written_us,
     };
     BlobLocation known;
-    if (locator_find(store->locator, header->sha256, &known) == 1)
+    if (locator_find(store->locator, header->sha256, &known) == 1) {
         return 0;
-    if (file_sync_name(&store->files, header->sha256) < 0)
+    }
+    if (file_sync_name(&store->files, header->sha256) < 0) {
         return -ERR_STORAGE;
+    }
     locator_put(store->locator, header->sha256, &location);
     return 0;
 }
@@ -225,13 +238,16 @@ static int find_file(BlobStore *store, const uint8_t sha256[32], BlobLocation *r
     _cleanup_(io_closep) int fd = -1;
     RecordHeader header;
     uint32_t *crcs;
-    if (file_open_for_reading(&store->files, sha256, &fd) < 0)
+    if (file_open_for_reading(&store->files, sha256, &fd) < 0) {
         return 0;
-    if (file_read_record(fd, &header, &crcs) < 0 || memcmp(header.sha256, sha256, 32) != 0)
+    }
+    if (file_read_record(fd, &header, &crcs) < 0 || memcmp(header.sha256, sha256, 32) != 0) {
         return -ERR_CORRUPT;
+    }
     free(crcs);
-    if (!store->config.is_read_only && adopt_file(store, &header) < 0)
+    if (!store->config.is_read_only && adopt_file(store, &header) < 0) {
         return -ERR_STORAGE;
+    }
     *ret_location = (BlobLocation){
         .place = BLOB_IN_FILE,
         .size_bytes = header.size_bytes,
@@ -259,21 +275,26 @@ static int read_segment_record(const BlobStore *store, const BlobLocation *locat
     char path[BLOB_PATH_MAX];
     segment_path(location->segment, path, sizeof(path));
     _cleanup_(io_closep) int fd = openat(store->directory_fd, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return -errno;
+    }
     uint8_t fixed[RECORD_FIXED_BYTES];
     int rc = io_pread_all(fd, fixed, sizeof(fixed), location->offset);
-    if (rc < 0)
+    if (rc < 0) {
         return rc;
-    if (!record_decode(fixed, ret_header) || ret_header->size_bytes != location->size_bytes)
+    }
+    if (!record_decode(fixed, ret_header) || ret_header->size_bytes != location->size_bytes) {
         return -EBADMSG;
+    }
     uint32_t *crcs = calloc((size_t)ret_header->block_count + 1, sizeof(*crcs));
-    if (!crcs)
+    if (!crcs) {
         abort();
+    }
     rc = io_pread_all(fd, crcs, ret_header->block_count * sizeof(*crcs),
                       location->offset + RECORD_FIXED_BYTES);
-    if (rc == 0 && !record_is_intact(fixed, crcs, ret_header->block_count))
+    if (rc == 0 && !record_is_intact(fixed, crcs, ret_header->block_count)) {
         rc = -EBADMSG;
+    }
     if (rc < 0) {
         free(crcs);
         return rc;
@@ -288,17 +309,20 @@ static int read_record(const BlobStore *store, const uint8_t sha256[32],
                        const BlobLocation *location, int *ret_fd, RecordHeader *ret_header,
                        uint32_t **ret_crcs)
 {
-    if (location->place == BLOB_IN_SEGMENT)
+    if (location->place == BLOB_IN_SEGMENT) {
         return read_segment_record(store, location, ret_fd, ret_header, ret_crcs);
+    }
     int fd;
     int rc = file_open_for_reading(&store->files, sha256, &fd);
-    if (rc < 0)
+    if (rc < 0) {
         return rc;
+    }
     rc = file_read_record(fd, ret_header, ret_crcs);
-    if (rc < 0)
+    if (rc < 0) {
         close(fd);
-    else
+    } else {
         *ret_fd = fd;
+    }
     return rc;
 }
 
@@ -311,11 +335,13 @@ static int open_location(const BlobStore *store, const uint8_t sha256[32],
     RecordHeader header;
     uint32_t *crcs;
     int rc = read_record(store, sha256, location, &fd, &header, &crcs);
-    if (rc < 0)
+    if (rc < 0) {
         return storage_code(rc);
+    }
     BlobReader *reader = calloc(1, sizeof(*reader));
-    if (!reader)
+    if (!reader) {
         abort();
+    }
     reader->fd = fd;
     reader->crcs = crcs;
     reader->size_bytes = header.size_bytes;
@@ -350,12 +376,14 @@ static bool is_stored(BlobStore *store, const DocumentContent *content)
     int found = is_small ? locator_find(store->locator, content->sha256, &location)
                          : find(store, content->sha256, &location);
     BlobReader *reader;
-    if (found != 1 || open_location(store, content->sha256, &location, &reader) < 0)
+    if (found != 1 || open_location(store, content->sha256, &location, &reader) < 0) {
         return false;
+    }
     int rc = blob_reader_verify(reader);
     blob_reader_free(reader);
-    if (rc < 0)
+    if (rc < 0) {
         return false;
+    }
     unmark(store, content->sha256);
     return true;
 }
@@ -364,10 +392,15 @@ static bool is_stored(BlobStore *store, const DocumentContent *content)
 
 static int refuse(Request *req, int rc)
 {
-    if (rc == -ENOSPC || rc == -EDQUOT)
+    if (rc == -ENOSPC || rc == -EDQUOT) {
         return error_add(&req->errors, ERR_XDS_REPOSITORY_OUT_OF_RESOURCES, NULL,
                          "the repository has no room left: nothing was stored; send the same "
                          "message again when the operator has made room");
+    }
+    if (rc == -EAGAIN) {
+        return error_add(&req->errors, ERR_XDS_REPOSITORY_BUSY, NULL,
+                         "nothing was stored; send the same message again");
+    }
     return error_add(&req->errors, ERR_STORAGE, NULL,
                      "the repository's storage has failed and takes no documents: nothing was "
                      "stored; send the same message again later");
@@ -375,12 +408,14 @@ static int refuse(Request *req, int rc)
 
 int blob_writer_open(BlobStore *store, Request *req, BlobWriter **ret_writer)
 {
-    if (!blob_store_is_writable(store))
+    if (!blob_store_is_writable(store)) {
         return refuse(req, -EROFS);
+    }
     BlobWriter *writer = calloc(1, sizeof(*writer));
     BlobWriterState *state = calloc(1, sizeof(*state));
-    if (!writer || !state)
+    if (!writer || !state) {
         abort();
+    }
     writer->state = state;
     state->store = store;
     state->upload.fd = -1;
@@ -401,8 +436,9 @@ static int flush_to_file(BlobWriterState *state)
     FileStore *files = &state->store->files;
     if (state->upload.fd < 0) {
         int rc = file_upload_begin(files, &state->upload);
-        if (rc < 0)
+        if (rc < 0) {
             return rc;
+        }
     }
     int rc = file_upload_write(files, &state->upload, state->buffer, state->buffered);
     state->buffered = 0;
@@ -413,12 +449,14 @@ static void grow_buffer(BlobWriterState *state, size_t wanted)
 {
     size_t limit = (size_t)state->store->config.segment_max_document_bytes;
     size_t capacity = MAX(state->capacity * 2, (size_t)16384);
-    while (capacity < wanted)
+    while (capacity < wanted) {
         capacity *= 2;
+    }
     state->capacity = MIN(capacity, limit);
     state->buffer = realloc(state->buffer, state->capacity);
-    if (!state->buffer)
+    if (!state->buffer) {
         abort();
+    }
 }
 
 /** Takes bytes into the buffer; what does not fit makes the document a large one. */
@@ -428,12 +466,14 @@ static int buffer_bytes(BlobWriterState *state, const uint8_t *bytes, size_t len
     while (len > 0) {
         if (state->buffered == limit) {
             int rc = flush_to_file(state);
-            if (rc < 0)
+            if (rc < 0) {
                 return rc;
+            }
         }
         size_t step = MIN(len, limit - state->buffered);
-        if (state->buffered + step > state->capacity)
+        if (state->buffered + step > state->capacity) {
             grow_buffer(state, state->buffered + step);
+        }
         memcpy(state->buffer + state->buffered, bytes, step);
         state->buffered += step;
         bytes += step;
@@ -445,8 +485,10 @@ static int buffer_bytes(BlobWriterState *state, const uint8_t *bytes, size_t len
 int blob_writer_write(BlobWriter *writer, Request *req, const void *bytes, size_t len)
 {
     BlobWriterState *state = writer->state;
-    if (!EVP_DigestUpdate(state->sha1, bytes, len) || !EVP_DigestUpdate(state->sha256, bytes, len))
+    if (!EVP_DigestUpdate(state->sha1, bytes, len) ||
+        !EVP_DigestUpdate(state->sha256, bytes, len)) {
         return refuse(req, -EIO);
+    }
     block_crcs_update(&state->crcs, bytes, len);
     writer->content.size_bytes += len;
     int rc = buffer_bytes(state, bytes, len);
@@ -491,8 +533,9 @@ static int place_bytes(BlobWriter *writer)
     }
 
     RecordHeader header = header_of(writer);
-    if (state->upload.fd < 0)
+    if (state->upload.fd < 0) {
         return segment_append(store->segments, &header, &state->crcs, state->buffer, &state->slot);
+    }
     int rc = flush_to_file(state);
     return rc < 0 ? rc : file_upload_finish(&store->files, &state->upload, &header, &state->crcs);
 }
@@ -501,8 +544,9 @@ int blob_writer_close(BlobWriter *writer, Request *req)
 {
     BlobWriterState *state = writer->state;
     if (!EVP_DigestFinal_ex(state->sha1, writer->content.sha1, NULL) ||
-        !EVP_DigestFinal_ex(state->sha256, writer->content.sha256, NULL))
+        !EVP_DigestFinal_ex(state->sha256, writer->content.sha256, NULL)) {
         return refuse(req, -EIO);
+    }
     block_crcs_finish(&state->crcs);
     state->written_us = clock_utc_us();
     int rc = place_bytes(writer);
@@ -512,11 +556,13 @@ int blob_writer_close(BlobWriter *writer, Request *req)
 
 void blob_writer_abandon(BlobWriter *writer)
 {
-    if (!writer)
+    if (!writer) {
         return;
+    }
     BlobWriterState *state = writer->state;
-    if (state->slot)
+    if (state->slot) {
         segment_slot_undo(state->store->segments, state->slot);
+    }
     file_upload_end(&state->store->files, &state->upload);
     free_buffers(state);
     free(state);
@@ -543,14 +589,16 @@ static void publish_slot(BlobWriter *writer)
                     blob_reader_verify(reader) == 0;
     blob_reader_free(reader);
     location_table_remove(&store->dying, writer->content.sha256);
-    if (!is_known)
+    if (!is_known) {
         locator_put(store->locator, writer->content.sha256, &location);
+    }
     pthread_mutex_unlock(&store->dying_lock);
 
-    if (is_known)
+    if (is_known) {
         segment_slot_undo(store->segments, state->slot);
-    else
+    } else {
         segment_slot_settle(store->segments, state->slot);
+    }
     state->slot = NULL;
 }
 
@@ -559,8 +607,9 @@ static int publish_file(BlobWriter *writer)
     BlobWriterState *state = writer->state;
     BlobStore *store = state->store;
     int rc = file_upload_commit(&store->files, &state->upload, writer->content.sha256);
-    if (rc < 0)
+    if (rc < 0) {
         return rc;
+    }
     BlobLocation location = {
         .place = BLOB_IN_FILE,
         .size_bytes = writer->content.size_bytes,
@@ -571,15 +620,30 @@ static int publish_file(BlobWriter *writer)
     return 0;
 }
 
+/** What close() relied on may have been freed while the rest of a slow message arrived. */
+static int confirm_duplicate(BlobWriter *writer)
+{
+    BlobLocation location;
+    BlobStore *store = writer->state->store;
+    if (find(store, writer->content.sha256, &location) != 1) {
+        return -EAGAIN;
+    }
+    unmark(store, writer->content.sha256);
+    return 0;
+}
+
 static int publish(BlobWriter *writer)
 {
     BlobWriterState *state = writer->state;
     int rc = 0;
     pthread_rwlock_rdlock(&state->store->place_lock);
-    if (state->slot)
+    if (state->is_duplicate) {
+        rc = confirm_duplicate(writer);
+    } else if (state->slot) {
         publish_slot(writer);
-    else if (state->upload.fd >= 0)
+    } else if (state->upload.fd >= 0) {
         rc = publish_file(writer);
+    }
     pthread_rwlock_unlock(&state->store->place_lock);
     return rc;
 }
@@ -587,15 +651,19 @@ static int publish(BlobWriter *writer)
 int blob_writers_commit(BlobStore *store, Request *req, BlobWriter **writers, size_t count)
 {
     bool has_slots = false;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         has_slots |= writers[i]->state->slot != NULL;
+    }
     int rc = has_slots ? segment_sync(store->segments) : 0;
-    for (size_t i = 0; i < count && rc == 0; i++)
+    for (size_t i = 0; i < count && rc == 0; i++) {
         rc = publish(writers[i]);
-    if (rc == 0)
+    }
+    if (rc == 0) {
         fail_point("blob.located");
-    for (size_t i = 0; i < count; i++)
+    }
+    for (size_t i = 0; i < count; i++) {
         blob_writer_abandon(writers[i]);
+    }
     return rc < 0 ? refuse(req, rc) : 0;
 }
 
@@ -603,8 +671,9 @@ static int sink_open(void *ctx, Request *req, DocumentContent **ret_content)
 {
     BlobWriter *writer;
     int rc = blob_writer_open(ctx, req, &writer);
-    if (rc == 0)
+    if (rc == 0) {
         *ret_content = &writer->content;
+    }
     return rc;
 }
 
@@ -631,20 +700,14 @@ DocumentSink blob_store_sink(BlobStore *store)
 
 /* ---- reading ---- */
 
-int blob_reader_open(BlobStore *store, Request *req, const uint8_t sha256[32],
-                     BlobReader **ret_reader)
+int blob_reader_open(BlobStore *store, const uint8_t sha256[32], BlobReader **ret_reader)
 {
     BlobLocation location;
-    int rc = find(store, sha256, &location);
-    if (rc == 0)
-        return error_add(&req->errors, ERR_STORAGE, NULL,
-                         "the stored document cannot be found; the operator's fsck will name it");
-    if (rc == 1)
-        rc = open_location(store, sha256, &location, ret_reader);
-    if (rc < 0)
-        return error_add(&req->errors, (ErrorCode)-rc, NULL,
-                         "the stored document is damaged and is not given out");
-    return 0;
+    int found = find(store, sha256, &location);
+    if (found <= 0) {
+        return found < 0 ? found : -ERR_STORAGE;
+    }
+    return open_location(store, sha256, &location, ret_reader);
 }
 
 uint64_t blob_reader_size_bytes(const BlobReader *reader)
@@ -655,32 +718,37 @@ uint64_t blob_reader_size_bytes(const BlobReader *reader)
 static int read_block(const BlobReader *reader, uint64_t block, void *bytes, size_t len)
 {
     int rc = io_pread_all(reader->fd, bytes, len, reader->body_offset + block * RECORD_BLOCK_BYTES);
-    if (rc < 0)
+    if (rc < 0) {
         return storage_code(rc);
+    }
     return record_block_is_intact(reader->crcs, (size_t)block, bytes, len) ? 0 : -ERR_CORRUPT;
 }
 
 int blob_reader_verify(BlobReader *reader)
 {
     uint8_t *block = malloc(RECORD_BLOCK_BYTES);
-    if (!block)
+    if (!block) {
         abort();
+    }
     int rc = 0;
-    for (uint64_t i = 0; i < reader->block_count && rc == 0; i++)
+    for (uint64_t i = 0; i < reader->block_count && rc == 0; i++) {
         rc = read_block(reader, i, block, record_block_bytes(reader->size_bytes, i));
+    }
     free(block);
     return rc;
 }
 
 int blob_reader_next(BlobReader *reader, StrBuf *buf)
 {
-    if (reader->next_block == reader->block_count)
+    if (reader->next_block == reader->block_count) {
         return 0;
+    }
     size_t len = record_block_bytes(reader->size_bytes, reader->next_block);
     char *place = strbuf_reserve(buf, len);
     int rc = read_block(reader, reader->next_block, place, len);
-    if (rc < 0)
+    if (rc < 0) {
         return rc;
+    }
     buf->len += len;
     reader->next_block++;
     return reader->next_block < reader->block_count;
@@ -688,8 +756,9 @@ int blob_reader_next(BlobReader *reader, StrBuf *buf)
 
 void blob_reader_free(BlobReader *reader)
 {
-    if (!reader)
+    if (!reader) {
         return;
+    }
     close(reader->fd);
     free(reader->crcs);
     free(reader);
@@ -706,18 +775,20 @@ static BlobInfo info_of(const uint8_t sha256[32], const BlobLocation *location)
         .written_us = location->written_us,
     };
     memcpy(info.sha256, sha256, sizeof(info.sha256));
-    if (location->place == BLOB_IN_SEGMENT)
+    if (location->place == BLOB_IN_SEGMENT) {
         segment_path(location->segment, info.file, sizeof(info.file));
-    else
+    } else {
         file_path(sha256, info.file, sizeof(info.file));
+    }
     return info;
 }
 
 bool blob_store_stat(BlobStore *store, const uint8_t sha256[32], BlobInfo *ret_info)
 {
     BlobLocation location;
-    if (find(store, sha256, &location) != 1)
+    if (find(store, sha256, &location) != 1) {
         return false;
+    }
     *ret_info = info_of(sha256, &location);
     return true;
 }
@@ -768,12 +839,14 @@ static int delete_marked(BlobStore *store, const uint8_t sha256[32])
 {
     BlobLocation location;
     int rc = locator_find(store->locator, sha256, &location);
-    if (rc != 1)
+    if (rc != 1) {
         return rc;
+    }
     locator_remove(store->locator, sha256);
     rc = locator_flush(store->locator);
-    if (rc < 0)
+    if (rc < 0) {
         return rc;
+    }
     fail_point("blob.delete_unnamed");
     rc = location.place == BLOB_IN_SEGMENT
              ? segment_delete(store->segments, location.segment, location.offset)
@@ -801,24 +874,29 @@ int blob_store_rebuild_locator(const BlobStoreConfig *config, char *ret_problem,
     _cleanup_(io_closep) int directory_fd = -1;
     _cleanup_(io_closep) int lock_fd = -1;
     int rc = io_open_directory(AT_FDCWD, config->blobs_dir, &directory_fd);
-    if (rc == 0)
+    if (rc == 0) {
         rc = take_lock(directory_fd, &lock_fd);
-    if (rc == 0)
+    }
+    if (rc == 0) {
         rc = locator_destroy(config->locator_dir);
+    }
     if (rc < 0) {
         problem_errno(ret_problem, problem_size, config->blobs_dir, rc);
         return -ERR_STORAGE;
     }
     io_closep(&lock_fd);
     BlobStore *store = blob_store_open(config, ret_problem, problem_size);
-    if (!store)
+    if (!store) {
         return -ERR_STORAGE;
+    }
     rc = blob_store_adopt_files(store);
-    if (rc == 0)
+    if (rc == 0) {
         rc = locator_flush(store->locator);
-    if (rc < 0)
+    }
+    if (rc < 0) {
         snprintf(ret_problem, problem_size, "%s: the locator could not be written",
                  config->locator_dir);
+    }
     blob_store_close(store);
     return rc;
 }

@@ -32,12 +32,15 @@ int io_pwrite_all(int fd, struct iovec *parts, int count, uint64_t offset)
     parts_advance(&parts, &count, 0);
     while (count > 0) {
         ssize_t done = pwritev(fd, parts, count, (off_t)offset);
-        if (done < 0 && errno == EINTR)
+        if (done < 0 && errno == EINTR) {
             continue;
-        if (done < 0)
+        }
+        if (done < 0) {
             return -errno;
-        if (done == 0)
+        }
+        if (done == 0) {
             return -EIO;
+        }
         offset += (uint64_t)done;
         parts_advance(&parts, &count, (size_t)done);
     }
@@ -49,12 +52,15 @@ int io_write_all(int fd, const void *bytes, size_t len)
     const uint8_t *rest = bytes;
     while (len > 0) {
         ssize_t done = write(fd, rest, len);
-        if (done < 0 && errno == EINTR)
+        if (done < 0 && errno == EINTR) {
             continue;
-        if (done < 0)
+        }
+        if (done < 0) {
             return -errno;
-        if (done == 0)
+        }
+        if (done == 0) {
             return -EIO;
+        }
         rest += done;
         len -= (size_t)done;
     }
@@ -66,12 +72,15 @@ int io_pread_all(int fd, void *bytes, size_t len, uint64_t offset)
     uint8_t *rest = bytes;
     while (len > 0) {
         ssize_t done = pread(fd, rest, len, (off_t)offset);
-        if (done < 0 && errno == EINTR)
+        if (done < 0 && errno == EINTR) {
             continue;
-        if (done < 0)
+        }
+        if (done < 0) {
             return -errno;
-        if (done == 0)
+        }
+        if (done == 0) {
             return -ENODATA;
+        }
         rest += done;
         offset += (uint64_t)done;
         len -= (size_t)done;
@@ -87,11 +96,13 @@ int io_sync_directory(int directory_fd)
 int io_open_directory(int parent_fd, const char *name, int *ret_fd)
 {
     bool is_new = mkdirat(parent_fd, name, 0700) == 0;
-    if (!is_new && errno != EEXIST)
+    if (!is_new && errno != EEXIST) {
         return -errno;
+    }
     int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return -errno;
+    }
     int rc = 0;
     if (is_new) {
         _cleanup_(io_closep) int above = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -107,7 +118,8 @@ int io_open_directory(int parent_fd, const char *name, int *ret_fd)
 
 void io_closep(int *fd)
 {
-    if (*fd >= 0)
+    if (*fd >= 0) {
         close(*fd);
+    }
     *fd = -1;
 }

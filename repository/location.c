@@ -27,13 +27,15 @@ void location_table_done(LocationTable *table)
 
 LocationEntry *location_table_find(const LocationTable *table, const uint8_t sha256[32])
 {
-    if (table->capacity == 0)
+    if (table->capacity == 0) {
         return NULL;
+    }
     for (size_t slot = first_slot(table, sha256); table->states[slot] != SLOT_FREE;
          slot = (slot + 1) & (table->capacity - 1)) {
         if (table->states[slot] == SLOT_USED &&
-            memcmp(table->entries[slot].sha256, sha256, 32) == 0)
+            memcmp(table->entries[slot].sha256, sha256, 32) == 0) {
             return &table->entries[slot];
+        }
     }
     return NULL;
 }
@@ -41,8 +43,9 @@ LocationEntry *location_table_find(const LocationTable *table, const uint8_t sha
 static void insert_new(LocationTable *table, const LocationEntry *entry)
 {
     size_t slot = first_slot(table, entry->sha256);
-    while (table->states[slot] == SLOT_USED)
+    while (table->states[slot] == SLOT_USED) {
         slot = (slot + 1) & (table->capacity - 1);
+    }
     table->filled += table->states[slot] == SLOT_FREE;
     table->count++;
     table->states[slot] = SLOT_USED;
@@ -52,18 +55,22 @@ static void insert_new(LocationTable *table, const LocationEntry *entry)
 /** Keeps at least half of the slots free, so that every probe ends. */
 static void make_room(LocationTable *table)
 {
-    if (table->capacity > 0 && (table->filled + 1) * 2 <= table->capacity)
+    if (table->capacity > 0 && (table->filled + 1) * 2 <= table->capacity) {
         return;
+    }
     LocationTable larger = {.capacity = 64};
-    while (larger.capacity < (table->count + 1) * 4)
+    while (larger.capacity < (table->count + 1) * 4) {
         larger.capacity *= 2;
+    }
     larger.entries = calloc(larger.capacity, sizeof(*larger.entries));
     larger.states = calloc(larger.capacity, sizeof(*larger.states));
-    if (!larger.entries || !larger.states)
+    if (!larger.entries || !larger.states) {
         abort();
+    }
     size_t index = 0;
-    for (const LocationEntry *entry; (entry = location_table_next(table, &index));)
+    for (const LocationEntry *entry; (entry = location_table_next(table, &index));) {
         insert_new(&larger, entry);
+    }
     location_table_done(table);
     *table = larger;
 }
@@ -82,8 +89,9 @@ void location_table_put(LocationTable *table, const LocationEntry *entry)
 void location_table_remove(LocationTable *table, const uint8_t sha256[32])
 {
     LocationEntry *known = location_table_find(table, sha256);
-    if (!known)
+    if (!known) {
         return;
+    }
     table->states[known - table->entries] = SLOT_WAS_USED;
     table->count--;
 }
@@ -92,8 +100,9 @@ const LocationEntry *location_table_next(const LocationTable *table, size_t *ind
 {
     while (*index < table->capacity) {
         size_t slot = (*index)++;
-        if (table->states[slot] == SLOT_USED)
+        if (table->states[slot] == SLOT_USED) {
             return &table->entries[slot];
+        }
     }
     return NULL;
 }

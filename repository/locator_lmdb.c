@@ -94,11 +94,13 @@ static int location_decode(const uint8_t sha256[DIGEST_BYTES], const MDB_val *va
                            BlobLocation *ret_location)
 {
     StoredLocation stored;
-    if (value->mv_size != sizeof(stored))
+    if (value->mv_size != sizeof(stored)) {
         return -ERR_CORRUPT;
+    }
     memcpy(&stored, value->mv_data, sizeof(stored));
-    if (le32toh(stored.crc) != stored_crc(sha256, &stored))
+    if (le32toh(stored.crc) != stored_crc(sha256, &stored)) {
         return -ERR_CORRUPT;
+    }
     *ret_location = (BlobLocation){
         .place = le32toh(stored.place) == BLOB_IN_FILE ? BLOB_IN_FILE : BLOB_IN_SEGMENT,
         .segment = le32toh(stored.segment),
@@ -121,14 +123,17 @@ static int open_tables(Locator *locator)
     MDB_txn *txn;
     unsigned create = locator->is_read_only ? 0 : MDB_CREATE;
     int rc = mdb_txn_begin(locator->env, NULL, locator->is_read_only ? MDB_RDONLY : 0, &txn);
-    if (rc != 0)
+    if (rc != 0) {
         return rc;
+    }
     rc = mdb_dbi_open(txn, "blob", create, &locator->blobs);
-    if (rc == 0)
+    if (rc == 0) {
         rc = mdb_dbi_open(txn, "meta", create, &locator->meta);
+    }
     locator->has_tables = rc == 0;
-    if (rc == MDB_NOTFOUND)
+    if (rc == MDB_NOTFOUND) {
         rc = 0;
+    }
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc;
@@ -139,19 +144,24 @@ static int open_tables(Locator *locator)
 static int open_env(Locator *locator, const char *directory)
 {
     int rc = mdb_env_create(&locator->env);
-    if (rc != 0)
+    if (rc != 0) {
         return rc;
+    }
     rc = mdb_env_set_maxdbs(locator->env, 2);
-    if (rc == 0)
+    if (rc == 0) {
         rc = mdb_env_set_maxreaders(locator->env, 4096);
-    if (rc == 0 && !locator->is_read_only)
+    }
+    if (rc == 0 && !locator->is_read_only) {
         rc = mdb_env_set_mapsize(locator->env, FIRST_MAP_BYTES);
+    }
     unsigned flags = MDB_NOTLS | (locator->is_read_only ? MDB_RDONLY : 0);
-    if (rc == 0)
+    if (rc == 0) {
         rc = mdb_env_open(locator->env, directory, flags, 0600);
+    }
     int dead_readers;
-    if (rc == 0)
+    if (rc == 0) {
         rc = mdb_reader_check(locator->env, &dead_readers);
+    }
     return rc == 0 ? open_tables(locator) : rc;
 }
 
@@ -159,8 +169,9 @@ Locator *locator_open(const char *directory, bool is_read_only, char *ret_proble
                       size_t problem_size)
 {
     Locator *locator = calloc(1, sizeof(*locator));
-    if (!locator)
+    if (!locator) {
         abort();
+    }
     locator->is_read_only = is_read_only;
     pthread_rwlock_init(&locator->map_lock, NULL);
     pthread_mutex_init(&locator->lock, NULL);
@@ -181,8 +192,9 @@ static int grow_map(Locator *locator)
     MDB_envinfo info;
     pthread_rwlock_wrlock(&locator->map_lock);
     int rc = mdb_env_info(locator->env, &info);
-    if (rc == 0)
+    if (rc == 0) {
         rc = mdb_env_set_mapsize(locator->env, info.me_mapsize * 2);
+    }
     pthread_rwlock_unlock(&locator->map_lock);
     return rc;
 }
@@ -203,16 +215,19 @@ static int write_batch(Locator *locator, const StoredPlace *place)
 {
     MDB_txn *txn;
     int rc = mdb_txn_begin(locator->env, NULL, 0, &txn);
-    if (rc != 0)
+    if (rc != 0) {
         return rc;
+    }
     size_t index = 0;
     for (const LocationEntry *entry;
-         rc == 0 && (entry = location_table_next(&locator->committing, &index));)
+         rc == 0 && (entry = location_table_next(&locator->committing, &index));) {
         rc = write_entry(locator, txn, entry);
+    }
     MDB_val key = PLACE_KEY;
     MDB_val value = value_of(place, sizeof(*place));
-    if (rc == 0)
+    if (rc == 0) {
         rc = mdb_put(txn, locator->meta, &key, &value, 0);
+    }
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc;
@@ -227,11 +242,13 @@ static int commit_batch(Locator *locator, const StoredPlace *place)
         pthread_rwlock_rdlock(&locator->map_lock);
         int rc = write_batch(locator, place);
         pthread_rwlock_unlock(&locator->map_lock);
-        if (rc != MDB_MAP_FULL)
+        if (rc != MDB_MAP_FULL) {
             return rc;
+        }
         rc = grow_map(locator);
-        if (rc != 0)
+        if (rc != 0) {
             return rc;
+        }
     }
 }
 
@@ -253,10 +270,11 @@ static void take_batch(Locator *locator)
     int rc = commit_batch(locator, &place);
 
     pthread_mutex_lock(&locator->lock);
-    if (rc == 0)
+    if (rc == 0) {
         location_table_done(&locator->committing);
-    else
+    } else {
         failed(locator); /* the batch stays in memory: what was stored stays readable */
+    }
     locator->batches_ended = locator->batches_begun;
     pthread_cond_broadcast(&locator->committed);
 }
@@ -264,16 +282,19 @@ static void take_batch(Locator *locator)
 /** Lets entries gather, unless somebody waits. */
 static void wait_for_batch(Locator *locator)
 {
-    while (locator->pending.count == 0 && !locator->is_hurried && !locator->is_stopping)
+    while (locator->pending.count == 0 && !locator->is_hurried && !locator->is_stopping) {
         pthread_cond_wait(&locator->work, &locator->lock);
+    }
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += BATCH_INTERVAL_NS;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
-    while (!locator->is_hurried && !locator->is_stopping)
-        if (pthread_cond_timedwait(&locator->work, &locator->lock, &until) == ETIMEDOUT)
+    while (!locator->is_hurried && !locator->is_stopping) {
+        if (pthread_cond_timedwait(&locator->work, &locator->lock, &until) == ETIMEDOUT) {
             break;
+        }
+    }
 }
 
 static void *writer_thread(void *ctx)
@@ -284,8 +305,9 @@ static void *writer_thread(void *ctx)
         wait_for_batch(locator);
         bool is_last = locator->is_stopping;
         take_batch(locator);
-        if (is_last)
+        if (is_last) {
             break;
+        }
     }
     pthread_mutex_unlock(&locator->lock);
     return NULL;
@@ -301,8 +323,9 @@ int locator_start(Locator *locator, LocatorPlaceFn settled_place, void *ctx)
 
 void locator_close(Locator *locator)
 {
-    if (!locator)
+    if (!locator) {
         return;
+    }
     if (locator->has_thread) {
         pthread_mutex_lock(&locator->lock);
         locator->is_stopping = true;
@@ -310,8 +333,9 @@ void locator_close(Locator *locator)
         pthread_mutex_unlock(&locator->lock);
         pthread_join(locator->thread, NULL);
     }
-    if (locator->env)
+    if (locator->env) {
         mdb_env_close(locator->env);
+    }
     location_table_done(&locator->pending);
     location_table_done(&locator->committing);
     pthread_cond_destroy(&locator->committed);
@@ -341,11 +365,13 @@ static int read_begin(Locator *locator, MDB_txn **ret_txn)
     for (;;) {
         pthread_rwlock_rdlock(&locator->map_lock);
         int rc = mdb_txn_begin(locator->env, NULL, MDB_RDONLY, ret_txn);
-        if (rc == 0)
+        if (rc == 0) {
             return 0;
+        }
         pthread_rwlock_unlock(&locator->map_lock);
-        if (rc != MDB_MAP_RESIZED)
+        if (rc != MDB_MAP_RESIZED) {
             return failed(locator);
+        }
         adopt_map_size(locator);
     }
 }
@@ -360,21 +386,25 @@ int locator_settled_place(Locator *locator, uint32_t *ret_number, uint64_t *ret_
 {
     *ret_number = 0;
     *ret_offset = 0;
-    if (!locator->has_tables)
+    if (!locator->has_tables) {
         return 0;
+    }
     MDB_txn *txn;
     int rc = read_begin(locator, &txn);
-    if (rc < 0)
+    if (rc < 0) {
         return rc;
+    }
     MDB_val key = PLACE_KEY;
     MDB_val value;
     rc = mdb_get(txn, locator->meta, &key, &value);
     StoredPlace place = {0};
-    if (rc == 0 && value.mv_size == sizeof(place))
+    if (rc == 0 && value.mv_size == sizeof(place)) {
         memcpy(&place, value.mv_data, sizeof(place));
+    }
     read_end(locator, txn);
-    if (rc != 0 && rc != MDB_NOTFOUND)
+    if (rc != 0 && rc != MDB_NOTFOUND) {
         return failed(locator);
+    }
     *ret_number = le32toh(place.number);
     *ret_offset = le64toh(place.offset);
     return 0;
@@ -385,11 +415,13 @@ static int find_in_memory(Locator *locator, const uint8_t sha256[32], BlobLocati
 {
     pthread_mutex_lock(&locator->lock);
     const LocationEntry *entry = location_table_find(&locator->pending, sha256);
-    if (!entry)
+    if (!entry) {
         entry = location_table_find(&locator->committing, sha256);
+    }
     int verdict = !entry ? -1 : !entry->is_removal;
-    if (verdict == 1)
+    if (verdict == 1) {
         *ret_location = entry->location;
+    }
     pthread_mutex_unlock(&locator->lock);
     return verdict;
 }
@@ -397,20 +429,24 @@ static int find_in_memory(Locator *locator, const uint8_t sha256[32], BlobLocati
 int locator_find(Locator *locator, const uint8_t sha256[32], BlobLocation *ret_location)
 {
     int verdict = find_in_memory(locator, sha256, ret_location);
-    if (verdict >= 0 || !locator->has_tables)
+    if (verdict >= 0 || !locator->has_tables) {
         return verdict > 0;
+    }
     MDB_txn *txn;
     int rc = read_begin(locator, &txn);
-    if (rc < 0)
+    if (rc < 0) {
         return rc;
+    }
     MDB_val key = value_of(sha256, DIGEST_BYTES);
     MDB_val value;
     int found = mdb_get(txn, locator->blobs, &key, &value);
-    if (found == 0)
+    if (found == 0) {
         rc = location_decode(sha256, &value, ret_location);
+    }
     read_end(locator, txn);
-    if (found == 0 || found == MDB_NOTFOUND)
+    if (found == 0 || found == MDB_NOTFOUND) {
         return rc;
+    }
     failed(locator);
     return -ERR_CORRUPT;
 }
@@ -419,8 +455,9 @@ static void add_pending(Locator *locator, const LocationEntry *entry)
 {
     pthread_mutex_lock(&locator->lock);
     location_table_put(&locator->pending, entry);
-    if (locator->pending.count == 1)
+    if (locator->pending.count == 1) {
         pthread_cond_signal(&locator->work);
+    }
     pthread_mutex_unlock(&locator->lock);
 }
 
@@ -440,8 +477,9 @@ void locator_remove(Locator *locator, const uint8_t sha256[32])
 
 int locator_flush(Locator *locator)
 {
-    if (!locator->has_thread)
+    if (!locator->has_thread) {
         return 0;
+    }
     pthread_mutex_lock(&locator->lock);
     uint64_t wanted = locator->batches_begun + 1;
     while (locator->batches_ended < wanted && locator_is_trusted(locator)) {
@@ -468,8 +506,9 @@ static int read_chunk(Locator *locator, Chunk *chunk)
     MDB_txn *txn;
     MDB_cursor *cursor;
     int rc = read_begin(locator, &txn);
-    if (rc < 0)
+    if (rc < 0) {
         return rc;
+    }
     chunk->count = 0;
     rc = mdb_cursor_open(txn, locator->blobs, &cursor);
     if (rc != 0) {
@@ -481,12 +520,14 @@ static int read_chunk(Locator *locator, Chunk *chunk)
     rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     while (rc == 0 && chunk->count < ITERATE_CHUNK) {
         if (key.mv_size == DIGEST_BYTES &&
-            location_decode(key.mv_data, &value, &chunk->locations[chunk->count]) > 0)
+            location_decode(key.mv_data, &value, &chunk->locations[chunk->count]) > 0) {
             memcpy(chunk->sha256[chunk->count++], key.mv_data, DIGEST_BYTES);
+        }
         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
-    if (rc == 0)
+    if (rc == 0) {
         memcpy(chunk->next, key.mv_data, DIGEST_BYTES);
+    }
     chunk->is_last = rc != 0;
     mdb_cursor_close(cursor);
     read_end(locator, txn);
@@ -496,15 +537,18 @@ static int read_chunk(Locator *locator, Chunk *chunk)
 int locator_iterate(Locator *locator, LocatorFn fn, void *ctx)
 {
     int rc = locator_flush(locator);
-    if (rc < 0 || !locator->has_tables)
+    if (rc < 0 || !locator->has_tables) {
         return rc;
+    }
     Chunk *chunk = calloc(1, sizeof(*chunk));
-    if (!chunk)
+    if (!chunk) {
         abort();
+    }
     do {
         rc = read_chunk(locator, chunk);
-        for (size_t i = 0; i < chunk->count && rc == 0; i++)
+        for (size_t i = 0; i < chunk->count && rc == 0; i++) {
             rc = fn(ctx, chunk->sha256[i], &chunk->locations[i]);
+        }
     } while (rc == 0 && !chunk->is_last);
     free(chunk);
     return rc;
@@ -515,10 +559,12 @@ int locator_destroy(const char *directory)
     static const char *const files[] = {"data.mdb", "lock.mdb"};
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         char path[4096];
-        if (snprintf(path, sizeof(path), "%s/%s", directory, files[i]) >= (int)sizeof(path))
+        if (snprintf(path, sizeof(path), "%s/%s", directory, files[i]) >= (int)sizeof(path)) {
             return -ENAMETOOLONG;
-        if (unlink(path) != 0 && errno != ENOENT)
+        }
+        if (unlink(path) != 0 && errno != ENOENT) {
             return -errno;
+        }
     }
     return 0;
 }

@@ -51,8 +51,9 @@ static void close_block(BlockCrcs *crcs)
     if (crcs->count == crcs->capacity) {
         crcs->capacity = crcs->capacity ? crcs->capacity * 2 : 16;
         crcs->items = reallocarray(crcs->items, crcs->capacity, sizeof(*crcs->items));
-        if (!crcs->items)
+        if (!crcs->items) {
             abort();
+        }
     }
     crcs->items[crcs->count++] = htole32(crcs->partial);
     crcs->partial = 0;
@@ -66,8 +67,9 @@ void block_crcs_update(BlockCrcs *crcs, const void *bytes, size_t len)
         size_t step = MIN(len, RECORD_BLOCK_BYTES - crcs->partial_len);
         crcs->partial = crc32c(crcs->partial, rest, step);
         crcs->partial_len += step;
-        if (crcs->partial_len == RECORD_BLOCK_BYTES)
+        if (crcs->partial_len == RECORD_BLOCK_BYTES) {
             close_block(crcs);
+        }
         rest += step;
         len -= step;
     }
@@ -75,8 +77,9 @@ void block_crcs_update(BlockCrcs *crcs, const void *bytes, size_t len)
 
 void block_crcs_finish(BlockCrcs *crcs)
 {
-    if (crcs->partial_len > 0)
+    if (crcs->partial_len > 0) {
         close_block(crcs);
+    }
 }
 
 void block_crcs_done(BlockCrcs *crcs)
@@ -133,12 +136,14 @@ void record_encode(const RecordHeader *header, const uint32_t *crcs,
 
 bool record_decode(const uint8_t fixed[RECORD_FIXED_BYTES], RecordHeader *ret_header)
 {
-    if (memcmp(fixed, MAGIC, sizeof(MAGIC)) != 0)
+    if (memcmp(fixed, MAGIC, sizeof(MAGIC)) != 0) {
         return false;
+    }
     uint64_t size_bytes = get_u64(fixed + AT_SIZE);
     uint32_t block_count = get_u32(fixed + AT_BLOCK_COUNT);
-    if (record_block_count(size_bytes) != block_count)
+    if (record_block_count(size_bytes) != block_count) {
         return false;
+    }
     ret_header->state = get_u32(fixed + AT_STATE);
     ret_header->block_count = block_count;
     ret_header->size_bytes = size_bytes;

@@ -80,11 +80,13 @@ static uint32_t page_crc(const SegmentPage *page)
 
 static void segment_release(SegmentStore *store, Segment *segment)
 {
-    if (--segment->users > 0)
+    if (--segment->users > 0) {
         return;
+    }
     Segment **link = &store->segments;
-    while (*link != segment)
+    while (*link != segment) {
         link = &(*link)->next;
+    }
     *link = segment->next;
     close(segment->fd);
     free(segment);
@@ -101,8 +103,9 @@ static int write_first_page(SegmentStore *store, Segment *segment)
 
     struct iovec part = {page, sizeof(page)};
     int rc = io_pwrite_all(segment->fd, &part, 1, 0);
-    if (rc == 0 && fdatasync(segment->fd) != 0)
+    if (rc == 0 && fdatasync(segment->fd) != 0) {
         rc = -errno;
+    }
     return rc < 0 ? rc : io_sync_directory(store->directory_fd);
 }
 
@@ -112,28 +115,34 @@ static int begin_segment(SegmentStore *store)
     char name[32];
     segment_name(store->next_number, name);
     Segment *segment = calloc(1, sizeof(*segment));
-    if (!segment)
+    if (!segment) {
         return -ENOMEM;
+    }
     segment->number = store->next_number;
     segment->end = RECORD_ALIGN_BYTES;
     segment->users = 1;
     segment->fd = openat(store->directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     int rc = segment->fd < 0 ? -errno : 0;
-    if (rc == 0 && getrandom(segment->nonce, RECORD_NONCE_BYTES, 0) != (ssize_t)RECORD_NONCE_BYTES)
+    if (rc == 0 &&
+        getrandom(segment->nonce, RECORD_NONCE_BYTES, 0) != (ssize_t)RECORD_NONCE_BYTES) {
         rc = -EIO;
-    if (rc == 0)
+    }
+    if (rc == 0) {
         rc = write_first_page(store, segment);
+    }
     if (rc < 0) {
-        if (segment->fd >= 0)
+        if (segment->fd >= 0) {
             close(segment->fd);
+        }
         free(segment);
         return rc;
     }
     store->next_number++;
     segment->next = store->segments;
     store->segments = segment;
-    if (store->current)
+    if (store->current) {
         segment_release(store, store->current);
+    }
     store->current = segment;
     return 0;
 }
@@ -151,8 +160,9 @@ static bool number_from_name(const char *name, uint32_t *ret_number)
     uint64_t number;
     Str text = str_from(name);
     if (text.len != strlen("0000000000.seg") || !str_ends_with(text, STR(".seg")) ||
-        !str_to_u64(str_slice(text, 0, 10), &number) || number > UINT32_MAX)
+        !str_to_u64(str_slice(text, 0, 10), &number) || number > UINT32_MAX) {
         return false;
+    }
     *ret_number = (uint32_t)number;
     return true;
 }
@@ -162,22 +172,26 @@ static int list_numbers(int directory_fd, uint32_t **ret_numbers, size_t *ret_co
 {
     int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-    if (!directory)
+    if (!directory) {
         return -errno;
+    }
     uint32_t *numbers = NULL;
     size_t count = 0;
     for (struct dirent *entry; (entry = readdir(directory));) {
         uint32_t number;
-        if (!number_from_name(entry->d_name, &number))
+        if (!number_from_name(entry->d_name, &number)) {
             continue;
+        }
         numbers = reallocarray(numbers, count + 1, sizeof(*numbers));
-        if (!numbers)
+        if (!numbers) {
             abort();
+        }
         numbers[count++] = number;
     }
     closedir(directory);
-    if (count > 0)
+    if (count > 0) {
         qsort(numbers, count, sizeof(*numbers), compare_numbers);
+    }
     *ret_numbers = numbers;
     *ret_count = count;
     return 0;
@@ -188,11 +202,13 @@ int segment_store_open(int directory_fd, uint64_t max_bytes, SegmentStore **ret_
     uint32_t *numbers;
     size_t count;
     int rc = list_numbers(directory_fd, &numbers, &count);
-    if (rc < 0)
+    if (rc < 0) {
         return rc;
+    }
     SegmentStore *store = calloc(1, sizeof(*store));
-    if (!store)
+    if (!store) {
         abort();
+    }
     store->directory_fd = directory_fd;
     store->max_bytes = max_bytes;
     store->next_number = count ? numbers[count - 1] + 1 : 1;
@@ -205,10 +221,12 @@ int segment_store_open(int directory_fd, uint64_t max_bytes, SegmentStore **ret_
 
 void segment_store_close(SegmentStore *store)
 {
-    if (!store)
+    if (!store) {
         return;
-    if (store->current)
+    }
+    if (store->current) {
         segment_release(store, store->current);
+    }
     pthread_cond_destroy(&store->sync_ended);
     pthread_mutex_destroy(&store->lock);
     free(store);
@@ -226,22 +244,25 @@ bool segment_store_is_trusted(SegmentStore *store)
 static int reserve(SegmentStore *store, uint64_t size_bytes, SegmentSlot *slot)
 {
     uint64_t total_bytes = record_total_bytes(size_bytes);
-    if (store->has_failed)
+    if (store->has_failed) {
         return -EROFS;
+    }
     if (!store->current || store->current->end + total_bytes > store->max_bytes) {
         int rc = begin_segment(store);
-        if (rc < 0)
+        if (rc < 0) {
             return rc;
+        }
     }
     slot->segment = store->current;
     slot->offset = store->current->end;
     slot->size_bytes = size_bytes;
     store->current->end += total_bytes;
     store->current->users++;
-    if (store->last_slot)
+    if (store->last_slot) {
         store->last_slot->next = slot;
-    else
+    } else {
         store->first_slot = slot;
+    }
     store->last_slot = slot;
     return 0;
 }
@@ -266,8 +287,9 @@ int segment_append(SegmentStore *store, RecordHeader *header, const BlockCrcs *c
                    const void *body, SegmentSlot **ret_slot)
 {
     SegmentSlot *slot = calloc(1, sizeof(*slot));
-    if (!slot)
+    if (!slot) {
         abort();
+    }
     pthread_mutex_lock(&store->lock);
     int rc = reserve(store, header->size_bytes, slot);
     pthread_mutex_unlock(&store->lock);
@@ -315,8 +337,9 @@ static void lead_sync(SegmentStore *store)
     Segment *next;
     for (Segment *segment = store->segments; segment; segment = next) {
         next = segment->next;
-        if (!segment->is_in_sync)
+        if (!segment->is_in_sync) {
             continue;
+        }
         pthread_mutex_unlock(&store->lock);
         bool is_durable = fdatasync(segment->fd) == 0;
         pthread_mutex_lock(&store->lock);
@@ -335,15 +358,17 @@ int segment_sync(SegmentStore *store)
     pthread_mutex_lock(&store->lock);
     uint64_t wanted = store->syncs_begun + 1; /* a sync under way may have missed our bytes */
     while (store->syncs_ended < wanted && !store->has_failed) {
-        if (store->is_syncing)
+        if (store->is_syncing) {
             pthread_cond_wait(&store->sync_ended, &store->lock);
-        else
+        } else {
             lead_sync(store);
+        }
     }
     int rc = store->has_failed ? -EIO : 0;
     pthread_mutex_unlock(&store->lock);
-    if (rc == 0)
+    if (rc == 0) {
         fail_point("blob.segment_synced");
+    }
     return rc;
 }
 
@@ -354,8 +379,9 @@ void segment_slot_settle(SegmentStore *store, SegmentSlot *slot)
     while (store->first_slot && store->first_slot->is_settled) {
         SegmentSlot *settled = store->first_slot;
         store->first_slot = settled->next;
-        if (!store->first_slot)
+        if (!store->first_slot) {
             store->last_slot = NULL;
+        }
         segment_release(store, settled->segment);
         free(settled);
     }
@@ -373,8 +399,9 @@ static int bury(int fd, uint64_t offset, uint64_t total_bytes)
         fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                   (off_t)(offset + RECORD_ALIGN_BYTES),
                   (off_t)(total_bytes - RECORD_ALIGN_BYTES)) != 0 &&
-        errno != EOPNOTSUPP)
+        errno != EOPNOTSUPP) {
         rc = -errno;
+    }
     return rc;
 }
 
@@ -404,18 +431,22 @@ int segment_delete(SegmentStore *store, uint32_t number, uint64_t offset)
     char name[32];
     segment_name(number, name);
     _cleanup_(io_closep) int fd = openat(store->directory_fd, name, O_RDWR | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return -errno;
+    }
     uint8_t fixed[RECORD_FIXED_BYTES];
     RecordHeader header;
     int rc = io_pread_all(fd, fixed, sizeof(fixed), offset);
-    if (rc < 0)
+    if (rc < 0) {
         return rc;
-    if (!record_decode(fixed, &header))
+    }
+    if (!record_decode(fixed, &header)) {
         return -EBADMSG;
+    }
     rc = bury(fd, offset, record_total_bytes(header.size_bytes));
-    if (rc == 0 && fdatasync(fd) != 0)
+    if (rc == 0 && fdatasync(fd) != 0) {
         rc = -errno;
+    }
     if (rc == -EIO) {
         pthread_mutex_lock(&store->lock);
         store->has_failed = true;
@@ -432,15 +463,18 @@ static int open_for_replay(int directory_fd, uint32_t number, SegmentPage *ret_p
     char name[32];
     segment_name(number, name);
     int fd = openat(directory_fd, name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return -errno;
+    }
     struct stat info;
     int rc = fdatasync(fd) == 0 && fstat(fd, &info) == 0 ? 0 : -errno;
-    if (rc == 0)
+    if (rc == 0) {
         rc = io_pread_all(fd, ret_page, sizeof(*ret_page), 0);
+    }
     if (rc == -ENODATA || (rc == 0 && (memcmp(ret_page->magic, PAGE_MAGIC, 8) != 0 ||
-                                       le32toh(ret_page->crc) != page_crc(ret_page))))
+                                       le32toh(ret_page->crc) != page_crc(ret_page)))) {
         rc = -EBADMSG;
+    }
     if (rc < 0) {
         close(fd);
         return rc;
@@ -459,19 +493,22 @@ static bool read_record(int fd, uint64_t offset, uint64_t end, const SegmentPage
     if (io_pread_all(fd, fixed, sizeof(fixed), offset) < 0 || !record_decode(fixed, ret_header) ||
         memcmp(ret_header->nonce, page->nonce, RECORD_NONCE_BYTES) != 0 ||
         ret_header->size_bytes > end - offset ||
-        record_header_bytes(ret_header->size_bytes) + ret_header->size_bytes > end - offset)
+        record_header_bytes(ret_header->size_bytes) + ret_header->size_bytes > end - offset) {
         return false;
+    }
 
     size_t count = ret_header->block_count;
     uint32_t *crcs = calloc(count + 1, sizeof(*crcs));
     uint8_t *block = malloc(RECORD_BLOCK_BYTES);
-    if (!crcs || !block)
+    if (!crcs || !block) {
         abort();
+    }
     bool is_intact =
         io_pread_all(fd, crcs, count * sizeof(*crcs), offset + RECORD_FIXED_BYTES) == 0 &&
         record_is_intact(fixed, crcs, count);
-    if (ret_header->state == RECORD_DEAD)
+    if (ret_header->state == RECORD_DEAD) {
         count = 0;
+    }
     uint64_t body = offset + record_header_bytes(ret_header->size_bytes);
     for (size_t i = 0; i < count && is_intact; i++) {
         size_t len = record_block_bytes(ret_header->size_bytes, i);
@@ -490,8 +527,9 @@ static int replay_one(int directory_fd, uint32_t number, uint64_t from, SegmentR
     uint64_t end = 0;
     _cleanup_(io_closep) int fd = -1;
     int rc = open_for_replay(directory_fd, number, &page, &end, &fd);
-    if (rc < 0)
+    if (rc < 0) {
         return rc == -EBADMSG ? 0 : rc;
+    }
     uint64_t offset = record_align(MAX(from, RECORD_ALIGN_BYTES));
     while (offset < end) {
         RecordHeader header;
@@ -499,8 +537,9 @@ static int replay_one(int directory_fd, uint32_t number, uint64_t from, SegmentR
             offset += RECORD_ALIGN_BYTES;
             continue;
         }
-        if (header.state == RECORD_LIVE && (rc = fn(ctx, &header, number, offset)) < 0)
+        if (header.state == RECORD_LIVE && (rc = fn(ctx, &header, number, offset)) < 0) {
             return rc;
+        }
         offset += record_total_bytes(header.size_bytes);
     }
     return 0;
@@ -512,12 +551,14 @@ int segment_replay(int directory_fd, uint32_t from_number, uint64_t from_offset,
     uint32_t *numbers;
     size_t count;
     int rc = list_numbers(directory_fd, &numbers, &count);
-    if (rc < 0)
+    if (rc < 0) {
         return rc;
+    }
     for (size_t i = 0; i < count && rc == 0; i++) {
-        if (numbers[i] >= from_number)
+        if (numbers[i] >= from_number) {
             rc = replay_one(directory_fd, numbers[i], numbers[i] == from_number ? from_offset : 0,
                             fn, ctx);
+        }
     }
     free(numbers);
     return rc;

@@ -121,7 +121,7 @@ static inline void fixture_put_seed(Fixture *fixture, size_t len, unsigned seed,
 static inline int fixture_get(Fixture *fixture, const uint8_t sha256[32], StrBuf *ret_bytes)
 {
     BlobReader *reader;
-    int rc = blob_reader_open(fixture->store, fixture->req, sha256, &reader);
+    int rc = blob_reader_open(fixture->store, sha256, &reader);
     if (rc < 0) {
         return rc;
     }

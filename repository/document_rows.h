@@ -1,0 +1,61 @@
+#pragma once
+
+#include "lib/db/db.h"
+#include "lib/soap/document_sink.h"
+
+/** Rows of repository_document, which alone says what ITI-43 may serve. */
+
+typedef enum DocumentState {
+    DOCUMENT_PENDING = 0, /* stored and retrievable, its ITI-42 not yet answered */
+    DOCUMENT_REGISTERED = 1,
+    DOCUMENT_QUARANTINED = 2,
+    DOCUMENT_REMOVED = 3,
+} DocumentState;
+
+typedef struct DocumentRow {
+    Str unique_id;
+    DocumentState state;
+    uint64_t size_bytes;
+    uint8_t sha1[20];
+    uint8_t sha256[32];
+    Str mime_type;
+    Str patient_id;             /* CX */
+    int32_t source_facility;    /* 0: unknown */
+    Str class_code;             /* code^^scheme */
+    const Str *confidentiality; /* code^^scheme each */
+    size_t confidentiality_count;
+    int32_t class_code_id;             /* interned (table code), 0: unknown here; read only */
+    int32_t *confidentiality_code_ids; /* as many as confidentiality; read only */
+} DocumentRow;
+
+typedef struct DocumentRows {
+    DocumentRow *items; /* sorted by the bytes of unique_id */
+    size_t count;
+} DocumentRows;
+
+/** All rows of these uniqueIds, whatever their state, in one query. In req->arena. */
+int document_rows_find(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
+                       DocumentRows *ret_rows) MUST_CHECK;
+/** NULL if there is none. */
+const DocumentRow *document_rows_get(const DocumentRows *rows, Str unique_id);
+
+/**
+ * Queues the INSERT of one row. A row that is there already is left as it is, apart from its state:
+ * identical content is accepted, a removed one comes back with the new attributes; different
+ * content fails the transaction.
+ */
+int document_row_queue(Request *req, DbConn *conn, const DocumentRow *row) MUST_CHECK;
+
+/** Queues the end of a pending registration: only rows that are pending become removed. */
+int document_rows_queue_registered(Request *req, DbConn *conn, const Str *unique_ids,
+                                   size_t count) MUST_CHECK;
+int document_rows_queue_removed(Request *req, DbConn *conn, const Str *unique_ids,
+                                size_t count) MUST_CHECK;
+
+/** The rows that have been pending since before that time, at most limit. */
+int document_rows_find_pending(Request *req, DbConn *conn, int64_t before_us, int32_t limit,
+                               DocumentRows *ret_rows) MUST_CHECK;
+
+/** For each digest, whether a row names it. ret_is_named has count items. */
+int document_rows_name(Request *req, DbConn *conn, const Str *sha256, size_t count,
+                       bool *ret_is_named) MUST_CHECK;

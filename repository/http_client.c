@@ -1,0 +1,500 @@
+#include "repository/http_client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/tls/tls.h"
+
+#define IDLE_MAX 16
+#define HEADERS_MAX_BYTES ((size_t)32 << 10)
+#define BODY_MAX_BYTES ((size_t)16 << 20)
+#define CHUNK_LINE_MAX_BYTES ((size_t)256)
+#define READ_BYTES ((size_t)16384)
+
+typedef struct HttpConnection {
+    int fd;
+    SSL *ssl;
+    StrBuf received; /* not yet used */
+    size_t used;
+    struct HttpConnection *next;
+} HttpConnection;
+
+struct HttpClient {
+    char *host;
+    char *port;
+    char *path;
+    TlsStore *store;
+    SSL_CTX *context;
+    pthread_mutex_t lock;
+    HttpConnection *idle;
+    size_t idle_count;
+};
+
+/* ---- set-up ---- */
+
+static char *copy_text(Str text)
+{
+    char *copy = strndup(text.data, text.len);
+    if (!copy) {
+        abort();
+    }
+    return copy;
+}
+
+/** https://host[:port][/path], a host of IPv6 digits in brackets. */
+static bool parse_url(HttpClient *client, Str url)
+{
+    if (!str_starts_with(url, STR("https://"))) {
+        return false;
+    }
+    Str rest = str_from_offset(url, sizeof("https://") - 1);
+    size_t slash = MIN(str_find_char(rest, '/'), rest.len);
+    Str authority = str_slice(rest, 0, slash);
+    bool is_ipv6 = str_starts_with(authority, STR("["));
+    size_t host_end =
+        is_ipv6 ? str_find_char(authority, ']') : MIN(str_find_char(authority, ':'), authority.len);
+    if (host_end == SIZE_MAX) {
+        return false;
+    }
+    Str host = str_slice(authority, is_ipv6, host_end - is_ipv6);
+    Str after = str_from_offset(authority, host_end + is_ipv6);
+    uint64_t port = 443;
+    if (!str_is_empty(after) &&
+        (after.data[0] != ':' || !str_to_u64(str_from_offset(after, 1), &port))) {
+        return false;
+    }
+    if (str_is_empty(host) || port == 0 || port > UINT16_MAX) {
+        return false;
+    }
+    char port_text[8];
+    snprintf(port_text, sizeof(port_text), "%u", (unsigned)port);
+    client->host = copy_text(host);
+    client->port = copy_text(str_from(port_text));
+    client->path = copy_text(slash < rest.len ? str_from_offset(rest, slash) : STR("/"));
+    return true;
+}
+
+HttpClient *http_client_new(const HttpClientConfig *config, char *ret_problem, size_t problem_size)
+{
+    HttpClient *client = calloc(1, sizeof(*client));
+    if (!client) {
+        abort();
+    }
+    pthread_mutex_init(&client->lock, NULL);
+    if (!parse_url(client, str_from(config->url))) {
+        snprintf(ret_problem, problem_size, "%s is not of the form https://host:port/path",
+                 config->url);
+        http_client_free(client);
+        return NULL;
+    }
+    TlsIdentity identity = {config->tls_certificate, config->tls_key};
+    client->store = tls_store_new(config->tls_ca, NULL, ret_problem, problem_size);
+    if (client->store) {
+        client->context = tls_client_context(&identity, TLS_PRESET_HIGH_SECURITY, client->store,
+                                             ret_problem, problem_size);
+    }
+    if (!client->context) {
+        http_client_free(client);
+        return NULL;
+    }
+    return client;
+}
+
+static void connection_free(HttpConnection *connection)
+{
+    if (!connection) {
+        return;
+    }
+    SSL_free(connection->ssl);
+    if (connection->fd >= 0) {
+        close(connection->fd);
+    }
+    strbuf_done(&connection->received);
+    free(connection);
+}
+
+void http_client_free(HttpClient *client)
+{
+    if (!client) {
+        return;
+    }
+    HttpConnection *next;
+    for (HttpConnection *connection = client->idle; connection; connection = next) {
+        next = connection->next;
+        connection_free(connection);
+    }
+    SSL_CTX_free(client->context);
+    tls_store_free(client->store);
+    pthread_mutex_destroy(&client->lock);
+    free(client->host);
+    free(client->port);
+    free(client->path);
+    free(client);
+}
+
+/* ---- connections ---- */
+
+/** Waits for the socket until the deadline. */
+static bool wait_for(int fd, short events, int64_t deadline_ns)
+{
+    for (;;) {
+        int64_t left_ms = (deadline_ns - clock_now_ns()) / 1000000;
+        if (left_ms <= 0) {
+            return false;
+        }
+        struct pollfd poll_fd = {.fd = fd, .events = events};
+        int rc = poll(&poll_fd, 1, (int)MIN(left_ms, INT64_C(3600000)));
+        if (rc > 0) {
+            return true;
+        }
+        if (rc < 0 && errno != EINTR) {
+            return false;
+        }
+    }
+}
+
+/** After a non-blocking TLS call returned rc: whether it is worth trying again. */
+static bool wait_for_tls(HttpConnection *connection, int rc, int64_t deadline_ns)
+{
+    switch (SSL_get_error(connection->ssl, rc)) {
+    case SSL_ERROR_WANT_READ:
+        return wait_for(connection->fd, POLLIN, deadline_ns);
+    case SSL_ERROR_WANT_WRITE:
+        return wait_for(connection->fd, POLLOUT, deadline_ns);
+    default:
+        return false;
+    }
+}
+
+static int connect_address(const struct addrinfo *address, int64_t deadline_ns)
+{
+    int fd = socket(address->ai_family, address->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                    address->ai_protocol);
+    if (fd < 0) {
+        return -1;
+    }
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    int failure = 0;
+    socklen_t size = sizeof(failure);
+    if (connect(fd, address->ai_addr, address->ai_addrlen) == 0 ||
+        (errno == EINPROGRESS && wait_for(fd, POLLOUT, deadline_ns) &&
+         getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size) == 0 && failure == 0)) {
+        return fd;
+    }
+    close(fd);
+    return -1;
+}
+
+static int connect_host(const HttpClient *client, int64_t deadline_ns)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *addresses;
+    if (getaddrinfo(client->host, client->port, &hints, &addresses) != 0) {
+        return -1;
+    }
+    int fd = -1;
+    for (const struct addrinfo *address = addresses; address && fd < 0;
+         address = address->ai_next) {
+        fd = connect_address(address, deadline_ns);
+    }
+    freeaddrinfo(addresses);
+    return fd;
+}
+
+static bool shake_hands(const HttpClient *client, HttpConnection *connection, int64_t deadline_ns)
+{
+    connection->ssl = SSL_new(client->context);
+    if (!connection->ssl || !SSL_set_fd(connection->ssl, connection->fd) ||
+        !SSL_set_tlsext_host_name(connection->ssl, client->host)) {
+        return false;
+    }
+    for (;;) {
+        ERR_clear_error();
+        int rc = SSL_connect(connection->ssl);
+        if (rc == 1) {
+            return true;
+        }
+        if (!wait_for_tls(connection, rc, deadline_ns)) {
+            return false;
+        }
+    }
+}
+
+static HttpConnection *connection_new(const HttpClient *client, int64_t deadline_ns,
+                                      const char **ret_problem)
+{
+    HttpConnection *connection = calloc(1, sizeof(*connection));
+    if (!connection) {
+        abort();
+    }
+    connection->fd = connect_host(client, deadline_ns);
+    if (connection->fd >= 0 && shake_hands(client, connection, deadline_ns)) {
+        return connection;
+    }
+    *ret_problem = connection->fd < 0 ? "no connection" : "the TLS handshake failed";
+    connection_free(connection);
+    return NULL;
+}
+
+static HttpConnection *take_idle(HttpClient *client)
+{
+    pthread_mutex_lock(&client->lock);
+    HttpConnection *connection = client->idle;
+    if (connection) {
+        client->idle = connection->next;
+        client->idle_count--;
+    }
+    pthread_mutex_unlock(&client->lock);
+    return connection;
+}
+
+static void give_back(HttpClient *client, HttpConnection *connection)
+{
+    strbuf_clear(&connection->received);
+    connection->used = 0;
+    pthread_mutex_lock(&client->lock);
+    bool is_kept = client->idle_count < IDLE_MAX;
+    if (is_kept) {
+        connection->next = client->idle;
+        client->idle = connection;
+        client->idle_count++;
+    }
+    pthread_mutex_unlock(&client->lock);
+    if (!is_kept) {
+        connection_free(connection);
+    }
+}
+
+/* ---- one exchange ---- */
+
+static bool send_all(HttpConnection *connection, Str bytes, int64_t deadline_ns)
+{
+    while (bytes.len > 0) {
+        ERR_clear_error();
+        int rc = SSL_write(connection->ssl, bytes.data, (int)MIN(bytes.len, (size_t)1 << 20));
+        if (rc > 0) {
+            bytes = str_from_offset(bytes, (size_t)rc);
+        } else if (!wait_for_tls(connection, rc, deadline_ns)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static Str unused(const HttpConnection *connection)
+{
+    return str_from_offset(strbuf_str(&connection->received), connection->used);
+}
+
+/** Reads some more; false at the end of the connection, on failure and at the deadline. */
+static bool receive(HttpConnection *connection, int64_t deadline_ns)
+{
+    for (;;) {
+        char *room = strbuf_reserve(&connection->received, READ_BYTES);
+        ERR_clear_error();
+        int rc = SSL_read(connection->ssl, room, (int)READ_BYTES);
+        if (rc > 0) {
+            connection->received.len += (size_t)rc;
+            return true;
+        }
+        if (!wait_for_tls(connection, rc, deadline_ns)) {
+            return false;
+        }
+    }
+}
+
+/** Takes bytes up to and without the terminator; false if it does not come within limit. */
+static bool take_until(HttpConnection *connection, Arena *arena, Str terminator, size_t limit,
+                       int64_t deadline_ns, Str *ret_bytes)
+{
+    size_t at;
+    while ((at = str_find(unused(connection), terminator)) == SIZE_MAX) {
+        if (unused(connection).len > limit || !receive(connection, deadline_ns)) {
+            return false;
+        }
+    }
+    if (at > limit) {
+        return false;
+    }
+    *ret_bytes = str_dup(arena, str_slice(unused(connection), 0, at));
+    connection->used += at + terminator.len;
+    return true;
+}
+
+static bool take_bytes(HttpConnection *connection, size_t len, int64_t deadline_ns, StrBuf *body)
+{
+    while (unused(connection).len < len) {
+        if (!receive(connection, deadline_ns)) {
+            return false;
+        }
+    }
+    strbuf_append_bytes(body, unused(connection).data, len);
+    connection->used += len;
+    return true;
+}
+
+/** Value of a header; empty if absent. */
+static Str header_value(Str headers, Str name)
+{
+    Str rest = headers;
+    Str line;
+    while (str_split_next(&rest, '\n', &line)) {
+        size_t colon = str_find_char(line, ':');
+        if (colon != SIZE_MAX && str_equal_ci(str_slice(line, 0, colon), name)) {
+            return str_trim(str_from_offset(line, colon + 1));
+        }
+    }
+    return STR_EMPTY;
+}
+
+/** "HTTP/1.1 200 OK" */
+static bool parse_status(Str headers, int *ret_status)
+{
+    uint64_t status;
+    if (!str_starts_with(headers, STR("HTTP/1.")) ||
+        !str_to_u64(str_slice(headers, 9, 3), &status)) {
+        return false;
+    }
+    *ret_status = (int)status;
+    return true;
+}
+
+/** chunk-size [ chunk-ext ] (RFC 9112 7.1) */
+static bool parse_chunk_size(Str line, size_t *ret_size)
+{
+    Str digits = str_trim(str_slice(line, 0, MIN(str_find_char(line, ';'), line.len)));
+    size_t size = 0;
+    if (str_is_empty(digits) || digits.len > 8) {
+        return false;
+    }
+    for (size_t i = 0; i < digits.len; i++) {
+        char c = digits.data[i];
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
+        if (digit < 0) {
+            return false;
+        }
+        size = size * 16 + (size_t)digit;
+    }
+    *ret_size = size;
+    return true;
+}
+
+static bool take_chunks(HttpConnection *connection, Arena *arena, int64_t deadline_ns, StrBuf *body)
+{
+    for (;;) {
+        Str line;
+        size_t size;
+        if (!take_until(connection, arena, STR("\r\n"), CHUNK_LINE_MAX_BYTES, deadline_ns, &line) ||
+            !parse_chunk_size(line, &size) || size > BODY_MAX_BYTES - body->len) {
+            return false;
+        }
+        if (size == 0) {
+            break;
+        }
+        if (!take_bytes(connection, size, deadline_ns, body) ||
+            !take_until(connection, arena, STR("\r\n"), 0, deadline_ns, &line)) {
+            return false;
+        }
+    }
+    Str trailer;
+    do {
+        if (!take_until(connection, arena, STR("\r\n"), HEADERS_MAX_BYTES, deadline_ns, &trailer)) {
+            return false;
+        }
+    } while (!str_is_empty(trailer));
+    return true;
+}
+
+static bool take_body(HttpConnection *connection, Arena *arena, Str headers, int64_t deadline_ns,
+                      StrBuf *body)
+{
+    Str coding = header_value(headers, STR("Transfer-Encoding"));
+    if (str_equal_ci(coding, STR("chunked"))) {
+        return take_chunks(connection, arena, deadline_ns, body);
+    }
+    uint64_t length;
+    return str_is_empty(coding) &&
+           str_to_u64(header_value(headers, STR("Content-Length")), &length) &&
+           length <= BODY_MAX_BYTES && take_bytes(connection, (size_t)length, deadline_ns, body);
+}
+
+static bool take_reply(HttpConnection *connection, Request *req, HttpReply *reply,
+                       bool *ret_is_kept)
+{
+    Str headers;
+    do {
+        if (!take_until(connection, req->arena, STR("\r\n\r\n"), HEADERS_MAX_BYTES,
+                        req->deadline_ns, &headers) ||
+            !parse_status(headers, &reply->status)) {
+            return false;
+        }
+    } while (reply->status == 100);
+    StrBuf body = {0};
+    bool is_whole = take_body(connection, req->arena, headers, req->deadline_ns, &body);
+    reply->content_type = header_value(headers, STR("Content-Type"));
+    reply->body = str_dup(req->arena, strbuf_str(&body));
+    strbuf_done(&body);
+    *ret_is_kept = is_whole && str_starts_with(headers, STR("HTTP/1.1")) &&
+                   !str_equal_ci(header_value(headers, STR("Connection")), STR("close"));
+    return is_whole;
+}
+
+/** @return true if a whole reply came; the connection is given back or freed */
+static bool run_exchange(HttpClient *client, HttpConnection *connection, Request *req, Str head,
+                         Str body, HttpReply *reply, bool *ret_is_untouched)
+{
+    bool is_kept = false;
+    bool is_good = send_all(connection, head, req->deadline_ns) &&
+                   send_all(connection, body, req->deadline_ns) &&
+                   take_reply(connection, req, reply, &is_kept);
+    *ret_is_untouched = !is_good && connection->received.len == 0;
+    if (is_kept) {
+        give_back(client, connection);
+    } else {
+        connection_free(connection);
+    }
+    return is_good;
+}
+
+int http_client_post(HttpClient *client, Request *req, const char *content_type, Str body,
+                     HttpReply *ret_reply, Str *ret_problem)
+{
+    bool is_ipv6 = strchr(client->host, ':') != NULL;
+    Str head = str_printf(
+        req->arena,
+        "POST %s HTTP/1.1\r\nHost: %s%s%s:%s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
+        client->path, is_ipv6 ? "[" : "", client->host, is_ipv6 ? "]" : "", client->port,
+        content_type, body.len);
+    bool is_untouched = false;
+    HttpConnection *connection = take_idle(client);
+    if (connection && run_exchange(client, connection, req, head, body, ret_reply, &is_untouched)) {
+        return 0;
+    }
+    const char *problem = "the connection broke before the reply was whole";
+    if (!connection || is_untouched) {
+        connection = connection_new(client, req->deadline_ns, &problem);
+        if (connection &&
+            run_exchange(client, connection, req, head, body, ret_reply, &is_untouched)) {
+            return 0;
+        }
+    }
+    *ret_problem = str_dup(req->arena, str_from(problem));
+    return -ERR_IO;
+}

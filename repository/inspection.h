@@ -1,0 +1,27 @@
+#pragma once
+
+#include "repository/blob.h"
+#include "repository/repository.h"
+
+/** What fsck and scrub share: the store opened beside a running server, and findings as lines for
+ * the operator. */
+typedef struct Inspection {
+    const RepositoryConfig *config;
+    Request *req;
+    BlobStore *blobs;
+    RepositoryFindingFn finding;
+    void *finding_ctx;
+    int64_t finding_count;
+} Inspection;
+
+/** Opens the store for writing if no server has it (which replays what a crash left), else for
+ * reading. */
+int inspection_open(Inspection *inspection, const RepositoryConfig *config, Request *req,
+                    RepositoryFindingFn finding, void *ctx) MUST_CHECK;
+void inspection_close(Inspection *inspection);
+
+void inspection_report(Inspection *inspection, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/** Which documents of which patients a blob is, as text in the arena: "document 1.2.3 of patient
+ * ...". */
+int inspection_owners(Inspection *inspection, const uint8_t sha256[32], Str *ret_owners) MUST_CHECK;

@@ -1,0 +1,293 @@
+#include <string.h>
+
+#include "lib/access/access.h"
+#include "lib/base/fail.h"
+#include "lib/ebrim/vocabulary.h"
+#include "lib/soap/registry_response.h"
+#include "repository/provided.h"
+#include "repository/repository_private.h"
+
+/** One ITI-41 on its way. */
+typedef struct Provide {
+    Repository *repository;
+    SoapExchange *exchange;
+    Provided provided;
+    DocumentRow *rows; /* of provided.documents, in their order */
+    Str *unique_ids;   /* likewise */
+} Provide;
+
+static AuditEvent make_event(const Provide *provide, Request *req, AuditEventType type, int outcome)
+{
+    const Submission *submission = provide->provided.submission;
+    AuditEvent event = {.type = type, .outcome = outcome};
+    if (outcome != 0 && req->errors.first) {
+        event.outcome_text = req->errors.first->context;
+    }
+    if (!submission || !submission->submission_set) {
+        return event;
+    }
+    AuditObject *objects = ARENA_ARRAY(req->arena, AuditObject, 2);
+    objects[0] =
+        (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = submission->submission_set->patient_id};
+    objects[1] = (AuditObject){.kind = AUDIT_OBJECT_SUBMISSION_SET,
+                               .id = submission->submission_set->unique_id};
+    event.objects = objects;
+    event.object_count = 2;
+    return event;
+}
+
+/** Our own ITI-42 to a remote registry, as seen from here. */
+static AuditEvent make_export_event(const Provide *provide, Request *req, int outcome)
+{
+    const RegistryClient *registry = provide->repository->config.registry;
+    AuditEvent event = make_event(provide, req, AUDIT_ITI42_EXPORT, outcome);
+    event.remote_endpoint = str_from(registry->endpoint);
+    return event;
+}
+
+static int outcome_of(const Request *req)
+{
+    return req->errors.first ? error_info(req->errors.first->code)->audit_outcome : 8;
+}
+
+static int check_access(Request *req)
+{
+    AccessObject object = {
+        .source_facility = req->principal ? req->principal->facility_id : 0,
+        .effective_us = INT64_MIN,
+    };
+    if (access_decide(access_open(req, 0, ACCESS_SUBMIT), &object)) {
+        return 0;
+    }
+    return error_add(&req->errors, ERR_FORBIDDEN, NULL,
+                     "this node may not submit documents; ask the operator to register it for "
+                     "ITI-41 with its facility");
+}
+
+/** Makes the bytes durable; the message gives its documents away. */
+static int store_documents(Provide *provide)
+{
+    Request *req = provide->exchange->req;
+    const Provided *provided = &provide->provided;
+    BlobWriter **writers = ARENA_ARRAY(req->arena, BlobWriter *, provided->count);
+    for (size_t i = 0; i < provided->count; i++) {
+        writers[i] = (BlobWriter *)soap_message_take_document(provide->exchange->receiver,
+                                                              provided->documents[i].index);
+    }
+    int rc = blob_writers_commit(provide->repository->blobs, req, writers, provided->count);
+    if (rc == 0) {
+        fail_point("iti41.blob_durable");
+    }
+    return rc;
+}
+
+static void make_rows(Provide *provide, Request *req, DocumentState state)
+{
+    const Provided *provided = &provide->provided;
+    provide->rows = ARENA_ARRAY(req->arena, DocumentRow, provided->count);
+    provide->unique_ids = ARENA_ARRAY(req->arena, Str, provided->count);
+    for (size_t i = 0; i < provided->count; i++) {
+        provide->rows[i] = provided_row(req, &provided->documents[i], state);
+        provide->unique_ids[i] = provide->rows[i].unique_id;
+    }
+}
+
+static int queue_rows(const Provide *provide, Request *req, DbConn *conn)
+{
+    int rc = 0;
+    for (size_t i = 0; i < provide->provided.count && rc == 0; i++) {
+        rc = document_row_queue(req, conn, &provide->rows[i]);
+    }
+    return rc;
+}
+
+/** Inside the local registry's transaction: rows and audit event become true together with the
+ * metadata (C2). */
+static int queue_local(void *ctx, Request *req, DbConn *conn)
+{
+    const Provide *provide = ctx;
+    AuditEvent event = make_event(provide, req, AUDIT_ITI41_IMPORT, 0);
+    int rc = queue_rows(provide, req, conn);
+    return rc < 0 ? rc : audit_queue_event(provide->repository->config.audit, conn, req, &event);
+}
+
+static int register_locally(Provide *provide)
+{
+    Request *req = provide->exchange->req;
+    const RegistryClient *registry = provide->repository->config.registry;
+    return registry->register_submission(registry->ctx, req, provide->provided.submission,
+                                         queue_local, provide);
+}
+
+/** TF-2 3.41.4.1.3.2: a uniqueId already stored must come with the same bytes. */
+static int check_stored(const Provide *provide, Request *req, DbConn *conn)
+{
+    DocumentRows stored;
+    int rc = document_rows_find(req, conn, provide->unique_ids, provide->provided.count, &stored);
+    for (size_t i = 0; rc >= 0 && i < provide->provided.count; i++) {
+        const DocumentRow *row = &provide->rows[i];
+        const DocumentRow *known = document_rows_get(&stored, row->unique_id);
+        if (!known || memcmp(known->sha256, row->sha256, sizeof(row->sha256)) == 0) {
+            continue;
+        }
+        const char *id = str_cstr(req->arena, row->unique_id);
+        if (known->size_bytes != row->size_bytes) {
+            error_add(&req->errors, ERR_XDS_NON_IDENTICAL_SIZE, id,
+                      "same uniqueId, different content: %s is stored with %llu bytes, %llu were "
+                      "sent; give a changed "
+                      "document a new uniqueId",
+                      id, (unsigned long long)known->size_bytes,
+                      (unsigned long long)row->size_bytes);
+        }
+        Str stored_hash = str_hex(req->arena, known->sha1, sizeof(known->sha1));
+        Str sent_hash = str_hex(req->arena, row->sha1, sizeof(row->sha1));
+        rc = error_add(&req->errors, ERR_XDS_NON_IDENTICAL_HASH, id,
+                       "same uniqueId, different content: %s is stored with hash %.*s, the "
+                       "document sent has %.*s; give "
+                       "a changed document a new uniqueId",
+                       id, STR_ARG(stored_hash), STR_ARG(sent_hash));
+    }
+    return rc;
+}
+
+/** Stored and retrievable before ITI-42 is sent (TF-2 3.41.4.1.3.2). */
+static int commit_pending(Provide *provide)
+{
+    Request *req = provide->exchange->req;
+    if (provide->provided.count == 0) {
+        return 0;
+    }
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(provide->repository->config.pool, req, &conn);
+    if (rc == 0) {
+        rc = check_stored(provide, req, conn);
+    }
+    if (rc == 0) {
+        rc = db_queue_begin(conn, req);
+    }
+    if (rc == 0) {
+        rc = queue_rows(provide, req, conn);
+    }
+    if (rc == 0) {
+        rc = db_commit(conn, req, NULL);
+    }
+    if (rc == 0) {
+        fail_point("iti41.pending");
+    }
+    return rc;
+}
+
+/** Rows and audit events of a registration that the remote registry has answered. */
+static int commit_answer(Provide *provide, bool is_registered)
+{
+    Request *req = provide->exchange->req;
+    size_t count = provide->provided.count;
+    int outcome = is_registered ? 0 : outcome_of(req);
+    AuditEvent export_event = make_export_event(provide, req, outcome);
+    AuditEvent import_event = make_event(provide, req, AUDIT_ITI41_IMPORT, outcome);
+    Audit *audit = provide->repository->config.audit;
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(provide->repository->config.pool, req, &conn);
+    if (rc == 0) {
+        rc = db_queue_begin(conn, req);
+    }
+    if (rc == 0) {
+        rc = is_registered ? document_rows_queue_registered(req, conn, provide->unique_ids, count)
+                           : document_rows_queue_removed(req, conn, provide->unique_ids, count);
+    }
+    if (rc == 0) {
+        rc = audit_queue_event(audit, conn, req, &export_event);
+    }
+    if (rc == 0) {
+        rc = audit_queue_event(audit, conn, req, &import_event);
+    }
+    return rc < 0 ? rc : db_commit(conn, req, NULL);
+}
+
+static int record_failure(Provide *provide)
+{
+    Request *req = provide->exchange->req;
+    AuditEvent event = make_event(provide, req, AUDIT_ITI41_IMPORT, outcome_of(req));
+    return audit_record_event(provide->repository->config.audit, req, &event);
+}
+
+/** The rows stay pending, and retrievable: the sweep asks the registry what became of them. */
+static int record_unknown(Provide *provide)
+{
+    Request *req = provide->exchange->req;
+    AuditEvent event = make_export_event(provide, req, outcome_of(req));
+    int rc = audit_record_event(provide->repository->config.audit, req, &event);
+    return rc < 0 ? rc : record_failure(provide);
+}
+
+/** @return 0 registered; negative: failed, *ret_is_audited says whether that is recorded already */
+static int register_remotely(Provide *provide, bool *ret_is_audited)
+{
+    Request *req = provide->exchange->req;
+    const RegistryClient *registry = provide->repository->config.registry;
+    int rc = commit_pending(provide);
+    if (rc < 0) {
+        return rc;
+    }
+    int answer =
+        registry->register_submission(registry->ctx, req, provide->provided.submission, NULL, NULL);
+    fail_point("iti41.answered");
+    if (answer == -ERR_XDS_REGISTRY_NOT_AVAILABLE) {
+        rc = record_unknown(provide);
+    } else {
+        rc = commit_answer(provide, answer == 0);
+    }
+    *ret_is_audited = rc == 0;
+    return answer < 0 ? answer : rc;
+}
+
+static int provide_run(Provide *provide, bool *ret_is_audited)
+{
+    Request *req = provide->exchange->req;
+    const RepositoryConfig *config = &provide->repository->config;
+    int rc = check_access(req);
+    if (rc == 0) {
+        rc = provided_read(req, provide->exchange->message, &provide->provided);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    if (provide->provided.submission->submission_set) {
+        req->subject = provide->provided.submission->submission_set->unique_id;
+    }
+    provided_complete(req, &provide->provided, config->unique_id);
+    make_rows(provide, req, config->registry->is_local ? DOCUMENT_REGISTERED : DOCUMENT_PENDING);
+    rc = store_documents(provide);
+    if (rc < 0) {
+        return rc;
+    }
+    return config->registry->is_local ? register_locally(provide)
+                                      : register_remotely(provide, ret_is_audited);
+}
+
+int repository_iti41_provide(void *repository, SoapExchange *exchange)
+{
+    Request *req = exchange->req;
+    Provide provide = {.repository = repository, .exchange = exchange};
+    fail_point("iti41.received");
+    if (!xml_is(exchange->message->body, NS_XDSB, "ProvideAndRegisterDocumentSetRequest")) {
+        return error_add(
+            &req->errors, ERR_SOAP_SENDER, NULL,
+            "the body of ITI-41 must be xds:ProvideAndRegisterDocumentSetRequest, not %.*s",
+            STR_ARG(exchange->message->body->name));
+    }
+
+    bool is_audited = false;
+    int rc = provide_run(&provide, &is_audited);
+    if (rc == 0) {
+        fail_point("iti41.registered");
+    } else if (!is_audited && (rc = record_failure(&provide)) < 0) {
+        return error_add(&req->errors, ERR_SOAP_RECEIVER, NULL,
+                         "the outcome could not be recorded; send the same message again later");
+    }
+    registry_response_write(
+        req, error_list_has_errors(&req->errors) ? URN_RESPONSE_FAILURE : URN_RESPONSE_SUCCESS,
+        &exchange->reply_xml);
+    fail_point("iti41.before_reply");
+    return 0;
+}

@@ -1,0 +1,432 @@
+#include <stdlib.h>
+
+#include "lib/access/access.h"
+#include "lib/base/fail.h"
+#include "lib/base/uuid.h"
+#include "lib/ebrim/vocabulary.h"
+#include "lib/soap/registry_response.h"
+#include "lib/xml/write.h"
+#include "repository/document_rows.h"
+#include "repository/repository_private.h"
+
+/** Up to this size every byte is checked before the reply is composed; larger ones are checked as
+ * they leave. */
+#define VERIFY_MAX_BYTES ((uint64_t)1 << 20)
+/** Documents of one reply that are kept open; the others are opened again when their turn comes. */
+#define OPEN_MAX 32
+
+/** One xds:DocumentRequest and what became of it. */
+typedef struct Wanted {
+    Str home; /* as in the request; empty if absent */
+    Str repository_unique_id;
+    Str unique_id;
+    const DocumentRow *row; /* NULL: not for this peer */
+    bool is_delivered;
+    Str content_id;
+    BlobReader *reader; /* NULL: opened when its turn comes */
+} Wanted;
+
+typedef struct Retrieve {
+    Repository *repository;
+    SoapExchange *exchange;
+    Wanted *wanted; /* in order of the message */
+    size_t count;
+    size_t delivered_count;
+    size_t open_count;
+} Retrieve;
+
+/* ---- the request ---- */
+
+/** TF-2 3.43.4.1.2: these children in this order; the first is optional. */
+static const char *const CHILDREN[] = {"HomeCommunityId", "RepositoryUniqueId", "DocumentUniqueId"};
+
+static int refuse_element(Request *req, size_t number, const char *fault, Str name)
+{
+    return error_add(
+        &req->errors, ERR_XDS_REPOSITORY_METADATA_ERROR, "DocumentRequest",
+        "DocumentRequest %zu: %s %.*s; send HomeCommunityId (optional), RepositoryUniqueId and "
+        "DocumentUniqueId in this order, each once and not empty",
+        number, fault, STR_ARG(name));
+}
+
+static int read_request(Request *req, const XmlNode *node, size_t number, Wanted *wanted)
+{
+    Str *values[] = {&wanted->home, &wanted->repository_unique_id, &wanted->unique_id};
+    size_t next = 0;
+    for (const XmlNode *child = node->first_child; child; child = child->next) {
+        size_t at = next;
+        while (at < ARRAY_LEN(CHILDREN) && !xml_is(child, NS_XDSB, CHILDREN[at])) {
+            at++;
+        }
+        if (at == ARRAY_LEN(CHILDREN)) {
+            return refuse_element(req, number, "unexpected or misplaced", child->name);
+        }
+        *values[at] = str_trim(child->text);
+        next = at + 1;
+    }
+    for (size_t i = 1; i < ARRAY_LEN(CHILDREN); i++) {
+        if (str_is_empty(*values[i])) {
+            return refuse_element(req, number, "missing", str_from(CHILDREN[i]));
+        }
+    }
+    return 0;
+}
+
+static int read_requests(Retrieve *retrieve, const XmlNode *body)
+{
+    Request *req = retrieve->exchange->req;
+    int rc = 0;
+    for (XmlNode *node = body->first_child; node; node = node->next) {
+        retrieve->count++;
+    }
+    retrieve->wanted = ARENA_ARRAY(req->arena, Wanted, retrieve->count);
+    size_t at = 0;
+    for (XmlNode *node = body->first_child; node; node = node->next, at++) {
+        int read = xml_is(node, NS_XDSB, "DocumentRequest")
+                       ? read_request(req, node, at + 1, &retrieve->wanted[at])
+                       : refuse_element(req, at + 1, "unexpected", node->name);
+        rc = MIN(rc, read);
+    }
+    if (retrieve->count == 0) {
+        rc = error_add(&req->errors, ERR_XDS_REPOSITORY_METADATA_ERROR, "DocumentRequest",
+                       "xds:RetrieveDocumentSetRequest holds no xds:DocumentRequest");
+    } else {
+        req->subject = retrieve->wanted[0].unique_id;
+    }
+    return rc;
+}
+
+/* ---- what may be given ---- */
+
+static int find_rows(Retrieve *retrieve, DocumentRows *ret_rows)
+{
+    Request *req = retrieve->exchange->req;
+    Str *unique_ids = ARENA_ARRAY(req->arena, Str, retrieve->count);
+    for (size_t i = 0; i < retrieve->count; i++) {
+        unique_ids[i] = retrieve->wanted[i].unique_id;
+    }
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(retrieve->repository->config.pool, req, &conn);
+    return rc < 0 ? rc : document_rows_find(req, conn, unique_ids, retrieve->count, ret_rows);
+}
+
+static bool may_download(const AccessScope *scope, const DocumentRow *row)
+{
+    AccessObject object = {
+        .source_facility = row->source_facility,
+        .class_code = row->class_code_id,
+        .confidentiality_codes = row->confidentiality_code_ids,
+        .confidentiality_count = row->confidentiality_count,
+        .effective_us = INT64_MIN,
+    };
+    return access_decide(scope, &object);
+}
+
+static void refuse(Request *req, const Wanted *wanted, ErrorCode code, const char *text)
+{
+    error_add(&req->errors, code, str_cstr(req->arena, wanted->unique_id), "%s", text);
+}
+
+/** Opens the document and, if it is small, reads it once: damage is then an error of this document
+ * alone. */
+static void open_document(Retrieve *retrieve, Wanted *wanted)
+{
+    Request *req = retrieve->exchange->req;
+    BlobReader *reader = NULL;
+    int rc = blob_reader_open(retrieve->repository->blobs, wanted->row->sha256, &reader);
+    if (rc == 0 && blob_reader_size_bytes(reader) <= VERIFY_MAX_BYTES) {
+        rc = blob_reader_verify(reader);
+    }
+    if (rc < 0) {
+        blob_reader_free(reader);
+        refuse(req, wanted, (ErrorCode)-rc,
+               "the stored document is damaged or cannot be read and is not given out; the "
+               "operator has to restore it");
+        return;
+    }
+    wanted->is_delivered = true;
+    retrieve->delivered_count++;
+    if (retrieve->open_count == OPEN_MAX) {
+        blob_reader_free(reader);
+        return;
+    }
+    wanted->reader = reader;
+    retrieve->open_count++;
+}
+
+/** TF-3 Table 4.2.4.1-2. Unknown, removed and not permitted look the same. */
+static void decide(Retrieve *retrieve, const AccessScope *scope, const DocumentRows *rows,
+                   Wanted *wanted)
+{
+    Request *req = retrieve->exchange->req;
+    const char *own_id = retrieve->repository->config.unique_id;
+    if (!str_equal(wanted->repository_unique_id, str_from(own_id))) {
+        error_add(&req->errors, ERR_XDS_UNKNOWN_REPOSITORY_ID,
+                  str_cstr(req->arena, wanted->unique_id),
+                  "RepositoryUniqueId %.*s is not this repository, which is %s; send the request "
+                  "to the repository that "
+                  "the DocumentEntry names",
+                  STR_ARG(wanted->repository_unique_id), own_id);
+        return;
+    }
+    wanted->row = document_rows_get(rows, wanted->unique_id);
+    bool may_be_served = wanted->row && (wanted->row->state == DOCUMENT_PENDING ||
+                                         wanted->row->state == DOCUMENT_REGISTERED);
+    if (may_be_served && may_download(scope, wanted->row)) {
+        open_document(retrieve, wanted);
+    } else {
+        refuse(req, wanted, ERR_XDS_DOCUMENT_UNIQUE_ID_ERROR,
+               "this repository has no document with this DocumentUniqueId for you; ask the "
+               "registry (ITI-18) for the "
+               "uniqueId and repositoryUniqueId of the document");
+    }
+}
+
+static int decide_all(Retrieve *retrieve)
+{
+    Request *req = retrieve->exchange->req;
+    DocumentRows rows;
+    int rc = find_rows(retrieve, &rows);
+    if (rc < 0) {
+        return rc;
+    }
+    /* The row knows the patient's identifier, not the internal id that rules about patients name.
+     */
+    const AccessScope *scope = access_open(req, 0, ACCESS_DOWNLOAD);
+    for (size_t i = 0; i < retrieve->count; i++) {
+        decide(retrieve, scope, &rows, &retrieve->wanted[i]);
+    }
+    return 0;
+}
+
+/* ---- audit ---- */
+
+static int compare_str(const void *a, const void *b)
+{
+    return str_compare(*(const Str *)a, *(const Str *)b);
+}
+
+/** Every patient once, then every document (TF-2 3.43.6). */
+static void list_objects(Retrieve *retrieve, bool is_delivered, AuditEvent *event)
+{
+    Arena *arena = retrieve->exchange->req->arena;
+    AuditObject *objects = ARENA_ARRAY(arena, AuditObject, 2 * retrieve->count);
+    Str *patients = ARENA_ARRAY(arena, Str, retrieve->count);
+    size_t patient_count = 0;
+    size_t count = 0;
+    for (size_t i = 0; i < retrieve->count; i++) {
+        const Wanted *wanted = &retrieve->wanted[i];
+        if (wanted->is_delivered == is_delivered && wanted->row) {
+            patients[patient_count++] = wanted->row->patient_id;
+        }
+    }
+    if (patient_count > 0) {
+        qsort(patients, patient_count, sizeof(*patients), compare_str);
+    }
+    for (size_t i = 0; i < patient_count; i++) {
+        if (i == 0 || !str_equal(patients[i], patients[i - 1])) {
+            objects[count++] = (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = patients[i]};
+        }
+    }
+    for (size_t i = 0; i < retrieve->count; i++) {
+        const Wanted *wanted = &retrieve->wanted[i];
+        if (wanted->is_delivered == is_delivered) {
+            objects[count++] = (AuditObject){
+                .kind = AUDIT_OBJECT_DOCUMENT,
+                .id = wanted->unique_id,
+                .repository_unique_id = wanted->repository_unique_id,
+                .home = wanted->home,
+            };
+        }
+    }
+    event->objects = objects;
+    event->object_count = count;
+}
+
+static int record(Retrieve *retrieve, bool is_delivered)
+{
+    Request *req = retrieve->exchange->req;
+    AuditEvent event = {.type = AUDIT_ITI43_EXPORT};
+    if (!is_delivered && req->errors.first) {
+        event.outcome = error_info(req->errors.first->code)->audit_outcome;
+        event.outcome_text = req->errors.first->context;
+    }
+    list_objects(retrieve, is_delivered, &event);
+    return audit_record_event(retrieve->repository->config.audit, req, &event);
+}
+
+/** One event for what is about to be sent, one for what is not (C4): durable before the first byte
+ * leaves. */
+static int record_all(Retrieve *retrieve)
+{
+    int rc = retrieve->delivered_count > 0 ? record(retrieve, true) : 0;
+    if (rc == 0 && (retrieve->delivered_count < retrieve->count || retrieve->count == 0)) {
+        rc = record(retrieve, false);
+    }
+    if (rc == 0) {
+        fail_point("iti43.audited");
+    }
+    return rc;
+}
+
+/* ---- the reply ---- */
+
+/** A document on its way out. */
+typedef struct PartSource {
+    Repository *repository;
+    Request *req;
+    const Wanted *wanted;
+    BlobReader *reader;
+    bool is_sent;
+} PartSource;
+
+static int part_next(void *ctx, StrBuf *buf)
+{
+    PartSource *part = ctx;
+    if (!part->reader) {
+        int rc =
+            blob_reader_open(part->repository->blobs, part->wanted->row->sha256, &part->reader);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    int rc = blob_reader_next(part->reader, buf);
+    part->is_sent = rc == 0;
+    return rc;
+}
+
+/** A document that was announced to the audit trail and did not leave whole gets a second record
+ * (outcome 8). */
+static void part_done(void *ctx)
+{
+    PartSource *part = ctx;
+    blob_reader_free(part->reader);
+    if (part->is_sent) {
+        return;
+    }
+    const DocumentRow *row = part->wanted->row;
+    AuditObject objects[] = {
+        {.kind = AUDIT_OBJECT_PATIENT, .id = row->patient_id},
+        {
+            .kind = AUDIT_OBJECT_DOCUMENT,
+            .id = part->wanted->unique_id,
+            .repository_unique_id = part->wanted->repository_unique_id,
+            .home = part->wanted->home,
+        },
+    };
+    AuditEvent event = {
+        .type = AUDIT_ITI43_EXPORT,
+        .outcome = 8,
+        .outcome_text = STR("the connection ended before the document was sent whole"),
+        .objects = objects,
+        .object_count = ARRAY_LEN(objects),
+    };
+    (void)!audit_record_event(part->repository->config.audit, part->req, &event);
+}
+
+/** The stored mimeType as a header value; anything that could end the header line is not one. */
+static Str part_type(Str mime_type)
+{
+    for (size_t i = 0; i < mime_type.len; i++) {
+        if (mime_type.data[i] < 0x20 || mime_type.data[i] > 0x7e) {
+            return STR("application/octet-stream");
+        }
+    }
+    return str_is_empty(mime_type) ? STR("application/octet-stream") : mime_type;
+}
+
+static void add_parts(Retrieve *retrieve)
+{
+    SoapExchange *exchange = retrieve->exchange;
+    Arena *arena = exchange->req->arena;
+    Str urn = uuid_urn(arena, uuid_new());
+    exchange->parts = ARENA_ARRAY(arena, SoapPart, retrieve->delivered_count);
+    for (size_t i = 0; i < retrieve->count; i++) {
+        Wanted *wanted = &retrieve->wanted[i];
+        if (!wanted->is_delivered) {
+            continue;
+        }
+        PartSource *source = ARENA_NEW(arena, PartSource);
+        *source = (PartSource){retrieve->repository, exchange->req, wanted, wanted->reader, false};
+        wanted->content_id = str_printf(arena, "%zu.%.*s@musubi", exchange->part_count + 1,
+                                        STR_ARG(str_from_offset(urn, sizeof("urn:uuid:") - 1)));
+        exchange->parts[exchange->part_count++] = (SoapPart){
+            .content_id = wanted->content_id,
+            .content_type = part_type(wanted->row->mime_type),
+            .size_bytes = wanted->row->size_bytes,
+            .source = {source, part_next, part_done},
+        };
+    }
+}
+
+static void append_element(StrBuf *buf, const char *name, Str value)
+{
+    strbuf_printf(buf, "<xds:%s>", name);
+    xml_append_escaped(buf, value);
+    strbuf_printf(buf, "</xds:%s>", name);
+}
+
+/** In the order of the schema; ids are those of the request (TF-2 3.43.5). */
+static void append_document(StrBuf *buf, const Wanted *wanted)
+{
+    strbuf_literal(buf, "<xds:DocumentResponse>");
+    if (!str_is_empty(wanted->home)) {
+        append_element(buf, "HomeCommunityId", wanted->home);
+    }
+    append_element(buf, "RepositoryUniqueId", wanted->repository_unique_id);
+    append_element(buf, "DocumentUniqueId", wanted->unique_id);
+    append_element(buf, "mimeType", wanted->row->mime_type);
+    strbuf_literal(buf, "<xds:Document><xop:Include xmlns:xop=\"" NS_XOP "\" href=\"cid:");
+    xml_append_escaped(buf, wanted->content_id);
+    strbuf_literal(buf, "\"/></xds:Document></xds:DocumentResponse>");
+}
+
+static void write_reply(const Retrieve *retrieve)
+{
+    Request *req = retrieve->exchange->req;
+    StrBuf *buf = &retrieve->exchange->reply_xml;
+    const char *status = retrieve->delivered_count == 0                 ? URN_RESPONSE_FAILURE
+                         : retrieve->delivered_count == retrieve->count ? URN_RESPONSE_SUCCESS
+                                                                        : URN_RESPONSE_PARTIAL;
+    req->outcome_is_partial =
+        retrieve->delivered_count > 0 && retrieve->delivered_count < retrieve->count;
+    strbuf_literal(buf, "<xds:RetrieveDocumentSetResponse xmlns:xds=\"" NS_XDSB "\">");
+    registry_response_write(req, status, buf);
+    for (size_t i = 0; i < retrieve->count; i++) {
+        if (retrieve->wanted[i].is_delivered) {
+            append_document(buf, &retrieve->wanted[i]);
+        }
+    }
+    strbuf_literal(buf, "</xds:RetrieveDocumentSetResponse>");
+}
+
+static void close_readers(Retrieve *retrieve)
+{
+    for (size_t i = 0; i < retrieve->count; i++) {
+        blob_reader_free(retrieve->wanted[i].reader);
+    }
+}
+
+int repository_iti43_retrieve(void *repository, SoapExchange *exchange)
+{
+    Request *req = exchange->req;
+    const XmlNode *body = exchange->message->body;
+    Retrieve retrieve = {.repository = repository, .exchange = exchange};
+    if (!xml_is(body, NS_XDSB, "RetrieveDocumentSetRequest")) {
+        return error_add(&req->errors, ERR_SOAP_SENDER, NULL,
+                         "the body of ITI-43 must be xds:RetrieveDocumentSetRequest, not %.*s",
+                         STR_ARG(body->name));
+    }
+    if (read_requests(&retrieve, body) == 0) {
+        (void)!decide_all(&retrieve); /* its error is in the reply, which then holds no document */
+    }
+    if (record_all(&retrieve) < 0) {
+        close_readers(&retrieve);
+        return error_add(
+            &req->errors, ERR_SOAP_RECEIVER, NULL,
+            "the access could not be recorded, so nothing is given out; ask again later");
+    }
+    add_parts(&retrieve);
+    write_reply(&retrieve);
+    return 0;
+}

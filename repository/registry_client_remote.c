@@ -1,0 +1,260 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/uuid.h"
+#include "lib/ebrim/vocabulary.h"
+#include "lib/xml/read.h"
+#include "lib/xml/write.h"
+#include "repository/http_client.h"
+#include "repository/repository.h"
+
+#define QUERY_GET_DOCUMENTS "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
+#define ACTION_REGISTER "urn:ihe:iti:2007:RegisterDocumentSet-b"
+#define ACTION_QUERY "urn:ihe:iti:2007:RegistryStoredQuery"
+#define WSA_ANONYMOUS "http://www.w3.org/2005/08/addressing/anonymous"
+
+/** The RegistryClient comes first, so that it is what callers hold. */
+typedef struct RemoteRegistry {
+    RegistryClient client;
+    HttpClient *http;
+    char *url;
+} RemoteRegistry;
+
+/** SOAP 1.2, SIMPLE, with the headers of a request (TF-2 Appendix V.3). */
+static void begin_envelope(Arena *arena, const RemoteRegistry *remote, const char *action,
+                           StrBuf *buf)
+{
+    strbuf_literal(buf, "<soap:Envelope xmlns:soap=\"" NS_SOAP12 "\" xmlns:wsa=\"" NS_WSA
+                        "\"><soap:Header><wsa:Action soap:mustUnderstand=\"1\">");
+    strbuf_append(buf, str_from(action));
+    strbuf_literal(buf, "</wsa:Action><wsa:MessageID>");
+    strbuf_append(buf, uuid_urn(arena, uuid_new()));
+    strbuf_literal(buf, "</wsa:MessageID><wsa:ReplyTo><wsa:Address>" WSA_ANONYMOUS
+                        "</wsa:Address></wsa:ReplyTo><wsa:To>");
+    xml_append_escaped(buf, str_from(remote->url));
+    strbuf_literal(buf, "</wsa:To></soap:Header><soap:Body>");
+}
+
+static void end_envelope(StrBuf *buf)
+{
+    strbuf_literal(buf, "</soap:Body></soap:Envelope>");
+}
+
+/** What came of an ITI-42 is unknown until a reply says so. */
+static int unavailable(Request *req, const char *why)
+{
+    return error_add(&req->errors, ERR_XDS_REGISTRY_NOT_AVAILABLE, NULL,
+                     "the registry could not be reached or did not answer (%s); whether it "
+                     "registered the documents is "
+                     "unknown; send the same message again",
+                     why);
+}
+
+/** Sends the envelope and gives the first element of the reply's body; NULL if there is none that
+ * can be read. */
+static const XmlNode *call(RemoteRegistry *remote, Request *req, const char *action,
+                           StrBuf *envelope, Str *ret_problem)
+{
+    HttpReply reply;
+    Str type = str_printf(req->arena, "application/soap+xml; charset=UTF-8; action=\"%s\"", action);
+    Str request = strbuf_str(envelope);
+    if (http_client_post(remote->http, req, str_cstr(req->arena, type), request, &reply,
+                         ret_problem) < 0) {
+        return NULL;
+    }
+    *ret_problem =
+        str_printf(req->arena, "HTTP status %d without a reply that can be read", reply.status);
+    if (reply.status >= 300 && reply.status < 400) {
+        return NULL;
+    }
+    Request reading =
+        *req; /* faults of the reply are not faults of the message that is being answered */
+    error_list_init(&reading.errors, req->arena);
+    XmlNode *root;
+    if (xml_read(&reading, reply.body, &root) < 0 || !xml_is(root, NS_SOAP12, "Envelope")) {
+        return NULL;
+    }
+    const XmlNode *body = xml_child(root, NS_SOAP12, "Body");
+    return body ? body->first_child : NULL;
+}
+
+static Severity severity_of(const XmlNode *error)
+{
+    bool is_warning = str_equal(xml_attribute(error, "severity"), STR(URN_SEVERITY_WARNING));
+    return is_warning ? SEVERITY_WARNING : SEVERITY_ERROR;
+}
+
+/** TF-2 3.41.4.1.3.2: every error and warning of the registry is relayed. @return the first error,
+ * negative, or 0 */
+static int relay_errors(Request *req, const XmlNode *response)
+{
+    int rc = 0;
+    const XmlNode *list = xml_child(response, NS_RS, "RegistryErrorList");
+    for (XmlNode *error = xml_child(list, NS_RS, "RegistryError"); error;
+         error = xml_next(error, NS_RS, "RegistryError")) {
+        ErrorCode code = error_code_from_ihe(xml_attribute(error, "errorCode"));
+        if (code == ERR_NONE) {
+            code = ERR_XDS_REGISTRY_ERROR;
+        }
+        Severity severity = severity_of(error);
+        error_add_str(&req->errors, code, severity, xml_attribute(error, "location"),
+                      xml_attribute(error, "codeContext"));
+        if (rc == 0 && severity == SEVERITY_ERROR) {
+            rc = -(int)code;
+        }
+    }
+    return rc;
+}
+
+static Str fault_reason(const XmlNode *fault)
+{
+    return xml_child_text(xml_child(fault, NS_SOAP12, "Reason"), NS_SOAP12, "Text");
+}
+
+static bool is_sender_fault(const XmlNode *fault)
+{
+    Str code = xml_child_text(xml_child(fault, NS_SOAP12, "Code"), NS_SOAP12, "Value");
+    return str_ends_with(code, STR(":Sender")) || str_equal(code, STR("Sender"));
+}
+
+/** A fault that blames the sender means that nothing was registered; any other leaves it open. */
+static int refuse_fault(Request *req, const XmlNode *fault)
+{
+    Str reason = fault_reason(fault);
+    if (!is_sender_fault(fault)) {
+        return unavailable(req, "it answered with a SOAP fault");
+    }
+    return error_add(&req->errors, ERR_XDS_REGISTRY_ERROR, NULL,
+                     "the registry refused the registration: %.*s", STR_ARG(reason));
+}
+
+static int register_submission(void *ctx, Request *req, Submission *submission,
+                               UNUSED int (*in_transaction)(void *caller, Request *req,
+                                                            DbConn *conn),
+                               UNUSED void *caller)
+{
+    RemoteRegistry *remote = ctx;
+    StrBuf envelope = {0};
+    Str problem = STR_EMPTY;
+    begin_envelope(req->arena, remote, ACTION_REGISTER, &envelope);
+    submission_write(submission, &envelope);
+    end_envelope(&envelope);
+    const XmlNode *reply = call(remote, req, ACTION_REGISTER, &envelope, &problem);
+    strbuf_done(&envelope);
+    if (!reply) {
+        return unavailable(req, str_cstr(req->arena, problem));
+    }
+    if (xml_is(reply, NS_SOAP12, "Fault")) {
+        return refuse_fault(req, reply);
+    }
+    if (!xml_is(reply, NS_RS, "RegistryResponse")) {
+        return unavailable(req, "it answered with something other than rs:RegistryResponse");
+    }
+    int rc = relay_errors(req, reply);
+    if (str_equal(xml_attribute(reply, "status"), STR(URN_RESPONSE_SUCCESS))) {
+        return 0;
+    }
+    return rc < 0 ? rc
+                  : error_add(&req->errors, ERR_XDS_REGISTRY_ERROR, NULL,
+                              "the registry answered Failure without saying why");
+}
+
+/** A string of a stored query: in single quotes, which are doubled inside (TF-2 3.18.4.1.2.3.5). */
+static void append_quoted(StrBuf *buf, Arena *arena, Str text)
+{
+    StrBuf quoted = {0};
+    for (size_t i = 0; i < text.len; i++) {
+        strbuf_append_char(&quoted, text.data[i]);
+        if (text.data[i] == '\'') {
+            strbuf_append_char(&quoted, '\'');
+        }
+    }
+    Str copy = str_dup(arena, strbuf_str(&quoted));
+    strbuf_done(&quoted);
+    strbuf_literal(buf, "('");
+    xml_append_escaped(buf, copy);
+    strbuf_literal(buf, "')");
+}
+
+/** Whether one of the entries has this hash. */
+static bool has_entry(const XmlNode *objects, Str hash)
+{
+    for (XmlNode *entry = xml_child(objects, NS_RIM, "ExtrinsicObject"); entry;
+         entry = xml_next(entry, NS_RIM, "ExtrinsicObject")) {
+        for (XmlNode *slot = xml_child(entry, NS_RIM, "Slot"); slot;
+             slot = xml_next(slot, NS_RIM, "Slot")) {
+            const XmlNode *values = xml_child(slot, NS_RIM, "ValueList");
+            if (str_equal(xml_attribute(slot, "name"), STR("hash")) &&
+                str_equal_ci(xml_child_text(values, NS_RIM, "Value"), hash)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/** GetDocuments by uniqueId, as LeafClass (TF-2 3.18.4.1.2.3.7.5). */
+static int is_registered(void *ctx, Request *req, Str document_unique_id, Str hash)
+{
+    RemoteRegistry *remote = ctx;
+    StrBuf envelope = {0};
+    Str problem = STR_EMPTY;
+    begin_envelope(req->arena, remote, ACTION_QUERY, &envelope);
+    strbuf_literal(
+        &envelope,
+        "<query:AdhocQueryRequest xmlns:query=\"" NS_QUERY "\" xmlns:rim=\"" NS_RIM
+        "\"><query:ResponseOption returnComposedObjects=\"true\" returnType=\"LeafClass\"/>"
+        "<rim:AdhocQuery id=\"" QUERY_GET_DOCUMENTS
+        "\"><rim:Slot name=\"$XDSDocumentEntryUniqueId\"><rim:ValueList><rim:Value>");
+    append_quoted(&envelope, req->arena, document_unique_id);
+    strbuf_literal(
+        &envelope,
+        "</rim:Value></rim:ValueList></rim:Slot></rim:AdhocQuery></query:AdhocQueryRequest>");
+    end_envelope(&envelope);
+    const XmlNode *reply = call(remote, req, ACTION_QUERY, &envelope, &problem);
+    strbuf_done(&envelope);
+    if (!reply || !xml_is(reply, NS_QUERY, "AdhocQueryResponse") ||
+        !str_equal(xml_attribute(reply, "status"), STR(URN_RESPONSE_SUCCESS))) {
+        return -ERR_XDS_REGISTRY_NOT_AVAILABLE;
+    }
+    return has_entry(xml_child(reply, NS_RIM, "RegistryObjectList"), hash);
+}
+
+RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, char *ret_problem,
+                                           size_t problem_size)
+{
+    RemoteRegistry *remote = calloc(1, sizeof(*remote));
+    if (!remote) {
+        abort();
+    }
+    HttpClientConfig http = {config->url, config->tls_certificate, config->tls_key, config->tls_ca};
+    remote->http = http_client_new(&http, ret_problem, problem_size);
+    if (!remote->http) {
+        free(remote);
+        return NULL;
+    }
+    remote->url = strdup(config->url);
+    if (!remote->url) {
+        abort();
+    }
+    remote->client = (RegistryClient){
+        .ctx = remote,
+        .is_local = false,
+        .endpoint = remote->url,
+        .register_submission = register_submission,
+        .is_registered = is_registered,
+    };
+    return &remote->client;
+}
+
+void registry_client_remote_free(RegistryClient *client)
+{
+    if (!client) {
+        return;
+    }
+    RemoteRegistry *remote = client->ctx;
+    http_client_free(remote->http);
+    free(remote->url);
+    free(remote);
+}

@@ -1,0 +1,51 @@
+#include "repository/repository.h"
+
+#include <stdlib.h>
+
+#include "repository/repository_private.h"
+#include "repository/sweep.h"
+
+#define SEGMENT_MAX_BYTES ((uint64_t)1 << 30)
+
+Repository *repository_new(const RepositoryConfig *config, char *ret_problem, size_t problem_size)
+{
+    Repository *repository = calloc(1, sizeof(*repository));
+    if (!repository) {
+        abort();
+    }
+    repository->config = *config;
+    BlobStoreConfig blob_config = {
+        .blobs_dir = config->blobs_dir,
+        .locator_dir = config->locator_dir,
+        .segment_max_document_bytes = config->segment_max_document_bytes,
+        .segment_max_bytes = SEGMENT_MAX_BYTES,
+    };
+    repository->blobs = blob_store_open(&blob_config, ret_problem, problem_size);
+    if (!repository->blobs) {
+        repository_free(repository);
+        return NULL;
+    }
+    repository->sink = blob_store_sink(repository->blobs);
+    repository->sweep = sweep_start(repository);
+    return repository;
+}
+
+void repository_free(Repository *repository)
+{
+    if (!repository) {
+        return;
+    }
+    sweep_stop(repository->sweep);
+    blob_store_close(repository->blobs);
+    free(repository);
+}
+
+const DocumentSink *repository_sink(Repository *repository)
+{
+    return &repository->sink;
+}
+
+bool repository_is_writable(const Repository *repository)
+{
+    return blob_store_is_writable(repository->blobs);
+}
