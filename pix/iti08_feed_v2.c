@@ -43,7 +43,7 @@ typedef enum AuthorityMatch {
 } AuthorityMatch;
 
 /** An authority without universal id is filled from the configuration (TF-2 3.8.4.1.4). */
-static AuthorityMatch match_authority(const Pix *pix, const Cx *cx)
+static AuthorityMatch match_authority(const Pix *pix, const Hl7Cx *cx)
 {
     bool has_namespace = !str_is_empty(cx->namespace_id);
     bool is_own_namespace = has_namespace && str_equal(cx->namespace_id, pix->authority_namespace);
@@ -65,7 +65,7 @@ static AuthorityMatch match_authority(const Pix *pix, const Cx *cx)
 }
 
 static int add_authority_error(const Pix *pix, ErrorList *errors, const char *location,
-                               AuthorityMatch match, const Cx *cx)
+                               AuthorityMatch match, const Hl7Cx *cx)
 {
     const char *what = match == AUTHORITY_INCOMPLETE
                            ? "has only one of universal id and universal id type"
@@ -88,9 +88,9 @@ static int check_id(ErrorList *errors, const FedIdentifier *identifier)
         return error_add(errors, ERR_HL7_REQUIRED_FIELD_MISSING, identifier->location,
                          "the identifier (CX-1) is empty; send the patient's identifier");
     }
-    if (identifier->id.len > CX_ID_MAX_BYTES) {
+    if (identifier->id.len > HL7_CX_ID_MAX_BYTES) {
         return error_add(errors, ERR_HL7_DATA_TYPE, identifier->location,
-                         "the identifier (CX-1) is longer than %d bytes", CX_ID_MAX_BYTES);
+                         "the identifier (CX-1) is longer than %d bytes", HL7_CX_ID_MAX_BYTES);
     }
     return 0;
 }
@@ -100,7 +100,7 @@ typedef struct FedIdentifiers {
     FedIdentifier *items; /* room for one per repetition */
     size_t count;
     const char *stray_location; /* CX-4 of the first that is not ours; NULL: none */
-    Cx stray;
+    Hl7Cx stray;
     AuthorityMatch stray_match;
 } FedIdentifiers;
 
@@ -108,7 +108,7 @@ static int read_repetition(const Pix *pix, ErrorList *errors, const Er7Message *
                            const IdentifierField *field, size_t number, Str repetition,
                            FedIdentifiers *identifiers)
 {
-    Cx cx = cx_parse(message->arena, &message->delimiters, message->charset, repetition);
+    Hl7Cx cx = hl7_cx_parse(message->arena, &message->delimiters, message->charset, repetition);
     AuthorityMatch match = match_authority(pix, &cx);
     const char *authority_path = component_path(message->arena, field, number, 4);
     if (match == AUTHORITY_INCOMPLETE || match == AUTHORITY_CONTRADICTORY) {
@@ -188,11 +188,11 @@ static void patients_of_field(const Pix *pix, Request *req, const Er7Message *me
         if (str_is_empty(repetition)) {
             continue;
         }
-        Cx cx = cx_parse(req->arena, &message->delimiters, message->charset, repetition);
+        Hl7Cx cx = hl7_cx_parse(req->arena, &message->delimiters, message->charset, repetition);
         AuditObject *object = &objects[count++];
         object->kind = AUDIT_OBJECT_PATIENT;
         object->id = match_authority(pix, &cx) == AUTHORITY_OWN
-                         ? cx_format(req->arena, cx.id, pix->authority_oid)
+                         ? hl7_cx_format(req->arena, cx.id, pix->authority_oid)
                          : er7_standardize(message, repetition);
         object->message_id = req->message_id;
     }

@@ -36,9 +36,9 @@ static const DbStatement select_survivors = {
  */
 static Str own_id(const Pix *pix, Arena *arena, Str identifier)
 {
-    Cx cx = cx_parse(arena, &er7_standard_delimiters, HL7_UTF_8, identifier);
+    Hl7Cx cx = hl7_cx_parse(arena, &er7_standard_delimiters, HL7_UTF_8, identifier);
     bool is_own =
-        cx_is_of_authority(&cx, pix->authority_oid) && !cx.has_more &&
+        hl7_cx_is_of_authority(&cx, pix->authority_oid) && !cx.has_more &&
         (str_is_empty(cx.namespace_id) || str_equal(cx.namespace_id, pix->authority_namespace));
     return is_own ? cx.id : STR_EMPTY;
 }
@@ -133,7 +133,7 @@ static int directory_identifiers(void *ctx, Request *req, DbConn *conn, const in
                              "an object names a patient that the identity tables do not have");
         }
         ret_survivors[i] = db_i64(result, row, 1);
-        ret_identifiers[i] = cx_format(req->arena, db_text(result, row, 2), pix->authority_oid);
+        ret_identifiers[i] = hl7_cx_format(req->arena, db_text(result, row, 2), pix->authority_oid);
     }
     return 0;
 }

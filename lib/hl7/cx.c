@@ -18,7 +18,7 @@ static bool has_other_component(const Er7Delimiters *delimiters, Str text)
     return false;
 }
 
-Cx cx_parse(Arena *arena, const Er7Delimiters *delimiters, Hl7Charset charset, Str text)
+Hl7Cx hl7_cx_parse(Arena *arena, const Er7Delimiters *delimiters, Hl7Charset charset, Str text)
 {
     Str id = er7_component(delimiters, text, COMPONENT_ID);
     Str authority = er7_component(delimiters, text, COMPONENT_AUTHORITY);
@@ -27,7 +27,7 @@ Cx cx_parse(Arena *arena, const Er7Delimiters *delimiters, Hl7Charset charset, S
         Str leaf = er7_subcomponent(delimiters, authority, i + 1);
         parts[i] = er7_text(arena, delimiters, charset, leaf);
     }
-    return (Cx){
+    return (Hl7Cx){
         .id = er7_text(arena, delimiters, charset, er7_subcomponent(delimiters, id, 1)),
         .namespace_id = parts[0],
         .universal_id = parts[1],
@@ -36,13 +36,13 @@ Cx cx_parse(Arena *arena, const Er7Delimiters *delimiters, Hl7Charset charset, S
     };
 }
 
-bool cx_is_of_authority(const Cx *cx, Str oid)
+bool hl7_cx_is_of_authority(const Hl7Cx *cx, Str oid)
 {
     return !str_is_empty(cx->id) && str_equal(cx->universal_id, oid) &&
            str_equal(cx->universal_id_type, STR("ISO"));
 }
 
-Str cx_format(Arena *arena, Str id, Str oid)
+Str hl7_cx_format(Arena *arena, Str id, Str oid)
 {
     _cleanup_(strbuf_done) StrBuf buf = {0};
     er7_append_text(&buf, id);

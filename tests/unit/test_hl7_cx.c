@@ -35,8 +35,8 @@ static void test_only_an_oid_with_type_iso_is_of_the_authority(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         Arena *arena = arena_new();
-        Cx cx = cx_parse(arena, &er7_standard_delimiters, HL7_UTF_8, str_from(rows[i].text));
-        if (cx_is_of_authority(&cx, STR(OID)) != rows[i].is_own ||
+        Hl7Cx cx = hl7_cx_parse(arena, &er7_standard_delimiters, HL7_UTF_8, str_from(rows[i].text));
+        if (hl7_cx_is_of_authority(&cx, STR(OID)) != rows[i].is_own ||
             cx.has_more != rows[i].has_more) {
             fail_msg("row %zu: %s", i, rows[i].text);
         }
@@ -48,11 +48,11 @@ static void test_an_identifier_with_delimiters_survives_writing_and_reading(void
 {
     (void)state;
     Arena *arena = arena_new();
-    Str text = cx_format(arena, STR("A&B^C\\D"), STR(OID));
+    Str text = hl7_cx_format(arena, STR("A&B^C\\D"), STR(OID));
     assert_true(str_equal(text, STR("A\\T\\B\\S\\C\\E\\D^^^&" OID "&ISO")));
-    Cx cx = cx_parse(arena, &er7_standard_delimiters, HL7_UTF_8, text);
+    Hl7Cx cx = hl7_cx_parse(arena, &er7_standard_delimiters, HL7_UTF_8, text);
     assert_true(str_equal(cx.id, STR("A&B^C\\D")));
-    assert_true(cx_is_of_authority(&cx, STR(OID)));
+    assert_true(hl7_cx_is_of_authority(&cx, STR(OID)));
     arena_free(arena);
 }
 
