@@ -34,7 +34,8 @@ enum { FOLDER_LID = COMMON_COLUMN_COUNT, FOLDER_VERSION, FOLDER_LAST_UPDATE_TIME
 
 #define ASSOCIATION_SELECT                                                                         \
     "SELECT a.entry_uuid, a.source_object, a.target_object, a.type, a.source_kind, a.target_kind," \
-    " a.status, CASE WHEN $1::bool THEN a.metadata END FROM association a"
+    " a.status, a.submission_set_status, CASE WHEN $1::bool THEN a.metadata END FROM association " \
+    "a"
 enum {
     ASSOCIATION_ENTRY_UUID,
     ASSOCIATION_SOURCE,
@@ -43,6 +44,7 @@ enum {
     ASSOCIATION_SOURCE_KIND,
     ASSOCIATION_TARGET_KIND,
     ASSOCIATION_STATUS,
+    ASSOCIATION_SUBMISSION_SET_STATUS,
     ASSOCIATION_METADATA,
 };
 
@@ -344,6 +346,7 @@ static void read_association(const DbResult *row, LoadedObject *object)
     object->source_kind = (ObjectKind)db_i32(row, 0, ASSOCIATION_SOURCE_KIND);
     object->target_kind = (ObjectKind)db_i32(row, 0, ASSOCIATION_TARGET_KIND);
     object->access.status = db_i16(row, 0, ASSOCIATION_STATUS);
+    object->submission_set_status = db_i16(row, 0, ASSOCIATION_SUBMISSION_SET_STATUS);
     object->metadata = db_text(row, 0, ASSOCIATION_METADATA);
 }
 

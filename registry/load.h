@@ -28,6 +28,7 @@ typedef struct LoadedObject {
     Str unique_id;          /* empty for Associations */
     Str metadata;           /* rendered blob; empty if not asked for */
     AssociationType association_type;
+    int16_t submission_set_status; /* 0 none, 1 Original, 2 Reference; Association */
     Uuid source;
     Uuid target;
     ObjectKind source_kind;

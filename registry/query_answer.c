@@ -30,6 +30,7 @@ typedef struct StoredObject {
     ObjectKind kind;
     AvailabilityStatus status;
     AssociationType association_type;
+    int16_t submission_set_status;
     int32_t version;
     int32_t repository;
     uint32_t patient;
@@ -143,6 +144,7 @@ int query_answer_add(QueryAnswer *answer, Request *req, const LoadedObject *obje
         .kind = object->kind,
         .status = (AvailabilityStatus)object->access.status,
         .association_type = object->association_type,
+        .submission_set_status = object->submission_set_status,
         .version = object->version,
         .repository = object->repository,
         .patient = patient,
@@ -233,6 +235,7 @@ static int append_object(const QueryAnswer *answer, Str record, StrBuf *xml)
         .hash = hexadecimal(answer->scratch, hash, stored.hash_len),
         .size_bytes = stored.size_bytes,
         .home = str_from(answer->registry->config.home_community_id),
+        .submission_set_status = stored.submission_set_status,
     };
     RenderDictionaries *dictionaries = answer->registry->dictionaries;
     if (stored.kind == OBJECT_ASSOCIATION) {

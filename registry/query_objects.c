@@ -1,0 +1,110 @@
+#include "registry/query_objects.h"
+
+#define FIRST_PATIENTS 16
+
+static size_t patient_slot(const PatientTable *table, int64_t id)
+{
+    size_t mask = 2 * table->capacity - 1;
+    size_t i = (size_t)((uint64_t)id * 0x9e3779b97f4a7c15 >> 32) & mask;
+    while (table->slots[i] != 0 && table->items[table->slots[i] - 1].id != id) {
+        i = (i + 1) & mask;
+    }
+    return i;
+}
+
+static void grow_patients(Arena *arena, PatientTable *table)
+{
+    KnownPatient *items = table->items;
+    table->capacity = table->capacity == 0 ? FIRST_PATIENTS : 2 * table->capacity;
+    table->items = ARENA_ARRAY(arena, KnownPatient, table->capacity);
+    table->slots = ARENA_ARRAY(arena, uint32_t, 2 * table->capacity);
+    for (size_t i = 0; i < table->count; i++) {
+        table->items[i] = items[i];
+        table->slots[patient_slot(table, items[i].id)] = (uint32_t)i + 1;
+    }
+}
+
+/** Number of the patient; its rules are compiled when it is first met. */
+static uint32_t patient_number(QueryRun *run, int64_t id)
+{
+    PatientTable *table = &run->patients;
+    if (table->count == table->capacity) {
+        grow_patients(run->req->arena, table);
+    }
+    size_t slot = patient_slot(table, id);
+    if (table->slots[slot] == 0) {
+        table->items[table->count++] =
+            (KnownPatient){.id = id, .scope = access_open(run->req, id, ACCESS_LIST)};
+        table->slots[slot] = (uint32_t)table->count;
+    }
+    return table->slots[slot] - 1;
+}
+
+static int select_object(void *ctx, Request *req, const LoadedObject *object)
+{
+    Selection *selection = ctx;
+    QueryRun *run = selection->run;
+    uint32_t number = patient_number(run, object->patient);
+    KnownPatient *patient = &run->patients.items[number];
+    if (!access_decide(patient->scope, &object->access)) {
+        if (selection->denied != NULL) {
+            uuid_set_add(selection->denied, object->entry_uuid);
+        }
+        return 0;
+    }
+    if (selection->visible != NULL) {
+        uuid_set_add(selection->visible, object->entry_uuid);
+    }
+    if (!selection->is_answer) {
+        return 0;
+    }
+    patient->is_in_answer = true;
+    return query_answer_add(run->answer, req, object, number);
+}
+
+int select_objects(Selection selection, LoadKind kind, LoadKeys keys)
+{
+    QueryRun *run = selection.run;
+    bool with_metadata = selection.is_answer && run->request->is_leaf_class;
+    return load_objects(run->conn, run->req, kind, &keys, run->filters, with_metadata,
+                        select_object, &selection);
+}
+
+int answer_objects(QueryRun *run, LoadKind kind, LoadKeys keys, UuidSet *visible)
+{
+    return select_objects((Selection){.run = run, .is_answer = true, .visible = visible}, kind,
+                          keys);
+}
+
+/** The objects that the message names, by the one of both parameters that it has. */
+static int select_named(Selection selection, QueryField uuid_field, LoadKind by_uuid,
+                        QueryField unique_id_field, LoadKind by_unique_id)
+{
+    const QueryValue *values = selection.run->request->values;
+    const QueryValue *uuids = &values[uuid_field];
+    const QueryValue *unique_ids = &values[unique_id_field];
+    if (uuids->parameter != NULL) {
+        return select_objects(selection, by_uuid,
+                              (LoadKeys){.uuids = uuids->uuids, .count = uuids->count});
+    }
+    return select_objects(selection, by_unique_id,
+                          (LoadKeys){.unique_ids = unique_ids->texts, .count = unique_ids->count});
+}
+
+int select_named_documents(Selection selection)
+{
+    return select_named(selection, FIELD_DocumentEntry_entry_uuid, LOAD_DOCUMENTS_BY_UUID,
+                        FIELD_DocumentEntry_unique_id, LOAD_DOCUMENTS_BY_UNIQUE_ID);
+}
+
+int select_named_folders(Selection selection)
+{
+    return select_named(selection, FIELD_Folder_entry_uuid, LOAD_FOLDERS_BY_UUID,
+                        FIELD_Folder_unique_id, LOAD_FOLDERS_BY_UNIQUE_ID);
+}
+
+int select_named_submission_sets(Selection selection)
+{
+    return select_named(selection, FIELD_SubmissionSet_entry_uuid, LOAD_SUBMISSION_SETS_BY_UUID,
+                        FIELD_SubmissionSet_unique_id, LOAD_SUBMISSION_SETS_BY_UNIQUE_ID);
+}
