@@ -240,6 +240,14 @@ static void check_relationship_ends(Check *check, const Association *a)
     }
 }
 
+static void check_identifiers(Check *check, const Association *a)
+{
+    for (const ExternalIdentifier *e = a->object->external_identifiers; e; e = e->next) {
+        check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a->object, e->xml, "ExternalIdentifier",
+                    "an Association has an ExternalIdentifier; leave it out");
+    }
+}
+
 static void check_association(Check *check, const Association *a)
 {
     const Slot *status = rim_slot(a->object, SLOT_SUBMISSION_SET_STATUS);
@@ -249,6 +257,7 @@ static void check_association(Check *check, const Association *a)
     check_self_reference(check, a);
     check_slots(check, a);
     check_classifications(check, a);
+    check_identifiers(check, a);
     check_status_value(check, a, status);
     check_status_meaning(check, a, status);
     if (is_has_member(a)) {

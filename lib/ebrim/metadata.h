@@ -163,4 +163,4 @@ void submission_check_codes(Request *req, const Submission *submission,
 void document_entry_set_slot(Arena *arena, DocumentEntry *entry, const char *slot, Str value);
 
 /** Writes lcm:SubmitObjectsRequest in schema order, for ITI-42 to a remote registry. */
-void submission_write(Arena *arena, const Submission *submission, StrBuf *buf);
+void submission_write(const Submission *submission, StrBuf *buf);

@@ -16,13 +16,14 @@ typedef struct RenderValues {
     Uuid lid;
     int32_t version; /* VersionInfo/@versionName */
     AvailabilityStatus status;
-    Str patient_id;           /* CX of the surviving patient; empty for Associations */
-    Str unique_id;            /* empty for Associations */
-    Str hash;                 /* 40 hexadecimal digits; DocumentEntry */
-    int64_t size_bytes;       /* DocumentEntry; -1 none */
-    Str repository_unique_id; /* DocumentEntry */
-    Str last_update_time;     /* Folder: DTM */
-    Str home;                 /* @home to add; empty none */
+    Str patient_id;                /* CX of the surviving patient; empty for Associations */
+    Str unique_id;                 /* empty for Associations */
+    Str hash;                      /* 40 hexadecimal digits; DocumentEntry */
+    int64_t size_bytes;            /* DocumentEntry; -1 none */
+    Str repository_unique_id;      /* DocumentEntry */
+    Str last_update_time;          /* Folder: DTM */
+    Str home;                      /* @home to add; empty none */
+    int16_t submission_set_status; /* Association: 0 none, 1 Original, 2 Reference */
 } RenderValues;
 
 /** zstd dictionaries, by id; those that the database holds and the built-in one. */
@@ -34,9 +35,10 @@ Str render_dictionary_builtin(uint32_t *ret_id);
 /** Adds one that the database holds; false if the bytes are not a dictionary of that id. */
 bool render_dictionary_add(RenderDictionaries *dictionaries, uint32_t id, Str bytes);
 
-/** Renders and compresses an object for its row. In the arena. Associations are rendered from
- * columns alone unless they carry more (Slots, documentation Classification): then the blob holds
- * these. */
+/**
+ * Renders and compresses an object for its row. In the arena. Empty for an Association that is no
+ * more than its columns; with more Slots or a documentation Classification its blob holds these.
+ */
 Str rendered_make(Arena *arena, RenderDictionaries *dictionaries, ObjectKind kind,
                   const RimObject *object, Uuid entry_uuid);
 
@@ -47,8 +49,7 @@ Str rendered_make(Arena *arena, RenderDictionaries *dictionaries, ObjectKind kin
 int rendered_append(RenderDictionaries *dictionaries, ObjectKind kind, Str blob,
                     const RenderValues *values, StrBuf *buf) MUST_CHECK;
 
-/** Association without a blob: written from its columns. extra is its blob (Slots, Classification),
- * or empty. */
+/** An Association is written from its columns; extra is its blob, or empty. */
 int rendered_append_association(RenderDictionaries *dictionaries, AssociationType type, Uuid source,
                                 Uuid target, Str extra, const RenderValues *values,
                                 StrBuf *buf) MUST_CHECK;

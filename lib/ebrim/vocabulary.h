@@ -20,8 +20,6 @@
 #define URN_RESPONSE_SUCCESS "urn:oasis:names:tc:ebxml-regrep:ResponseStatusType:Success"
 #define URN_RESPONSE_FAILURE "urn:oasis:names:tc:ebxml-regrep:ResponseStatusType:Failure"
 #define URN_RESPONSE_PARTIAL "urn:ihe:iti:2007:ResponseStatusType:PartialSuccess"
-#define URN_SEVERITY_ERROR "urn:oasis:names:tc:ebxml-regrep:ErrorSeverityType:Error"
-#define URN_SEVERITY_WARNING "urn:oasis:names:tc:ebxml-regrep:ErrorSeverityType:Warning"
 
 /* TF-3 4.2.3.1: objectType of what is not a DocumentEntry */
 #define URN_TYPE_PREFIX "urn:oasis:names:tc:ebxml-regrep:ObjectType:RegistryObject:"

@@ -1,0 +1,239 @@
+#include "lib/ebrim/rendered.h"
+
+#include "lib/ebrim/attributes.h"
+#include "lib/ebrim/dictionaries.h"
+#include "lib/ebrim/object_writer.h"
+#include "lib/ebrim/objects.h"
+#include "lib/xml/write.h"
+
+/** Putting one object's values into its template. */
+typedef struct Renderer {
+    StrBuf *buf;
+    const RenderValues *values;
+    char entry_urn[UUID_URN_LEN]; /* it stands in every part of the object */
+    uint32_t derived_count;
+    Str head;                     /* with what the text must begin */
+    const char *association_type; /* NULL: without its ends */
+    Uuid source;
+    Uuid target;
+} Renderer;
+
+static void put_uuid(Renderer *renderer, Uuid uuid)
+{
+    uuid_format_urn(uuid, strbuf_reserve(renderer->buf, UUID_URN_LEN));
+    renderer->buf->len += UUID_URN_LEN;
+}
+
+static void put_entry_uuid(Renderer *renderer)
+{
+    strbuf_append_bytes(renderer->buf, renderer->entry_urn, UUID_URN_LEN);
+}
+
+static void put_lid(Renderer *renderer)
+{
+    put_uuid(renderer, renderer->values->lid);
+}
+
+static void put_home(Renderer *renderer)
+{
+    if (!str_is_empty(renderer->values->home)) {
+        strbuf_literal(renderer->buf, " home=\"");
+        xml_append_escaped(renderer->buf, renderer->values->home);
+        strbuf_append_char(renderer->buf, '"');
+    }
+}
+
+static void put_status(Renderer *renderer)
+{
+    if (renderer->values->status == STATUS_APPROVED) {
+        strbuf_literal(renderer->buf, URN_STATUS_APPROVED);
+    } else {
+        strbuf_literal(renderer->buf, URN_STATUS_DEPRECATED);
+    }
+}
+
+static void put_version(Renderer *renderer)
+{
+    strbuf_printf(renderer->buf, "%d", renderer->values->version);
+}
+
+static void put_patient_id(Renderer *renderer)
+{
+    xml_append_escaped(renderer->buf, renderer->values->patient_id);
+}
+
+static void put_unique_id(Renderer *renderer)
+{
+    xml_append_escaped(renderer->buf, renderer->values->unique_id);
+}
+
+static void put_hash(Renderer *renderer)
+{
+    xml_append_escaped(renderer->buf, renderer->values->hash);
+}
+
+static void put_size(Renderer *renderer)
+{
+    strbuf_printf(renderer->buf, "%lld", (long long)renderer->values->size_bytes);
+}
+
+static void put_repository_unique_id(Renderer *renderer)
+{
+    xml_append_escaped(renderer->buf, renderer->values->repository_unique_id);
+}
+
+static void put_last_update_time(Renderer *renderer)
+{
+    xml_append_escaped(renderer->buf, renderer->values->last_update_time);
+}
+
+static void put_derived_id(Renderer *renderer)
+{
+    put_uuid(renderer, uuid_derive(renderer->values->entry_uuid, renderer->derived_count++));
+}
+
+static void put_association_ends(Renderer *renderer)
+{
+    if (renderer->association_type) {
+        strbuf_printf(renderer->buf, " associationType=\"%s\" sourceObject=\"",
+                      renderer->association_type);
+        put_uuid(renderer, renderer->source);
+        strbuf_literal(renderer->buf, "\" targetObject=\"");
+        put_uuid(renderer, renderer->target);
+        strbuf_append_char(renderer->buf, '"');
+    }
+}
+
+static void put_submission_set_status(Renderer *renderer)
+{
+    static const char *const statuses[] = {NULL, "Original", "Reference"};
+    int16_t status = renderer->values->submission_set_status;
+    if (status > 0 && (size_t)status < ARRAY_LEN(statuses)) {
+        strbuf_append(renderer->buf, render_token_texts[TOKEN_SLOT]);
+        strbuf_literal(renderer->buf, SLOT_SUBMISSION_SET_STATUS);
+        strbuf_append(renderer->buf, render_token_texts[TOKEN_VALUES]);
+        strbuf_append(renderer->buf, str_from(statuses[status]));
+        strbuf_append(renderer->buf, render_token_texts[TOKEN_SLOT_END]);
+    }
+}
+
+static void (*const put_values[RENDER_TOKEN_COUNT])(Renderer *renderer) = {
+    [TOKEN_ENTRY_UUID] = put_entry_uuid,
+    [TOKEN_LID] = put_lid,
+    [TOKEN_HOME] = put_home,
+    [TOKEN_STATUS] = put_status,
+    [TOKEN_VERSION] = put_version,
+    [TOKEN_PATIENT_ID] = put_patient_id,
+    [TOKEN_UNIQUE_ID] = put_unique_id,
+    [TOKEN_HASH] = put_hash,
+    [TOKEN_SIZE] = put_size,
+    [TOKEN_REPOSITORY_UNIQUE_ID] = put_repository_unique_id,
+    [TOKEN_LAST_UPDATE_TIME] = put_last_update_time,
+    [TOKEN_DERIVED_ID] = put_derived_id,
+    [TOKEN_ASSOCIATION_ENDS] = put_association_ends,
+    [TOKEN_SUBMISSION_SET_STATUS] = put_submission_set_status,
+};
+
+/** Whether the byte is a token; text never holds one (render_tokens.def). */
+static bool is_token(char c)
+{
+    return (unsigned char)c < RENDER_TOKEN_COUNT;
+}
+
+static int put_token(Renderer *renderer, unsigned char token)
+{
+    if (put_values[token]) {
+        put_values[token](renderer);
+        return 0;
+    }
+    strbuf_append(renderer->buf, render_token_texts[token]);
+    return str_is_empty(render_token_texts[token]) ? -(int)ERR_CORRUPT : 0;
+}
+
+/** What a template of this kind begins with. */
+static Str head_of(ObjectKind kind)
+{
+    switch (kind) {
+    case OBJECT_DOCUMENT_ENTRY:
+        return STR("<rim:ExtrinsicObject ");
+    case OBJECT_SUBMISSION_SET:
+    case OBJECT_FOLDER:
+        return STR("<rim:RegistryPackage ");
+    case OBJECT_ASSOCIATION:
+        break;
+    }
+    return STR("<rim:Association ");
+}
+
+static int render(void *ctx, Str text)
+{
+    Renderer *renderer = ctx;
+    if (!str_starts_with(text, renderer->head)) {
+        return -(int)ERR_CORRUPT;
+    }
+    uuid_format_urn(renderer->values->entry_uuid, renderer->entry_urn);
+    const char *end = text.data + text.len;
+    for (const char *at = text.data; at < end; at++) {
+        const char *plain = at;
+        while (at < end && !is_token(*at)) {
+            at++;
+        }
+        strbuf_append_bytes(renderer->buf, plain, (size_t)(at - plain));
+        if (at < end) {
+            int r = put_token(renderer, (unsigned char)*at);
+            if (r < 0) {
+                return r;
+            }
+        }
+    }
+    return 0;
+}
+
+/** Whether an Association is more than its columns. */
+static bool has_extra(const RimObject *association)
+{
+    for (const Slot *slot = association->slots; slot; slot = slot->next) {
+        if (!str_equal(slot->name, STR(SLOT_SUBMISSION_SET_STATUS))) {
+            return true;
+        }
+    }
+    return association->name || association->description || association->classifications ||
+           !str_is_empty(association->home);
+}
+
+Str rendered_make(Arena *arena, RenderDictionaries *dictionaries, ObjectKind kind,
+                  const RimObject *object, Uuid entry_uuid)
+{
+    if (kind == OBJECT_ASSOCIATION && !has_extra(object)) {
+        return STR_EMPTY;
+    }
+    StrBuf text = {0};
+    object_write_template(&text, kind, object, entry_uuid);
+    Str blob = dictionaries_compress(dictionaries, arena, strbuf_str(&text));
+    strbuf_done(&text);
+    return blob;
+}
+
+int rendered_append(RenderDictionaries *dictionaries, ObjectKind kind, Str blob,
+                    const RenderValues *values, StrBuf *buf)
+{
+    Renderer renderer = {.buf = buf, .values = values, .head = head_of(kind)};
+    return dictionaries_decompress(dictionaries, blob, render, &renderer);
+}
+
+int rendered_append_association(RenderDictionaries *dictionaries, AssociationType type, Uuid source,
+                                Uuid target, Str extra, const RenderValues *values, StrBuf *buf)
+{
+    Renderer renderer = {
+        .buf = buf,
+        .values = values,
+        .head = head_of(OBJECT_ASSOCIATION),
+        .association_type = association_type_urn(type),
+        .source = source,
+        .target = target,
+    };
+    if (str_is_empty(extra)) {
+        return render(&renderer, dictionaries_plain_association(dictionaries));
+    }
+    return dictionaries_decompress(dictionaries, extra, render, &renderer);
+}
