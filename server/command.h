@@ -38,6 +38,3 @@ void command_print_errors(const ErrorList *errors);
 /** Prints "musubi: " and the text on stderr. @return EXIT_USAGE, so that a check can print and
  * return */
 int command_usage(const char *format, ...) PRINTF_LIKE(1, 2);
-
-/** One finding of a command. */
-typedef void (*CommandFindingFn)(void *ctx, const char *location, const char *text);

@@ -178,6 +178,11 @@ static bool parse_amount(Str text, const Unit *units, uint64_t *ret_value)
     return false;
 }
 
+bool config_parse_size(Str text, uint64_t *ret_bytes)
+{
+    return parse_amount(text, size_units, ret_bytes);
+}
+
 /** Reads an amount within the row's "least..most". */
 static int parse_in_range(const Loader *loader, const Unit *units, const char *expected,
                           uint64_t *ret_value)

@@ -77,6 +77,9 @@ bool config_has_role(const Config *config, Role role);
 /** "FILE:LINE", or "FILE" for a default; for findings about this key. In the arena. */
 const char *config_location(const Config *config, ConfigKeyId key, Arena *arena);
 
+/** A number of bytes, or one with KiB, MiB or GiB. */
+bool config_parse_size(Str text, uint64_t *ret_bytes) MUST_CHECK;
+
 /** "section.key". */
 const char *config_key_name(ConfigKeyId key);
 

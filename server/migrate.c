@@ -162,23 +162,30 @@ static bool is_role_name(Str role)
     return role.len > 0;
 }
 
-/** The service role reads and writes rows; it owns nothing, and only the outbox lets it delete. */
+/** The service role reads and writes rows; it owns nothing, and only the outbox lets it delete.
+ * Each is followed by its name. */
+static const char *const grants[] = {
+    "GRANT USAGE ON SCHEMA public TO",
+    "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM",
+    "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO",
+    "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate FROM",
+    "GRANT DELETE ON audit_outbox TO",
+};
+
 static int grant(DbConn *conn, Request *req, const char *role)
 {
+    StrBuf script = {0};
+
     if (!is_role_name(str_from(role))) {
         return error_add(&req->errors, ERR_DATABASE, NULL,
                          "the service role %s must be named with a-z, 0-9 and _", role);
     }
-    Str script = str_printf(
-        req->arena,
-        "GRANT USAGE ON SCHEMA public TO %1$s;"
-        "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %1$s;"
-        "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO %1$s;"
-        "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate FROM %1$s;"
-        "REVOKE UPDATE ON audit_outbox FROM %1$s;"
-        "GRANT DELETE ON audit_outbox TO %1$s;",
-        role);
-    return db_run_script(conn, req, script.data);
+    for (size_t i = 0; i < ARRAY_LEN(grants); i++) {
+        strbuf_printf(&script, "%s %s;", grants[i], role);
+    }
+    int rc = db_run_script(conn, req, script.data);
+    strbuf_done(&script);
+    return rc;
 }
 
 int migrate_apply(DbConn *conn, Request *req, const char *service_role, unsigned *ret_applied)

@@ -1,0 +1,217 @@
+#include <errno.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/timex.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/ebrim/codes.h"
+#include "lib/tls/tls.h"
+#include "server/command.h"
+#include "server/postgres_embedded.h"
+#include "server/socket.h"
+
+/* musubi check-config: what config_load() cannot see in the file itself. Each finding names the
+ * line to change. */
+
+#define DAY_US (24LL * 3600 * 1000000)
+#define MIN_DAYS_LEFT 30
+#define MIN_FREE_BYTES (10ULL * 1024 * 1024 * 1024)
+
+typedef struct Check {
+    CommandContext *context;
+    const Config *config;
+    bool is_running; /* the server of this configuration runs: its ports are in use by itself */
+} Check;
+
+static void finding(const Check *check, ConfigKeyId key, const char *format, ...) PRINTF_LIKE(3, 4);
+
+static void finding(const Check *check, ConfigKeyId key, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    error_add(&check->context->req->errors, ERR_CONFIGURATION,
+              config_location(check->config, key, check->context->arena), "%s: %s",
+              config_key_name(key), text);
+}
+
+static void check_certificate(const Check *check)
+{
+    const TlsIdentity identity = {check->config->server.tls_certificate,
+                                  check->config->server.tls_key};
+    const char *crl = check->config->server.tls_crl;
+    TlsCertificate certificate;
+    char problem[256];
+
+    if (identity.certificate[0] == '\0') {
+        return;
+    }
+    TlsStore *store = tls_store_new(check->config->server.tls_ca, crl, problem, sizeof(problem));
+    if (!store) {
+        finding(check, crl[0] ? CONFIG_server_tls_crl : CONFIG_server_tls_ca, "%s", problem);
+    }
+    SSL_CTX *tls = store
+                       ? tls_server_context(&identity, (TlsPreset)check->config->server.tls_preset,
+                                            store, problem, sizeof(problem))
+                       : NULL;
+    if (store && !tls) { /* also a key that does not belong to the certificate */
+        finding(check, CONFIG_server_tls_key, "%s", problem);
+    }
+    SSL_CTX_free(tls);
+    tls_store_free(store);
+    if (!tls_certificate_from_file(check->context->arena, identity.certificate, &certificate,
+                                   problem, sizeof(problem))) {
+        finding(check, CONFIG_server_tls_certificate, "%s", problem);
+        return;
+    }
+    long long days = (certificate.not_after_us - clock_utc_us()) / DAY_US;
+    if (days < MIN_DAYS_LEFT) {
+        finding(check, CONFIG_server_tls_certificate,
+                "the certificate is valid for %lld more days; replace it", days);
+    }
+}
+
+static void check_codes(const Check *check)
+{
+    char problem[256];
+    const char *path = check->config->affinity_domain.codes;
+
+    if (path[0] == '\0') {
+        return;
+    }
+    CodeSets *codes = code_sets_load(path, problem, sizeof(problem));
+    if (!codes) {
+        finding(check, CONFIG_affinity_domain_codes, "%s", problem);
+    }
+    code_sets_free(codes);
+}
+
+static void check_user(const Check *check)
+{
+    const char *name = check->config->server.user;
+
+    if (geteuid() == 0 && !getpwnam(name)) {
+        finding(check, CONFIG_server_user,
+                "there is no user %s; make it: adduser --system --group %s", name, name);
+    }
+}
+
+/** The folder must exist, or be one that serve can make. */
+static void check_data_dir(const Check *check)
+{
+    struct statvfs space;
+    struct stat info;
+    const char *path = check->config->server.data_dir;
+
+    if (stat(path, &info) < 0) {
+        const char *slash = strrchr(path, '/');
+        Str parent = slash && slash > path ? (Str){path, (size_t)(slash - path)} : STR("/");
+        if (errno != ENOENT || access(str_cstr(check->context->arena, parent), W_OK) < 0) {
+            finding(check, CONFIG_server_data_dir, "cannot be made or read: %s", strerror(errno));
+        }
+        return;
+    }
+    if (!S_ISDIR(info.st_mode)) {
+        finding(check, CONFIG_server_data_dir, "is no folder");
+    } else if (statvfs(path, &space) == 0 && space.f_bavail * space.f_frsize < MIN_FREE_BYTES) {
+        finding(check, CONFIG_server_data_dir,
+                "only %llu MiB are free; make room, or move it to a larger disk",
+                (unsigned long long)(space.f_bavail * space.f_frsize / (1024 * 1024)));
+    }
+}
+
+static void check_ports(const Check *check)
+{
+    const struct {
+        ConfigKeyId key;
+        const char *address;
+    } listeners[] = {
+        {CONFIG_server_https_listen, check->config->server.https_listen},
+        {CONFIG_server_mllp_listen, check->config->server.mllp_listen},
+        {CONFIG_server_plain_http_listen, check->config->server.plain_http_listen},
+        {CONFIG_server_plain_mllp_listen, check->config->server.plain_mllp_listen},
+        {CONFIG_server_admin_listen, check->config->server.admin_listen},
+    };
+    char problem[256];
+
+    for (size_t i = 0; i < ARRAY_LEN(listeners) && !check->is_running; i++) {
+        if (listeners[i].address[0] == '\0') {
+            continue;
+        }
+        int fd = socket_listen(listeners[i].address, false, problem, sizeof(problem));
+        if (fd < 0) {
+            finding(check, listeners[i].key, "%s", problem);
+        } else {
+            close(fd);
+        }
+    }
+}
+
+static void check_clock(const Check *check)
+{
+    struct timex state = {0};
+
+    if (adjtimex(&state) == TIME_ERROR) {
+        error_warn(&check->context->req->errors, ERR_CONFIGURATION, NULL,
+                   "the clock is not synchronised; run chrony or systemd-timesyncd: audit records "
+                   "need the right time "
+                   "(ITI TF-1 7, Consistent Time)");
+    }
+}
+
+/** An embedded database is tried by serve; one of somebody else must be reachable now. */
+static void check_database(const Check *check)
+{
+    DbConn *conn = NULL;
+
+    if (check->config->database.embedded) {
+        return;
+    }
+    DbPool *pool = db_pool_new(check->config->database.conninfo, 1);
+    Request *req = request_new(10000);
+    if (db_acquire(pool, req, &conn) < 0) {
+        finding(check, CONFIG_database_conninfo, "%s", db_last_failure());
+    }
+    db_release(conn);
+    request_free(req);
+    db_pool_free(pool);
+}
+
+int command_check_config(const Options *options)
+{
+    CommandContext context;
+
+    int status = command_open_config(options, &context);
+    if (status != EXIT_GOOD) {
+        return command_close(&context, status);
+    }
+    struct Postgres *postgres = NULL;
+    const Check check = {
+        .context = &context,
+        .config = context.config,
+        .is_running = context.config->database.embedded &&
+                      postgres_find(context.config, context.arena, &postgres),
+    };
+    check_user(&check);
+    check_data_dir(&check);
+    check_certificate(&check);
+    check_codes(&check);
+    check_ports(&check);
+    check_clock(&check);
+    check_database(&check);
+    if (check.is_running) {
+        printf("the server is running: its ports were not checked\n");
+    }
+    if (context.req->errors.count == 0) {
+        printf("%s: no finding\n", options->config);
+    }
+    return command_close(&context, context.req->errors.count > 0 ? EXIT_FOUND : EXIT_GOOD);
+}

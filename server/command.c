@@ -1,0 +1,85 @@
+#include "server/command.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "server/postgres_embedded.h"
+
+/** Long enough for a migration of a large database. */
+#define COMMAND_TIMEOUT_MS (24U * 3600 * 1000)
+
+void command_print_errors(const ErrorList *errors)
+{
+    for (const Error *error = errors->first; error; error = error->next) {
+        fprintf(stderr, "musubi: %.*s%s%s%.*s\n", STR_ARG(error->location),
+                error->location.len > 0 ? ": " : "",
+                error->severity == SEVERITY_WARNING ? "warning: " : "", STR_ARG(error->context));
+    }
+}
+
+int command_usage(const char *format, ...)
+{
+    va_list args;
+
+    fprintf(stderr, "musubi: ");
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "\n");
+    return EXIT_USAGE;
+}
+
+int command_open_config(const Options *options, CommandContext *ret_context)
+{
+    *ret_context = (CommandContext){.req = request_new(COMMAND_TIMEOUT_MS)};
+    ret_context->arena = ret_context->req->arena;
+    int rc = config_load(options->config, ret_context->arena, &ret_context->req->errors,
+                         &ret_context->config);
+    return rc < 0 ? EXIT_USAGE : EXIT_GOOD;
+}
+
+/** The running server's postmaster, or one for this command alone. */
+static int open_embedded(CommandContext *context)
+{
+    if (postgres_find(context->config, context->arena, &context->postgres)) {
+        return 0;
+    }
+    int rc =
+        postgres_start(context->config, context->arena, &context->req->errors, &context->postgres);
+    context->has_started_postgres = rc == 0 && !postgres_is_adopted(context->postgres);
+    return rc;
+}
+
+int command_open(const Options *options, CommandContext *ret_context)
+{
+    int status = command_open_config(options, ret_context);
+    if (status != EXIT_GOOD) {
+        return status;
+    }
+    const char *conninfo = ret_context->config->database.owner_conninfo;
+    if (ret_context->config->database.embedded) {
+        if (open_embedded(ret_context) < 0) {
+            return EXIT_FAILED;
+        }
+        conninfo = postgres_conninfo(ret_context->postgres, POSTGRES_OWNER_ROLE);
+    }
+    ret_context->pool = db_pool_new(conninfo, 2);
+    return db_acquire(ret_context->pool, ret_context->req, &ret_context->conn) < 0 ? EXIT_FAILED
+                                                                                   : EXIT_GOOD;
+}
+
+int command_close(CommandContext *context, int status)
+{
+    db_release(context->conn);
+    db_pool_free(context->pool);
+    if (context->has_started_postgres &&
+        postgres_stop(context->postgres, &context->req->errors) < 0) {
+        status = EXIT_FAILED;
+    }
+    command_print_errors(&context->req->errors);
+    if (status == EXIT_FAILED && db_last_failure()[0]) {
+        fprintf(stderr, "musubi: %s\n", db_last_failure());
+    }
+    request_free(context->req);
+    return status;
+}

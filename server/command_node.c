@@ -1,0 +1,651 @@
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/access/access.h"
+#include "lib/base/clock.h"
+#include "lib/tls/tls.h"
+#include "server/command.h"
+#include "server/csv.h"
+
+/* musubi node and musubi facility: who is registered. */
+
+#define MAX_NAME_LEN 64
+
+/** A node as the command line or a line of CSV gives it. */
+typedef struct NodeInput {
+    const char *location; /* for faults: "node add", or "FILE:LINE" */
+    Str name;
+    Str facility;
+    Str certificate; /* file name */
+    Str fingerprint;
+    Str transactions; /* lists: separated by comma, semicolon or space */
+    Str sources;
+    Str ae_titles;
+    Str source_ids;
+    bool is_operator;
+} NodeInput;
+
+/** The lists of a NodeInput, split and checked. */
+typedef struct NodeLists {
+    Str *transactions;
+    size_t transaction_count;
+    Str *sources;
+    size_t source_count;
+    Str *ae_titles;
+    size_t ae_title_count;
+    Str *source_ids;
+    size_t source_id_count;
+} NodeLists;
+
+static const DbStatement upsert_node = {
+    "node_upsert",
+    "INSERT INTO node (name, facility, transactions, sources, ae_titles, source_ids, is_operator) "
+    "SELECT $1::text, facility.id, $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean "
+    "FROM facility WHERE facility.name = $2::text "
+    "ON CONFLICT (name) DO UPDATE SET facility = excluded.facility, transactions = "
+    "excluded.transactions, "
+    "sources = excluded.sources, ae_titles = excluded.ae_titles, source_ids = excluded.source_ids, "
+    "is_operator = excluded.is_operator, revoked_at = NULL "
+    "RETURNING id, xmax = 0",
+};
+
+/* A certificate moves to another node only from one that was revoked. */
+static const DbStatement upsert_certificate = {
+    "node_certificate_upsert",
+    "INSERT INTO node_certificate (fingerprint, node, subject, not_after) "
+    "VALUES ($1::text, $2::integer, $3::text, $4::timestamptz) "
+    "ON CONFLICT (fingerprint) DO UPDATE SET node = excluded.node, subject = excluded.subject, "
+    "not_after = excluded.not_after "
+    "WHERE node_certificate.node = excluded.node OR EXISTS (SELECT FROM node "
+    "WHERE node.id = node_certificate.node AND node.revoked_at IS NOT NULL) "
+    "RETURNING node",
+};
+
+static const DbStatement revoke_node = {
+    "node_revoke",
+    "UPDATE node SET revoked_at = now() WHERE name = $1::text AND revoked_at IS NULL",
+};
+
+static const DbStatement select_nodes = {
+    "node_list",
+    "SELECT node.name, facility.name, node.transactions, node.sources, node.ae_titles, "
+    "node.source_ids, "
+    "node.is_operator, node.revoked_at, "
+    "ARRAY(SELECT fingerprint FROM node_certificate WHERE node = node.id ORDER BY not_after), "
+    "(SELECT max(not_after) FROM node_certificate WHERE node_certificate.node = node.id AND "
+    "isfinite(not_after)) "
+    "FROM node JOIN facility ON facility.id = node.facility ORDER BY node.name",
+};
+
+static const DbStatement insert_facility = {
+    "facility_insert",
+    "INSERT INTO facility (name) VALUES ($1::text) ON CONFLICT (name) DO NOTHING",
+};
+
+static const DbStatement select_facilities = {
+    "facility_list",
+    "SELECT facility.name, count(node.id) FROM facility LEFT JOIN node ON node.facility = "
+    "facility.id "
+    "AND node.revoked_at IS NULL GROUP BY facility.name ORDER BY facility.name",
+};
+
+/* Checks of input */
+
+static int fault(const CommandContext *context, const NodeInput *input, const char *text, Str value)
+{
+    return error_add(&context->req->errors, ERR_CONFIGURATION, input->location, "%s%s%.*s", text,
+                     value.len > 0 ? ": " : "", STR_ARG(value));
+}
+
+static bool is_name(Str name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.data[i];
+        bool is_alphanumeric =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!is_alphanumeric && c != '-' && c != '_' && c != '.') {
+            return false;
+        }
+    }
+    return name.len > 0 && name.len <= MAX_NAME_LEN;
+}
+
+static bool is_facility_name(Str name)
+{
+    return name.len > 0 && name.len <= MAX_NAME_LEN && str_is_utf8(name) &&
+           !str_contains(name, STR("\n"));
+}
+
+/** Items between separators, without empty ones. */
+static size_t split_list(Arena *arena, Str text, const char *separators, Str **ret_items)
+{
+    Str *items = ARENA_ARRAY(arena, Str, text.len / 2 + 1);
+    size_t count = 0;
+    size_t begin = 0;
+
+    for (size_t i = 0; i <= text.len; i++) {
+        if (i < text.len && !strchr(separators, text.data[i])) {
+            continue;
+        }
+        Str item = str_trim(str_slice(text, begin, i - begin));
+        if (item.len > 0) {
+            items[count++] = item;
+        }
+        begin = i + 1;
+    }
+    *ret_items = items;
+    return count;
+}
+
+static void check_transactions(const CommandContext *context, const NodeInput *input,
+                               const NodeLists *lists)
+{
+    if (lists->transaction_count == 0) {
+        fault(context, input,
+              "name the transactions that the node may use, e.g. ITI-41,ITI-18, or * for all",
+              STR_EMPTY);
+    }
+    for (size_t i = 0; i < lists->transaction_count; i++) {
+        const char *name = str_cstr(context->arena, lists->transactions[i]);
+        if (strcmp(name, "*") != 0 && access_transaction_bit(name) == 0) {
+            fault(context, input, "unknown transaction; write e.g. ITI-41", lists->transactions[i]);
+        }
+    }
+}
+
+static void check_sources(const CommandContext *context, const NodeInput *input,
+                          const NodeLists *lists)
+{
+    for (size_t i = 0; i < lists->source_count; i++) {
+        size_t bar = str_find_char(lists->sources[i], '|');
+        if (bar == SIZE_MAX ||
+            str_find_char(str_from_offset(lists->sources[i], bar + 1), '|') != SIZE_MAX) {
+            fault(context, input, "write a source as MSH-3|MSH-4, e.g. HIS|HOSPITAL",
+                  lists->sources[i]);
+        }
+    }
+}
+
+/** Splits and checks; adds every fault. */
+static int check_input(const CommandContext *context, const NodeInput *input, NodeLists *ret_lists)
+{
+    const unsigned errors_before = context->req->errors.error_count;
+    Arena *arena = context->arena;
+
+    ret_lists->transaction_count =
+        split_list(arena, input->transactions, ",; ", &ret_lists->transactions);
+    ret_lists->source_count =
+        split_list(arena, input->sources, ",;", &ret_lists->sources); /* names may hold spaces */
+    ret_lists->ae_title_count = split_list(arena, input->ae_titles, ",;", &ret_lists->ae_titles);
+    ret_lists->source_id_count =
+        split_list(arena, input->source_ids, ",; ", &ret_lists->source_ids);
+    if (!is_name(input->name)) {
+        fault(context, input, "a node's name has up to 64 letters, digits and . _ -", input->name);
+    }
+    if (!is_facility_name(input->facility)) {
+        fault(context, input, "name the facility that the node belongs to", STR_EMPTY);
+    }
+    check_transactions(context, input, ret_lists);
+    check_sources(context, input, ret_lists);
+    return context->req->errors.error_count > errors_before ? -ERR_CONFIGURATION : 0;
+}
+
+/** The certificate of the file, or what a bare fingerprint tells. A node without any can serve as
+ * plain_node only. */
+static int read_certificate(const CommandContext *context, const NodeInput *input,
+                            TlsCertificate *ret_certificate)
+{
+    char problem[256];
+    uint8_t digest[32];
+
+    *ret_certificate =
+        (TlsCertificate){.fingerprint = STR_EMPTY, .subject = STR_EMPTY, .not_after_us = INT64_MAX};
+    if (input->certificate.len > 0) {
+        const char *path = str_cstr(context->arena, input->certificate);
+        if (!tls_certificate_from_file(context->arena, path, ret_certificate, problem,
+                                       sizeof(problem))) {
+            return fault(context, input, "the certificate cannot be read", str_from(problem));
+        }
+        if (ret_certificate->not_after_us < clock_utc_us()) {
+            return fault(context, input, "the certificate has expired", input->certificate);
+        }
+        return 0;
+    }
+    if (input->fingerprint.len > 0) {
+        Str *pairs = NULL; /* openssl x509 -fingerprint writes colons between the bytes */
+        size_t count = split_list(context->arena, input->fingerprint, ":", &pairs);
+        StrBuf joined = {0};
+        for (size_t i = 0; i < count; i++) {
+            strbuf_append(&joined, pairs[i]);
+        }
+        bool is_good = str_unhex(strbuf_str(&joined), digest, sizeof(digest));
+        strbuf_done(&joined);
+        if (!is_good) {
+            return fault(context, input, "a fingerprint is SHA-256, 64 hexadecimal digits",
+                         input->fingerprint);
+        }
+        ret_certificate->fingerprint = str_hex(context->arena, digest, sizeof(digest));
+    }
+    return 0;
+}
+
+/* Rows */
+
+static int store_certificate(const CommandContext *context, const NodeInput *input, int32_t node_id,
+                             const TlsCertificate *certificate)
+{
+    DbParams params;
+    DbResult *result = NULL;
+
+    db_params_init(&params, context->arena);
+    db_param_text(&params, certificate->fingerprint);
+    db_param_i32(&params, node_id);
+    db_param_text(&params, certificate->subject);
+    db_param_timestamp(&params, certificate->not_after_us);
+    int rc = db_exec(context->conn, context->req, &upsert_certificate, &params, &result);
+    if (rc == 0 && db_rows(result) == 0) {
+        rc = fault(context, input,
+                   "this certificate belongs to another node; revoke that node first, or use "
+                   "another certificate",
+                   certificate->fingerprint);
+    }
+    return rc;
+}
+
+/** Checks a node and puts it into the open transaction. A node of this name is changed, and gets
+ * the certificate too. */
+static int store_node(const CommandContext *context, const NodeInput *input, bool *ret_is_new)
+{
+    NodeLists lists;
+    TlsCertificate certificate;
+    DbParams params;
+    DbResult *result = NULL;
+    int rc;
+
+    if ((rc = check_input(context, input, &lists)) < 0 ||
+        (rc = read_certificate(context, input, &certificate)) < 0) {
+        return rc;
+    }
+    db_params_init(&params, context->arena);
+    db_param_text(&params, input->name);
+    db_param_text(&params, input->facility);
+    db_param_text_array(&params, lists.transactions, lists.transaction_count);
+    db_param_text_array(&params, lists.sources, lists.source_count);
+    db_param_text_array(&params, lists.ae_titles, lists.ae_title_count);
+    db_param_text_array(&params, lists.source_ids, lists.source_id_count);
+    db_param_bool(&params, input->is_operator);
+    if ((rc = db_exec(context->conn, context->req, &upsert_node, &params, &result)) < 0) {
+        return rc;
+    }
+    if (db_rows(result) == 0) {
+        return fault(context, input,
+                     "unknown facility; run musubi facility add, or correct the name",
+                     input->facility);
+    }
+    *ret_is_new = db_bool(result, 0, 1);
+    return certificate.fingerprint.len > 0
+               ? store_certificate(context, input, db_i32(result, 0, 0), &certificate)
+               : 0;
+}
+
+static int begin(const CommandContext *context)
+{
+    int rc = db_queue_begin(context->conn, context->req);
+    return rc < 0 ? rc : db_sync(context->conn, context->req, NULL);
+}
+
+/** What the operator wrote is wrong: 2; the rest: 3. */
+static int status_of(int rc)
+{
+    if (rc == 0) {
+        return EXIT_GOOD;
+    }
+    return rc == -ERR_CONFIGURATION ? EXIT_USAGE : EXIT_FAILED;
+}
+
+static int node_add(const Options *options, CommandContext *context)
+{
+    const NodeInput input = {
+        .location = "node add",
+        .name = str_from(options->arguments[1]),
+        .facility = str_from(options->facility),
+        .certificate = str_from(options->certificate),
+        .fingerprint = str_from(options->fingerprint),
+        .transactions = str_from(options->transactions),
+        .sources = str_from(options->source),
+        .ae_titles = str_from(options->ae_title),
+        .source_ids = str_from(options->source_id),
+        .is_operator = options->is_operator,
+    };
+    bool is_new = false;
+    int rc;
+
+    if ((rc = begin(context)) == 0 && (rc = store_node(context, &input, &is_new)) == 0) {
+        rc = db_commit(context->conn, context->req, NULL);
+    }
+    if (rc == 0) {
+        printf("node %s %s; a running server knows it within seconds\n", options->arguments[1],
+               is_new ? "registered" : "changed");
+    }
+    return status_of(rc);
+}
+
+static int node_revoke(const Options *options, CommandContext *context)
+{
+    DbParams params;
+    DbResult *result = NULL;
+
+    db_params_init(&params, context->arena);
+    db_param_text(&params, str_from(options->arguments[1]));
+    int rc = db_exec(context->conn, context->req, &revoke_node, &params, &result);
+    if (rc < 0) {
+        return EXIT_FAILED;
+    }
+    if (db_affected(result) == 0) {
+        printf("there is no registered node %s\n", options->arguments[1]);
+        return EXIT_FOUND;
+    }
+    printf("node %s revoked; a running server refuses it within seconds\n", options->arguments[1]);
+    return EXIT_GOOD;
+}
+
+enum {
+    CSV_NAME,
+    CSV_FACILITY,
+    CSV_CERTIFICATE,
+    CSV_FINGERPRINT,
+    CSV_TRANSACTIONS,
+    CSV_SOURCES,
+    CSV_AE_TITLES,
+    CSV_SOURCE_IDS,
+    CSV_OPERATOR,
+    CSV_COUNT
+};
+
+static const char *const csv_columns[CSV_COUNT] = {
+    [CSV_NAME] = "name",
+    [CSV_FACILITY] = "facility",
+    [CSV_CERTIFICATE] = "certificate",
+    [CSV_FINGERPRINT] = "fingerprint",
+    [CSV_TRANSACTIONS] = "transactions",
+    [CSV_SOURCES] = "sources",
+    [CSV_AE_TITLES] = "ae_titles",
+    [CSV_SOURCE_IDS] = "source_ids",
+    [CSV_OPERATOR] = "operator",
+};
+
+/** Faults of the row are only noted, so that all are shown at once. @return 0, or what ends the
+ * import */
+static int import_row(const CommandContext *context, const CsvFile *file, const CsvRow *row)
+{
+    const Str *fields = row->fields;
+    const NodeInput input = {
+        .location = csv_location(context->arena, file, row),
+        .name = fields[CSV_NAME],
+        .facility = fields[CSV_FACILITY],
+        .certificate = fields[CSV_CERTIFICATE],
+        .fingerprint = fields[CSV_FINGERPRINT],
+        .transactions = fields[CSV_TRANSACTIONS],
+        .sources = fields[CSV_SOURCES],
+        .ae_titles = fields[CSV_AE_TITLES],
+        .source_ids = fields[CSV_SOURCE_IDS],
+        .is_operator = str_equal(fields[CSV_OPERATOR], STR("yes")),
+    };
+    bool is_new = false;
+
+    int rc = store_node(context, &input, &is_new);
+    return rc == -ERR_CONFIGURATION ? 0 : rc;
+}
+
+static int import_rows(const CommandContext *context, const CsvFile *file)
+{
+    for (size_t i = 0; i < file->row_count; i++) {
+        int rc = import_row(context, file, &file->rows[i]);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return context->req->errors.error_count > 0 ? -ERR_CONFIGURATION : 0;
+}
+
+/** All rows are checked; all are stored, or none. */
+static int node_import(const Options *options, CommandContext *context)
+{
+    CsvFile file;
+    int rc;
+
+    if ((rc = csv_read(context->arena, &context->req->errors, options->arguments[1], csv_columns,
+                       CSV_COUNT, &file)) < 0 ||
+        (rc = begin(context)) < 0 || (rc = import_rows(context, &file)) < 0) {
+        return status_of(rc);
+    }
+    rc = options->dry_run ? db_rollback(context->conn, context->req)
+                          : db_commit(context->conn, context->req, NULL);
+    if (rc == 0) {
+        printf("%zu nodes %s\n", file.row_count,
+               options->dry_run ? "checked, nothing changed" : "imported");
+    }
+    return status_of(rc);
+}
+
+/* Lists */
+
+static json_t *json_text(Str text)
+{
+    return json_stringn(text.data ? text.data : "", text.len);
+}
+
+static json_t *json_list(const CommandContext *context, const DbResult *rows, int row, int column)
+{
+    Str *items = NULL;
+    size_t count = db_text_array(rows, row, column, context->arena, &items);
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(list, json_text(items[i]));
+    }
+    return list;
+}
+
+static json_t *json_instant(const CommandContext *context, const DbResult *rows, int row,
+                            int column)
+{
+    if (db_is_null(rows, row, column)) {
+        return json_null();
+    }
+    return json_text(clock_iso8601(context->arena, db_timestamp(rows, row, column)));
+}
+
+static void print_json(json_t *value)
+{
+    json_dumpf(value, stdout, JSON_INDENT(2));
+    printf("\n");
+    json_decref(value);
+}
+
+static void print_nodes_json(const CommandContext *context, const DbResult *rows)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < db_rows(rows); i++) {
+        json_t *node = json_object();
+        json_object_set_new(node, "name", json_text(db_text(rows, i, 0)));
+        json_object_set_new(node, "facility", json_text(db_text(rows, i, 1)));
+        json_object_set_new(node, "transactions", json_list(context, rows, i, 2));
+        json_object_set_new(node, "sources", json_list(context, rows, i, 3));
+        json_object_set_new(node, "ae_titles", json_list(context, rows, i, 4));
+        json_object_set_new(node, "source_ids", json_list(context, rows, i, 5));
+        json_object_set_new(node, "operator", json_boolean(db_bool(rows, i, 6)));
+        json_object_set_new(node, "revoked_at", json_instant(context, rows, i, 7));
+        json_object_set_new(node, "fingerprints", json_list(context, rows, i, 8));
+        json_object_set_new(node, "certificate_until", json_instant(context, rows, i, 9));
+        json_array_append_new(list, node);
+    }
+    print_json(list);
+}
+
+static Str join_list(const CommandContext *context, const DbResult *rows, int row, int column)
+{
+    Str *items = NULL;
+    size_t count = db_text_array(rows, row, column, context->arena, &items);
+    StrBuf buf = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        strbuf_printf(&buf, "%s%.*s", i > 0 ? "," : "", STR_ARG(items[i]));
+    }
+    Str text = str_dup(context->arena, strbuf_str(&buf));
+    strbuf_done(&buf);
+    return text;
+}
+
+static void print_nodes(const CommandContext *context, const DbResult *rows)
+{
+    printf("%-20s %-20s %-10s %-11s %s\n", "NODE", "FACILITY", "STATE", "CERT UNTIL",
+           "TRANSACTIONS");
+    for (int i = 0; i < db_rows(rows); i++) {
+        const char *state = db_bool(rows, i, 6) ? "operator" : "registered";
+        if (!db_is_null(rows, i, 7)) {
+            state = "revoked";
+        }
+        Str until = db_is_null(rows, i, 9)
+                        ? STR("-")
+                        : clock_iso8601(context->arena, db_timestamp(rows, i, 9));
+        printf("%-20.*s %-20.*s %-10s %-11.*s %.*s\n", STR_ARG(db_text(rows, i, 0)),
+               STR_ARG(db_text(rows, i, 1)), state,
+               STR_ARG(str_slice(until, 0, sizeof("2026-04-01") - 1)),
+               STR_ARG(join_list(context, rows, i, 2)));
+    }
+}
+
+static int node_list(const Options *options, CommandContext *context)
+{
+    DbResult *rows = NULL;
+
+    if (db_exec(context->conn, context->req, &select_nodes, NULL, &rows) < 0) {
+        return EXIT_FAILED;
+    }
+    if (options->json) {
+        print_nodes_json(context, rows);
+    } else {
+        print_nodes(context, rows);
+    }
+    return EXIT_GOOD;
+}
+
+static int facility_add(const Options *options, CommandContext *context)
+{
+    DbParams params;
+    DbResult *result = NULL;
+    Str name = str_trim(str_from(options->arguments[1]));
+
+    if (!is_facility_name(name)) {
+        return command_usage("a facility's name has 1 to 64 bytes of UTF-8");
+    }
+    db_params_init(&params, context->arena);
+    db_param_text(&params, name);
+    if (db_exec(context->conn, context->req, &insert_facility, &params, &result) < 0) {
+        return EXIT_FAILED;
+    }
+    printf("facility %.*s %s\n", STR_ARG(name),
+           db_affected(result) > 0 ? "added" : "was there already");
+    return EXIT_GOOD;
+}
+
+static int facility_list(const Options *options, CommandContext *context)
+{
+    DbResult *rows = NULL;
+    json_t *list = json_array();
+
+    if (db_exec(context->conn, context->req, &select_facilities, NULL, &rows) < 0) {
+        json_decref(list);
+        return EXIT_FAILED;
+    }
+    for (int i = 0; i < db_rows(rows); i++) {
+        Str name = db_text(rows, i, 0);
+        if (options->json) {
+            json_array_append_new(list, json_pack("{s:o, s:I}", "name", json_text(name), "nodes",
+                                                  (json_int_t)db_i64(rows, i, 1)));
+        } else {
+            printf("%-30.*s %lld nodes\n", STR_ARG(name), (long long)db_i64(rows, i, 1));
+        }
+    }
+    if (options->json) {
+        print_json(json_incref(list));
+    }
+    json_decref(list);
+    return EXIT_GOOD;
+}
+
+/* Dispatch */
+
+typedef struct Subcommand {
+    const char *command;
+    const char *name;
+    int argument_count; /* behind the name */
+    const char *usage;
+    int (*run)(const Options *options, CommandContext *context);
+} Subcommand;
+
+static const Subcommand subcommands[] = {
+    {"node", "add", 1,
+     "node add NAME --facility F --certificate FILE|--fingerprint HEX --transactions LIST|* "
+     "[--source 'APP|FAC'] "
+     "[--source-id LIST] [--ae-title LIST] [--operator]",
+     node_add},
+    {"node", "list", 0, "node list [--json]", node_list},
+    {"node", "revoke", 1, "node revoke NAME", node_revoke},
+    {"node", "import", 1, "node import FILE.csv [--dry-run]", node_import},
+    {"facility", "add", 1, "facility add NAME", facility_add},
+    {"facility", "list", 0, "facility list [--json]", facility_list},
+};
+
+static const Subcommand *find_subcommand(const Options *options)
+{
+    for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
+        const Subcommand *subcommand = &subcommands[i];
+        if (strcmp(subcommand->command, options->command) == 0 &&
+            options->argument_count == subcommand->argument_count + 1 &&
+            strcmp(subcommand->name, options->arguments[0]) == 0) {
+            return subcommand;
+        }
+    }
+    return NULL;
+}
+
+static int subcommand_usage(const Options *options)
+{
+    fprintf(stderr, "musubi: write one of\n");
+    for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
+        if (strcmp(subcommands[i].command, options->command) == 0) {
+            fprintf(stderr, "  musubi %s\n", subcommands[i].usage);
+        }
+    }
+    return EXIT_USAGE;
+}
+
+static int run_subcommand(const Options *options)
+{
+    CommandContext context;
+    const Subcommand *subcommand = find_subcommand(options);
+
+    if (!subcommand) {
+        return subcommand_usage(options);
+    }
+    int status = command_open(options, &context);
+    if (status == EXIT_GOOD) {
+        status = subcommand->run(options, &context);
+    }
+    return command_close(&context, status);
+}
+
+int command_node(const Options *options)
+{
+    return run_subcommand(options);
+}
+
+int command_facility(const Options *options)
+{
+    return run_subcommand(options);
+}

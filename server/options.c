@@ -1,0 +1,162 @@
+#include "server/options.h"
+
+#include <getopt.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/macros.h"
+
+#define DEFAULT_CONFIG "/etc/musubi/musubi.ini"
+
+static const Command commands[] = {
+#define COMMAND(name, handler, arguments, help) {name, handler, arguments, help},
+#include "server/commands.def"
+#undef COMMAND
+};
+
+/** An option's name and the field of Options that it sets. */
+typedef struct OptionRow {
+    const char *name;
+    const char *value; /* NULL: the field is a bool */
+    size_t offset;
+    const char *help;
+} OptionRow;
+
+#define TEXT_OPTION(name, field, value, help)                                                      \
+    {                                                                                              \
+        name, value, offsetof(Options, field), help                                                \
+    }
+#define FLAG_OPTION(name, field, help)                                                             \
+    {                                                                                              \
+        name, NULL, offsetof(Options, field), help                                                 \
+    }
+
+static const OptionRow option_rows[] = {
+    TEXT_OPTION("config", config, "FILE", "configuration file, otherwise " DEFAULT_CONFIG),
+    FLAG_OPTION("json", json, "print JSON"),
+    FLAG_OPTION("all", all, "print-config: defaults and descriptions as well"),
+    FLAG_OPTION("markdown", markdown, "print-config: the reference page of all keys"),
+    FLAG_OPTION("dry-run", dry_run, "import: check everything, change nothing"),
+    TEXT_OPTION("facility", facility, "NAME", "node: the facility it belongs to"),
+    TEXT_OPTION("certificate", certificate, "FILE", "node: its certificate, PEM"),
+    TEXT_OPTION("fingerprint", fingerprint, "HEX", "node: SHA-256 of its certificate instead"),
+    TEXT_OPTION("transactions", transactions, "LIST",
+                "node: what it may use, e.g. ITI-41,ITI-18, or * for all"),
+    TEXT_OPTION("source", source, "LIST",
+                "node: MSH-3|MSH-4 that it may send as, e.g. 'HIS|HOSPITAL'; * stands for any"),
+    TEXT_OPTION("source-id", source_id, "LIST",
+                "node: SubmissionSet.sourceId that it may submit with; without, any"),
+    TEXT_OPTION("ae-title", ae_title, "LIST", "node: its DICOM application entity titles"),
+    FLAG_OPTION("operator", is_operator, "node: may use the admin listener"),
+    TEXT_OPTION("rate", rate, "BYTES", "scrub: most bytes per second, e.g. 50MiB"),
+};
+
+#define OPTION_COUNT ARRAY_LEN(option_rows)
+/** Values of struct option are row numbers behind this, clear of characters. */
+#define FIRST_VALUE 256
+#define HELP_VALUE (FIRST_VALUE + (int)OPTION_COUNT)
+
+static void print_help(void)
+{
+    printf("usage: musubi COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n");
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        printf("  %-13s %s%s%s\n", commands[i].name, commands[i].arguments,
+               commands[i].arguments[0] ? "  " : "", commands[i].help);
+    }
+    printf("\noptions:\n");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const OptionRow *row = &option_rows[i];
+        printf("  --%s%s%-*s %s\n", row->name, row->value ? "=" : "", 18 - (int)strlen(row->name),
+               row->value ? row->value : "", row->help);
+    }
+    printf(
+        "\nexit status: 0 good, 1 found something, 2 usage or configuration, 3 could not do it\n");
+}
+
+static void fill_long_options(struct option *long_options)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        long_options[i] = (struct option){
+            .name = option_rows[i].name,
+            .has_arg = option_rows[i].value ? required_argument : no_argument,
+            .val = FIRST_VALUE + (int)i,
+        };
+    }
+    long_options[OPTION_COUNT] =
+        (struct option){.name = "help", .has_arg = no_argument, .val = HELP_VALUE};
+}
+
+static void set_option(Options *options, const OptionRow *row, const char *value)
+{
+    void *field = (char *)options + row->offset;
+
+    if (row->value) {
+        *(const char **)field = value;
+    } else {
+        *(bool *)field = true;
+    }
+}
+
+static const Command *find_command(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+static int usage_fault(const char *text, const char *what)
+{
+    fprintf(stderr, "musubi: %s%s%s; musubi --help shows commands and options\n", text,
+            what[0] ? " " : "", what);
+    return EXIT_USAGE;
+}
+
+static int take_arguments(int argc, char **argv, Options *options, const Command **ret_command)
+{
+    if (optind >= argc) {
+        return usage_fault("a command is missing", "");
+    }
+    const Command *command = find_command(argv[optind]);
+    if (!command) {
+        return usage_fault("unknown command", argv[optind]);
+    }
+    options->command = argv[optind++];
+    if (argc - optind > OPTIONS_MAX_ARGUMENTS) {
+        return usage_fault("too many arguments", "");
+    }
+    while (optind < argc) {
+        options->arguments[options->argument_count++] = argv[optind++];
+    }
+    *ret_command = command;
+    return EXIT_GOOD;
+}
+
+int options_parse(int argc, char **argv, Options *ret_options, const Command **ret_command)
+{
+    struct option long_options[OPTION_COUNT + 2] = {{0}};
+    Options options = {.config = DEFAULT_CONFIG};
+    int value;
+
+    fill_long_options(long_options);
+    opterr = 0;
+    while ((value = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        if (value == HELP_VALUE) {
+            print_help();
+            *ret_command = NULL;
+            return EXIT_GOOD;
+        }
+        if (value < FIRST_VALUE) {
+            return usage_fault("unknown option, or one without its value:", argv[optind - 1]);
+        }
+        set_option(&options, &option_rows[value - FIRST_VALUE], optarg);
+    }
+    int status = take_arguments(argc, argv, &options, ret_command);
+    if (status == EXIT_GOOD) {
+        *ret_options = options;
+    }
+    return status;
+}

@@ -1,0 +1,648 @@
+#include "server/postgres_embedded.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/crc32c.h"
+#include "lib/db/db.h"
+
+#define START_TIMEOUT_NS 60000000000LL /* crash recovery included */
+#define STOP_TIMEOUT_NS 60000000000LL
+#define POLL_PAUSE_NS 3000000
+#define SUPERUSER "postgres"
+#define DATABASE "musubi"
+#define DEFAULT_BIN_DIR "/usr/lib/postgresql/15/bin"
+
+/** Connections of commands, of autovacuum and of an operator's psql, beside the pool's. */
+#define SPARE_CONNECTIONS 20
+
+#define GIB (1024ULL * 1024 * 1024)
+#define MAX_DEFAULT_SHARED_BUFFERS (6 * GIB)
+
+struct Postgres {
+    Arena *arena;
+    ErrorList *errors;
+    const char *data_dir; /* data_dir of the server */
+    const char *base;     /* data_dir/postgres */
+    const char *cluster;  /* data_dir/postgres/data */
+    const char *log_file; /* of initdb, and of the postmaster before its collector runs */
+    const char *bin_dir;
+    const char *socket_dir;
+    uint64_t shared_buffers_bytes;
+    unsigned max_connections;
+    const char *user; /* NULL: programs run as this process does */
+    uid_t uid;
+    gid_t gid;
+    pid_t pid;
+    bool is_adopted;
+};
+
+static int fail(const Postgres *postgres, const char *what, const char *path)
+{
+    return error_add(postgres->errors, ERR_DATABASE, path, "%s: %s", what, strerror(errno));
+}
+
+static void pause_briefly(void)
+{
+    const struct timespec pause = {.tv_nsec = POLL_PAUSE_NS};
+    nanosleep(&pause, NULL);
+}
+
+static const char *join(Arena *arena, const char *folder, const char *name)
+{
+    return str_printf(arena, "%s/%s", folder, name).data;
+}
+
+/* Files and folders */
+
+/** Makes the folder with mode 0700 for the service user, unless it exists. */
+static int make_folder(const Postgres *postgres, const char *path)
+{
+    if (mkdir(path, 0700) < 0) {
+        return errno == EEXIST ? 0 : fail(postgres, "cannot make the folder", path);
+    }
+    if (postgres->user && chown(path, postgres->uid, postgres->gid) < 0) {
+        return fail(postgres, "cannot give the folder to the service user", path);
+    }
+    return 0;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *place)
+{
+    (void)info;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+/** Removes what an interrupted initdb left. */
+static int remove_tree(const Postgres *postgres, const char *path)
+{
+    if (nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) < 0 && errno != ENOENT) {
+        return fail(postgres, "cannot remove the folder", path);
+    }
+    return 0;
+}
+
+static int sync_path(const Postgres *postgres, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || fsync(fd) < 0) {
+        int rc = fail(postgres, "cannot sync", path);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return rc;
+    }
+    close(fd);
+    return 0;
+}
+
+/** The whole file, at most 64 KiB, in the arena; empty if it cannot be read. */
+static Str read_text(Arena *arena, const char *path)
+{
+    enum { MAX_BYTES = 64 * 1024 };
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        return STR_EMPTY;
+    }
+    char *bytes = arena_alloc(arena, MAX_BYTES);
+    ssize_t len = read(fd, bytes, MAX_BYTES);
+    close(fd);
+    return len > 0 ? (Str){bytes, (size_t)len} : STR_EMPTY;
+}
+
+static int write_text(const Postgres *postgres, const char *path, Str text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        return fail(postgres, "cannot write", path);
+    }
+    bool is_good = write(fd, text.data, text.len) == (ssize_t)text.len && fsync(fd) == 0 &&
+                   (!postgres->user || fchown(fd, postgres->uid, postgres->gid) == 0);
+    if (close(fd) < 0 || !is_good) {
+        return fail(postgres, "cannot write", path);
+    }
+    return 0;
+}
+
+/** The last line of the log, to say why a program failed. */
+static Str last_log_line(const Postgres *postgres)
+{
+    Str rest = read_text(postgres->arena, postgres->log_file);
+    Str last = STR_EMPTY;
+    Str line;
+
+    while (str_split_next(&rest, '\n', &line)) {
+        if (!str_is_empty(str_trim(line))) {
+            last = str_trim(line);
+        }
+    }
+    return last;
+}
+
+/* Programs */
+
+/** In the child: becomes the service user and runs the program, detached from our terminal, signals
+ * and files. */
+static _Noreturn void exec_program(const Postgres *postgres, const char *const *argv)
+{
+    sigset_t none;
+    int null = open("/dev/null", O_RDONLY);
+    int log = open(postgres->log_file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    if (null < 0 || log < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 ||
+        dup2(log, STDERR_FILENO) < 0) {
+        _exit(127);
+    }
+    close_range(STDERR_FILENO + 1, ~0U, 0);
+    for (int signal_number = 1; signal_number < NSIG; signal_number++) {
+        signal(signal_number, SIG_DFL);
+    }
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setsid();
+    umask(077);
+    if (postgres->user && (fchown(STDERR_FILENO, postgres->uid, postgres->gid) < 0 ||
+                           initgroups(postgres->user, postgres->gid) < 0 ||
+                           setgid(postgres->gid) < 0 || setuid(postgres->uid) < 0)) {
+        dprintf(STDERR_FILENO, "cannot become %s: %s\n", postgres->user, strerror(errno));
+        _exit(127);
+    }
+    if (chdir(postgres->base) < 0) {
+        dprintf(STDERR_FILENO, "%s is not reachable for the service user: %s\n", postgres->base,
+                strerror(errno));
+        _exit(127);
+    }
+    execv(argv[0], (char *const *)(uintptr_t)argv);
+    dprintf(STDERR_FILENO, "cannot run %s: %s\n", argv[0], strerror(errno));
+    _exit(127);
+}
+
+static int spawn(const Postgres *postgres, const char *const *argv, pid_t *ret_pid)
+{
+    pid_t pid = fork();
+
+    if (pid < 0) {
+        return fail(postgres, "cannot fork", argv[0]);
+    }
+    if (pid == 0) {
+        exec_program(postgres, argv);
+    }
+    *ret_pid = pid;
+    return 0;
+}
+
+static int fail_program(const Postgres *postgres, const char *program)
+{
+    return error_add(postgres->errors, ERR_DATABASE, postgres->log_file, "%s failed: %.*s", program,
+                     STR_ARG(last_log_line(postgres)));
+}
+
+static int run(const Postgres *postgres, const char *const *argv)
+{
+    int status = 0;
+    pid_t pid = 0;
+
+    int rc = spawn(postgres, argv, &pid);
+    if (rc < 0) {
+        return rc;
+    }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : fail_program(postgres, argv[0]);
+}
+
+/* Settings */
+
+/** The configured folder, the usual one, or what pg_config says. */
+static int find_bin_dir(Postgres *postgres, const char *configured)
+{
+    char line[PATH_MAX] = "";
+
+    postgres->bin_dir = configured[0] ? configured : DEFAULT_BIN_DIR;
+    if (access(join(postgres->arena, postgres->bin_dir, "initdb"), X_OK) == 0) {
+        return 0;
+    }
+    FILE *pipe = configured[0] ? NULL : popen("pg_config --bindir 2>/dev/null", "re");
+    if (pipe) {
+        bool is_read = fgets(line, sizeof(line), pipe) != NULL;
+        pclose(pipe);
+        postgres->bin_dir = str_cstr(postgres->arena, str_trim(str_from(is_read ? line : "")));
+    }
+    if (access(join(postgres->arena, postgres->bin_dir, "initdb"), X_OK) == 0) {
+        return 0;
+    }
+    return error_add(
+        postgres->errors, ERR_CONFIGURATION, NULL,
+        "PostgreSQL's programs are not in %s; install postgresql-15, or set [database] bin_dir",
+        configured[0] ? configured : DEFAULT_BIN_DIR);
+}
+
+static uint64_t default_shared_buffers(void)
+{
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    return MIN(memory / 4, MAX_DEFAULT_SHARED_BUFFERS);
+}
+
+/** Statements and details stay out of the log: they hold patient data. */
+static Str settings_text(const Postgres *postgres)
+{
+    return str_printf(
+        postgres->arena,
+        "# Written by musubi at every start; change [database] of its configuration instead.\n"
+        "listen_addresses = ''\n"
+        "unix_socket_directories = '%s'\n"
+        "unix_socket_permissions = 0700\n"
+        "max_connections = %u\n"
+        "shared_buffers = %lluMB\n"
+        "effective_cache_size = %lluMB\n"
+        "maintenance_work_mem = 128MB\n"
+        "fsync = on\n"
+        "full_page_writes = on\n"
+        "synchronous_commit = on\n"
+        "data_sync_retry = off\n"
+        "wal_level = replica\n"
+        "max_wal_size = 4GB\n"
+        "checkpoint_timeout = 15min\n"
+        "random_page_cost = 1.1\n"
+        "jit = off\n"
+        "timezone = 'UTC'\n"
+        "lc_messages = 'C'\n"
+        "logging_collector = on\n"
+        "log_directory = '../log'\n"
+        "log_filename = 'postgresql-%%d.log'\n"
+        "log_truncate_on_rotation = on\n"
+        "log_rotation_age = 1d\n"
+        "log_timezone = 'UTC'\n"
+        "log_min_messages = log\n"
+        "log_min_error_statement = panic\n"
+        "log_error_verbosity = terse\n",
+        postgres->socket_dir, postgres->max_connections,
+        (unsigned long long)(postgres->shared_buffers_bytes / (1024 * 1024)),
+        (unsigned long long)(postgres->shared_buffers_bytes * 3 / (1024 * 1024)));
+}
+
+static const char *settings_path(const Postgres *postgres)
+{
+    return join(postgres->arena, postgres->cluster, "postgresql.conf");
+}
+
+static bool has_same_settings(const Postgres *postgres)
+{
+    return str_equal(read_text(postgres->arena, settings_path(postgres)), settings_text(postgres));
+}
+
+/* A UNIX socket's path has 107 bytes at most, and ".s.PGSQL.5432.lock" goes behind the folder. */
+static bool fits_socket(const char *folder)
+{
+    return strlen(folder) + sizeof("/.s.PGSQL.5432") <= sizeof(((struct sockaddr_un *)0)->sun_path);
+}
+
+/**
+ * data_dir/postgres, or where that is too long a folder of ours in /run or /tmp whose name follows
+ * from data_dir, so that commands and the next start find it. A folder that somebody else has put
+ * there is refused.
+ */
+static int choose_socket_dir(Postgres *postgres)
+{
+    struct stat info;
+
+    if (fits_socket(postgres->base)) {
+        postgres->socket_dir = postgres->base;
+        return 0;
+    }
+    postgres->socket_dir =
+        str_printf(postgres->arena, "/tmp/musubi-%u-%08x", (unsigned)postgres->uid,
+                   crc32c(0, postgres->base, strlen(postgres->base)))
+            .data;
+    int rc = make_folder(postgres, postgres->socket_dir);
+    if (rc < 0) {
+        return rc;
+    }
+    if (lstat(postgres->socket_dir, &info) < 0 || !S_ISDIR(info.st_mode) ||
+        info.st_uid != postgres->uid || (info.st_mode & 077) != 0) {
+        return error_add(postgres->errors, ERR_DATABASE, postgres->socket_dir,
+                         "this folder must belong to the service user alone; remove it, or choose "
+                         "a shorter data_dir");
+    }
+    return 0;
+}
+
+/** As root, the programs run as the configured user; otherwise as the caller. */
+static int choose_user(Postgres *postgres, const char *name)
+{
+    postgres->uid = geteuid();
+    postgres->gid = getegid();
+    if (postgres->uid != 0) {
+        return 0;
+    }
+    const struct passwd *entry = getpwnam(name);
+    if (!entry || entry->pw_uid == 0) {
+        return error_add(postgres->errors, ERR_CONFIGURATION, NULL,
+                         "[server] user = %s: PostgreSQL does not run as root; name an existing "
+                         "user that is not root",
+                         name);
+    }
+    postgres->user = str_cstr(postgres->arena, str_from(name));
+    postgres->uid = entry->pw_uid;
+    postgres->gid = entry->pw_gid;
+    return 0;
+}
+
+/** Paths, from an absolute data_dir. */
+static int locate(Postgres *postgres, const Config *config)
+{
+    char absolute[PATH_MAX];
+
+    if (!realpath(config->server.data_dir, absolute)) {
+        return fail(postgres, "data_dir cannot be used", config->server.data_dir);
+    }
+    if (strpbrk(absolute, "'\\,\n")) { /* it goes into settings and connection texts */
+        return error_add(postgres->errors, ERR_CONFIGURATION, config->server.data_dir,
+                         "data_dir must be a path without quote, backslash and comma");
+    }
+    postgres->data_dir = str_cstr(postgres->arena, str_from(absolute));
+    postgres->base = join(postgres->arena, postgres->data_dir, "postgres");
+    postgres->cluster = join(postgres->arena, postgres->base, "data");
+    postgres->log_file = join(postgres->arena, postgres->base, "start.log");
+    postgres->max_connections = config->database.pool_size + SPARE_CONNECTIONS;
+    postgres->shared_buffers_bytes = config->database.shared_buffers_bytes;
+    if (postgres->shared_buffers_bytes == 0) {
+        postgres->shared_buffers_bytes = default_shared_buffers();
+    }
+    return 0;
+}
+
+/* Postmaster */
+
+/** Line number index (from 0) of postmaster.pid; its lines are pid, data, start time, port, socket
+ * folder, ..., state. */
+static Str pid_file_line(const Postgres *postgres, unsigned index)
+{
+    Str rest =
+        read_text(postgres->arena, join(postgres->arena, postgres->cluster, "postmaster.pid"));
+    Str line;
+
+    for (unsigned i = 0; str_split_next(&rest, '\n', &line); i++) {
+        if (i == index) {
+            return str_trim(line);
+        }
+    }
+    return STR_EMPTY;
+}
+
+/** The live postmaster of this cluster; its working folder tells it from a process that has the
+ * same number by chance. */
+static pid_t live_postmaster(const Postgres *postgres)
+{
+    uint64_t pid = 0;
+    char cwd[PATH_MAX];
+
+    if (!str_to_u64(pid_file_line(postgres, 0), &pid) || pid < 2 || pid > INT_MAX ||
+        kill((pid_t)pid, 0) < 0) {
+        return 0;
+    }
+    const char *link = str_printf(postgres->arena, "/proc/%llu/cwd", (unsigned long long)pid).data;
+    ssize_t len = readlink(link, cwd, sizeof(cwd));
+    return len > 0 && str_equal((Str){cwd, (size_t)len}, str_from(postgres->cluster)) ? (pid_t)pid
+                                                                                      : 0;
+}
+
+static bool is_ready(const Postgres *postgres)
+{
+    return str_equal(pid_file_line(postgres, 7), STR("ready"));
+}
+
+/** Also true for a zombie that an adopted postmaster leaves where nobody reaps it: it has no
+ * working folder. */
+static bool has_ended(const Postgres *postgres)
+{
+    char cwd[1];
+    const char *link = str_printf(postgres->arena, "/proc/%d/cwd", (int)postgres->pid).data;
+
+    return waitpid(postgres->pid, NULL, WNOHANG) == postgres->pid ||
+           (readlink(link, cwd, sizeof(cwd)) < 0 && errno == ENOENT);
+}
+
+static int wait_ready(const Postgres *postgres)
+{
+    const int64_t deadline_ns = clock_now_ns() + START_TIMEOUT_NS;
+
+    while (clock_now_ns() < deadline_ns) {
+        if (has_ended(postgres)) {
+            return fail_program(postgres, "postgres");
+        }
+        if (live_postmaster(postgres) == postgres->pid && is_ready(postgres)) {
+            return 0;
+        }
+        pause_briefly();
+    }
+    return error_add(postgres->errors, ERR_DATABASE, postgres->log_file,
+                     "PostgreSQL did not become ready within a minute");
+}
+
+static int start_postmaster(Postgres *postgres)
+{
+    const char *const argv[] = {join(postgres->arena, postgres->bin_dir, "postgres"), "-D",
+                                postgres->cluster, NULL};
+
+    int rc = write_text(postgres, settings_path(postgres), settings_text(postgres));
+    if (rc < 0 || (rc = spawn(postgres, argv, &postgres->pid)) < 0) {
+        return rc;
+    }
+    return wait_ready(postgres);
+}
+
+/** Makes the cluster under another name first, so that one that was interrupted is never taken for
+ * whole. */
+static int make_cluster(const Postgres *postgres)
+{
+    const char *fresh = join(postgres->arena, postgres->base, "data.new");
+    const char *const argv[] = {join(postgres->arena, postgres->bin_dir, "initdb"),
+                                "-D",
+                                fresh,
+                                "--data-checksums",
+                                "--auth=trust",
+                                "--encoding=UTF8",
+                                "--locale=C",
+                                "--username=" SUPERUSER,
+                                NULL};
+    int rc;
+
+    if ((rc = remove_tree(postgres, fresh)) < 0 || (rc = run(postgres, argv)) < 0) {
+        return rc;
+    }
+    if (rename(fresh, postgres->cluster) < 0) {
+        return fail(postgres, "cannot rename to", postgres->cluster);
+    }
+    return sync_path(postgres, postgres->base);
+}
+
+int postgres_stop(Postgres *postgres, ErrorList *errors)
+{
+    const int64_t deadline_ns = clock_now_ns() + STOP_TIMEOUT_NS;
+
+    if (kill(postgres->pid, SIGINT) < 0 && errno != ESRCH) {
+        return error_add(errors, ERR_DATABASE, postgres->cluster, "cannot stop PostgreSQL: %s",
+                         strerror(errno));
+    }
+    while (!has_ended(postgres)) {
+        if (clock_now_ns() > deadline_ns) {
+            return error_add(errors, ERR_DATABASE, postgres->cluster,
+                             "PostgreSQL did not stop within a minute");
+        }
+        pause_briefly();
+    }
+    return 0;
+}
+
+/** Takes over a live postmaster, unless its settings are not today's. */
+static int adopt_or_start(Postgres *postgres)
+{
+    postgres->pid = live_postmaster(postgres);
+    if (postgres->pid > 0 && has_same_settings(postgres)) {
+        postgres->is_adopted = true;
+        return wait_ready(postgres);
+    }
+    if (postgres->pid > 0) {
+        int rc = postgres_stop(postgres, postgres->errors);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return start_postmaster(postgres);
+}
+
+/* Roles and database */
+
+static const DbStatement has_database = {
+    "postgres_has_database", "SELECT 1 FROM pg_database WHERE datname = '" DATABASE "'"};
+static const DbStatement make_database = {"postgres_make_database", "CREATE DATABASE " DATABASE
+                                                                    " OWNER " POSTGRES_OWNER_ROLE};
+static const char make_roles[] =
+    "DO $$ BEGIN"
+    "  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '" POSTGRES_OWNER_ROLE "') THEN"
+    "    CREATE ROLE " POSTGRES_OWNER_ROLE " LOGIN; END IF;"
+    "  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '" POSTGRES_SERVICE_ROLE "') THEN"
+    "    CREATE ROLE " POSTGRES_SERVICE_ROLE " LOGIN; END IF;"
+    "END $$";
+
+/** The database is made last: where it exists, the roles do. */
+static int make_roles_and_database(DbPool *pool, Request *req)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    DbResult *result = NULL;
+    int rc;
+
+    if ((rc = db_acquire(pool, req, &conn)) < 0 ||
+        (rc = db_exec(conn, req, &has_database, NULL, &result)) < 0) {
+        return rc;
+    }
+    if (db_rows(result) > 0) {
+        return 0;
+    }
+    rc = db_run_script(conn, req, make_roles);
+    return rc < 0 ? rc : db_exec(conn, req, &make_database, NULL, NULL);
+}
+
+static const char *conninfo(const Postgres *postgres, const char *role, const char *database)
+{
+    return str_printf(postgres->arena, "host='%s' port=5432 user=%s dbname=%s",
+                      postgres->socket_dir, role, database)
+        .data;
+}
+
+static int prepare_database(const Postgres *postgres)
+{
+    DbPool *pool = db_pool_new(conninfo(postgres, SUPERUSER, "postgres"), 1);
+    Request *req = request_new(60000);
+
+    int rc = make_roles_and_database(pool, req);
+    if (rc < 0) {
+        rc = error_add(postgres->errors, ERR_DATABASE, postgres->cluster,
+                       "cannot make roles and database: %s", db_last_failure());
+    }
+    request_free(req);
+    db_pool_free(pool);
+    return rc;
+}
+
+int postgres_start(const Config *config, Arena *arena, ErrorList *errors, Postgres **ret_postgres)
+{
+    Postgres *postgres = ARENA_NEW(arena, Postgres);
+    int rc;
+
+    postgres->arena = arena;
+    postgres->errors = errors;
+    if ((rc = choose_user(postgres, config->server.user)) < 0 ||
+        (rc = find_bin_dir(postgres, config->database.bin_dir)) < 0 ||
+        (rc = make_folder(postgres, config->server.data_dir)) < 0 ||
+        (rc = locate(postgres, config)) < 0 || (rc = make_folder(postgres, postgres->base)) < 0 ||
+        (rc = make_folder(postgres, join(arena, postgres->base, "log"))) < 0 ||
+        (rc = choose_socket_dir(postgres)) < 0) {
+        return rc;
+    }
+    if (access(join(arena, postgres->cluster, "PG_VERSION"), F_OK) < 0 &&
+        (rc = make_cluster(postgres)) < 0) {
+        return rc;
+    }
+    if ((rc = adopt_or_start(postgres)) < 0 || (rc = prepare_database(postgres)) < 0) {
+        return rc;
+    }
+    *ret_postgres = postgres;
+    return 0;
+}
+
+bool postgres_find(const Config *config, Arena *arena, Postgres **ret_postgres)
+{
+    Postgres *postgres = ARENA_NEW(arena, Postgres);
+    ErrorList ignored;
+
+    error_list_init(&ignored, arena);
+    postgres->arena = arena;
+    postgres->errors = &ignored;
+    if (locate(postgres, config) < 0) {
+        return false;
+    }
+    postgres->pid = live_postmaster(postgres);
+    postgres->socket_dir = str_cstr(arena, pid_file_line(postgres, 4));
+    postgres->is_adopted = true;
+    postgres->errors = NULL;
+    if (postgres->pid == 0 || !is_ready(postgres)) {
+        return false;
+    }
+    *ret_postgres = postgres;
+    return true;
+}
+
+const char *postgres_conninfo(const Postgres *postgres, const char *role)
+{
+    return conninfo(postgres, role, DATABASE);
+}
+
+pid_t postgres_pid(const Postgres *postgres)
+{
+    return postgres->pid;
+}
+
+bool postgres_is_adopted(const Postgres *postgres)
+{
+    return postgres->is_adopted;
+}
