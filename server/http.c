@@ -472,6 +472,7 @@ bool http_listener_start(HttpListener *listener, char *ret_problem, size_t probl
     struct MHD_OptionItem tls[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)config->tls_certificate_pem},
         {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)config->tls_key_pem},
+        {MHD_OPTION_HTTPS_MEM_DHPARAMS, 0, (void *)(uintptr_t)config->tls_dh_parameters},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)config->tls_priorities},
         {MHD_OPTION_END, 0, NULL},
     };

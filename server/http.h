@@ -56,6 +56,7 @@ typedef struct HttpListenerConfig {
     const char *tls_certificate_pem; /* contents; NULL: plain */
     const char *tls_key_pem;
     const char *tls_priorities;
+    const char *tls_dh_parameters;
     struct GnutlsPeerPolicy *tls_policy;
     bool is_loopback_only;
     unsigned max_connections;

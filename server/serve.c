@@ -1,0 +1,555 @@
+/* musubi serve: start-up, signals, orderly stop. */
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/tls/gnutls_peer.h"
+#include "lib/xml/read.h"
+#include "server/admin.h"
+#include "server/command.h"
+#include "server/http.h"
+#include "server/listener_mllp.h"
+#include "server/migrate.h"
+#include "server/postgres_embedded.h"
+#include "server/services.h"
+#include "server/soap_endpoint.h"
+
+#define PROBLEM_BYTES 1024
+#define REFRESH_EVERY_S 2
+#define STOP_GRACE_S 25
+
+/** Everything that `serve` owns, in the order in which it is made. */
+typedef struct Process {
+    Arena *arena;
+    Config *config;
+    Postgres *postgres; /* NULL with [database] conninfo */
+    Services services;
+    Watchdog *watchdog;
+    TlsStore *tls_store; /* NULL without TLS */
+    GnutlsPeerPolicy *tls_policy;
+    SSL_CTX *mllp_tls;
+    char *tls_certificate_pem;
+    char *tls_key_pem;
+    SoapEndpoint tls_endpoint;
+    SoapEndpoint plain_endpoint;
+    AdminPages admin_pages;
+    HttpService tls_service;
+    HttpService plain_service;
+    HttpService admin_pages_service;
+    HttpListener *https;
+    HttpListener *plain_http;
+    HttpListener *admin;
+    MllpListener *mllp;
+    MllpListener *plain_mllp;
+    bool is_stopping;
+    char problem[PROBLEM_BYTES];
+} Process;
+
+static bool fail(Process *p, const char *format, ...) PRINTF_LIKE(2, 3);
+static bool fail(Process *p, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(p->problem, sizeof(p->problem), format, args);
+    va_end(args);
+    return false;
+}
+
+/* ------------------------------------------------------------------ privileges */
+
+/** Patient data must not reach a core file, nor another process of the same user. */
+static void forbid_core_files(void)
+{
+    struct rlimit none = {0, 0};
+    (void)setrlimit(RLIMIT_CORE, &none);
+    (void)prctl(PR_SET_DUMPABLE, 0);
+}
+
+static bool give_folders(Process *p, const struct passwd *user)
+{
+    static const char *const names[] = {"", "blobs", "locator", "audit", "log", "spill"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const char *path = services_path(p->arena, p->config, names[i]);
+        if (chown(path, user->pw_uid, user->pw_gid) != 0) {
+            return fail(p, "cannot give %s to user %s: %s", path, user->pw_name, strerror(errno));
+        }
+    }
+    return true;
+}
+
+/** Started as root, the process becomes [server] user for good. */
+static bool drop_root(Process *p)
+{
+    if (geteuid() != 0) {
+        return true;
+    }
+    const struct passwd *user = getpwnam(p->config->server.user);
+    if (!user || user->pw_uid == 0) {
+        return fail(
+            p, "[server] user = %s: no such user, or it is root; make it with: useradd --system %s",
+            p->config->server.user, p->config->server.user);
+    }
+    if (!give_folders(p, user)) {
+        return false;
+    }
+    if (setgroups(0, NULL) != 0 || setgid(user->pw_gid) != 0 || setuid(user->pw_uid) != 0 ||
+        setuid(0) == 0) {
+        return fail(p, "cannot become user %s: %s", user->pw_name, strerror(errno));
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------ TLS */
+
+static char *read_file(Process *p, const char *path)
+{
+    FILE *file = fopen(path, "re");
+    StrBuf buf = {0};
+    char block[4096];
+    size_t len;
+    if (!file) {
+        (void)fail(p, "cannot read %s: %s", path, strerror(errno));
+        return NULL;
+    }
+    while ((len = fread(block, 1, sizeof(block), file)) > 0) {
+        strbuf_append_bytes(&buf, block, len);
+    }
+    (void)fclose(file);
+    strbuf_append_bytes(&buf, "", 0);
+    return buf.data;
+}
+
+static bool open_tls(Process *p)
+{
+    const Config *config = p->config;
+    if (!config->server.tls_certificate[0]) {
+        return true;
+    }
+    TlsIdentity identity = {config->server.tls_certificate, config->server.tls_key};
+    TlsPreset preset =
+        config->server.tls_preset == 0 ? TLS_PRESET_HIGH_SECURITY : TLS_PRESET_BCP195;
+    p->tls_certificate_pem = read_file(p, identity.certificate);
+    p->tls_key_pem = p->tls_certificate_pem ? read_file(p, identity.key) : NULL;
+    if (!p->tls_key_pem) {
+        return false;
+    }
+    p->tls_store =
+        tls_store_new(config->server.tls_ca, config->server.tls_crl, p->problem, PROBLEM_BYTES);
+    p->tls_policy =
+        p->tls_store ? gnutls_peer_policy_new(p->tls_store, p->problem, PROBLEM_BYTES) : NULL;
+    p->mllp_tls = p->tls_policy ? tls_server_context(&identity, preset, p->tls_store, p->problem,
+                                                     PROBLEM_BYTES)
+                                : NULL;
+    return p->mllp_tls != NULL;
+}
+
+/* ------------------------------------------------------------------ HL7 v2 */
+
+static void mllp_finished(void *ctx, Request *req, const char *outcome)
+{
+    Process *p = ctx;
+    bool is_accepted = strcmp(outcome, "AA") == 0;
+    bool is_fault = strcmp(outcome, "AR") == 0 || strcmp(outcome, "closed") == 0;
+    journal_finish(p->services.journal, req,
+                   is_accepted ? OUTCOME_SUCCESS
+                   : is_fault  ? OUTCOME_FAULT
+                               : OUTCOME_FAILURE);
+}
+
+static void mllp_rejected(void *ctx, MllpRejection rejection, const MllpPeer *peer)
+{
+    Process *p = ctx;
+    Request *req = request_new(5000);
+    log_warn("msg=\"MLLP peer sent away\" peer=%s problem=%s", peer->address,
+             log_quote(req->arena, str_from(peer->problem)));
+    if (rejection != MLLP_REJECT_LIMIT) {
+        req->peer_address = str_from(peer->address);
+        req->endpoint = str_from(p->config->server.mllp_listen);
+        AuditEvent event = {.type = AUDIT_NODE_AUTHENTICATION_FAILURE,
+                            .outcome = 8,
+                            .outcome_text = str_from(peer->problem)};
+        int recorded UNUSED = audit_record_event(p->services.audit, req, &event);
+    }
+    request_free(req);
+}
+
+static MllpListener *bind_mllp(Process *p, const char *address, SSL_CTX *tls)
+{
+    MllpListenerConfig config = {
+        .address = address,
+        .tls = tls,
+        .pix = p->services.pix,
+        .nodes = p->services.nodes,
+        .plain_node = p->config->server.plain_node,
+        .max_connections = p->config->server.max_connections,
+        .request_timeout_ms = p->config->server.request_timeout_ms,
+        .ctx = p,
+        .finished = mllp_finished,
+        .rejected = mllp_rejected,
+    };
+    return mllp_listener_bind(&config, p->problem, PROBLEM_BYTES);
+}
+
+/* ------------------------------------------------------------------ health and metrics */
+
+static bool is_database_there(Process *p, Request *req)
+{
+    static const DbStatement ping = {"serve_ping", "SELECT 1"};
+    DbConn *conn = NULL;
+    bool is_there =
+        db_acquire(p->services.pool, req, &conn) == 0 && db_exec(conn, req, &ping, NULL, NULL) == 0;
+    db_release(conn);
+    return is_there;
+}
+
+static bool is_ready(void *ctx, Request *req, StrBuf *reason)
+{
+    Process *p = ctx;
+    if (p->is_stopping) {
+        strbuf_literal(reason, "stopping\n");
+    }
+    if (!is_database_there(p, req)) {
+        strbuf_literal(reason, "the database does not answer\n");
+    }
+    if (p->services.repository && !repository_is_writable(p->services.repository)) {
+        strbuf_literal(reason,
+                       "the blob store failed and takes no documents; see the log, then restart\n");
+    }
+    if (!audit_is_writable(p->services.audit)) {
+        strbuf_literal(reason, "the audit spool failed; see the log, then restart\n");
+    }
+    return reason->len == 0;
+}
+
+static void write_gauges(void *ctx, Request *req, StrBuf *buf)
+{
+    Process *p = ctx;
+    struct statvfs disk;
+    (void)req;
+    metrics_gauge(buf, "audit_backlog", "Audit events that are not delivered yet.",
+                  (double)audit_backlog(p->services.audit));
+    metrics_gauge(buf, "http_connections", "Open HTTP connections.",
+                  (double)watchdog_count(p->watchdog));
+    if (statvfs(p->config->server.data_dir, &disk) == 0) {
+        metrics_gauge(buf, "data_free_bytes", "Free space of the file system of data_dir.",
+                      (double)disk.f_bavail * (double)disk.f_frsize);
+    }
+}
+
+/* ------------------------------------------------------------------ listeners */
+
+static HttpService soap_service(Process *p, SoapEndpoint *endpoint, const char *address,
+                                bool is_tls)
+{
+    const Services *s = &p->services;
+    *endpoint = (SoapEndpoint){
+        .nodes = s->nodes,
+        .audit = s->audit,
+        .journal = s->journal,
+        .modules = {[MODULE_REGISTRY] = s->registry, [MODULE_REPOSITORY] = s->repository},
+        .sink = s->repository ? repository_sink(s->repository) : NULL,
+        .plain_node = p->config->server.plain_node,
+        .public_authority = address,
+        .is_tls = is_tls,
+    };
+    return soap_endpoint_service(endpoint);
+}
+
+static HttpListener *bind_http(Process *p, const char *address, const HttpService *service,
+                               bool is_tls)
+{
+    TlsPreset preset =
+        p->config->server.tls_preset == 0 ? TLS_PRESET_HIGH_SECURITY : TLS_PRESET_BCP195;
+    HttpListenerConfig config = {
+        .address = address,
+        .tls_certificate_pem = is_tls ? p->tls_certificate_pem : NULL,
+        .tls_key_pem = is_tls ? p->tls_key_pem : NULL,
+        .tls_priorities = gnutls_peer_priorities(preset),
+        .tls_dh_parameters = is_tls ? gnutls_peer_dh_parameters(p->tls_policy) : NULL,
+        .tls_policy = p->tls_policy,
+        .is_loopback_only = !is_tls,
+        .max_connections = p->config->server.max_connections,
+        .request_timeout_ms = p->config->server.request_timeout_ms,
+        .service = service,
+        .watchdog = p->watchdog,
+    };
+    return http_listener_bind(&config, p->problem, PROBLEM_BYTES);
+}
+
+static bool bind_listeners(Process *p)
+{
+    const Config *c = p->config;
+    p->watchdog = watchdog_new();
+    p->admin_pages = (AdminPages){.ctx = p, .is_ready = is_ready, .write_gauges = write_gauges};
+    p->admin_pages_service = admin_service(&p->admin_pages);
+    p->tls_service = soap_service(p, &p->tls_endpoint, c->server.https_listen, true);
+    p->plain_service = soap_service(p, &p->plain_endpoint, c->server.plain_http_listen, false);
+    const struct {
+        const char *address;
+        const HttpService *service;
+        bool is_tls;
+        HttpListener **listener;
+    } http[] = {
+        {c->server.https_listen, &p->tls_service, true, &p->https},
+        {c->server.plain_http_listen, &p->plain_service, false, &p->plain_http},
+        {c->server.admin_listen, &p->admin_pages_service, false, &p->admin},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(http); i++) {
+        if (http[i].address[0] &&
+            !(*http[i].listener = bind_http(p, http[i].address, http[i].service, http[i].is_tls))) {
+            return false;
+        }
+    }
+    return (!c->server.mllp_listen[0] ||
+            (p->mllp = bind_mllp(p, c->server.mllp_listen, p->mllp_tls))) &&
+           (!c->server.plain_mllp_listen[0] ||
+            (p->plain_mllp = bind_mllp(p, c->server.plain_mllp_listen, NULL)));
+}
+
+static bool start_listeners(Process *p)
+{
+    HttpListener *http[] = {p->https, p->plain_http, p->admin};
+    MllpListener *mllp[] = {p->mllp, p->plain_mllp};
+    for (size_t i = 0; i < ARRAY_LEN(mllp); i++) {
+        if (mllp[i] && !mllp_listener_start(mllp[i], p->problem, PROBLEM_BYTES)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(http); i++) {
+        if (http[i] && !http_listener_start(http[i], p->problem, PROBLEM_BYTES)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------ database */
+
+static bool open_schema(Process *p, const char *owner_conninfo)
+{
+    Request *req = request_new(120000);
+    DbPool *pool = db_pool_new(owner_conninfo, 1);
+    DbConn *conn = NULL;
+    SchemaState state = SCHEMA_UNKNOWN;
+    Str text = STR_EMPTY;
+    unsigned applied = 0;
+    int rc = db_acquire(pool, req, &conn);
+    rc = rc ? rc : migrate_check(conn, req, &state, &text);
+    if (!rc && state == SCHEMA_EMPTY && p->postgres) {
+        rc = migrate_apply(conn, req, POSTGRES_SERVICE_ROLE, &applied);
+        state = SCHEMA_CURRENT;
+    }
+    bool is_good = !rc && state == SCHEMA_CURRENT;
+    if (rc) {
+        (void)fail(p, "the database cannot be used: %s", db_last_failure());
+    } else if (state == SCHEMA_EMPTY) {
+        (void)fail(p, "the database is empty; run: musubi migrate --config %s", p->config->file);
+    } else if (!is_good) {
+        (void)fail(p, "%.*s", STR_ARG(text));
+    }
+    db_release(conn);
+    db_pool_free(pool);
+    request_free(req);
+    return is_good;
+}
+
+static bool open_database(Process *p, const char **ret_conninfo)
+{
+    const Config *c = p->config;
+    if (!c->database.embedded) {
+        *ret_conninfo = c->database.conninfo;
+        return open_schema(p, c->database.conninfo);
+    }
+    ErrorList errors;
+    error_list_init(&errors, p->arena);
+    if (postgres_start(c, p->arena, &errors, &p->postgres) != 0) {
+        return fail(
+            p, "%.*s",
+            STR_ARG(errors.first ? errors.first->context : STR("PostgreSQL does not start")));
+    }
+    *ret_conninfo = postgres_conninfo(p->postgres, POSTGRES_SERVICE_ROLE);
+    return open_schema(p, postgres_conninfo(p->postgres, POSTGRES_OWNER_ROLE));
+}
+
+/* ------------------------------------------------------------------ start, run, stop */
+
+static bool check_plain_access(Process *p)
+{
+    const Config *c = p->config;
+    bool has_plain = c->server.plain_http_listen[0] || c->server.plain_mllp_listen[0];
+    if (c->access.mode == ACCESS_OPEN) {
+        log_warn("msg=\"access mode is open: every authenticated node and every plain loopback "
+                 "peer may do everything\"");
+    } else if (has_plain && !c->server.plain_node[0]) {
+        return fail(p, "a plain listener in mode enforce needs [server] plain_node: the registered "
+                       "node whose rights "
+                       "its peers get");
+    }
+    return true;
+}
+
+static void record_activity(Process *p, AuditEventType type)
+{
+    Request *req = request_new(5000);
+    AuditEvent event = {.type = type};
+    int recorded UNUSED = audit_record_event(p->services.audit, req, &event);
+    request_free(req);
+}
+
+static bool start(Process *p)
+{
+    const char *conninfo = NULL;
+    if (!check_plain_access(p) || !services_make_folders(p->config, p->problem, PROBLEM_BYTES) ||
+        !open_tls(p) || !drop_root(p)) {
+        return false;
+    }
+    forbid_core_files();
+    if (!open_database(p, &conninfo) ||
+        !services_open(&p->services, p->config, conninfo, p->problem, PROBLEM_BYTES) ||
+        !bind_listeners(p)) {
+        return false;
+    }
+    record_activity(p, AUDIT_APPLICATION_START);
+    return start_listeners(p);
+}
+
+/** No new requests; waits until those at work are answered. */
+static void quiesce(Process *p)
+{
+    HttpListener *http[] = {p->https, p->plain_http};
+    p->is_stopping = true;
+    for (size_t i = 0; i < ARRAY_LEN(http); i++) {
+        http_listener_quiesce(http[i]);
+    }
+    int64_t deadline_ns = clock_now_ns() + STOP_GRACE_S * 1000000000LL;
+    while (p->watchdog && clock_now_ns() < deadline_ns) {
+        watchdog_shut_idle(p->watchdog);
+        if (watchdog_count(p->watchdog) == 0) {
+            break;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+}
+
+static void stop(Process *p)
+{
+    quiesce(p);
+    mllp_listener_free(p->mllp);
+    mllp_listener_free(p->plain_mllp);
+    http_listener_free(p->https);
+    http_listener_free(p->plain_http);
+    http_listener_free(p->admin);
+    if (p->services.audit) {
+        record_activity(p, AUDIT_APPLICATION_STOP);
+    }
+    services_close(&p->services);
+    if (p->postgres) {
+        ErrorList errors;
+        error_list_init(&errors, p->arena);
+        (void)postgres_stop(p->postgres, &errors);
+    }
+    watchdog_free(p->watchdog);
+    SSL_CTX_free(p->mllp_tls);
+    gnutls_peer_policy_free(p->tls_policy);
+    tls_store_free(p->tls_store);
+    free(p->tls_certificate_pem);
+    free(p->tls_key_pem);
+}
+
+/** SIGHUP: all or nothing; what needs a restart is named. */
+static void reload(Process *p)
+{
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    ErrorList errors;
+    Config *fresh = NULL;
+    error_list_init(&errors, arena);
+    if (config_load(p->config->file, arena, &errors, &fresh) ||
+        config_check_reload(p->config, fresh, &errors)) {
+        for (const Error *e = errors.first; e; e = e->next) {
+            log_error("msg=\"configuration not reloaded\" at=%s problem=%s",
+                      log_quote(arena, e->location), log_quote(arena, e->context));
+        }
+        return;
+    }
+    log_set_level((LogLevel)fresh->server.log_level);
+    log_info("msg=\"configuration reloaded\"");
+}
+
+static void refresh_nodes(Process *p)
+{
+    Request *req = request_new(5000);
+    if (node_directory_refresh(p->services.nodes, req) != 0) {
+        log_warn("msg=\"registered nodes not refreshed\" detail=%s",
+                 log_quote(req->arena, str_from(db_last_failure())));
+    }
+    request_free(req);
+}
+
+static void run(Process *p, const sigset_t *signals)
+{
+    for (;;) {
+        struct timespec interval = {.tv_sec = REFRESH_EVERY_S};
+        int signal = sigtimedwait(signals, NULL, &interval);
+        if (signal == SIGTERM || signal == SIGINT) {
+            return;
+        }
+        if (signal == SIGHUP) {
+            reload(p);
+        }
+        refresh_nodes(p);
+    }
+}
+
+int command_serve(const Options *options)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    int64_t began_ns = clock_now_ns();
+    Process *p = calloc(1, sizeof(*p));
+    if (!p) {
+        abort();
+    }
+    p->arena = arena_new();
+    ErrorList errors;
+    error_list_init(&errors, p->arena);
+    int status = EXIT_GOOD;
+    int rc = config_load(options->config, p->arena, &errors, &p->config);
+    command_print_errors(&errors);
+    if (rc) {
+        status = EXIT_USAGE;
+    } else {
+        log_set_level((LogLevel)p->config->server.log_level);
+        xml_init();
+        if (start(p)) {
+            log_info("msg=\"ready\" https=%s mllp=%s admin=%s ms=%.0f",
+                     p->config->server.https_listen, p->config->server.mllp_listen,
+                     p->config->server.admin_listen, (double)(clock_now_ns() - began_ns) / 1e6);
+            run(p, &signals);
+            log_info("msg=\"stopping\"");
+        } else {
+            log_error("msg=\"cannot start\" problem=%s", log_quote(p->arena, str_from(p->problem)));
+            status = EXIT_FAILED;
+        }
+        stop(p);
+    }
+    arena_free(p->arena);
+    free(p);
+    return status;
+}

@@ -1,0 +1,197 @@
+#include "server/services.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/log.h"
+
+static const char *const folders[] = {"blobs", "locator", "audit", "log", "spill"};
+
+const char *services_path(Arena *arena, const Config *config, const char *name)
+{
+    return str_printf(arena, "%s/%s", config->server.data_dir, name).data;
+}
+
+static bool make_folder(const char *path, char *ret_problem, size_t problem_size)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST) {
+        return true;
+    }
+    (void)snprintf(ret_problem, problem_size, "cannot make the folder %s: %s", path,
+                   strerror(errno));
+    return false;
+}
+
+bool services_make_folders(const Config *config, char *ret_problem, size_t problem_size)
+{
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    if (!make_folder(config->server.data_dir, ret_problem, problem_size)) {
+        return false;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        if (!make_folder(services_path(arena, config, folders[i]), ret_problem, problem_size)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+RepositoryConfig services_repository_config(Arena *arena, const Config *config, DbPool *pool)
+{
+    return (RepositoryConfig){
+        .pool = pool,
+        .unique_id = config->repository.unique_id,
+        .home_community_id = config->affinity_domain.home_community_id,
+        .blobs_dir = services_path(arena, config, "blobs"),
+        .locator_dir = services_path(arena, config, "locator"),
+        .segment_max_document_bytes = config->repository.segment_max_document_bytes,
+    };
+}
+
+static bool open_base(Services *s, const char *conninfo, char *ret_problem, size_t problem_size)
+{
+    const Config *config = s->config;
+    AccessMode mode = config->access.mode == 0 ? ACCESS_ENFORCE : ACCESS_OPEN;
+    s->pool = db_pool_new(conninfo, config->database.pool_size);
+    s->nodes = node_directory_new(s->pool, mode);
+    char *host_name = arena_calloc(s->arena, 256, 1);
+    (void)gethostname(host_name, 255);
+    AuditConfig audit = {
+        .directory = services_path(s->arena, config, "audit"),
+        .repository = config->audit.repository,
+        .source_id = config->audit.source_id,
+        .host_name = host_name,
+        .tls_certificate = config->server.tls_certificate,
+        .tls_key = config->server.tls_key,
+        .tls_ca = config->server.tls_ca,
+        .tls_crl = config->server.tls_crl,
+    };
+    s->audit = audit_new(&audit, s->pool, ret_problem, problem_size);
+    s->journal = s->audit ? journal_new(services_path(s->arena, config, "log"), s->pool,
+                                        ret_problem, problem_size)
+                          : NULL;
+    return s->journal != NULL;
+}
+
+static bool open_codes(Services *s, char *ret_problem, size_t problem_size)
+{
+    if (s->config->affinity_domain.code_check == CODE_CHECK_OFF) {
+        return true;
+    }
+    s->codes = code_sets_load(s->config->affinity_domain.codes, ret_problem, problem_size);
+    return s->codes != NULL;
+}
+
+static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
+{
+    PixConfig pix = {
+        .pool = s->pool,
+        .audit = s->audit,
+        .nodes = s->nodes,
+        .patient_id_authority = s->config->affinity_domain.patient_id_authority,
+        .patient_id_namespace = s->config->affinity_domain.patient_id_namespace,
+    };
+    s->pix = pix_new(&pix, ret_problem, problem_size);
+    if (!s->pix) {
+        return false;
+    }
+    s->patients = pix_patient_directory(s->pix);
+    if (!config_has_role(s->config, ROLE_REGISTRY)) {
+        return true;
+    }
+    RegistryConfig registry = {
+        .pool = s->pool,
+        .audit = s->audit,
+        .patients = &s->patients,
+        .codes = s->codes,
+        .code_check = (CodeCheck)s->config->affinity_domain.code_check,
+        .patient_id_authority = s->config->affinity_domain.patient_id_authority,
+        .home_community_id = s->config->affinity_domain.home_community_id,
+        .spill_directory = services_path(s->arena, s->config, "spill"),
+    };
+    s->registry = registry_new(&registry, ret_problem, problem_size);
+    if (s->registry) {
+        s->local_registry = registry_client_local(s->registry);
+    }
+    return s->registry != NULL;
+}
+
+static const RegistryClient *choose_registry(Services *s, char *ret_problem, size_t problem_size)
+{
+    const char *url = s->config->repository.registry_url;
+    if (!url[0]) {
+        if (!s->registry) {
+            (void)snprintf(
+                ret_problem, problem_size,
+                "a repository without the role registry needs [repository] registry_url");
+        }
+        return s->registry ? &s->local_registry : NULL;
+    }
+    RemoteRegistryConfig remote = {
+        .url = url,
+        .tls_certificate = s->config->server.tls_certificate,
+        .tls_key = s->config->server.tls_key,
+        .tls_ca = s->config->server.tls_ca,
+    };
+    s->remote_registry = registry_client_remote_new(&remote, ret_problem, problem_size);
+    return s->remote_registry;
+}
+
+static bool open_repository(Services *s, char *ret_problem, size_t problem_size)
+{
+    if (!config_has_role(s->config, ROLE_REPOSITORY)) {
+        return true;
+    }
+    RepositoryConfig repository = services_repository_config(s->arena, s->config, s->pool);
+    repository.audit = s->audit;
+    repository.registry = choose_registry(s, ret_problem, problem_size);
+    s->repository =
+        repository.registry ? repository_new(&repository, ret_problem, problem_size) : NULL;
+    return s->repository != NULL;
+}
+
+static bool read_nodes(Services *s, char *ret_problem, size_t problem_size)
+{
+    Request *req = request_new(10000);
+    int rc = node_directory_refresh(s->nodes, req);
+    if (rc) {
+        (void)snprintf(ret_problem, problem_size, "cannot read the registered nodes: %s",
+                       db_last_failure());
+    }
+    request_free(req);
+    return rc == 0;
+}
+
+bool services_open(Services *ret_services, const Config *config, const char *conninfo,
+                   char *ret_problem, size_t problem_size)
+{
+    Services *s = ret_services;
+    *s = (Services){.config = config, .arena = arena_new()};
+    bool is_open = open_base(s, conninfo, ret_problem, problem_size) &&
+                   read_nodes(s, ret_problem, problem_size) &&
+                   open_codes(s, ret_problem, problem_size) &&
+                   open_registry(s, ret_problem, problem_size) &&
+                   open_repository(s, ret_problem, problem_size);
+    if (!is_open) {
+        services_close(s);
+    }
+    return is_open;
+}
+
+void services_close(Services *services)
+{
+    repository_free(services->repository);
+    registry_client_remote_free(services->remote_registry);
+    registry_free(services->registry);
+    pix_free(services->pix);
+    code_sets_free(services->codes);
+    journal_free(services->journal);
+    audit_free(services->audit);
+    node_directory_free(services->nodes);
+    db_pool_free(services->pool);
+    arena_free(services->arena);
+    *services = (Services){0};
+}

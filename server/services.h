@@ -1,0 +1,41 @@
+#pragma once
+
+#include "atna/atna.h"
+#include "lib/access/nodes.h"
+#include "lib/ebrim/codes.h"
+#include "pix/pix.h"
+#include "registry/registry.h"
+#include "repository/repository.h"
+#include "server/config.h"
+#include "server/journal.h"
+
+/** The modules of one process, wired as its roles say. */
+typedef struct Services {
+    const Config *config;
+    Arena *arena; /* of the wiring: paths, configurations of modules */
+    DbPool *pool;
+    NodeDirectory *nodes;
+    Audit *audit;
+    Journal *journal;
+    CodeSets *codes; /* NULL with code_check = off */
+    Pix *pix;
+    PatientDirectory patients;
+    Registry *registry;              /* NULL without the role */
+    RegistryClient local_registry;   /* of this process */
+    RegistryClient *remote_registry; /* with [repository] registry_url */
+    Repository *repository;          /* NULL without the role */
+} Services;
+
+/** data_dir/NAME in the arena. */
+const char *services_path(Arena *arena, const Config *config, const char *name);
+
+/** Makes data_dir and its subfolders, with the rights that they need. */
+bool services_make_folders(const Config *config, char *ret_problem, size_t problem_size);
+
+/** The repository of this configuration, for the server and for fsck and scrub. */
+RepositoryConfig services_repository_config(Arena *arena, const Config *config, DbPool *pool);
+
+/** Opens every module; on failure nothing stays open and the reason is in ret_problem. */
+bool services_open(Services *ret_services, const Config *config, const char *conninfo,
+                   char *ret_problem, size_t problem_size);
+void services_close(Services *services);
