@@ -109,7 +109,7 @@ static void append_msh(StrBuf *buf, const Request *req, const Er7Message *reques
     append_received(buf, request, MSH_VERSION);
     if (in_utf8) {
         strbuf_literal(buf, "||||||UNICODE UTF-8");
-    } else if (request && !str_is_empty(er7_field(request, request->segments, MSH_CHARSET))) {
+    } else if (request && request->charset != HL7_ASCII) {
         strbuf_literal(buf, "||||||");
         append_received_and_separator(buf, request, MSH_CHARSET);
         strbuf_append_char(buf, '|');

@@ -263,6 +263,17 @@ static bool read_delimiters(Str msh, Er7Delimiters *ret_delimiters)
     return !str_is_empty(declared);
 }
 
+/** MSH without what follows an LF: the sender took LF for the segment separator. */
+static Str cut_at_line_feed(ErrorList *errors, Str msh)
+{
+    size_t at = str_find_char(msh, '\n');
+    if (at != SIZE_MAX) {
+        error_add(errors, ERR_HL7_SEGMENT_SEQUENCE, "MSH^1",
+                  "segments are separated by LF; HL7 v2 separates them by CR (0x0D) alone");
+    }
+    return str_slice(msh, 0, at);
+}
+
 static void split_segments(Er7Message *message, ErrorList *errors, Str text)
 {
     size_t count = MIN(count_char(text, '\r') + 1, ER7_SEGMENTS_MAX);
@@ -277,6 +288,9 @@ static void split_segments(Er7Message *message, ErrorList *errors, Str text)
         if (str_is_empty(line)) {
             continue;
         }
+        if (message->segment_count == 0) {
+            line = cut_at_line_feed(errors, line);
+        }
         if (message->segment_count == count) {
             error_add(errors, ERR_HL7_SEGMENT_SEQUENCE, NULL,
                       "the message has more than %d segments; send less in one message",
@@ -286,6 +300,16 @@ static void split_segments(Er7Message *message, ErrorList *errors, Str text)
         segments[message->segment_count++] =
             (Er7Segment){.name = nth_item(line, message->delimiters.field, 1), .text = line};
     }
+}
+
+static bool is_segment_name(Str name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        if (may_delimit(name.data[i]) || name.data[i] == ' ') {
+            return false;
+        }
+    }
+    return name.len == 3;
 }
 
 /** "PID-5", and its ERR-2 path, of the place where a text that was cut off ends. */
@@ -301,7 +325,7 @@ static void add_undecodable(const Er7Message *message, ErrorList *errors, Str oc
     size_t number = separators + (last == message->segments);
     Str field = er7_field(message, last, number);
     size_t repetition = er7_repetition_count(delimiters, field);
-    Str name = last->name.len == 3 ? last->name : STR("???");
+    Str name = is_segment_name(last->name) ? last->name : STR("???");
     Str charset = er7_field(message, message->segments, FIELD_CHARSET);
     Str location =
         str_printf(message->arena, "%.*s^%zu^%zu^%zu", STR_ARG(name), sequence, number, repetition);
@@ -350,10 +374,6 @@ Er7Message *er7_read(Arena *arena, ErrorList *errors, Str payload)
     split_segments(message, errors, str_dup(arena, strbuf_str(&utf8)));
     if (!is_text && errors->error_count == before) {
         add_undecodable(message, errors, payload, offset);
-    }
-    if (str_find_char(message->segments[0].text, '\n') != SIZE_MAX) {
-        error_add(errors, ERR_HL7_SEGMENT_SEQUENCE, "MSH^1",
-                  "segments are separated by LF; HL7 v2 separates them by CR (0x0D) alone");
     }
     return message;
 }
