@@ -116,6 +116,7 @@ static void add_membership(AssociationRows *rows, Uuid entry_uuid, Uuid source,
     rows->type[i] = ASSOCIATION_HAS_MEMBER;
     rows->source_kind[i] = (int32_t)source_kind;
     rows->target_kind[i] = (int32_t)target_kind;
+    rows->metadata[i] = STR_EMPTY;
 }
 
 /**
