@@ -10,7 +10,9 @@
 typedef struct Renderer {
     StrBuf *buf;
     const RenderValues *values;
-    char entry_urn[UUID_URN_LEN]; /* it stands in every part of the object */
+    char entry_urn[UUID_URN_LEN];
+    Str texts[RENDER_TOKEN_COUNT]; /* of tokens that are the same all over the object; empty: ask
+                                      put_values */
     uint32_t derived_count;
     Str head;                     /* with what the text must begin */
     const char *association_type; /* NULL: without its ends */
@@ -22,11 +24,6 @@ static void put_uuid(Renderer *renderer, Uuid uuid)
 {
     uuid_format_urn(uuid, strbuf_reserve(renderer->buf, UUID_URN_LEN));
     renderer->buf->len += UUID_URN_LEN;
-}
-
-static void put_entry_uuid(Renderer *renderer)
-{
-    strbuf_append_bytes(renderer->buf, renderer->entry_urn, UUID_URN_LEN);
 }
 
 static void put_lid(Renderer *renderer)
@@ -43,18 +40,21 @@ static void put_home(Renderer *renderer)
     }
 }
 
-static void put_status(Renderer *renderer)
+static void put_decimal(Renderer *renderer, int64_t number)
 {
-    if (renderer->values->status == STATUS_APPROVED) {
-        strbuf_literal(renderer->buf, URN_STATUS_APPROVED);
-    } else {
-        strbuf_literal(renderer->buf, URN_STATUS_DEPRECATED);
-    }
+    char digits[20];
+    size_t first = sizeof(digits);
+    uint64_t rest = number > 0 ? (uint64_t)number : 0;
+    do {
+        digits[--first] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    strbuf_append_bytes(renderer->buf, digits + first, sizeof(digits) - first);
 }
 
 static void put_version(Renderer *renderer)
 {
-    strbuf_printf(renderer->buf, "%d", renderer->values->version);
+    put_decimal(renderer, renderer->values->version);
 }
 
 static void put_patient_id(Renderer *renderer)
@@ -74,7 +74,7 @@ static void put_hash(Renderer *renderer)
 
 static void put_size(Renderer *renderer)
 {
-    strbuf_printf(renderer->buf, "%lld", (long long)renderer->values->size_bytes);
+    put_decimal(renderer, renderer->values->size_bytes);
 }
 
 static void put_repository_unique_id(Renderer *renderer)
@@ -117,11 +117,10 @@ static void put_submission_set_status(Renderer *renderer)
     }
 }
 
+/** Tokens whose text is made anew each time. */
 static void (*const put_values[RENDER_TOKEN_COUNT])(Renderer *renderer) = {
-    [TOKEN_ENTRY_UUID] = put_entry_uuid,
     [TOKEN_LID] = put_lid,
     [TOKEN_HOME] = put_home,
-    [TOKEN_STATUS] = put_status,
     [TOKEN_VERSION] = put_version,
     [TOKEN_PATIENT_ID] = put_patient_id,
     [TOKEN_UNIQUE_ID] = put_unique_id,
@@ -140,14 +139,32 @@ static bool is_token(char c)
     return (unsigned char)c < RENDER_TOKEN_COUNT;
 }
 
-static int put_token(Renderer *renderer, unsigned char token)
+/** @return false if there is no such token */
+static bool put_token(Renderer *renderer, unsigned char token)
 {
     if (put_values[token]) {
         put_values[token](renderer);
-        return 0;
+        return true;
     }
-    strbuf_append(renderer->buf, render_token_texts[token]);
-    return str_is_empty(render_token_texts[token]) ? -(int)ERR_CORRUPT : 0;
+    return !str_is_empty(renderer->texts[token]); /* put_run() wrote it */
+}
+
+/** Text up to the next token, and the token if it is a text too: most are. */
+static size_t put_run(Renderer *renderer, const char *at, const char *end)
+{
+    const char *stop = at;
+    while (stop < end && !is_token(*stop)) {
+        stop++;
+    }
+    size_t len = (size_t)(stop - at);
+    Str text = stop < end ? renderer->texts[(unsigned char)*stop] : STR_EMPTY;
+    char *place = strbuf_reserve(renderer->buf, len + text.len);
+    memcpy(place, at, len);
+    if (text.len > 0) {
+        memcpy(place + len, text.data, text.len);
+    }
+    renderer->buf->len += len + text.len;
+    return len;
 }
 
 /** What a template of this kind begins with. */
@@ -165,27 +182,32 @@ static Str head_of(ObjectKind kind)
     return STR("<rim:Association ");
 }
 
+static void set_texts(Renderer *renderer)
+{
+    memcpy(renderer->texts, render_token_texts, sizeof(renderer->texts));
+    uuid_format_urn(renderer->values->entry_uuid, renderer->entry_urn);
+    renderer->texts[TOKEN_ENTRY_UUID] = (Str){renderer->entry_urn, UUID_URN_LEN};
+    renderer->texts[TOKEN_STATUS] = renderer->values->status == STATUS_APPROVED
+                                        ? STR(URN_STATUS_APPROVED)
+                                        : STR(URN_STATUS_DEPRECATED);
+}
+
 static int render(void *ctx, Str text)
 {
     Renderer *renderer = ctx;
     if (!str_starts_with(text, renderer->head)) {
         return -(int)ERR_CORRUPT;
     }
-    uuid_format_urn(renderer->values->entry_uuid, renderer->entry_urn);
+    set_texts(renderer);
     const char *end = text.data + text.len;
-    for (const char *at = text.data; at < end; at++) {
-        const char *plain = at;
-        while (at < end && !is_token(*at)) {
-            at++;
-        }
-        strbuf_append_bytes(renderer->buf, plain, (size_t)(at - plain));
-        if (at < end) {
-            int r = put_token(renderer, (unsigned char)*at);
-            if (r < 0) {
-                return r;
-            }
+    const char *at = text.data;
+    while (at < end) {
+        at += put_run(renderer, at, end);
+        if (at < end && !put_token(renderer, (unsigned char)*at++)) {
+            return -(int)ERR_CORRUPT;
         }
     }
+    strbuf_append(renderer->buf, STR_EMPTY); /* ends it in NUL */
     return 0;
 }
 
