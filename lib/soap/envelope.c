@@ -17,7 +17,7 @@ static const struct {
     const char *name;
     bool is_required;
     HeaderKind kind;
-} HEADERS[] = {
+} known_headers[] = {
 #define HEADER(name, required, kind) {#name, required, kind},
 #include "lib/soap/addressing.def"
 #undef HEADER
@@ -127,21 +127,21 @@ static int check_address(Request *req, const char *name, Str address)
 /** @param ret_value  empty if the header is absent */
 static int read_header(Request *req, const XmlNode *headers, HeaderName index, Str *ret_value)
 {
-    const char *name = HEADERS[index].name;
+    const char *name = known_headers[index].name;
     const XmlNode *header = xml_child(headers, NS_WSA, name);
     if (header && xml_next(header, NS_WSA, name)) {
         return error_add(&req->errors, ERR_SOAP_INVALID_ADDRESSING_HEADER, NULL,
                          "the header wsa:%s occurs more than once; send one", name);
     }
-    Str value = !header || HEADERS[index].kind == UNREAD ? STR_EMPTY
-                : HEADERS[index].kind == ADDRESS         ? xml_child_text(header, NS_WSA, "Address")
-                                                         : str_trim(header->text);
-    if (HEADERS[index].is_required && str_is_empty(value)) {
+    Str value = !header || known_headers[index].kind == UNREAD ? STR_EMPTY
+                : known_headers[index].kind == ADDRESS ? xml_child_text(header, NS_WSA, "Address")
+                                                       : str_trim(header->text);
+    if (known_headers[index].is_required && str_is_empty(value)) {
         return error_add(&req->errors, ERR_SOAP_ADDRESSING_HEADER_REQUIRED, NULL,
                          "the header wsa:%s (namespace " NS_WSA ") is missing or empty", name);
     }
     *ret_value = value;
-    return HEADERS[index].kind == ADDRESS ? check_address(req, name, value) : 0;
+    return known_headers[index].kind == ADDRESS ? check_address(req, name, value) : 0;
 }
 
 static int read_headers(Request *req, SoapMessage *message)

@@ -162,9 +162,10 @@ MimeParser *mime_parser_new(ErrorList *errors, Str boundary, const MimeLimits *l
     parser->errors = errors;
     parser->limits = limits;
     parser->events = events;
-    memcpy(parser->delimiter, "\r\n--", 4);
-    memcpy(parser->delimiter + 4, boundary.data, boundary.len);
-    parser->delimiter_len = boundary.len + 4;
+    static const char line_start[] = {'\r', '\n', '-', '-'};
+    memcpy(parser->delimiter, line_start, sizeof(line_start));
+    memcpy(parser->delimiter + sizeof(line_start), boundary.data, boundary.len);
+    parser->delimiter_len = sizeof(line_start) + boundary.len;
     /* Until the first boundary line tells, LF is enough; the body may begin with the boundary. */
     parser->is_lf = true;
     parser->is_first = true;
@@ -413,13 +414,13 @@ static int read_encoding(MimeParser *parser, Str name)
     static const struct {
         const char *name;
         Encoding encoding;
-    } ENCODINGS[] = {
+    } encodings[] = {
         {"", ENCODING_IDENTITY},     {"binary", ENCODING_IDENTITY}, {"8bit", ENCODING_IDENTITY},
         {"7bit", ENCODING_IDENTITY}, {"base64", ENCODING_BASE64},
     };
-    for (size_t i = 0; i < ARRAY_LEN(ENCODINGS); i++) {
-        if (str_equal_ci(name, str_from(ENCODINGS[i].name))) {
-            parser->encoding = ENCODINGS[i].encoding;
+    for (size_t i = 0; i < ARRAY_LEN(encodings); i++) {
+        if (str_equal_ci(name, str_from(encodings[i].name))) {
+            parser->encoding = encodings[i].encoding;
             parser->base64 = (Base64Decoder){0};
             return 0;
         }

@@ -311,9 +311,8 @@ static int compare_content_ids(const void *a, const void *b)
     return str_compare((*left)->content_id, (*right)->content_id);
 }
 
-/** The attached documents that have a Content-ID, sorted by it; two of the same are refused. */
-static int index_parts(Request *req, SoapMessage *message, SoapDocument ***ret_index,
-                       size_t *ret_count)
+/** The attached documents that have a Content-ID, sorted by it. */
+static SoapDocument **index_parts(Request *req, SoapMessage *message, size_t *ret_count)
 {
     SoapDocument **index = ARENA_ARRAY(req->arena, SoapDocument *, message->document_count);
     size_t count = 0;
@@ -323,6 +322,12 @@ static int index_parts(Request *req, SoapMessage *message, SoapDocument ***ret_i
         }
     }
     qsort(index, count, sizeof(SoapDocument *), compare_content_ids);
+    *ret_count = count;
+    return index;
+}
+
+static int check_unique(Request *req, SoapDocument **index, size_t count)
+{
     for (size_t i = 1; i < count; i++) {
         if (str_equal(index[i - 1]->content_id, index[i]->content_id)) {
             return error_add(
@@ -331,8 +336,6 @@ static int index_parts(Request *req, SoapMessage *message, SoapDocument ***ret_i
                 STR_ARG(index[i]->content_id));
         }
     }
-    *ret_index = index;
-    *ret_count = count;
     return 0;
 }
 
@@ -414,19 +417,15 @@ static int resolve_documents(SoapReceiver *receiver, SoapMessage *message)
             &req->errors, ERR_SOAP_SENDER, NULL,
             "the namespaces of xds:Document are ambiguous; declare them on the element itself");
     }
-    SoapDocument **index = NULL;
     size_t count = 0;
-    int r = index_parts(req, message, &index, &count);
-    if (r) {
-        return r;
-    }
-    int result = 0;
+    SoapDocument **index = index_parts(req, message, &count);
+    int result = check_unique(req, index, count);
     for (size_t i = 0; i < node_count; i++) {
         if (receiver->contents[i] > 0) {
             nodes[i]->document = (uint32_t)receiver->contents[i];
             continue;
         }
-        r = resolve_reference(req, message, nodes[i], index, count);
+        int r = resolve_reference(req, message, nodes[i], index, count);
         result = result ? result : r;
     }
     return result;

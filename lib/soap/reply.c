@@ -41,7 +41,7 @@ typedef struct Fault {
     const char *ns;
 } Fault;
 
-static const Fault FAULTS[] = {
+static const Fault faults[] = {
 #define FAULT(error, code, subcode, prefix, ns) {ERR_##error, code, subcode, prefix, ns},
 #include "lib/soap/faults.def"
 #undef FAULT
@@ -50,9 +50,9 @@ static const Fault FAULTS[] = {
 static Fault fault_of(const Request *req)
 {
     ErrorCode error = req->errors.first ? req->errors.first->code : ERR_SOAP_RECEIVER;
-    for (size_t i = 0; i < ARRAY_LEN(FAULTS); i++) {
-        if (FAULTS[i].error == error) {
-            return FAULTS[i];
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+        if (faults[i].error == error) {
+            return faults[i];
         }
     }
     return (Fault){.code = error_info(error)->http_status < 500 ? "Sender" : "Receiver"};

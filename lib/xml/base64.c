@@ -5,7 +5,7 @@ enum { SEXTET = 0x40, SPACE = 0x80, PADDING = 0xc0, CLASS_MASK = 0xc0, VALUE_MAS
 
 #define S(value) (SEXTET | (value))
 /* clang-format off */
-static const uint8_t TABLE[256] = {
+static const uint8_t classes[256] = {
     ['\t'] = SPACE, ['\n'] = SPACE, ['\r'] = SPACE, [' '] = SPACE, ['='] = PADDING,
     ['A'] = S(0), ['B'] = S(1), ['C'] = S(2), ['D'] = S(3), ['E'] = S(4), ['F'] = S(5), ['G'] = S(6), ['H'] = S(7),
     ['I'] = S(8), ['J'] = S(9), ['K'] = S(10), ['L'] = S(11), ['M'] = S(12), ['N'] = S(13), ['O'] = S(14), ['P'] = S(15),
@@ -24,10 +24,10 @@ static size_t decode_groups(const uint8_t *in, size_t len, uint8_t *out)
 {
     size_t done = 0;
     for (; len - done >= 4; done += 4, out += 3) {
-        uint8_t a = TABLE[in[done]];
-        uint8_t b = TABLE[in[done + 1]];
-        uint8_t c = TABLE[in[done + 2]];
-        uint8_t d = TABLE[in[done + 3]];
+        uint8_t a = classes[in[done]];
+        uint8_t b = classes[in[done + 1]];
+        uint8_t c = classes[in[done + 2]];
+        uint8_t d = classes[in[done + 3]];
         if ((a & b & c & d & SEXTET) == 0 || ((a | b | c | d) & SPACE) != 0) {
             break;
         }
@@ -84,7 +84,7 @@ bool base64_decode(Base64Decoder *decoder, Str text, uint8_t *ret_bytes, size_t 
                 break;
             }
         }
-        uint8_t entry = TABLE[in[i++]];
+        uint8_t entry = classes[in[i++]];
         int written = 0;
         if ((entry & CLASS_MASK) == SEXTET && decoder->padding == 0) {
             written = (int)add_sextet(decoder, entry & VALUE_MASK, out);

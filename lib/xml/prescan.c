@@ -9,12 +9,12 @@
 #include "lib/xml/namespaces.h"
 
 const PrescanLimits PRESCAN_LIMITS = {
-    .tag_bytes = 64 * 1024,
+    .tag_bytes = (size_t)64 * 1024,
     .attributes = 128,
     .namespaces = 64,
     .depth = XML_DEPTH_MAX,
     .elements = 200000,
-    .xml_bytes = 16 * 1024 * 1024,
+    .xml_bytes = (size_t)16 * 1024 * 1024,
 };
 
 enum {
@@ -552,10 +552,10 @@ static int declaration(Prescan *scan)
 /** White space as a character reference: some senders write their base64 line ends as &#xD;. */
 static bool is_blank_reference(Str reference)
 {
-    static const char *const BLANK[] = {"&#xd;", "&#xa;", "&#x9;", "&#x20;",
+    static const char *const blank[] = {"&#xd;", "&#xa;", "&#x9;", "&#x20;",
                                         "&#13;", "&#10;", "&#9;",  "&#32;"};
-    for (size_t i = 0; i < ARRAY_LEN(BLANK); i++) {
-        if (str_equal_ci(reference, str_from(BLANK[i]))) {
+    for (size_t i = 0; i < ARRAY_LEN(blank); i++) {
+        if (str_equal_ci(reference, str_from(blank[i]))) {
             return true;
         }
     }
@@ -565,9 +565,9 @@ static bool is_blank_reference(Str reference)
 /** A reference to a character, or to one of the five entities that exist without a DTD. */
 static bool is_known_reference(Str reference)
 {
-    static const char *const ENTITIES[] = {"&lt;", "&gt;", "&amp;", "&quot;", "&apos;"};
-    for (size_t i = 0; i < ARRAY_LEN(ENTITIES); i++) {
-        if (str_equal(reference, str_from(ENTITIES[i]))) {
+    static const char *const entities[] = {"&lt;", "&gt;", "&amp;", "&quot;", "&apos;"};
+    for (size_t i = 0; i < ARRAY_LEN(entities); i++) {
+        if (str_equal(reference, str_from(entities[i]))) {
             return true;
         }
     }
@@ -596,9 +596,9 @@ static int reference(Prescan *scan)
  * an XMLDecl. */
 static int step_start(Prescan *scan)
 {
-    static const char BOM[] = "\xef\xbb\xbf";
+    static const char bom[] = "\xef\xbb\xbf";
     unsigned char c = (unsigned char)*scan->at;
-    if (scan->bom_len < 3 && (char)c == BOM[scan->bom_len]) {
+    if (scan->bom_len < 3 && (char)c == bom[scan->bom_len]) {
         scan->bom_len++;
     } else if (scan->bom_len == 0 && (c == 0xfe || c == 0xff || c == 0)) {
         return refuse(scan, ERR_SOAP_SENDER, "the XML is UTF-16 or UTF-32; send UTF-8");
@@ -704,7 +704,9 @@ static int step_start_tag(Prescan *scan)
         if (scan->quote) {
             const char *close = memchr(scan->at, scan->quote, (size_t)(scan->end - scan->at));
             scan->at = close ? close + 1 : scan->end;
-            scan->quote = close ? 0 : scan->quote;
+            if (close) {
+                scan->quote = '\0';
+            }
             continue;
         }
         char c = *scan->at++;

@@ -146,7 +146,7 @@ static void note_document(XmlReader *reader, XmlNode *node)
     if (reader->document_count == reader->document_cap) {
         reader->document_cap = reader->document_cap ? 2 * reader->document_cap : 8;
         reader->documents =
-            reallocarray(reader->documents, reader->document_cap, sizeof(*reader->documents));
+            reallocarray(reader->documents, reader->document_cap, sizeof(XmlNode *));
         if (!reader->documents) {
             abort();
         }
