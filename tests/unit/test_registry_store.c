@@ -206,9 +206,9 @@ static void test_replacement_deprecates_and_joins_the_folder(void **state)
                             "' sourceObject='folder' targetObject='doc'/>");
     put_association(&folder, HAS_MEMBER, "set", "fd", NULL);
     SubmissionSpec original = one_document("1.2.7.1", "1.2.7.2");
-    original.more = strbuf_str(&folder).data;
-    Uuid old = registered(&original);
+    original.more = str_cstr(req->arena, strbuf_str(&folder));
     strbuf_done(&folder);
+    Uuid old = registered(&original);
 
     SubmissionSpec addendum = one_document("1.2.7.3", "1.2.7.4");
     addendum.more = association(req, APND, "doc", old);
