@@ -231,6 +231,16 @@ static const char *first_error(const Request *req)
     return req->errors.first ? error_info(req->errors.first->code)->ihe_code : "";
 }
 
+/** What the database said, for the operator; it holds no values. */
+static const char *database_detail(const Request *req, Arena *arena)
+{
+    ErrorCode code = req->errors.first ? req->errors.first->code : ERR_NONE;
+    bool is_database = code == ERR_DATABASE || code == ERR_DATABASE_BUSY;
+    return is_database
+               ? str_printf(arena, " detail=%s", log_quote(arena, str_from(db_last_failure()))).data
+               : "";
+}
+
 static void add_to_activity(Journal *journal, const Request *req, Outcome outcome)
 {
     pthread_mutex_lock(&journal->lock);
@@ -261,11 +271,12 @@ void journal_finish(Journal *journal, const Request *req, Outcome outcome)
     Str line =
         str_printf(arena,
                    "ref=%s tx=%s peer=%.*s node=%s ms=%.1f in=%lu out=%lu outcome=%s error=%s "
-                   "id=%s subject=%s",
+                   "id=%s subject=%s%s",
                    req->ref, req->transaction[0] ? req->transaction : "-",
                    STR_ARG(req->peer_address), log_quote(arena, node), (double)duration_ns / 1e6,
                    req->received_bytes, req->sent_bytes, outcome_name(outcome), first_error(req),
-                   log_quote(arena, req->message_id), log_quote(arena, req->subject));
+                   log_quote(arena, req->message_id), log_quote(arena, req->subject),
+                   database_detail(req, arena));
     log_info("%.*s", STR_ARG(line));
     Str entry = str_printf(arena, "ts=%.*s %.*s\n", STR_ARG(clock_iso8601(arena, clock_utc_us())),
                            STR_ARG(line));

@@ -22,6 +22,7 @@ WANTED = [
 # Steps of transactions that this server does not offer yet, with the reason.
 NOT_OFFERED = {
     "15805/": "ITI-61 Register On-Demand Document Entry is not offered",
+    "12375/": "a Metadata-Limited Document Source; XDS forbids limited metadata, only an XDR Recipient takes it (TF-3 Table 4.3.1-3)",
 }
 
 
@@ -32,6 +33,7 @@ def replay(reference, server, folder, verbose=False):
     command = ["/usr/bin/python3", str(reference / "tools" / "nist_replay.py"), "--scenarios", str(scenarios), "--keep-going",
                "--registry", f"https://127.0.0.1:{server.https_port}/registry",
                "--repository", f"https://127.0.0.1:{server.https_port}/repository",
+               "--recipient", f"https://127.0.0.1:{server.https_port}/repository",
                "--mllp", f"127.0.0.1:{server.mllps_port}", "--mllp-tls",
                "--cert", str(folder / "gateway-a.pem"), "--key", str(folder / "gateway-a.key"), "--ca", str(folder / "ca.pem"),
                "--assigning-authority", harness.AUTHORITY, "--schemas", str(reference / "ihe" / "schema"),
@@ -60,6 +62,8 @@ def main():
         settings = {"affinity_domain": {"codes": reference / "ihe" / "codes" / "nist2__codes.xml", "code_check": "strict"}}
         with harness.Server(certs=folder, settings=settings) as server:
             lines = replay(reference, server, folder, "--verbose" in sys.argv)
+            if "--verbose" in sys.argv:
+                print(server.log())
     for line in lines:
         word, _, rest = line.partition(" ")
         not_offered = next((why for prefix, why in NOT_OFFERED.items() if rest.startswith(prefix)), None)
