@@ -210,8 +210,9 @@ int command_check_config(const Options *options)
     if (check.is_running) {
         printf("the server is running: its ports were not checked\n");
     }
-    if (context.req->errors.count == 0) {
-        printf("%s: no finding\n", options->config);
+    if (context.req->errors.error_count > 0) {
+        return command_close(&context, EXIT_FOUND);
     }
-    return command_close(&context, context.req->errors.count > 0 ? EXIT_FOUND : EXIT_GOOD);
+    printf("%s: no finding\n", options->config);
+    return command_close(&context, EXIT_GOOD);
 }

@@ -609,8 +609,9 @@ void config_print_markdown(FILE *out)
             fprintf(out, "\n## [%s]\n\n", row->section);
             section = row->section;
         }
-        fprintf(out, "- **%s** (%s%s%s, default `%s`%s): %s.\n", row->key, type_names[row->type],
-                row->range[0] ? " " : "", row->range, row->fallback[0] ? row->fallback : " ",
+        fprintf(out, "- **%s** (%s%s%s, default %s%s%s%s): %s.\n", row->key, type_names[row->type],
+                row->range[0] ? " " : "", row->range, row->fallback[0] ? "`" : "empty",
+                row->fallback, row->fallback[0] ? "`" : "",
                 row->reload == RELOAD ? ", taken over by SIGHUP" : "", row->description);
     }
 }

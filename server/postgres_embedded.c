@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -49,6 +50,8 @@ struct Postgres {
     gid_t gid;
     pid_t pid;
     bool is_adopted;
+    int turn_fd; /* lock file: whoever starts or stops the postmaster holds it meanwhile */
+    int use_fd;  /* lock file: shared by all processes that have called postgres_start() */
 };
 
 static int fail(const Postgres *postgres, const char *what, const char *path)
@@ -155,6 +158,24 @@ static Str last_log_line(const Postgres *postgres)
         }
     }
     return last;
+}
+
+static int open_lock(const Postgres *postgres, const char *name, int *ret_fd)
+{
+    const char *path = join(postgres->arena, postgres->base, name);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0 || (postgres->user && fchown(fd, postgres->uid, postgres->gid) < 0)) {
+        return fail(postgres, "cannot open the lock file", path);
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+static void close_locks(const Postgres *postgres)
+{
+    close(postgres->use_fd);
+    close(postgres->turn_fd);
 }
 
 /* Programs */
@@ -495,7 +516,7 @@ static int make_cluster(const Postgres *postgres)
     return sync_path(postgres, postgres->base);
 }
 
-int postgres_stop(Postgres *postgres, ErrorList *errors)
+static int stop_postmaster(const Postgres *postgres, ErrorList *errors)
 {
     const int64_t deadline_ns = clock_now_ns() + STOP_TIMEOUT_NS;
 
@@ -513,6 +534,28 @@ int postgres_stop(Postgres *postgres, ErrorList *errors)
     return 0;
 }
 
+/** Whether no other process uses the postmaster; if so, none can begin to while we have the turn.
+ */
+static bool is_last_user(const Postgres *postgres)
+{
+    return flock(postgres->use_fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+int postgres_stop(Postgres *postgres, ErrorList *errors)
+{
+    int rc = 0;
+
+    flock(postgres->turn_fd, LOCK_EX);
+    if (is_last_user(postgres)) {
+        rc = stop_postmaster(postgres, errors);
+        if (strcmp(postgres->socket_dir, postgres->base) != 0) {
+            rmdir(postgres->socket_dir);
+        }
+    }
+    close_locks(postgres);
+    return rc;
+}
+
 /** Takes over a live postmaster, unless its settings are not today's. */
 static int adopt_or_start(Postgres *postgres)
 {
@@ -521,8 +564,13 @@ static int adopt_or_start(Postgres *postgres)
         postgres->is_adopted = true;
         return wait_ready(postgres);
     }
+    if (postgres->pid > 0 && !is_last_user(postgres)) {
+        return error_add(
+            postgres->errors, ERR_DATABASE, postgres->cluster,
+            "another process uses this database with other settings of [database]; stop it first");
+    }
     if (postgres->pid > 0) {
-        int rc = postgres_stop(postgres, postgres->errors);
+        int rc = stop_postmaster(postgres, postgres->errors);
         if (rc < 0) {
             return rc;
         }
@@ -584,28 +632,54 @@ static int prepare_database(const Postgres *postgres)
     return rc;
 }
 
-int postgres_start(const Config *config, Arena *arena, ErrorList *errors, Postgres **ret_postgres)
+/** Finds programs and user, makes the folders around the cluster, opens the locks. */
+static int prepare_surroundings(Postgres *postgres, const Config *config)
 {
-    Postgres *postgres = ARENA_NEW(arena, Postgres);
     int rc;
 
-    postgres->arena = arena;
-    postgres->errors = errors;
     if ((rc = choose_user(postgres, config->server.user)) < 0 ||
         (rc = find_bin_dir(postgres, config->database.bin_dir)) < 0 ||
         (rc = make_folder(postgres, config->server.data_dir)) < 0 ||
         (rc = locate(postgres, config)) < 0 || (rc = make_folder(postgres, postgres->base)) < 0 ||
-        (rc = make_folder(postgres, join(arena, postgres->base, "log"))) < 0 ||
-        (rc = choose_socket_dir(postgres)) < 0) {
+        (rc = make_folder(postgres, join(postgres->arena, postgres->base, "log"))) < 0 ||
+        (rc = choose_socket_dir(postgres)) < 0 ||
+        (rc = open_lock(postgres, "turn.lock", &postgres->turn_fd)) < 0) {
         return rc;
     }
-    if (access(join(arena, postgres->cluster, "PG_VERSION"), F_OK) < 0 &&
-        (rc = make_cluster(postgres)) < 0) {
+    return open_lock(postgres, "use.lock", &postgres->use_fd);
+}
+
+static int bring_up(Postgres *postgres)
+{
+    int rc = 0;
+
+    if (access(join(postgres->arena, postgres->cluster, "PG_VERSION"), F_OK) < 0) {
+        rc = make_cluster(postgres);
+    }
+    if (rc < 0 || (rc = adopt_or_start(postgres)) < 0) {
         return rc;
     }
-    if ((rc = adopt_or_start(postgres)) < 0 || (rc = prepare_database(postgres)) < 0) {
+    return prepare_database(postgres);
+}
+
+int postgres_start(const Config *config, Arena *arena, ErrorList *errors, Postgres **ret_postgres)
+{
+    Postgres *postgres = ARENA_NEW(arena, Postgres);
+
+    postgres->arena = arena;
+    postgres->errors = errors;
+    int rc = prepare_surroundings(postgres, config);
+    if (rc < 0) {
         return rc;
     }
+    flock(postgres->turn_fd, LOCK_EX);
+    rc = bring_up(postgres);
+    if (rc < 0) {
+        close_locks(postgres);
+        return rc;
+    }
+    flock(postgres->use_fd, LOCK_SH);
+    flock(postgres->turn_fd, LOCK_UN);
     *ret_postgres = postgres;
     return 0;
 }

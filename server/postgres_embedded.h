@@ -33,8 +33,11 @@ int postgres_start(const Config *config, Arena *arena, ErrorList *errors,
  */
 bool postgres_find(const Config *config, Arena *arena, Postgres **ret_postgres);
 
-/** Fast shutdown: connections are cut, a checkpoint is written. Returns when the postmaster has
- * ended. */
+/**
+ * Fast shutdown: connections are cut, a checkpoint is written; returns when the postmaster has
+ * ended. It stays when another process has started or adopted it too.
+ * @param postgres  of postgres_start(); unusable afterwards
+ */
 int postgres_stop(Postgres *postgres, ErrorList *errors);
 
 /** conninfo text for this role; in the arena of the Postgres. */

@@ -1,0 +1,173 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "lib/access/nodes.h"
+
+/* Decisions need nothing; the node directory needs a PostgreSQL whose conninfo is in
+ * MUSUBI_TEST_CONNINFO. */
+
+static const char *conninfo;
+
+static bool decide(const Principal *principal, AccessPurpose purpose, int32_t source_facility)
+{
+    Request *req = request_new(1000);
+    const AccessObject object = {.source_facility = source_facility};
+
+    req->principal = principal;
+    bool verdict = access_decide(access_open(req, 1, purpose), &object);
+    request_free(req);
+    return verdict;
+}
+
+static void test_nobody_is_denied_everything(void **state)
+{
+    const Principal unregistered = {0};
+
+    for (int purpose = ACCESS_LIST; purpose <= ACCESS_CHANGE; purpose++) {
+        assert_false(decide(NULL, (AccessPurpose)purpose, 1));
+        assert_false(decide(&unregistered, (AccessPurpose)purpose, 1));
+    }
+    assert_false(access_may_use(NULL, "ITI-18"));
+    assert_false(access_may_use(&unregistered, "ITI-18"));
+    (void)state;
+}
+
+static void test_a_node_reads_all_and_changes_only_its_own(void **state)
+{
+    const Principal node = {.node_id = 1, .facility_id = 7};
+
+    assert_true(decide(&node, ACCESS_LIST, 8));
+    assert_true(decide(&node, ACCESS_VIEW, 8));
+    assert_true(decide(&node, ACCESS_DOWNLOAD, 0));
+    assert_true(decide(&node, ACCESS_CHANGE, 7));
+    assert_false(decide(&node, ACCESS_CHANGE, 8));
+    assert_false(decide(&node, ACCESS_CHANGE, 0));
+    (void)state;
+}
+
+static void test_only_named_transactions_may_be_used(void **state)
+{
+    const Principal node = {.node_id = 1, .transactions = access_transaction_bit("ITI-18")};
+
+    assert_true(access_may_use(&node, "ITI-18"));
+    assert_false(access_may_use(&node, "ITI-42"));
+    assert_false(access_may_use(&node, "ITI-1"));
+    assert_true(access_transaction_bit("ITI-1") == 0);
+    (void)state;
+}
+
+/* The tables of migrations/0004_operation.sql that the directory reads, in a schema of their own.
+ */
+static const char *const tables =
+    "DROP SCHEMA IF EXISTS test_access CASCADE; CREATE SCHEMA test_access; SET search_path = "
+    "test_access;"
+    "CREATE TABLE facility (id integer, name text);"
+    "CREATE TABLE node (id integer, name text, facility integer, transactions text[], sources "
+    "text[], "
+    "source_ids text[], is_operator boolean, revoked_at timestamptz);"
+    "CREATE TABLE node_certificate (fingerprint text, node integer);"
+    "INSERT INTO facility VALUES (7, 'Hospital A');"
+    "INSERT INTO node VALUES (1, 'gateway-a', 7, '{ITI-41,ITI-8}', '{HIS|A,*|B}', '{}', false, "
+    "NULL),"
+    "(2, 'viewer', 7, '{*}', '{}', '{1.2.3}', true, NULL), (3, 'gone', 7, '{*}', '{}', '{}', "
+    "false, now());"
+    "INSERT INTO node_certificate VALUES ('aa', 1), ('bb', 2), ('cc', 3)";
+
+static void run(DbPool *pool, Request *req, const char *sql)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    if (db_acquire(pool, req, &conn) < 0 || db_run_script(conn, req, sql) < 0) {
+        fail_msg("%s", db_last_failure());
+    }
+}
+
+static void test_the_directory_follows_the_tables(void **state)
+{
+    char text[512];
+    snprintf(text, sizeof(text), "%s options='-c search_path=test_access'", conninfo);
+    DbPool *pool = db_pool_new(text, 1);
+    Request *req = request_new(10000);
+    NodeDirectory *directory = node_directory_new(pool, ACCESS_ENFORCE);
+    const Str subject = STR("CN=gateway-a");
+
+    run(pool, req, tables);
+    assert_null(
+        node_directory_find(directory, req->arena, STR("aa"), subject)); /* nothing read yet */
+    assert_int_equal(node_directory_refresh(directory, req), 0);
+
+    const Principal *gateway = node_directory_find(directory, req->arena, STR("aa"), subject);
+    assert_non_null(gateway);
+    assert_true(str_equal(gateway->node_name, STR("gateway-a")));
+    assert_int_equal(gateway->facility_id, 7);
+    assert_true(str_equal(gateway->certificate_subject, subject));
+    assert_true(access_may_use(gateway, "ITI-41"));
+    assert_false(access_may_use(gateway, "ITI-18"));
+    assert_true(node_directory_may_send_as(directory, gateway, STR("HIS"), STR("A")));
+    assert_true(node_directory_may_send_as(directory, gateway, STR("any"), STR("B")));
+    assert_false(node_directory_may_send_as(directory, gateway, STR("HIS"), STR("C")));
+    assert_true(node_directory_may_submit_as(directory, gateway, STR("9.9")));
+
+    const Principal *viewer = node_directory_find_name(directory, req->arena, STR("viewer"));
+    assert_true(viewer->is_operator);
+    assert_true(access_may_use(viewer, "ITI-18"));
+    assert_true(node_directory_may_submit_as(directory, viewer, STR("1.2.3")));
+    assert_false(node_directory_may_submit_as(directory, viewer, STR("9.9")));
+
+    assert_null(node_directory_find(directory, req->arena, STR("cc"), subject)); /* revoked */
+    assert_null(node_directory_find(directory, req->arena, STR("dd"), subject));
+    assert_null(node_directory_find(directory, req->arena, STR_EMPTY, STR_EMPTY));
+    assert_null(node_directory_find_name(directory, req->arena, STR("gone")));
+
+    run(pool, req, "UPDATE test_access.node SET revoked_at = now() WHERE id = 1");
+    assert_int_equal(node_directory_refresh(directory, req), 0);
+    assert_null(node_directory_find(directory, req->arena, STR("aa"), subject));
+
+    run(pool, req, "DROP SCHEMA test_access CASCADE");
+    node_directory_free(directory);
+    request_free(req);
+    db_pool_free(pool);
+    (void)state;
+}
+
+static void test_in_mode_open_everybody_may_do_everything(void **state)
+{
+    NodeDirectory *directory = node_directory_new(NULL, ACCESS_OPEN);
+    Request *req = request_new(1000);
+
+    const Principal *plain = node_directory_find(directory, req->arena, STR_EMPTY, STR_EMPTY);
+    const Principal *stranger = node_directory_find(directory, req->arena, STR("ff"), STR("CN=x"));
+    assert_true(str_equal(plain->node_name, STR("anonymous")));
+    assert_true(access_may_use(stranger, "ITI-42"));
+    assert_true(decide(stranger, ACCESS_CHANGE, 3));
+    assert_true(node_directory_may_send_as(directory, plain, STR("X"), STR("Y")));
+    request_free(req);
+    node_directory_free(directory);
+    (void)state;
+}
+
+int main(void)
+{
+    const struct CMUnitTest pure[] = {
+        cmocka_unit_test(test_nobody_is_denied_everything),
+        cmocka_unit_test(test_a_node_reads_all_and_changes_only_its_own),
+        cmocka_unit_test(test_only_named_transactions_may_be_used),
+        cmocka_unit_test(test_in_mode_open_everybody_may_do_everything),
+    };
+    const struct CMUnitTest stored[] = {
+        cmocka_unit_test(test_the_directory_follows_the_tables),
+    };
+
+    conninfo = getenv("MUSUBI_TEST_CONNINFO");
+    int failed = cmocka_run_group_tests(pure, NULL, NULL);
+    if (!conninfo) {
+        print_message("skipped: MUSUBI_TEST_CONNINFO does not name a PostgreSQL to test against\n");
+        return failed;
+    }
+    return failed + cmocka_run_group_tests(stored, NULL, NULL);
+}

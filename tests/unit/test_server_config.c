@@ -1,0 +1,200 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "server/config.h"
+
+typedef struct Fixture {
+    Arena *arena;
+    ErrorList errors;
+    char path[64];
+    Config *config;
+} Fixture;
+
+static int setup(void **state)
+{
+    Arena *arena = arena_new();
+    Fixture *fixture = ARENA_NEW(arena, Fixture);
+    fixture->arena = arena;
+    error_list_init(&fixture->errors, arena);
+    strcpy(fixture->path, "/tmp/musubi-config-XXXXXX");
+    close(mkstemp(fixture->path));
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    Fixture *fixture = *state;
+    unlink(fixture->path);
+    arena_free(fixture->arena);
+    return 0;
+}
+
+static int load(Fixture *fixture, const char *text)
+{
+    FILE *file = fopen(fixture->path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    error_list_init(&fixture->errors, fixture->arena);
+    return config_load(fixture->path, fixture->arena, &fixture->errors, &fixture->config);
+}
+
+#define MINIMAL                                                                                    \
+    "[server]\ndata_dir = data\nplain_http_listen = 127.0.0.1:8080\nplain_mllp_listen = "          \
+    "[::1]:2575\n"                                                                                 \
+    "[affinity_domain]\ncode_check = off\n[database]\nembedded = yes\n[access]\nmode = open\n"
+
+static void test_a_minimal_file_starts_a_whole_server(void **state)
+{
+    Fixture *fixture = *state;
+
+    assert_int_equal(load(fixture, MINIMAL), 0);
+    const Config *config = fixture->config;
+    assert_string_equal(config->server.data_dir, "/tmp/data"); /* relative to the file */
+    assert_string_equal(config->server.plain_mllp_listen, "[::1]:2575");
+    assert_string_equal(config->server.https_listen, ""); /* no certificate, left to its default */
+    assert_true(config_has_role(config, ROLE_REGISTRY));
+    assert_true(config_has_role(config, ROLE_PIX));
+    assert_int_equal(config->server.request_timeout_ms, 30000);
+    assert_int_equal(config->repository.segment_max_document_bytes, 1024 * 1024);
+    assert_true(config->database.embedded);
+    assert_int_equal(fixture->errors.count, 0);
+}
+
+static void test_a_fault_names_the_line(void **state)
+{
+    static const struct {
+        const char *line; /* the 12th of the file, in [access] */
+        const char *expected;
+    } cases[] = {
+        {"modus = open\n", "unknown key modus"},
+        {"[server]\nrequest_timeout = 30\n", "ms, s, min, h or d"},
+        {"[server]\nrequest_timeout = 2h\n", "1s..1h"},
+        {"[server]\nmax_connections = 99999999999999999999\n", "16..100000"},
+        {"[server]\ntls_preset = tls\n", "high-security|bcp195"},
+        {"[server]\nroles = registry, foo\n", "registry|repository"},
+        {"[server]\nadmin_listen = localhost:1\n", "numeric address"},
+        {"[server]\nadmin_listen = 127.0.0.1:65536\n", "numeric address"},
+        {"[repository]\nunique_id = 1.2.\n", "OID"},
+        {"[repository]\nsegment_max_document = 1MB\n", "KiB, MiB or GiB"},
+        {"[repository]\nregistry_url = http://x/registry\n", "https://HOST:PORT/registry"},
+        {"[affinity_domain]\nhome_community_id = 1.2.3\n", "urn:oid:"},
+        {"[server]\nhttps_listen = 0.0.0.0:8443\n", "tls_certificate"},
+        {"[server]\ntls_certificate = a.pem\n", "tls_key"},
+        {"[audit]\nrepository = udp://x\n", "tls://HOST:PORT"},
+        {"[database]\nconninfo = host=x\n", "remove database.conninfo"},
+    };
+    Fixture *fixture = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        Str text = str_printf(fixture->arena, "%s%s", MINIMAL, cases[i].line);
+        assert_int_equal(load(fixture, text.data), -ERR_CONFIGURATION);
+        const Error *error = fixture->errors.first;
+        if (!str_contains(error->context, str_from(cases[i].expected))) {
+            fail_msg("case %zu: %.*s", i, STR_ARG(error->context));
+        }
+        assert_true(str_starts_with(error->location, str_from(fixture->path)));
+        assert_true(str_contains(error->location, STR(":")));
+    }
+}
+
+/* No certificate header is ever believed, so a plain peer has the rights of one named node. */
+static void test_a_plain_listener_in_mode_enforce_needs_a_node(void **state)
+{
+    Fixture *fixture = *state;
+    const char *rest = "[affinity_domain]\ncode_check = off\n";
+
+    assert_int_equal(
+        load(fixture,
+             str_printf(fixture->arena, "[server]\nplain_http_listen = 127.0.0.1:80\n%s", rest)
+                 .data),
+        -ERR_CONFIGURATION);
+    assert_true(str_contains(fixture->errors.first->context, STR("plain_node")));
+    assert_int_equal(
+        load(fixture,
+             str_printf(fixture->arena,
+                        "[server]\nplain_http_listen = 127.0.0.1:80\nplain_node = gateway-a\n%s",
+                        rest)
+                 .data),
+        0);
+}
+
+static void test_a_plain_listener_is_refused_beyond_loopback(void **state)
+{
+    static const char *const refused[] = {"0.0.0.0:8080", "192.0.2.1:8080", "[::]:8080",
+                                          "128.0.0.1:8080"};
+    Fixture *fixture = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        Str text =
+            str_printf(fixture->arena, "[server]\nplain_http_listen = %s\n[access]\nmode = open\n",
+                       refused[i]);
+        assert_int_equal(load(fixture, text.data), -ERR_CONFIGURATION);
+        assert_true(str_contains(fixture->errors.first->context, STR("loopback")));
+    }
+}
+
+static void test_a_key_without_effect_is_a_warning(void **state)
+{
+    Fixture *fixture = *state;
+    assert_int_equal(load(fixture, MINIMAL "[imaging]\nae_title = MUSUBI\n"), 0);
+    assert_int_equal(fixture->errors.error_count, 0);
+    assert_int_equal(fixture->errors.count, 1);
+}
+
+static void test_a_reload_may_change_only_what_is_reloadable(void **state)
+{
+    Fixture *fixture = *state;
+
+    assert_int_equal(load(fixture, MINIMAL), 0);
+    const Config *running = fixture->config;
+    assert_int_equal(load(fixture, MINIMAL "[server]\nlog_level = debug\n"), 0);
+    assert_int_equal(config_check_reload(running, fixture->config, &fixture->errors), 0);
+    assert_int_equal(load(fixture, MINIMAL "[database]\npool_size = 9\n"), 0);
+    assert_int_equal(config_check_reload(running, fixture->config, &fixture->errors),
+                     -ERR_CONFIGURATION);
+    assert_true(str_contains(fixture->errors.first->context, STR("database.pool_size")));
+}
+
+static void test_what_print_config_prints_loads_as_the_same(void **state)
+{
+    Fixture *fixture = *state;
+    char *printed = NULL;
+    size_t len = 0;
+
+    assert_int_equal(load(fixture, MINIMAL "[audit]\nsource_id = \"a ; b\"\n"), 0);
+    const Config *before = fixture->config;
+    FILE *out = open_memstream(&printed, &len);
+    config_print(before, false, out);
+    fclose(out);
+    assert_int_equal(load(fixture, printed), 0);
+    free(printed);
+    assert_string_equal(fixture->config->audit.source_id, "a ; b");
+    assert_int_equal(config_check_reload(before, fixture->config, &fixture->errors), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_minimal_file_starts_a_whole_server, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_fault_names_the_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_plain_listener_in_mode_enforce_needs_a_node, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_plain_listener_is_refused_beyond_loopback, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_key_without_effect_is_a_warning, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_reload_may_change_only_what_is_reloadable, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_what_print_config_prints_loads_as_the_same, setup,
+                                        teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
