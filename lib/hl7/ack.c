@@ -92,6 +92,25 @@ static void append_type(StrBuf *buf, const Er7Message *request)
     }
 }
 
+/** The request's set, if its MSH-18 can be echoed: it cannot when the text before it was
+ * undecodable. */
+static Hl7Charset reply_charset(const Er7Message *request)
+{
+    bool is_named = request && !str_is_empty(er7_field(request, request->segments, MSH_CHARSET));
+    return is_named ? request->charset : HL7_ASCII;
+}
+
+/** MSH-18 as received but for its repetition separator; names of the closed list need no escape. */
+static void append_charset(StrBuf *buf, const Er7Message *request)
+{
+    Str rest = er7_field(request, request->segments, MSH_CHARSET);
+    Str name;
+    while (str_split_next(&rest, request->delimiters.repetition, &name)) {
+        strbuf_append(buf, name);
+        strbuf_append_char(buf, rest.data ? er7_standard_delimiters.repetition : '|');
+    }
+}
+
 /** @param in_utf8  the reply leaves the request's character set */
 static void append_msh(StrBuf *buf, const Request *req, const Er7Message *request, bool in_utf8)
 {
@@ -109,9 +128,9 @@ static void append_msh(StrBuf *buf, const Request *req, const Er7Message *reques
     append_received(buf, request, MSH_VERSION);
     if (in_utf8) {
         strbuf_literal(buf, "||||||UNICODE UTF-8");
-    } else if (request && request->charset != HL7_ASCII) {
+    } else if (reply_charset(request) != HL7_ASCII) {
         strbuf_literal(buf, "||||||");
-        append_received_and_separator(buf, request, MSH_CHARSET);
+        append_charset(buf, request);
         strbuf_append_char(buf, '|');
         append_received(buf, request, MSH_CHARSET_SCHEME);
     }
@@ -165,8 +184,7 @@ void hl7_ack_write(const Request *req, const Er7Message *request, StrBuf *reply)
 {
     _cleanup_(strbuf_done) StrBuf text = {0};
     append_acknowledgement(&text, req, request, false);
-    Hl7Charset charset = request ? request->charset : HL7_ASCII;
-    if (!hl7_charset_encode(charset, strbuf_str(&text), reply)) {
+    if (!hl7_charset_encode(reply_charset(request), strbuf_str(&text), reply)) {
         append_acknowledgement(reply, req, request, true);
     }
 }

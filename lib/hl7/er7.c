@@ -344,7 +344,10 @@ static Hl7Charset read_charset(ErrorList *errors, const Er7Delimiters *delimiter
     Hl7Charset charset = HL7_ASCII;
     Str field = nth_item(msh, delimiters->field, FIELD_CHARSET);
     if (!hl7_charset_parse(field, delimiters->repetition, &charset)) {
-        Str shown = str_is_utf8(field) ? field : STR("(not text)");
+        _cleanup_(strbuf_done) StrBuf text = {0};
+        size_t offset = 0;
+        bool is_text = hl7_charset_decode(HL7_ASCII, field, &text, &offset);
+        Str shown = is_text ? strbuf_str(&text) : STR("(not text)");
         error_add(errors, ERR_HL7_TABLE_VALUE_NOT_FOUND, "MSH^1^18",
                   "MSH-18 \"%.*s\" is not a character set (or combination) that this server reads; "
                   "leave it empty for ASCII or send one of: %s",
