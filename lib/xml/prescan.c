@@ -121,8 +121,13 @@ void prescan_free(Prescan *scan)
 static unsigned count_lines(Str text)
 {
     unsigned count = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        count += text.data[i] == '\n';
+    while (text.len > 0) {
+        size_t line_end = str_find_char(text, '\n');
+        if (line_end == SIZE_MAX) {
+            break;
+        }
+        count++;
+        text = str_from_offset(text, line_end + 1);
     }
     return count;
 }
@@ -295,6 +300,14 @@ static bool cut_attribute(Str *rest, Str *ret_name, Str *ret_value)
     return true;
 }
 
+/** "xmlns" or "xmlns:" prefix; written for speed, as every attribute passes here. */
+static bool is_namespace_declaration(Str name)
+{
+    static const char xmlns[] = {'x', 'm', 'l', 'n', 's'};
+    return name.len >= sizeof(xmlns) && memcmp(name.data, xmlns, sizeof(xmlns)) == 0 &&
+           (name.len == sizeof(xmlns) || name.data[sizeof(xmlns)] == ':');
+}
+
 static void bind(Prescan *scan, Str prefix, Str uri)
 {
     if (scan->binding_count == scan->binding_cap) {
@@ -444,8 +457,7 @@ static int read_attributes(Prescan *scan, Str rest)
             return refuse(scan, ERR_TOO_LARGE, "a start tag has more than %u attributes",
                           scan->limits->attributes);
         }
-        bool is_default = str_equal(name, STR("xmlns"));
-        if (!is_default && !str_starts_with(name, STR("xmlns:"))) {
+        if (!is_namespace_declaration(name)) {
             continue;
         }
         if (++namespaces > scan->limits->namespaces) {
@@ -457,7 +469,7 @@ static int read_attributes(Prescan *scan, Str rest)
             return refuse(scan, ERR_SOAP_SENDER,
                           "a namespace name holds a character reference; write it without '&'");
         }
-        bind(scan, is_default ? STR_EMPTY : str_from_offset(name, strlen("xmlns:")), value);
+        bind(scan, str_from_offset(name, strlen("xmlns:")), value);
     }
     return 0;
 }
@@ -709,13 +721,19 @@ static int step_start_tag(Prescan *scan)
             }
             continue;
         }
-        char c = *scan->at++;
-        if (c == '>') {
+        const char *at = scan->at;
+        while (at < scan->end && *at != '>' && *at != '"' && *at != '\'') {
+            at++;
+        }
+        if (at == scan->end) {
+            scan->at = at;
+            break;
+        }
+        scan->at = at + 1;
+        if (*at == '>') {
             return start_tag(scan);
         }
-        if (c == '"' || c == '\'') {
-            scan->quote = c;
-        }
+        scan->quote = *at;
     }
     return token_len(scan) > scan->limits->tag_bytes
                ? refuse(scan, ERR_TOO_LARGE, "a tag is longer than %zu bytes",
