@@ -91,7 +91,9 @@ class Demo:
                               self.certs / f"{role}.key", self.certs / "ca.pem")
 
     def register_nodes(self):
-        """musubi node add for each of the region's nodes."""
+        """musubi facility add and node add for each of the region's nodes."""
+        for facility in sorted({row[1] for row in NODES}):
+            self.server.command("facility", "add", facility, check=False)
         for name, facility, transactions, source, is_operator in NODES:
             arguments = ["node", "add", name, "--facility", facility, "--certificate", str(self.certs / f"{name}.pem"),
                          "--transactions", transactions]
