@@ -58,10 +58,11 @@ static int find_pending(Repository *repository, Request *req, int64_t before_us,
 int sweep_settle_pending(Repository *repository, int64_t before_us)
 {
     Request *req = request_new(REQUEST_TIMEOUT_MS);
-    DocumentRows rows;
+    DocumentRows rows = {0};
     int rc = find_pending(repository, req, before_us, &rows);
-    for (size_t i = 0; rc == 0 && i < rows.count; i++) {
-        rc = settle_row(repository, req, &rows.items[i]);
+    for (size_t i = 0; i < rows.count;
+         i++) { /* one that stays unknown does not hold up the others */
+        rc = MIN(rc, settle_row(repository, req, &rows.items[i]));
     }
     request_free(req);
     return rc;
