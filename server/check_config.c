@@ -18,6 +18,7 @@
 /* musubi check-config: what config_load() cannot see in the file itself. Each finding names the
  * line to change. */
 
+#define MIB (1024UL * 1024)
 #define DAY_US (24LL * 3600 * 1000000)
 #define MIN_DAYS_LEFT 30
 #define MIN_FREE_BYTES (10ULL * 1024 * 1024 * 1024)
@@ -124,7 +125,7 @@ static void check_data_dir(const Check *check)
     } else if (statvfs(path, &space) == 0 && space.f_bavail * space.f_frsize < MIN_FREE_BYTES) {
         finding(check, CONFIG_server_data_dir,
                 "only %llu MiB are free; make room, or move it to a larger disk",
-                (unsigned long long)(space.f_bavail * space.f_frsize / (1024 * 1024)));
+                (unsigned long long)(space.f_bavail * space.f_frsize / MIB));
     }
 }
 

@@ -31,19 +31,28 @@ typedef struct KeyRow {
     const char *section;
     const char *key;
     const char *full_name;
-    size_t offset; /* of the field in Config */
-    KeyType type;
     const char *fallback;
     const char *range;
-    Reload reload;
     const char *description;
+    size_t offset; /* of the field in Config */
+    KeyType type;
+    Reload reload;
 } KeyRow;
 
 static const KeyRow rows[] = {
 #define SECTION(section)
+/* NOLINTBEGIN(bugprone-macro-parentheses): names of fields take none */
 #define KEY(section, key, field, type, fallback, range, reload, description)                       \
-    {#section, #key,   #section "." #key, offsetof(Config, section.field), TYPE_##type, fallback,  \
-     range,    reload, description},
+    {#section,                                                                                     \
+     #key,                                                                                         \
+     #section "." #key,                                                                            \
+     fallback,                                                                                     \
+     range,                                                                                        \
+     description,                                                                                  \
+     offsetof(Config, section.field),                                                              \
+     TYPE_##type,                                                                                  \
+     reload},
+/* NOLINTEND(bugprone-macro-parentheses) */
 #define END_SECTION(section)
 #include "server/config.def"
 #undef SECTION
@@ -156,7 +165,7 @@ static const Unit no_units[] = {{"", 1}, {NULL, 0}};
 static const Unit duration_units[] = {{"ms", 1},      {"s", 1000},     {"min", 60000},
                                       {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
 static const Unit size_units[] = {
-    {"", 1}, {"KiB", 1024}, {"MiB", 1024 * 1024}, {"GiB", 1024 * 1024 * 1024}, {NULL, 0}};
+    {"", 1}, {"KiB", 1024}, {"MiB", 1024UL * 1024}, {"GiB", 1024UL * 1024 * 1024}, {NULL, 0}};
 
 /** A number with one of the units directly behind it. */
 static bool parse_amount(Str text, const Unit *units, uint64_t *ret_value)

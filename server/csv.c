@@ -195,7 +195,7 @@ int csv_read(Arena *arena, ErrorList *errors, const char *path, const char *cons
     Reader reader = {.arena = arena, .errors = errors, .path = path, .line = 1};
     const unsigned errors_before = errors->error_count;
     CsvFile file = {.path = path};
-    int places[CSV_MAX_COLUMNS];
+    int places[CSV_MAX_COLUMNS] = {0};
     Str fields[CSV_MAX_COLUMNS];
     size_t cap = 0;
     int rc;

@@ -5,7 +5,7 @@
 /** CSV with a header line (RFC 4180) as operators have it: UTF-8 with or without mark, or CP932
  * from Excel. */
 
-#define CSV_MAX_BYTES (16 * 1024 * 1024)
+#define CSV_MAX_BYTES (16UL * 1024 * 1024)
 #define CSV_MAX_COLUMNS 32
 
 typedef struct CsvRow {

@@ -26,12 +26,12 @@
 #define POLL_PAUSE_NS 3000000
 #define SUPERUSER "postgres"
 #define DATABASE "musubi"
-#define DEFAULT_BIN_DIR "/usr/lib/postgresql/15/bin"
 
 /** Connections of commands, of autovacuum and of an operator's psql, beside the pool's. */
 #define SPARE_CONNECTIONS 20
 
-#define GIB (1024ULL * 1024 * 1024)
+#define MIB (1024ULL * 1024)
+#define GIB (1024 * MIB)
 #define MAX_DEFAULT_SHARED_BUFFERS (6 * GIB)
 
 struct Postgres {
@@ -185,6 +185,7 @@ static void close_locks(const Postgres *postgres)
 static _Noreturn void exec_program(const Postgres *postgres, const char *const *argv)
 {
     sigset_t none;
+    char *const *arguments; /* execv() changes none of them, but is older than const */
     int null = open("/dev/null", O_RDONLY);
     int log = open(postgres->log_file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
@@ -211,7 +212,8 @@ static _Noreturn void exec_program(const Postgres *postgres, const char *const *
                 strerror(errno));
         _exit(127);
     }
-    execv(argv[0], (char *const *)(uintptr_t)argv);
+    memcpy(&arguments, &argv, sizeof(arguments));
+    execv(argv[0], arguments);
     dprintf(STDERR_FILENO, "cannot run %s: %s\n", argv[0], strerror(errno));
     _exit(127);
 }
@@ -252,28 +254,31 @@ static int run(const Postgres *postgres, const char *const *argv)
 
 /* Settings */
 
-/** The configured folder, the usual one, or what pg_config says. */
+/** Where distributions put the programs of PostgreSQL 15. */
+static const char *const usual_bin_dirs[] = {"/usr/lib/postgresql/15/bin", "/usr/pgsql-15/bin",
+                                             "/usr/local/pgsql/bin", "/usr/local/bin", "/usr/bin"};
+
+static bool has_programs(const Postgres *postgres, const char *bin_dir)
+{
+    return access(join(postgres->arena, bin_dir, "initdb"), X_OK) == 0 &&
+           access(join(postgres->arena, bin_dir, "postgres"), X_OK) == 0;
+}
+
 static int find_bin_dir(Postgres *postgres, const char *configured)
 {
-    char line[PATH_MAX] = "";
+    const size_t count = configured[0] ? 1 : ARRAY_LEN(usual_bin_dirs);
+    const char *const *candidates = configured[0] ? &configured : usual_bin_dirs;
 
-    postgres->bin_dir = configured[0] ? configured : DEFAULT_BIN_DIR;
-    if (access(join(postgres->arena, postgres->bin_dir, "initdb"), X_OK) == 0) {
-        return 0;
-    }
-    FILE *pipe = configured[0] ? NULL : popen("pg_config --bindir 2>/dev/null", "re");
-    if (pipe) {
-        bool is_read = fgets(line, sizeof(line), pipe) != NULL;
-        pclose(pipe);
-        postgres->bin_dir = str_cstr(postgres->arena, str_trim(str_from(is_read ? line : "")));
-    }
-    if (access(join(postgres->arena, postgres->bin_dir, "initdb"), X_OK) == 0) {
-        return 0;
+    for (size_t i = 0; i < count; i++) {
+        if (has_programs(postgres, candidates[i])) {
+            postgres->bin_dir = candidates[i];
+            return 0;
+        }
     }
     return error_add(
         postgres->errors, ERR_CONFIGURATION, NULL,
         "PostgreSQL's programs are not in %s; install postgresql-15, or set [database] bin_dir",
-        configured[0] ? configured : DEFAULT_BIN_DIR);
+        candidates[0]);
 }
 
 static uint64_t default_shared_buffers(void)
@@ -316,8 +321,8 @@ static Str settings_text(const Postgres *postgres)
         "log_min_error_statement = panic\n"
         "log_error_verbosity = terse\n",
         postgres->socket_dir, postgres->max_connections,
-        (unsigned long long)(postgres->shared_buffers_bytes / (1024 * 1024)),
-        (unsigned long long)(postgres->shared_buffers_bytes * 3 / (1024 * 1024)));
+        (unsigned long long)(postgres->shared_buffers_bytes / MIB),
+        (unsigned long long)(postgres->shared_buffers_bytes * 3 / MIB));
 }
 
 static const char *settings_path(const Postgres *postgres)
@@ -503,7 +508,8 @@ static int make_cluster(const Postgres *postgres)
                                 "--auth=trust",
                                 "--encoding=UTF8",
                                 "--locale=C",
-                                "--username=" SUPERUSER,
+                                "-U",
+                                SUPERUSER,
                                 NULL};
     int rc;
 

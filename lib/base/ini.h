@@ -5,12 +5,12 @@
 #include "lib/base/error.h"
 
 /**
- * Configuration text: "[section]", "key = value", comments from '#' or ';' at the start of a line or after a space.
- * A value with such characters or outer spaces goes in double quotes. Names are [a-z0-9_]+. No includes, no
- * continuation lines, no key twice.
+ * Configuration text: "[section]", "key = value", comments from '#' or ';' at the start of a line
+ * or after a space. A value with such characters or outer spaces goes in double quotes. Names are
+ * [a-z0-9_]+. No includes, no continuation lines, no key twice.
  */
 
-#define INI_MAX_BYTES (1024 * 1024)
+#define INI_MAX_BYTES (1024UL * 1024)
 #define INI_MAX_LINE_BYTES 4096
 #define INI_MAX_ENTRIES 4096
 
@@ -33,7 +33,8 @@ typedef struct IniFile {
  * @param ret_file   in the arena
  * @return 0 or -ERR_CONFIGURATION
  */
-int ini_parse(Arena *arena, ErrorList *errors, const char *file_name, Str text, IniFile *ret_file) MUST_CHECK;
+int ini_parse(Arena *arena, ErrorList *errors, const char *file_name, Str text,
+              IniFile *ret_file) MUST_CHECK;
 
 /** Reads the file, in the arena, then as ini_parse(). */
 int ini_read(Arena *arena, ErrorList *errors, const char *path, IniFile *ret_file) MUST_CHECK;

@@ -78,7 +78,7 @@ void connection_rollback(DbConn *conn, int64_t deadline_ns);
 /** Waits for the next result of libpq. @return false: lost, closed */
 bool connection_next_result(DbConn *conn, int64_t deadline_ns, PGresult **ret_result);
 /** Notes what the slot's result says. @return false: it is an error or was skipped */
-bool connection_note_result(DbConn *conn, const Slot *slot, const PGresult *result);
+bool connection_note_result(DbConn *conn, const Slot *slot, PGresult *result);
 
 struct DbResult {
     PGresult *pg;

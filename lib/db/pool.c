@@ -10,6 +10,15 @@
 /** How long a release may take to roll back before the connection is dropped instead. */
 #define ROLLBACK_TIMEOUT_NS 2000000000LL
 
+/**
+ * Every statement is one that an index serves with any values, so it is planned once, as that; a
+ * plan made while a table was still empty would else read the whole table until the next ANALYZE.
+ */
+static const char session_options[] =
+    "-c statement_timeout=60s -c lock_timeout=10s "
+    "-c idle_in_transaction_session_timeout=60s "
+    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off";
+
 struct DbPool {
     char *conninfo;
     pthread_mutex_t lock;
@@ -103,9 +112,7 @@ static int64_t read_incarnation(PGconn *pg)
 
 bool connection_open(DbConn *conn)
 {
-    /* What stands before dbname is a default that the conninfo text may override. Every statement
-     * is one that an index serves with any values, so it is planned once, as that; a plan made
-     * while a table was still empty would else read the whole table until the next ANALYZE. */
+    /* What stands before dbname is a default that the conninfo text may override. */
     static const char *const keywords[] = {"application_name",
                                            "connect_timeout",
                                            "tcp_user_timeout",
@@ -113,15 +120,7 @@ bool connection_open(DbConn *conn)
                                            "client_encoding",
                                            "dbname",
                                            NULL};
-    const char *values[] = {"musubi",
-                            "5",
-                            "30000",
-                            "-c statement_timeout=60s -c lock_timeout=10s "
-                            "-c idle_in_transaction_session_timeout=60s "
-                            "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off "
-                            "-c jit=off",
-                            "UTF8",
-                            conn->pool->conninfo,
+    const char *values[] = {"musubi", "5", "30000", session_options, "UTF8", conn->pool->conninfo,
                             NULL};
 
     connection_close(conn);
@@ -155,8 +154,8 @@ void connection_close(DbConn *conn)
 }
 
 /**
- * Whether an idle connection has anything to read: the server closed it (restart, crash of another backend) or
- * says good-bye. One system call.
+ * Whether an idle connection has anything to read: the server closed it (restart, crash of another
+ * backend) or says good-bye. One system call.
  */
 static bool is_stale(const DbConn *conn)
 {

@@ -153,13 +153,13 @@ bool connection_next_result(DbConn *conn, int64_t deadline_ns, PGresult **ret_re
     return true;
 }
 
-bool connection_note_result(DbConn *conn, const Slot *slot, const PGresult *result)
+bool connection_note_result(DbConn *conn, const Slot *slot, PGresult *result)
 {
     ExecStatusType status = PQresultStatus(result);
 
     if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
         if (slot->kind == SLOT_XACT_ID) {
-            const DbResult row = {.pg = (PGresult *)(uintptr_t)result};
+            const DbResult row = {.pg = result};
             conn->xact_id = db_i64(&row, 0, 0);
         }
         return true;
