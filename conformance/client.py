@@ -131,15 +131,17 @@ def envelope(action, body, message_id=None, reply_to=None):
             f'</soap:Header><soap:Body>{body}</soap:Body></soap:Envelope>').encode()
 
 
-def mtom(root, attachments):
+def mtom(root, attachments, boundary=None, root_last=False):
     """(Content-Type, bytes) of an MTOM package; attachments is [(content id, media type, bytes)]."""
-    boundary = f"MIMEBoundary{uuid.uuid4().hex}"
-    chunks = [f'--{boundary}\r\nContent-Type: application/xop+xml; charset=UTF-8; type="application/soap+xml"\r\n'
-              "Content-Transfer-Encoding: binary\r\nContent-ID: <root@musubi.test>\r\n\r\n".encode(), root]
-    for content_id, media_type, content in attachments:
-        chunks += [f"\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Transfer-Encoding: binary\r\n"
-                   f"Content-ID: <{content_id}>\r\n\r\n".encode(), content]
-    chunks.append(f"\r\n--{boundary}--\r\n".encode())
+    boundary = boundary or f"MIMEBoundary{uuid.uuid4().hex}"
+    parts = [("root@musubi.test", 'application/xop+xml; charset=UTF-8; type="application/soap+xml"', root), *attachments]
+    if root_last:
+        parts.append(parts.pop(0))
+    chunks = []
+    for content_id, media_type, content in parts:
+        chunks += [f"--{boundary}\r\nContent-Type: {media_type}\r\nContent-Transfer-Encoding: binary\r\n"
+                   f"Content-ID: <{content_id}>\r\n\r\n".encode(), content, b"\r\n"]
+    chunks.append(f"--{boundary}--\r\n".encode())
     content_type = (f'multipart/related; boundary="{boundary}"; type="application/xop+xml"; '
                     'start="<root@musubi.test>"; start-info="application/soap+xml"')
     return content_type, b"".join(chunks)

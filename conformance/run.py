@@ -10,11 +10,15 @@ the server. Prints a line per failed scenario and ends with `N passed, N failed,
 """
 
 import argparse
+import base64
+import copy
 import dataclasses
+import datetime
 import hashlib
 import pathlib
 import re
 import sys
+import time
 import tomllib
 import urllib.parse
 
@@ -23,10 +27,13 @@ from lxml import etree
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from conformance import client as xds  # noqa: E402  pylint: disable=wrong-import-position
+from conformance import client as xds, names  # noqa: E402  pylint: disable=wrong-import-position
 
 DEFAULT_AUTHORITY = "1.3.6.1.4.1.21367.2005.13.20.1000"
-NAMESPACES = {**xds.NS, "x": xds.NS["xds"]}
+GIVEN = HERE / "given"
+GIVEN_NS = "urn:musubi:given"
+NAMESPACES = xds.NS
+BOUNDARY = "scenario-boundary"
 
 
 class Failed(Exception):
@@ -49,72 +56,90 @@ class Target:
         """A new SOAP client."""
         return xds.SoapClient(self.base, self.cert, self.key, self.ca)
 
-    def feed(self, message):
+    def feed(self, message, encoding="utf-8"):
         """Sends one ADT message; gives the acknowledgement."""
         client = xds.MllpClient(self.mllp, self.cert, self.key, self.ca)
         try:
-            return client.send(message)
+            return client.send(message, encoding)
         finally:
             client.close()
 
 
 class Variables:
-    """${...} in scenario texts. The same name gives the same value within one scenario.
+    """${...} in scenario texts. The same name gives the same value within one scenario; ${a|b} is b where a is not set.
 
     ${patient:a}  CX of a patient that was fed; ${stranger:a}  CX of one that was not; ${foreign:a} of another authority
-    ${oid:a}  a fresh uniqueId; ${uuid:a}  a fresh entryUUID; ${repository}; ${authority}; ${sha1:TEXT}; ${size:TEXT}
-    ${step1.NAME}  what an earlier step kept
+    ${oid:a}  a fresh uniqueId; ${uuid:a}  a fresh entryUUID; ${control:a} a fresh MSH-10
+    ${repository}; ${authority}; ${now}  the time as DTM; ${step}  number of the step
+    ${sha1:TEXT}; ${size:TEXT}; ${base64:TEXT}; ${repeat:N:TEXT}
+    ${scheme:classCode}, ${association:RPLC}, ...  the tables of names.py
+    ${NAME}  what an earlier step kept, or what the step set with `with`
     """
 
     def __init__(self, target):
         self.target = target
-        self.values = {}
-        self.fed = set()
+        self.values = {"repository": target.repository_uid, "authority": target.authority}
 
-    def _patient(self, label):
-        cx = f"C{xds.new_oid().rsplit('.', 1)[1]}-{hashlib.sha1(xds.new_oid().encode()).hexdigest()[:10]}"
-        return f"{cx}^^^&{self.target.authority}&ISO"
+    def _identifier(self):
+        return f"C{hashlib.sha1(xds.new_oid().encode()).hexdigest()[:14]}"
+
+    def _fed_patient(self):
+        cx = f"{self._identifier()}^^^&{self.target.authority}&ISO"
+        reply = self.target.feed(xds.adt("A01", cx))
+        if xds.acknowledgement(reply) != "AA":
+            raise Failed(f"cannot feed a patient: {reply!r}")
+        return cx
 
     def _make(self, name):
         kind, _, label = name.partition(":")
-        if kind == "patient":
-            cx = self._patient(label)
-            reply = self.target.feed(xds.adt("A01", cx))
-            if xds.acknowledgement(reply) != "AA":
-                raise Failed(f"cannot feed patient {label}: {reply!r}")
-            return cx
-        if kind == "stranger":
-            return self._patient(label)
-        if kind == "foreign":
-            return f"F{xds.new_oid().rsplit('.', 1)[1]}^^^&1.2.392.99999.4.{abs(hash(label)) % 1000}&ISO"
-        if kind == "oid":
-            return xds.new_oid()
-        if kind == "uuid":
-            return xds.new_urn()
-        if kind == "repository":
-            return self.target.repository_uid
-        if kind == "authority":
-            return self.target.authority
-        if kind == "sha1":
-            return hashlib.sha1(label.encode()).hexdigest()
-        if kind == "size":
-            return str(len(label.encode()))
+        makers = {
+            "patient": self._fed_patient,
+            "stranger": lambda: f"{self._identifier()}^^^&{self.target.authority}&ISO",
+            "foreign": lambda: f"{self._identifier()}^^^&1.2.392.99999.4.7&ISO",
+            "oid": xds.new_oid,
+            "uuid": xds.new_urn,
+            "control": lambda: xds.new_urn()[-12:],
+            "now": lambda: datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%d%H%M%S"),
+            "sha1": lambda: hashlib.sha1(label.encode()).hexdigest(),
+            "size": lambda: str(len(label.encode())),
+            "base64": lambda: base64.b64encode(label.encode()).decode(),
+            "repeat": lambda: label.partition(":")[2] * int(label.partition(":")[0]),
+        }
+        if kind in names.TABLES and label in names.TABLES[kind]:
+            return names.TABLES[kind][label]
+        if kind in makers:
+            return str(makers[kind]())
         raise Failed(f"unknown variable ${{{name}}}")
 
     def get(self, name):
-        """Value of one variable, made on first use."""
-        if name not in self.values:
-            self.values[name] = self._make(name)
-        return self.values[name]
+        """Value of one variable, made on first use; ${uuid}, ${oid}, ${control} and ${now} are new each time."""
+        name, has_default, default = name.partition("|")
+        if name in self.values:
+            return self.values[name]
+        if has_default:
+            return default
+        value = self._make(name)
+        if ":" in name:
+            self.values[name] = value
+        return value
 
     def keep(self, name, value):
         """Sets a variable for later steps."""
         self.values[name] = value
 
+    def within(self, values):
+        """These variables and some more, for one step or one given element."""
+        inner = copy.copy(self)
+        inner.values = _Layered(self.values, values)
+        return inner
+
     def fill(self, value):
-        """Replaces the variables in a text, list or table."""
+        """Replaces the variables in a text, list or table; the innermost first, so that names may be made of variables."""
         if isinstance(value, str):
-            return re.sub(r"\$\{([^}]+)\}", lambda m: str(self.get(m.group(1))), value)
+            count = 1
+            while count:
+                value, count = re.subn(r"\$\{([^${}]+)\}", lambda m: str(self.get(m.group(1))), value)
+            return value
         if isinstance(value, list):
             return [self.fill(item) for item in value]
         if isinstance(value, dict):
@@ -122,11 +147,75 @@ class Variables:
         return value
 
 
+class _Layered:
+    """Own values in front of shared ones; what is made on the way is shared."""
+
+    def __init__(self, shared, own):
+        self.shared, self.own = shared, own
+
+    def __contains__(self, name):
+        return name in self.own or name in self.shared
+
+    def __getitem__(self, name):
+        return self.own[name] if name in self.own else self.shared[name]
+
+    def __setitem__(self, name, value):
+        self.shared[name] = value
+
+
 # ---------------------------------------------------------------------------------------------- requests
 
 
+def parse(text):
+    """The elements of a template in a holder; the usual prefixes need no declaration."""
+    declarations = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in {**xds.NS, "given": GIVEN_NS}.items())
+    parser = etree.XMLParser(remove_blank_text=True, remove_comments=True)
+    return etree.fromstring(f"<holder {declarations}>{text}</holder>", parser)
+
+
+def expand(element, variables):
+    """Fills the variables of a template and puts in the given elements: <given:NAME a="b"/> is given/NAME.xml with ${a} = b."""
+    for name, value in element.attrib.items():
+        element.set(name, variables.fill(value))
+    if element.text:
+        element.text = variables.fill(element.text)
+    for child in list(element):
+        expand(child, variables)
+        if etree.QName(child).namespace == GIVEN_NS:
+            template = parse((GIVEN / f"{etree.QName(child).localname}.xml").read_text(encoding="utf-8"))
+            expand(template, variables.within(dict(child.attrib)))
+            _insert_children(template[0], list(child))
+            element.replace(child, template[0])
+    return element
+
+
+def _insert_children(owner, children):
+    """Puts what a given element held into its object: Slots first, the rest before the ExternalIdentifiers (schema order)."""
+    identifiers = owner.findall("rim:ExternalIdentifier", NAMESPACES)
+    for child in reversed([c for c in children if etree.QName(c).localname == "Slot"]):
+        owner.insert(0, child)
+    for child in children:
+        if etree.QName(child).localname != "Slot":
+            (identifiers[0].addprevious if identifiers else owner.append)(child)
+    adopt(owner)
+
+
+def adopt(owner):
+    """Lets the codes and identifiers of an object name it, where they name nothing yet."""
+    for reference in ("classifiedObject", "registryObject"):
+        for child in owner.xpath(f"*[@{reference}='']"):
+            child.set(reference, owner.get("id"))
+
+
+def xml_of(template, variables):
+    """The first element of a template's text, as XML that declares only what it uses."""
+    element = expand(parse(template), variables)[0]
+    etree.cleanup_namespaces(element)
+    return etree.tostring(element, encoding="unicode")
+
+
 def change(tree, changes):
-    """Applies [{at = XPath, set|text|remove|append|before|rename|...}] to a parsed body."""
+    """Applies [{at = XPath, ...}]: remove = true; text = "..."; set = "..." (attributes); append, before = XML."""
     for item in changes:
         found = tree.xpath(item["at"], namespaces=NAMESPACES)
         if not found:
@@ -135,70 +224,89 @@ def change(tree, changes):
             _change_one(node, item)
 
 
-def _fragment(text):
-    declarations = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in xds.NS.items())
-    return list(etree.fromstring(f"<r {declarations}>{text}</r>"))
-
-
 def _change_one(node, item):
     if hasattr(node, "is_attribute") and node.is_attribute:
-        parent, name = node.getparent(), node.attrname
         if item.get("remove"):
-            del parent.attrib[name]
+            del node.getparent().attrib[node.attrname]
         else:
-            parent.set(name, item["set"])
+            node.getparent().set(node.attrname, item["set"])
         return
     if item.get("remove"):
         node.getparent().remove(node)
     if "text" in item:
         node.text = item["text"]
-    if "attribute" in item:
-        node.set(item["attribute"], item["set"])
-    for fragment in _fragment(item.get("append", "")):
-        node.append(fragment)
-    for fragment in _fragment(item.get("after", "")):
-        node.addnext(fragment)
-    for fragment in reversed(_fragment(item.get("before", ""))):
-        node.addprevious(fragment)
+    if "append" in item:
+        node.append(etree.fromstring(item["append"]))
+        adopt(node)
+    if "before" in item:
+        node.addprevious(etree.fromstring(item["before"]))
+        adopt(node.getparent())
+
+
+def changed(xml, changes, variables):
+    """A body or an envelope with changes applied; as it is without."""
+    if not changes:
+        return xml
+    tree = etree.fromstring(xml)
+    change(tree, [{key: xml_of(value, variables) if key in ("append", "before") else variables.fill(value)
+                   for key, value in item.items()} for item in changes])
+    return etree.tostring(tree, encoding="unicode")
+
+
+def template_of(step, folder):
+    """The template of a body: the objects to submit, or a file."""
+    if "objects" not in step:
+        name = step["body"]
+        return (GIVEN / name[6:] if name.startswith("given/") else folder / name).read_text(encoding="utf-8")
+    submit = (f"<lcm:SubmitObjectsRequest><rim:RegistryObjectList>{step['objects']}</rim:RegistryObjectList>"
+              "</lcm:SubmitObjectsRequest>")
+    if step["tx"] != "ITI-41":
+        return submit
+    documents = "".join(f'<xds:Document id="${{uuid:{name}}}"><xop:Include href="cid:{name}@musubi.test"/></xds:Document>'
+                        for name in step.get("documents", {}))
+    return f"<xds:ProvideAndRegisterDocumentSetRequest>{submit}{documents}</xds:ProvideAndRegisterDocumentSetRequest>"
 
 
 def body_of(step, folder, variables):
-    """The body element's XML of a step: a query, a retrieve, or a file with its changes."""
+    """The body element's XML of a step: a query, a retrieve, or what template_of() finds."""
     if "query" in step:
         pairs = [(p[0], p[1]) for p in variables.fill(step.get("parameters", []))]
         return xds.query_xml(variables.fill(step["query"]), pairs, step.get("return_type", "LeafClass"))
     if "retrieve" in step:
         return xds.retrieve_xml([tuple(pair) for pair in variables.fill(step["retrieve"])], variables.fill(step.get("home", "")))
-    name = step["body"]
-    path = HERE / "given" / name[6:] if name.startswith("given/") else folder / name
-    text = variables.fill(path.read_text(encoding="utf-8"))
-    if step.get("changes"):
-        tree = etree.fromstring(text.encode())
-        change(tree, variables.fill(step["changes"]))
-        text = etree.tostring(tree, encoding="unicode")
-    return text
+    return xml_of(template_of(step, folder), variables)
 
 
 def attachments_of(step, variables):
-    """[(content id, media type, bytes)]"""
-    return [(a["id"], a.get("type", "text/plain"), variables.fill(a["content"]).encode()) for a in step.get("attachments", [])]
+    """[(content id, media type, bytes)] of documents = {id = content}"""
+    return [(f"{name}@musubi.test", "text/plain", content.encode())
+            for name, content in variables.fill(step.get("documents", {})).items()]
 
 
 PATHS = {"ITI-41": "/repository", "ITI-43": "/repository", "ITI-42": "/registry", "ITI-18": "/registry"}
+
+
+def message_of(step, folder, variables):
+    """(Content-Type, bytes) of a SOAP step, with everything that the step wants to be special about it."""
+    action = variables.fill(step.get("action", xds.ACTIONS.get(step["tx"], step["tx"])))
+    body = changed(body_of(step, folder, variables), step.get("changes"), variables)
+    message = changed(xds.envelope(action, body).decode(), step.get("envelope"), variables).encode()
+    if step.get("mtom", step["tx"] in ("ITI-41", "ITI-43")):
+        content_type, message = xds.mtom(message, attachments_of(step, variables), BOUNDARY, step.get("root_last", False))
+    else:
+        content_type = f'application/soap+xml; charset=UTF-8; action="{action}"'
+    for old, new in variables.fill(step.get("replace", [])):
+        if old.encode() not in message:
+            raise Failed(f"replace: the message does not hold {old!r}")
+        message = message.replace(old.encode(), new.encode())
+    return variables.fill(step.get("content_type", content_type)), message
 
 
 def send(target, step, folder, variables):
     """Sends one SOAP step; gives the Reply."""
     client = target.soap()
     try:
-        path = step.get("path", PATHS.get(step["tx"], "/registry"))
-        if "raw" in step:
-            raw = variables.fill((folder / step["raw"]).read_bytes().decode("utf-8", "surrogateescape"))
-            return client.post(path, step.get("content_type", "application/soap+xml; charset=UTF-8"),
-                               raw.encode("utf-8", "surrogateescape"), step.get("headers"))
-        as_mtom = step.get("mtom", step["tx"] in ("ITI-41", "ITI-43"))
-        action = step.get("action", xds.ACTIONS.get(step["tx"], step["tx"]))
-        return client.send(path, action, body_of(step, folder, variables), attachments_of(step, variables), as_mtom)
+        return client.post(step.get("path", PATHS.get(step["tx"], "/registry")), *message_of(step, folder, variables))
     finally:
         client.close()
 
@@ -260,21 +368,18 @@ def expect_objects(reply, expected):
             raise Failed(f"uniqueIds {found}, expected {sorted(expected['unique_ids'])}")
 
 
-def keep(reply, step, number, variables):
-    """keep = {name = XPath}: values for later steps, as ${stepN.name} and ${name}."""
+def keep(reply, step, variables):
+    """keep = {name = XPath}: values for later steps, as ${name}."""
     for name, path in step.get("keep", {}).items():
         found = reply.body.xpath(variables.fill(path), namespaces=NAMESPACES)
         if not found:
             raise Failed(f"nothing to keep at {path}")
-        value = str(found[0] if not isinstance(found, str) else found)
-        variables.keep(f"step{number}.{name}", value)
-        variables.keep(name, value)
+        variables.keep(name, str(found if isinstance(found, (str, float)) else found[0]))
 
 
 def run_feed(target, step, variables):
     """A step of ITI-8: the message, and what MSA and ERR must say."""
-    message = variables.fill(step["hl7"]).replace("\n", "\r")
-    reply = target.feed(message)
+    reply = target.feed(variables.fill(step["hl7"]).replace("\n", "\r"), step.get("encoding", "utf-8"))
     expected = variables.fill(step.get("expect", {}))
     if "ack" in expected and xds.acknowledgement(reply) != expected["ack"]:
         raise Failed(f"acknowledgement {reply!r}, expected {expected['ack']}")
@@ -283,20 +388,34 @@ def run_feed(target, step, variables):
             raise Failed(f"the acknowledgement does not hold {text!r}: {reply!r}")
 
 
+def run_step(target, step, folder, variables):
+    """Sends one step and checks the answer; raises Failed."""
+    time.sleep(step.get("wait_s", 0))
+    local = variables.within({"step": str(step["number"]), **variables.fill(step.get("with", {}))})
+    if step["tx"] == "ITI-8":
+        run_feed(target, step, local)
+        return
+    reply = send(target, step, folder, local)
+    expect_reply(reply, step.get("expect", {}), local)
+    keep(reply, step, variables)
+
+
+def steps_of(folder):
+    """The steps of a scenario, those of its given populations first."""
+    scenario = tomllib.loads((folder / "scenario.toml").read_text(encoding="utf-8"))
+    populations = [tomllib.loads((GIVEN / f"{name}.toml").read_text(encoding="utf-8")) for name in scenario.get("given", [])]
+    steps = [step for part in [*populations, scenario] for step in part["step"]]
+    return [{**step, "number": number} for number, step in enumerate(steps, 1)]
+
+
 def run_scenario(target, folder):
     """Runs the steps of one scenario; raises Failed."""
-    scenario = tomllib.loads((folder / "scenario.toml").read_text(encoding="utf-8"))
     variables = Variables(target)
-    for number, step in enumerate(scenario["step"], 1):
+    for step in steps_of(folder):
         try:
-            if step["tx"] == "ITI-8":
-                run_feed(target, step, variables)
-                continue
-            reply = send(target, step, folder, variables)
-            expect_reply(reply, step.get("expect", {}), variables)
-            keep(reply, step, number, variables)
+            run_step(target, step, folder, variables)
         except Failed as error:
-            raise Failed(f"step {number} ({step['tx']}): {error}") from None
+            raise Failed(f"step {step['number']} ({step['tx']}): {error}") from None
 
 
 # ---------------------------------------------------------------------------------------------- main
