@@ -16,6 +16,10 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PYTHON = "/usr/bin/python3"
+sys.path.insert(0, str(ROOT))
+
+from tests.harness import postgres  # noqa: E402  pylint: disable=wrong-import-position
+
 Suite = collections.namedtuple("Suite", "name command needs_reference is_slow")
 
 SUITES = [
@@ -50,8 +54,16 @@ def count(output):
 
 
 def run(suite, environment):
-    """Runs one suite with its output on ours; gives its counts."""
+    """Runs one suite, unit tests with a PostgreSQL of their own; gives its counts."""
     print(f"== {suite.name}", flush=True)
+    if suite.name != "unit":
+        return run_command(suite, environment)
+    with postgres.private_postgres() as conninfo:
+        return run_command(suite, dict(environment, MUSUBI_TEST_CONNINFO=conninfo))
+
+
+def run_command(suite, environment):
+    """Runs the command of a suite with its output on ours."""
     began = time.monotonic()
     lines = []
     with subprocess.Popen(suite.command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
