@@ -74,10 +74,10 @@ static int add_authority_error(const Pix *pix, ErrorList *errors, const char *lo
                        : match == AUTHORITY_UNKNOWN_NAMESPACE ? "has a namespace not known here"
                                                               : "is not the affinity domain's";
     return error_add(errors, ERR_HL7_UNKNOWN_KEY_IDENTIFIER, location,
-                     "assigning authority \"%.*s&%.*s&%.*s\" %s; send \"%.*s&%.*s&ISO\"",
+                     "assigning authority (namespace \"%.*s\", universal id \"%.*s\", type "
+                     "\"%.*s\") %s; send universal id \"%.*s\" with type \"ISO\"",
                      STR_ARG(cx->namespace_id), STR_ARG(cx->universal_id),
-                     STR_ARG(cx->universal_id_type), what, STR_ARG(pix->authority_namespace),
-                     STR_ARG(pix->authority_oid));
+                     STR_ARG(cx->universal_id_type), what, STR_ARG(pix->authority_oid));
 }
 
 /* ---- identifiers ---- */

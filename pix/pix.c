@@ -194,11 +194,10 @@ static void check_sender(const Pix *pix, Request *req, const Er7Message *message
     Str application = hd_name(message, MSH_SENDING_APPLICATION);
     Str facility = hd_name(message, MSH_SENDING_FACILITY);
     if (!node_directory_may_send_as(pix->config.nodes, principal, application, facility)) {
-        error_add(
-            &req->errors, ERR_FORBIDDEN, "MSH^1^3",
-            "node \"%.*s\" may not send as MSH-3|MSH-4 \"%.*s|%.*s\"; ask the operator of this "
-            "network to add this source to the node",
-            STR_ARG(principal->node_name), STR_ARG(application), STR_ARG(facility));
+        error_add(&req->errors, ERR_FORBIDDEN, "MSH^1^3",
+                  "node \"%.*s\" may not send as MSH-3 \"%.*s\" with MSH-4 \"%.*s\"; ask the "
+                  "operator of this network to add this source to the node",
+                  STR_ARG(principal->node_name), STR_ARG(application), STR_ARG(facility));
     }
 }
 

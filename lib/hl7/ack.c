@@ -107,7 +107,7 @@ static void append_charset(StrBuf *buf, const Er7Message *request)
     Str name;
     while (str_split_next(&rest, request->delimiters.repetition, &name)) {
         strbuf_append(buf, name);
-        strbuf_append_char(buf, rest.data ? er7_standard_delimiters.repetition : '|');
+        strbuf_append(buf, rest.data ? STR("~") : STR("|"));
     }
 }
 

@@ -362,7 +362,7 @@ Er7Message *er7_read(Arena *arena, ErrorList *errors, Str payload)
     Er7Delimiters delimiters;
     if (!read_delimiters(msh, &delimiters)) {
         error_add(errors, ERR_HL7_SEGMENT_SEQUENCE, "MSH^1",
-                  "the message does not begin with MSH and its delimiters; send MSH|^~\\&|...");
+                  "the message does not begin with segment MSH and its delimiters (MSH-1, MSH-2)");
         return NULL;
     }
     Er7Message *message = ARENA_NEW(arena, Er7Message);

@@ -124,12 +124,12 @@ static void test_faults_name_place_and_remedy(void **state)
         const char *text; /* part of the message to the sender */
         bool has_message;
     } rows[] = {
-        {STR_INIT(""), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH|^~\\&|", false},
-        {STR_INIT("PID|1"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH|^~\\&|", false},
-        {STR_INIT("MSH"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH|^~\\&|", false},
-        {STR_INIT("MSH|^^\\&|"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH|^~\\&|", false},
-        {STR_INIT("MSHA^~\\&A"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH|^~\\&|", false},
-        {STR_INIT("MSH||EMR"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH|^~\\&|", false},
+        {STR_INIT(""), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH-2", false},
+        {STR_INIT("PID|1"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH-2", false},
+        {STR_INIT("MSH"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH-2", false},
+        {STR_INIT("MSH|^^\\&|"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH-2", false},
+        {STR_INIT("MSHA^~\\&A"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH-2", false},
+        {STR_INIT("MSH||EMR"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "MSH-2", false},
         {STR_INIT(HEADER "||||||SJIS\rPID|||1\r"), ERR_HL7_TABLE_VALUE_NOT_FOUND, "MSH^1^18",
          "UNICODE UTF-8", true},
         {STR_INIT(HEADER "\rPID|||1||A~B\xe5\xb1\r"), ERR_HL7_DATA_TYPE, "PID^1^5^2", "octet 0xE5",
