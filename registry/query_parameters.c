@@ -482,12 +482,14 @@ static void read_parameters(Request *req, const XmlNode *adhoc_query, QueryReque
     }
 }
 
-/** Whether the message has the parameter. A status list of unknown values only counts as absent
- * (3.18.4.1.2.3.6). */
+/** Whether the message has the parameter, readable or not. A status list of unknown values only
+ * counts as absent (3.18.4.1.2.3.6). */
 static bool is_given(const QueryRequest *request, const QueryParameter *parameter)
 {
     const QueryValue *value = &request->values[parameter->field];
-    return value->parameter != NULL && (parameter->form != FORM_STATUS || value->count > 0);
+    bool has_no_status =
+        parameter->form == FORM_STATUS && value->group_count > 0 && value->count == 0;
+    return value->parameter != NULL && !has_no_status;
 }
 
 static void check_required(Request *req, const QueryRequest *request)

@@ -287,6 +287,16 @@ static void test_all_faults_of_a_message_are_reported(void **state)
     assert_int_equal(req->errors.error_count, 5);
 }
 
+static void test_unreadable_parameter_is_not_called_missing_too(void **state)
+{
+    Request *req = *state;
+    QueryRequest *request;
+    assert_true(read_request(req, "LeafClass", FIND_DOCUMENTS,
+                             PATIENT_SLOT SLOT("$XDSDocumentEntryStatus", VALUE(APPROVED)),
+                             &request) < 0);
+    assert_int_equal(req->errors.error_count, 1);
+}
+
 int main(void)
 {
     xml_init();
@@ -304,6 +314,7 @@ int main(void)
         REQUEST_TEST(test_unknown_parameters_are_ignored),
         REQUEST_TEST(test_uuids_that_cannot_exist_match_nothing),
         REQUEST_TEST(test_all_faults_of_a_message_are_reported),
+        REQUEST_TEST(test_unreadable_parameter_is_not_called_missing_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
