@@ -22,9 +22,9 @@ CREATE TABLE repository (
 COMMENT ON TABLE repository IS 'interned repositoryUniqueId values';
 
 CREATE TABLE unique_id (
+    size_bytes bigint,
     digest     uuid PRIMARY KEY,
     kind       smallint NOT NULL,
-    size_bytes bigint,
     hash       bytea
 );
 COMMENT ON TABLE unique_id IS 'every uniqueId once, claimed first in each transaction: first 16 bytes of its SHA-256; kind 0 DocumentEntry, 1 SubmissionSet, 2 Folder; size and SHA-1 of the document (TF-2 3.42.4.1.3.3)';

@@ -413,6 +413,71 @@ static void test_one_of_sixteen_equal_entry_uuids_wins(void **state)
     assert_int_equal(winners, 1);
 }
 
+/* ---- interned codes ---- */
+
+typedef struct Interner {
+    pthread_t thread;
+    CodeTable *table; /* of a process of its own */
+    int32_t ids[3];
+    int rc;
+} Interner;
+
+static const Code NEW_CODES[] = {{STR_INIT("b"), STR_INIT("1.2.15"), {0}},
+                                 {STR_INIT("a"), STR_INIT("1.2.15"), {0}},
+                                 {STR_INIT("b"), STR_INIT("1.2.15"), {0}}};
+
+static void *intern(void *argument)
+{
+    Interner *interner = argument;
+    Request *req = request_new(30000);
+    DbConn *conn = NULL;
+    interner->rc = db_acquire(fixture->pool, req, &conn);
+    pthread_barrier_wait(&start);
+    if (interner->rc == 0) {
+        interner->rc = code_table_intern(interner->table, req, conn, NEW_CODES,
+                                         ARRAY_LEN(NEW_CODES), interner->ids);
+    }
+    db_release(conn);
+    request_free(req);
+    return NULL;
+}
+
+static void test_new_codes_of_sixteen_processes_get_the_same_ids(void **state)
+{
+    (void)state;
+    Interner interners[THREADS] = {0};
+    pthread_barrier_init(&start, NULL, THREADS);
+    for (size_t i = 0; i < THREADS; i++) {
+        interners[i].table = code_table_new();
+        assert_int_equal(pthread_create(&interners[i].thread, NULL, intern, &interners[i]), 0);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        pthread_join(interners[i].thread, NULL);
+        assert_int_equal(interners[i].rc, 0);
+        assert_int_not_equal(interners[i].ids[0], interners[i].ids[1]);
+        assert_int_equal(interners[i].ids[0], interners[i].ids[2]);
+        assert_memory_equal(interners[i].ids, interners[0].ids, sizeof(interners[0].ids));
+        code_table_free(interners[i].table);
+    }
+    pthread_barrier_destroy(&start);
+}
+
+/** A query must not grow the table with what it asks for. */
+static void test_lookup_of_an_unknown_code_inserts_nothing(void **state)
+{
+    (void)state;
+    Request *req = request_new(10000);
+    DbConn *conn = NULL;
+    assert_int_equal(db_acquire(fixture->pool, req, &conn), 0);
+    const Code unknown = {STR("never seen"), STR("1.2.16"), {0}};
+    int32_t id = -1;
+    assert_int_equal(code_table_lookup(fixture->registry->codes, req, conn, &unknown, 1, &id), 0);
+    assert_int_equal(id, 0);
+    db_release(conn);
+    request_free(req);
+    assert_int_equal(count("SELECT count(*) FROM code WHERE scheme = '1.2.16'"), 0);
+}
+
 int main(void)
 {
     if (getenv("MUSUBI_TEST_CONNINFO") == NULL) {
@@ -435,6 +500,8 @@ int main(void)
         cmocka_unit_test(test_one_of_sixteen_replacements_wins),
         cmocka_unit_test(test_one_of_sixteen_identical_submissions_wins_and_the_others_are_done),
         cmocka_unit_test(test_one_of_sixteen_equal_entry_uuids_wins),
+        cmocka_unit_test(test_new_codes_of_sixteen_processes_get_the_same_ids),
+        cmocka_unit_test(test_lookup_of_an_unknown_code_inserts_nothing),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
