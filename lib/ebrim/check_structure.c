@@ -15,6 +15,7 @@ typedef struct ChildRule {
     size_t max;
 } ChildRule;
 
+/* In schema order. */
 static const ChildRule object_children[] = {
     {"Slot", 0},
     {"Name", 1},
@@ -55,12 +56,39 @@ static void check_children(Check *check, const RimObject *object, const XmlNode 
     }
 }
 
+/**
+ * The schema's order of an object's children. Inside Classifications senders in the field put Name
+ * before Slot, which is taken (TF-3 4.2.3.1.2); an object out of order is refused, once.
+ */
+static void check_order(Check *check, const RimObject *object)
+{
+    size_t reached = 0;
+    for (const XmlNode *child = object->xml ? object->xml->first_child : NULL; child;
+         child = child->next) {
+        size_t rule = 0;
+        while (rule < ARRAY_LEN(object_children) &&
+               !xml_is(child, NS_RIM, object_children[rule].name)) {
+            rule++;
+        }
+        if (rule < reached) {
+            check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, child, "",
+                        "element rim:%s stands behind rim:%s; send Slot, Name, Description, "
+                        "VersionInfo, Classification, "
+                        "ExternalIdentifier in this order",
+                        object_children[rule].name, object_children[reached].name);
+            return;
+        }
+        reached = rule < ARRAY_LEN(object_children) ? rule : reached;
+    }
+}
+
 static void check_elements(Check *check)
 {
     const XmlNode *list = xml_child(check->submission->xml, NS_RIM, "RegistryObjectList");
     check_children(check, NULL, list, list_children, ARRAY_LEN(list_children));
     for (const RimObject *object = check->submission->objects; object; object = object->next) {
         check_children(check, object, object->xml, object_children, ARRAY_LEN(object_children));
+        check_order(check, object);
         for (const Classification *c = object->classifications; c; c = c->next) {
             check_children(check, object, c->xml, part_children, ARRAY_LEN(part_children));
         }

@@ -319,7 +319,7 @@ def main():
         templates = os.path.join(folder, "templates")
         os.mkdir(templates)
         subprocess.run([o.templates, templates] + files, check=True)
-        subprocess.run(["zstd", "-q", "-f", "--train-cover=k=200,d=8", "-r", templates, "--maxdict=%d" % o.size,
+        subprocess.run(["zstd", "-q", "-f", "--train-cover=k=1600,d=8", "-r", templates, "--maxdict=%d" % o.size,
                         "--dictID=%d" % o.id, "-o", o.output], check=True)
 
 
