@@ -86,7 +86,7 @@ static void test_the_valid_message_is_accepted(void **state)
     RUN(SUBMISSION_ITI41, {.name = "as it is"});
 }
 
-/** Schema validity; the order of children is free. */
+/** Schema validity; only inside a Classification the order is free (TF-3 4.2.3.1.2). */
 static void test_elements_that_the_schema_does_not_know_are_refused(void **state)
 {
     (void)state;
@@ -98,13 +98,26 @@ static void test_elements_that_the_schema_does_not_know_are_refused(void **state
          META,
          "{urn:x}Name"},
         {"two names", {{"<rim:Description>", "<rim:Name/><rim:Description>"}}, META, "rim:Name"},
+        {"out of order",
+         {{"</rim:Description>", "</rim:Description>" SLOT("urn:example:late", "1")}},
+         META,
+         "element rim:Slot stands behind rim:Description; send Slot, Name"},
         {"nested Classification",
          {{"<rim:Name><rim:LocalizedString value=\"報告書\"/></rim:Name>",
            "<rim:Name><rim:LocalizedString value=\"報告書\"/></rim:Name><rim:Classification/>"}},
          META,
          "Classification"},
+        {.name = "name before Slot in a Classification",
+         .changes =
+             {{CODE("c02", "urn:uuid:41a5887f-8865-4c09-adf7-e362475b143a", "doc", "REPORT",
+                    "1.2.392.200270.4.1", "報告書"),
+               "<rim:Classification id=\"c02\" classificationScheme=\"urn:uuid:41a5887f-8865-"
+               "4c09-adf7-e362475b143a\" classifiedObject=\"doc\" "
+               "nodeRepresentation=\"REPORT\">"
+               "<rim:Name><rim:LocalizedString value=\"報告書\"/></rim:Name>" SLOT(
+                   "codingScheme", "1.2.392.200270.4.1") "</rim:Classification>"}}},
         {.name = "version and ObjectRef are known",
-         .changes = {{"<rim:Description>", "<rim:VersionInfo/><rim:Description>"},
+         .changes = {{"</rim:Description>", "</rim:Description><rim:VersionInfo/>"},
                      {LIST_END, "<rim:ObjectRef id=\"x\"/>" LIST_END}}});
 }
 

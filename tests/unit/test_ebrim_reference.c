@@ -13,7 +13,9 @@ typedef struct Sample {
 static const Sample samples[] = {
     {"samples/iti-41/ipf__ProvideAndRegisterDocumentSet.xml", SUBMISSION_ITI41, {NULL}},
     {"samples/iti-41/nist2__soap-pnr.xml", SUBMISSION_ITI41, {NULL}},
-    {"samples/iti-41/nist2__soap-pnr-element-order.xml", SUBMISSION_ITI41, {NULL}},
+    {"samples/iti-41/nist2__soap-pnr-element-order.xml",
+     SUBMISSION_ITI41,
+     {"rim:Slot stands behind rim:Name"}},
     {"samples/iti-41/openxds__ProvideAndRegisterDocumentSet-bRequest.xml",
      SUBMISSION_ITI41,
      {NULL}},
