@@ -3,6 +3,8 @@
 #include <openssl/rand.h>
 #include <stdlib.h>
 
+#include "lib/base/clock.h"
+
 static const char urn_prefix[] = "urn:uuid:";
 #define URN_PREFIX_LEN (sizeof(urn_prefix) - 1)
 
@@ -18,7 +20,12 @@ Uuid uuid_new(void)
     if (RAND_bytes(uuid.bytes, sizeof(uuid.bytes)) != 1) {
         abort();
     }
-    set_version(&uuid, 4);
+    uint64_t ms = (uint64_t)clock_utc_us() / 1000;
+    for (int i = 5; i >= 0; i--) {
+        uuid.bytes[i] = (uint8_t)ms;
+        ms >>= 8;
+    }
+    set_version(&uuid, 7);
     return uuid;
 }
 

@@ -13,7 +13,8 @@ typedef struct Uuid {
 /** "urn:uuid:" and 36 characters. */
 #define UUID_URN_LEN 45
 
-/** A random UUID (version 4, RFC 4122). */
+/** A new UUID (version 7, RFC 9562): ordered by time, so that indexes grow at their end; 74 random
+ * bits. */
 Uuid uuid_new(void);
 
 /** A UUID (version 8) that follows from a parent and an ordinal: the same for the same arguments.
