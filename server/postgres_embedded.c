@@ -23,6 +23,7 @@
 
 #define START_TIMEOUT_NS 60000000000LL /* crash recovery included */
 #define STOP_TIMEOUT_NS 60000000000LL
+#define REMAINS_TIMEOUT_NS 20000000000LL /* of a killed postmaster's processes */
 #define POLL_PAUSE_NS 3000000
 #define SUPERUSER "postgres"
 #define DATABASE "musubi"
@@ -467,33 +468,69 @@ static bool has_ended(const Postgres *postgres)
            (readlink(link, cwd, sizeof(cwd)) < 0 && errno == ENOENT);
 }
 
-static int wait_ready(const Postgres *postgres)
+typedef enum StartState {
+    START_READY,
+    START_ENDED,
+    START_TIMED_OUT,
+} StartState;
+
+static StartState wait_started(const Postgres *postgres)
 {
     const int64_t deadline_ns = clock_now_ns() + START_TIMEOUT_NS;
 
     while (clock_now_ns() < deadline_ns) {
         if (has_ended(postgres)) {
-            return fail_program(postgres, "postgres");
+            return START_ENDED;
         }
         if (live_postmaster(postgres) == postgres->pid && is_ready(postgres)) {
-            return 0;
+            return START_READY;
         }
         pause_briefly();
     }
+    return START_TIMED_OUT;
+}
+
+static int fail_start(const Postgres *postgres, StartState state)
+{
+    if (state == START_READY) {
+        return 0;
+    }
+    if (state == START_ENDED) {
+        return fail_program(postgres, "postgres");
+    }
     return error_add(postgres->errors, ERR_DATABASE, postgres->log_file,
                      "PostgreSQL did not become ready within a minute");
+}
+
+/**
+ * A postmaster that was killed is for a moment a process that nobody has reaped, and its backends
+ * hold the shared memory until they notice: meanwhile no other one starts.
+ */
+static bool is_held_by_remains(const Postgres *postgres)
+{
+    Str line = last_log_line(postgres);
+    return str_contains(line, STR("\"postmaster.pid\" already exists")) ||
+           str_contains(line, STR("is still in use"));
 }
 
 static int start_postmaster(Postgres *postgres)
 {
     const char *const argv[] = {join(postgres->arena, postgres->bin_dir, "postgres"), "-D",
                                 postgres->cluster, NULL};
+    const int64_t deadline_ns = clock_now_ns() + REMAINS_TIMEOUT_NS;
+    StartState state;
 
     int rc = write_text(postgres, settings_path(postgres), settings_text(postgres));
-    if (rc < 0 || (rc = spawn(postgres, argv, &postgres->pid)) < 0) {
+    if (rc < 0) {
         return rc;
     }
-    return wait_ready(postgres);
+    do {
+        if ((rc = spawn(postgres, argv, &postgres->pid)) < 0) {
+            return rc;
+        }
+        state = wait_started(postgres);
+    } while (state == START_ENDED && is_held_by_remains(postgres) && clock_now_ns() < deadline_ns);
+    return fail_start(postgres, state);
 }
 
 /** Makes the cluster under another name first, so that one that was interrupted is never taken for
@@ -568,7 +605,7 @@ static int adopt_or_start(Postgres *postgres)
     postgres->pid = live_postmaster(postgres);
     if (postgres->pid > 0 && has_same_settings(postgres)) {
         postgres->is_adopted = true;
-        return wait_ready(postgres);
+        return fail_start(postgres, wait_started(postgres));
     }
     if (postgres->pid > 0 && !is_last_user(postgres)) {
         return error_add(
@@ -688,6 +725,22 @@ int postgres_start(const Config *config, Arena *arena, ErrorList *errors, Postgr
     flock(postgres->turn_fd, LOCK_UN);
     *ret_postgres = postgres;
     return 0;
+}
+
+int postgres_revive(Postgres *postgres, ErrorList *errors, bool *ret_was_dead)
+{
+    *ret_was_dead = has_ended(postgres);
+    if (!*ret_was_dead) {
+        return 0;
+    }
+    postgres->errors = errors;
+    if (geteuid() == postgres->uid) { /* serve became the service user meanwhile */
+        postgres->user = NULL;
+    }
+    flock(postgres->turn_fd, LOCK_EX);
+    int rc = adopt_or_start(postgres);
+    flock(postgres->turn_fd, LOCK_UN);
+    return rc;
 }
 
 bool postgres_find(const Config *config, Arena *arena, Postgres **ret_postgres)

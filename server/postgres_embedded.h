@@ -28,6 +28,15 @@ int postgres_start(const Config *config, Arena *arena, ErrorList *errors,
                    Postgres **ret_postgres) MUST_CHECK;
 
 /**
+ * Starts the postmaster again if it has ended (killed, out of memory, crashed); connections of the
+ * pool come back by themselves.
+ * @param postgres  of postgres_start(); not for concurrent use
+ * @param ret_was_dead  whether there was anything to do
+ * @return 0 or -ERR_DATABASE with the reason in errors
+ */
+int postgres_revive(Postgres *postgres, ErrorList *errors, bool *ret_was_dead) MUST_CHECK;
+
+/**
  * Finds the postmaster that a running server has started.
  * @return whether there is one; ret_postgres in the arena
  */

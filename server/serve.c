@@ -497,6 +497,24 @@ static void refresh_nodes(Process *p)
     request_free(req);
 }
 
+/** A postmaster that was killed or crashed comes back without anybody's doing. */
+static void keep_database(Process *p)
+{
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    ErrorList errors;
+    bool was_dead;
+    if (!p->postgres) {
+        return;
+    }
+    error_list_init(&errors, arena);
+    if (postgres_revive(p->postgres, &errors, &was_dead) != 0) {
+        log_error("msg=\"PostgreSQL ended and does not start again\" problem=%s",
+                  log_quote(arena, errors.first ? errors.first->context : STR_EMPTY));
+    } else if (was_dead) {
+        log_warn("msg=\"PostgreSQL had ended and was started again\"");
+    }
+}
+
 static void run(Process *p, const sigset_t *signals)
 {
     for (;;) {
@@ -508,6 +526,7 @@ static void run(Process *p, const sigset_t *signals)
         if (signal == SIGHUP) {
             reload(p);
         }
+        keep_database(p);
         refresh_nodes(p);
     }
 }
