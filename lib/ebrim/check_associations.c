@@ -9,8 +9,7 @@ static void fault(Check *check, ErrorCode code, const Association *a, const char
     check_fault(check, code, a->object, a->object->xml, "Association", "%s", text);
 }
 
-/* -- type and ends
- * ----------------------------------------------------------------------------------- */
+/* ---- type and ends ---- */
 
 static void check_type(Check *check, const Association *a)
 {
@@ -70,8 +69,7 @@ static void check_self_reference(Check *check, const Association *a)
     }
 }
 
-/* -- what an Association carries
- * ------------------------------------------------------------------------ */
+/* ---- what an Association carries ---- */
 
 static bool is_update_slot(Str name)
 {
@@ -129,8 +127,7 @@ static void check_classifications(Check *check, const Association *a)
     }
 }
 
-/* -- SubmissionSetStatus (TF-3 4.2.2.1.1)
- * ------------------------------------------------------------------ */
+/* ---- SubmissionSetStatus (TF-3 4.2.2.1.1) ---- */
 
 static void check_status_value(Check *check, const Association *a, const Slot *status)
 {
@@ -174,8 +171,7 @@ static void check_status_meaning(Check *check, const Association *a, const Slot 
     }
 }
 
-/* -- ends that fit together
- * ----------------------------------------------------------------------------------- */
+/* ---- ends that fit together ---- */
 
 static void check_member_ends(Check *check, const Association *a)
 {
@@ -267,7 +263,7 @@ static void check_association(Check *check, const Association *a)
     }
 }
 
-/* -- every object is a member of the SubmissionSet --------------------------------------------- */
+/* ---- every object is a member of the SubmissionSet ---- */
 
 static void check_membership(Check *check)
 {

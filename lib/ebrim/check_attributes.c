@@ -37,7 +37,7 @@ static void check_value(Check *check, const RimObject *object, const XmlNode *at
     }
 }
 
-/* -- presence -------------------------------------------------------------------------------- */
+/* ---- presence ---- */
 
 /** Text around the id of an attribute. */
 typedef struct Around {
@@ -91,7 +91,7 @@ static void check_not_repeated(Check *check, const RimObject *object, const Attr
     }
 }
 
-/* -- Slots ------------------------------------------------------------------------------------- */
+/* ---- Slots ---- */
 
 static void check_slot_values(Check *check, const RimObject *object, const XmlNode *at,
                               const Slot *slot, const char *name, bool is_many, DataType type)
@@ -159,7 +159,7 @@ void check_extra_slot(Check *check, const RimObject *object, const Slot *slot)
     }
 }
 
-/* -- Classifications --------------------------------------------------------------------------- */
+/* ---- Classifications ---- */
 
 static void check_classified_object(Check *check, const RimObject *object, const Classification *c,
                                     const char *name)
@@ -246,7 +246,7 @@ static void check_classification_attribute(Check *check, const RimObject *object
     }
 }
 
-/* -- ExternalIdentifiers ----------------------------------------------------------------------- */
+/* ---- ExternalIdentifiers ---- */
 
 /** TF-3 4.2.3.1.3 */
 static void check_external_identifier(Check *check, const RimObject *object,
@@ -285,8 +285,7 @@ static void check_identifier_attribute(Check *check, const RimObject *object,
     (void)check_presence(check, object, attribute, count > 0);
 }
 
-/* -- names, XML attributes -----------------------------------------------------------------------
- */
+/* ---- names, XML attributes ---- */
 
 static void check_localized(Check *check, const RimObject *object, const Attribute *attribute,
                             const LocalizedString *text)
@@ -336,8 +335,7 @@ static void check_attribute(Check *check, const RimObject *object, const Attribu
     }
 }
 
-/* -- what no row knows
- * ----------------------------------------------------------------------------- */
+/* ---- what no row knows ---- */
 
 static bool is_own_marker(ObjectKind kind, Str node)
 {
@@ -388,8 +386,7 @@ static void check_known(Check *check, ObjectKind kind, const RimObject *object)
     }
 }
 
-/* -- rules over several attributes of one object
- * ------------------------------------------------------- */
+/* ---- rules over several attributes of one object ---- */
 
 /** TF-2 3.42.4.1.3.3.6; compared as far as both are precise. */
 static void check_service_times(Check *check, const RimObject *object)

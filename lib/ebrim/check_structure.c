@@ -6,8 +6,7 @@
 
 /* The list of objects as a whole: elements, markers, ids, uniqueIds, patients. */
 
-/* -- elements that the schema does not allow ------------------------------------------------------
- */
+/* ---- elements that the schema does not allow ---- */
 
 /** Child elements of an ebRIM element; max 0 = any number. */
 typedef struct ChildRule {
@@ -98,8 +97,7 @@ static void check_elements(Check *check)
     }
 }
 
-/* -- packages (TF-3 4.2.1.2.1, 4.2.1.3.1)
- * ---------------------------------------------------------- */
+/* ---- packages (TF-3 4.2.1.2.1, 4.2.1.3.1) ---- */
 
 static void check_package(Check *check, const RimObject *object)
 {
@@ -140,8 +138,7 @@ static void check_packages(Check *check)
     }
 }
 
-/* -- ids (TF-3 4.2.3.1.5)
- * ----------------------------------------------------------------------------- */
+/* ---- ids (TF-3 4.2.3.1.5) ---- */
 
 /** An id of an object or of one of its parts. */
 typedef struct IdUse {
@@ -237,8 +234,7 @@ static void check_logical_ids(Check *check)
     }
 }
 
-/* -- uniqueIds and patients
- * ------------------------------------------------------------------------------ */
+/* ---- uniqueIds and patients ---- */
 
 /** An object with its uniqueId. */
 typedef struct UniqueIdUse {

@@ -28,7 +28,7 @@ struct CodeSets {
     size_t slot_count; /* a power of two, at least twice count */
 };
 
-/* -- hash --------------------------------------------------------------------------------- */
+/* ---- hash ---- */
 
 /** FNV-1a, with the length so that ("a", "bc") and ("ab", "c") differ. */
 static uint64_t hash_str(uint64_t hash, Str s)
@@ -71,7 +71,7 @@ static void build_index(CodeSets *sets)
     }
 }
 
-/* -- the file ------------------------------------------------------------------------------- */
+/* ---- the file ---- */
 
 static bool read_file(Arena *arena, const char *path, Str *ret_bytes, char *ret_problem,
                       size_t problem_size)
@@ -202,7 +202,7 @@ bool code_sets_has_mime_type(const CodeSets *sets, Str mime_type)
     return code_sets_has(sets, STR(CODE_SET_MIME_TYPE), mime_type, STR_EMPTY);
 }
 
-/* -- did you mean ----------------------------------------------------------------------------- */
+/* ---- did you mean ---- */
 
 static unsigned char lower(char c)
 {

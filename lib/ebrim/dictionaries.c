@@ -51,7 +51,7 @@ static void *or_abort(void *memory)
     return memory;
 }
 
-/* -- pool ------------------------------------------------------------------------------------ */
+/* ---- pool ---- */
 
 static Context *context_take(RenderDictionaries *dictionaries)
 {
@@ -96,8 +96,7 @@ static void context_give(RenderDictionaries *dictionaries, Context *context)
     }
 }
 
-/* -- dictionaries -------------------------------------------------------------------------------
- */
+/* ---- dictionaries ---- */
 
 static const Dictionary *dictionary_find(const RenderDictionaries *dictionaries, uint32_t id)
 {
@@ -181,8 +180,7 @@ Str dictionaries_plain_association(const RenderDictionaries *dictionaries)
     return strbuf_str(&dictionaries->plain_association);
 }
 
-/* -- blobs
- * ------------------------------------------------------------------------------------------ */
+/* ---- blobs ---- */
 
 Str dictionaries_compress(RenderDictionaries *dictionaries, Arena *arena, Str text)
 {

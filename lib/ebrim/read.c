@@ -9,7 +9,7 @@
 /* lcm:SubmitObjectsRequest -> RimObjects -> typed structs. The order of children does not matter:
  * real senders violate the schema's order (TF-3 4.2.3.1.2 sample). */
 
-/* -- generic objects ----------------------------------------------------------------------- */
+/* ---- generic objects ---- */
 
 static Str attribute_ns(const XmlNode *node, const char *ns, const char *name)
 {
@@ -177,7 +177,7 @@ static size_t read_objects(Arena *arena, const XmlNode *list, Submission *submis
     return count;
 }
 
-/* -- ids ----------------------------------------------------------------------------------- */
+/* ---- ids ---- */
 
 /** An object of the message under its id. */
 typedef struct Identified {
@@ -251,7 +251,7 @@ static void assign_uuids(IdTable *table)
     }
 }
 
-/* -- markers beside their packages (TF-3 4.2.1.2.1, 4.2.1.3.1) -------------------------------- */
+/* ---- markers beside their packages (TF-3 4.2.1.2.1, 4.2.1.3.1) ---- */
 
 static void attach_classifications(Arena *arena, const XmlNode *list, const IdTable *table,
                                    Submission *submission)
@@ -271,7 +271,7 @@ static void attach_classifications(Arena *arena, const XmlNode *list, const IdTa
     }
 }
 
-/* -- typed objects --------------------------------------------------------------------------- */
+/* ---- typed objects ---- */
 
 /** Where the next object of each kind is linked in. */
 typedef struct Tails {

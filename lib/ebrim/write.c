@@ -81,7 +81,7 @@ static void put_part_id(ObjectWriter *writer, Str id)
     }
 }
 
-/* -- Slots ----------------------------------------------------------------------------------- */
+/* ---- Slots ---- */
 
 static bool is_canonical_hash(Str value)
 {
@@ -191,7 +191,7 @@ static void put_held_slots(ObjectWriter *writer)
     }
 }
 
-/* -- names ------------------------------------------------------------------------------------- */
+/* ---- names ---- */
 
 static void put_localized(ObjectWriter *writer, const char *element, const LocalizedString *texts)
 {
@@ -222,8 +222,7 @@ static void put_name(ObjectWriter *writer, const LocalizedString *name)
     }
 }
 
-/* -- parts ---------------------------------------------------------------------------------------
- */
+/* ---- parts ---- */
 
 static void put_classification(ObjectWriter *writer, const Classification *c)
 {
@@ -305,8 +304,7 @@ static void put_version(ObjectWriter *writer)
     }
 }
 
-/* -- the object
- * ------------------------------------------------------------------------------------ */
+/* ---- the object ---- */
 
 static void put_identity(ObjectWriter *writer)
 {
