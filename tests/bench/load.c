@@ -1,14 +1,22 @@
 /*
- * Load generator: sends prepared HTTP requests over mutual TLS (or plain), keep-alive, from N connections, and prints one
- * line of JSON: rate, latency percentiles, errors. Each request file is sent as it is, except that every run of the
- * placeholder letters "@@@@@@@@@@@@" becomes a number that no other request of this run has.
+ * Load generator: sends prepared HTTP requests over mutual TLS (or plain), keep-alive, from N
+ * connections, and prints one line of JSON: rate, latency percentiles, errors (measure.h).
  *
- *   load --host 127.0.0.1 --port 8443 --cert c.pem --key c.key --ca ca.pem --connections 4 --seconds 3
- *        --request FILE [--expect TEXT] [--new-connection full|resumed] [--seed N]
+ *   load --port 8443 --cert c.pem --key c.key --ca ca.pem --connections 4 --seconds 3 --request
+ * FILE [--request FILE ...]
+ *        [--count N] [--first N] [--modulo M] [--expect TEXT] [--new-connection full|resumed]
+ * [--nagle] [--hold]
+ *        [--ciphersuite NAME]
+ *
+ * Request number n, from --first on, is the file n modulo the number of files, sent as it is except
+ * that every
+ * "@@@@@@@@@@@@" becomes n and every "%%%%%%%%%%%%" becomes n modulo M, as 12 digits. --count ends
+ * after so many requests,
+ * --hold sends one request per connection and keeps the connections open for the seconds. The host
+ * is always 127.0.0.1.
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,7 +25,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,136 +33,165 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PLACEHOLDER "@@@@@@@@@@@@"
-#define PLACEHOLDER_LEN 12
-#define PLACES_MAX 4096
-#define SAMPLES_MAX 4000000
+#include "tests/bench/measure.h"
+
+#define NUMBER_PLACE "@@@@@@@@@@@@"
+#define MODULO_PLACE "%%%%%%%%%%%%"
+#define PLACE_LEN 12
+#define NUMBER_LIMIT 1000000000000ULL
+#define PLACES_MAX 256
+#define REQUESTS_MAX 4096
+#define CONNECTIONS_MAX 10000
+#define ERRORS_MAX 100
+#define READ_BYTES 65536
+#define STACK_BYTES (256 * 1024)
 
 typedef enum NewConnection { KEEP_ALIVE, NEW_FULL, NEW_RESUMED } NewConnection;
 
+typedef struct Place {
+    size_t at;
+    bool is_modulo;
+} Place;
+
+/** One request file. */
+typedef struct Template {
+    char *bytes;
+    size_t len;
+    Place places[PLACES_MAX];
+    size_t place_count;
+} Template;
+
 typedef struct Settings {
-    const char *host;
     int port;
     const char *cert;
     const char *key;
     const char *ca;
-    int connections;
-    double seconds;
-    const char *request;
+    const char *ciphersuite;
     const char *expect;
+    unsigned connections;
+    double seconds;
+    uint64_t count; /* 0: no limit */
+    uint64_t first;
+    uint64_t modulo;
     NewConnection new_connection;
-    uint64_t seed;
+    bool has_nagle;
+    bool is_hold;
+    Template *requests;
+    size_t request_count;
 } Settings;
 
-typedef struct Template {
-    char *bytes;
-    size_t len;
-    size_t places[PLACES_MAX];
-    size_t place_count;
-} Template;
-
-typedef struct Worker {
-    const Settings *settings;
-    const Template *request;
-    SSL_CTX *tls;
-    SSL_SESSION *session;
-    uint64_t first_number;
-    int64_t deadline_ns;
-    uint64_t done;
-    uint64_t errors;
-    uint64_t received_bytes;
-    uint32_t *samples_us;
-    size_t sample_count;
-    char problem[512];
-} Worker;
-
 typedef struct Connection {
-    int fd;
+    int fd; /* -1: none */
     SSL *ssl;
     char *buf;
     size_t len;
     size_t cap;
 } Connection;
 
-static int64_t now_ns(void)
+typedef struct Worker {
+    const Settings *settings;
+    _Atomic uint64_t *next_number;
+    SSL_CTX *tls;
+    SSL_SESSION *session;
+    int64_t deadline_ns;
+    char **copies; /* of each request, made when it is first sent */
+    Connection connection;
+    Sampler sampler;
+} Worker;
+
+/* Requests */
+
+static void find_places(Template *t)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    for (size_t i = 0; i + PLACE_LEN <= t->len && t->place_count < PLACES_MAX; i++) {
+        bool is_number = memcmp(t->bytes + i, NUMBER_PLACE, PLACE_LEN) == 0;
+        if (is_number || memcmp(t->bytes + i, MODULO_PLACE, PLACE_LEN) == 0) {
+            t->places[t->place_count++] = (Place){i, !is_number};
+            i += PLACE_LEN - 1;
+        }
+    }
 }
 
-static void die(const char *what)
+static void read_template(const char *path, Template *t)
 {
-    (void)fprintf(stderr, "load: %s\n", what);
-    exit(2);
-}
-
-static Template read_template(const char *path)
-{
-    Template t = {0};
     FILE *file = fopen(path, "rb");
     struct stat st;
     if (!file || fstat(fileno(file), &st) != 0) {
-        die("cannot read the request file");
+        die("load: cannot read the request file");
     }
-    t.len = (size_t)st.st_size;
-    t.bytes = malloc(t.len + 1);
-    if (!t.bytes || fread(t.bytes, 1, t.len, file) != t.len) {
-        die("cannot read the request file");
+    t->len = (size_t)st.st_size;
+    t->bytes = allocate(t->len, 1);
+    if (fread(t->bytes, 1, t->len, file) != t->len) {
+        die("load: cannot read the request file");
     }
     (void)fclose(file);
-    for (size_t i = 0; i + PLACEHOLDER_LEN <= t.len && t.place_count < PLACES_MAX; i++) {
-        if (memcmp(t.bytes + i, PLACEHOLDER, PLACEHOLDER_LEN) == 0) {
-            t.places[t.place_count++] = i;
-            i += PLACEHOLDER_LEN - 1;
-        }
-    }
-    return t;
+    find_places(t);
 }
 
-static void fill(const Template *t, char *copy, uint64_t number)
+static const char *fill(Worker *w, uint64_t number, size_t *ret_len)
 {
-    char digits[PLACEHOLDER_LEN + 1];
-    (void)snprintf(digits, sizeof(digits), "%012llu", (unsigned long long)(number % 1000000000000ULL));
+    size_t index = number % w->settings->request_count;
+    const Template *t = &w->settings->requests[index];
+    if (!w->copies[index]) {
+        w->copies[index] = allocate(t->len, 1);
+        memcpy(w->copies[index], t->bytes, t->len);
+    }
     for (size_t i = 0; i < t->place_count; i++) {
-        memcpy(copy + t->places[i], digits, PLACEHOLDER_LEN);
+        uint64_t value = t->places[i].is_modulo ? number % w->settings->modulo : number;
+        char digits[PLACE_LEN + 1];
+        (void)snprintf(digits, sizeof(digits), "%012llu",
+                       (unsigned long long)(value % NUMBER_LIMIT));
+        memcpy(w->copies[index] + t->places[i].at, digits, PLACE_LEN);
     }
+    *ret_len = t->len;
+    return w->copies[index];
 }
 
-static bool open_connection(Worker *w, Connection *c)
+/* Connections */
+
+static bool start_tls(Worker *w)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)w->settings->port)};
-    inet_pton(AF_INET, w->settings->host, &address.sin_addr);
-    c->len = 0;
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        (void)snprintf(w->problem, sizeof(w->problem), "connect: %s", strerror(errno));
-        return false;
-    }
-    int on = 1;
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (!w->tls) {
-        return true;
-    }
+    Connection *c = &w->connection;
     c->ssl = SSL_new(w->tls);
     SSL_set_fd(c->ssl, c->fd);
     if (w->settings->new_connection == NEW_RESUMED && w->session) {
         SSL_set_session(c->ssl, w->session);
     }
     if (SSL_connect(c->ssl) != 1) {
-        (void)snprintf(w->problem, sizeof(w->problem), "TLS: %s", ERR_error_string(ERR_get_error(), NULL));
+        sampler_fail(&w->sampler, ERR_error_string(ERR_get_error(), NULL));
         return false;
+    }
+    if (w->settings->new_connection == NEW_RESUMED && w->session && !SSL_session_reused(c->ssl)) {
+        sampler_fail(&w->sampler, "the session was not resumed");
     }
     return true;
 }
 
-static void close_connection(Worker *w, Connection *c)
+static bool open_connection(Worker *w)
 {
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)w->settings->port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    Connection *c = &w->connection;
+    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+        sampler_fail(&w->sampler, strerror(errno));
+        return false;
+    }
+    int on = !w->settings->has_nagle;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    return !w->tls || start_tls(w);
+}
+
+static void close_connection(Worker *w)
+{
+    Connection *c = &w->connection;
     if (c->ssl) {
         if (w->settings->new_connection == NEW_RESUMED && !w->session) {
             w->session = SSL_get1_session(c->ssl);
         }
         SSL_set_quiet_shutdown(c->ssl, 1);
+        SSL_shutdown(c->ssl); /* marks the session as good for resumption; sends nothing */
         SSL_free(c->ssl);
         c->ssl = NULL;
     }
@@ -165,11 +201,12 @@ static void close_connection(Worker *w, Connection *c)
     }
 }
 
-static bool send_all(Connection *c, const char *bytes, size_t len)
+static bool send_all(const Connection *c, const char *bytes, size_t len)
 {
     while (len > 0) {
         size_t piece = len > (1U << 20) ? (1U << 20) : len;
-        ssize_t n = c->ssl ? SSL_write(c->ssl, bytes, (int)piece) : send(c->fd, bytes, piece, MSG_NOSIGNAL);
+        ssize_t n =
+            c->ssl ? SSL_write(c->ssl, bytes, (int)piece) : send(c->fd, bytes, piece, MSG_NOSIGNAL);
         if (n <= 0) {
             return false;
         }
@@ -181,14 +218,15 @@ static bool send_all(Connection *c, const char *bytes, size_t len)
 
 static bool receive_more(Connection *c)
 {
-    if (c->cap - c->len < 65536) {
+    if (c->cap - c->len < READ_BYTES) {
         c->cap = c->cap * 2 + (1U << 20);
         c->buf = realloc(c->buf, c->cap);
         if (!c->buf) {
-            die("out of memory");
+            die("load: out of memory");
         }
     }
-    ssize_t n = c->ssl ? SSL_read(c->ssl, c->buf + c->len, 65536) : recv(c->fd, c->buf + c->len, 65536, 0);
+    char *end = c->buf + c->len;
+    ssize_t n = c->ssl ? SSL_read(c->ssl, end, READ_BYTES) : recv(c->fd, end, READ_BYTES, 0);
     if (n <= 0) {
         return false;
     }
@@ -196,33 +234,21 @@ static bool receive_more(Connection *c)
     return true;
 }
 
-/** Reads one HTTP response to its end; the bytes stay in c->buf. */
-static bool receive_response(Connection *c, int *ret_status)
+static bool receive_until(Connection *c, size_t len)
 {
-    c->len = 0;
-    char *end = NULL;
-    while (!end) {
+    while (c->len < len) {
         if (!receive_more(c)) {
             return false;
         }
-        end = memmem(c->buf, c->len, "\r\n\r\n", 4);
     }
-    size_t head = (size_t)(end - c->buf) + 4;
-    *ret_status = c->len > 12 ? atoi(c->buf + 9) : 0;
-    char *length = memmem(c->buf, head, "Content-Length:", 15);
-    if (length) {
-        size_t total = head + strtoul(length + 15, NULL, 10);
-        while (c->len < total) {
-            if (!receive_more(c)) {
-                return false;
-            }
-        }
-        return true;
-    }
-    /* chunked: walk the chunk sizes */
-    size_t at = head;
+    return true;
+}
+
+/** Walks the chunks from at to the last one. */
+static bool receive_chunks(Connection *c, size_t at)
+{
     for (;;) {
-        char *line;
+        const char *line;
         while (!(line = at < c->len ? memmem(c->buf + at, c->len - at, "\r\n", 2) : NULL)) {
             if (!receive_more(c)) {
                 return false;
@@ -230,10 +256,8 @@ static bool receive_response(Connection *c, int *ret_status)
         }
         size_t size = strtoul(c->buf + at, NULL, 16);
         at = (size_t)(line - c->buf) + 2 + size + 2;
-        while (c->len < at) {
-            if (!receive_more(c)) {
-                return false;
-            }
+        if (!receive_until(c, at)) {
+            return false;
         }
         if (size == 0) {
             return true;
@@ -241,108 +265,90 @@ static bool receive_response(Connection *c, int *ret_status)
     }
 }
 
-static bool is_expected(const Settings *s, const Connection *c, int status)
+/** Reads one HTTP response to its end; the bytes stay in c->buf. */
+static bool receive_response(Connection *c, long *ret_status)
+{
+    const char *end = NULL;
+    c->len = 0;
+    while (!end) {
+        if (!receive_more(c)) {
+            return false;
+        }
+        end = memmem(c->buf, c->len, "\r\n\r\n", 4);
+    }
+    size_t head = (size_t)(end - c->buf) + 4;
+    *ret_status = c->len > 12 ? strtol(c->buf + 9, NULL, 10) : 0;
+    const char *length = memmem(c->buf, head, "Content-Length:", 15);
+    return length ? receive_until(c, head + strtoul(length + 15, NULL, 10))
+                  : receive_chunks(c, head);
+}
+
+static bool is_expected(const Settings *s, const Connection *c, long status)
 {
     return status == 200 && (!s->expect || memmem(c->buf, c->len, s->expect, strlen(s->expect)));
+}
+
+/* Workers */
+
+static void note_failure(Worker *w, long status)
+{
+    const Connection *c = &w->connection;
+    char text[512];
+    size_t shown = c->len > 1400 ? c->len - 400 : c->len / 2;
+    (void)snprintf(text, sizeof(text), "HTTP %ld: %.100s ... %.*s", status,
+                   c->len > 100 ? c->buf : "", (int)(c->len - shown), c->buf ? c->buf + shown : "");
+    sampler_fail(&w->sampler, text);
+}
+
+static void send_one(Worker *w, uint64_t number)
+{
+    Connection *c = &w->connection;
+    size_t len = 0;
+    const char *bytes = fill(w, number, &len);
+    int64_t began = now_ns();
+    long status = 0;
+    c->len = 0;
+    bool is_good = (c->fd >= 0 || open_connection(w)) && send_all(c, bytes, len) &&
+                   receive_response(c, &status);
+    if (is_good && is_expected(w->settings, c, status)) {
+        w->sampler.bytes += c->len;
+        sampler_add(&w->sampler, began);
+    } else {
+        note_failure(w, status);
+        close_connection(w);
+    }
+    if (w->settings->new_connection != KEEP_ALIVE) {
+        close_connection(w);
+    }
+}
+
+static void hold(const Worker *w)
+{
+    int64_t left_ns = w->deadline_ns - now_ns();
+    if (left_ns > 0) {
+        const struct timespec pause = {.tv_sec = left_ns / 1000000000,
+                                       .tv_nsec = left_ns % 1000000000};
+        nanosleep(&pause, NULL);
+    }
 }
 
 static void *run_worker(void *argument)
 {
     Worker *w = argument;
-    const Template *t = w->request;
-    Connection c = {.fd = -1};
-    char *copy = malloc(t->len);
-    if (!copy) {
-        die("out of memory");
-    }
-    memcpy(copy, t->bytes, t->len);
-    uint64_t number = w->first_number;
-    while (now_ns() < w->deadline_ns) {
-        fill(t, copy, number++);
-        int64_t began = now_ns();
-        int status = 0;
-        bool good = (c.fd >= 0 || open_connection(w, &c)) && send_all(&c, copy, t->len) && receive_response(&c, &status);
-        if (good && is_expected(w->settings, &c, status)) {
-            w->done++;
-            w->received_bytes += c.len;
-            if (w->sample_count < SAMPLES_MAX) {
-                w->samples_us[w->sample_count++] = (uint32_t)((now_ns() - began) / 1000);
-            }
-        } else {
-            w->errors++;
-            if (!w->problem[0]) {
-                (void)snprintf(w->problem, sizeof(w->problem), "HTTP %d: %.*s", status,
-                               (int)(c.len < 400 ? c.len : 400), c.buf ? c.buf : "");
-            }
-            close_connection(w, &c);
-            if (w->errors > 100) {
-                break;
-            }
+    const Settings *s = w->settings;
+    uint64_t end = s->count ? s->first + s->count : UINT64_MAX;
+    while (now_ns() < w->deadline_ns && w->sampler.errors < ERRORS_MAX) {
+        uint64_t number = atomic_fetch_add(w->next_number, 1);
+        if (number >= end) {
+            break;
         }
-        if (w->settings->new_connection != KEEP_ALIVE) {
-            close_connection(w, &c);
+        send_one(w, number);
+        if (s->is_hold) {
+            hold(w);
         }
     }
-    close_connection(w, &c);
-    free(c.buf);
-    free(copy);
+    close_connection(w);
     return NULL;
-}
-
-static int compare_u32(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a;
-    uint32_t y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void print_escaped(const char *text)
-{
-    putchar('"');
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\') {
-            putchar('\\');
-        }
-        putchar(c < 0x20 || c >= 0x7f ? ' ' : c);
-    }
-    putchar('"');
-}
-
-static void report(const Settings *s, Worker *workers, double elapsed_s)
-{
-    uint64_t done = 0;
-    uint64_t errors = 0;
-    uint64_t bytes = 0;
-    size_t count = 0;
-    const char *problem = "";
-    for (int i = 0; i < s->connections; i++) {
-        done += workers[i].done;
-        errors += workers[i].errors;
-        bytes += workers[i].received_bytes;
-        count += workers[i].sample_count;
-        problem = workers[i].problem[0] ? workers[i].problem : problem;
-    }
-    uint32_t *all = malloc((count + 1) * sizeof(*all));
-    if (!all) {
-        die("out of memory");
-    }
-    size_t at = 0;
-    for (int i = 0; i < s->connections; i++) {
-        memcpy(all + at, workers[i].samples_us, workers[i].sample_count * sizeof(*all));
-        at += workers[i].sample_count;
-    }
-    qsort(all, count, sizeof(*all), compare_u32);
-    double p50 = count ? all[count / 2] / 1000.0 : 0;
-    double p99 = count ? all[count * 99 / 100] / 1000.0 : 0;
-    double max = count ? all[count - 1] / 1000.0 : 0;
-    printf("{\"rate\": %.1f, \"requests\": %llu, \"errors\": %llu, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f, "
-           "\"received_mb_s\": %.1f, \"connections\": %d, \"problem\": ",
-           (double)done / elapsed_s, (unsigned long long)done, (unsigned long long)errors, p50, p99, max,
-           (double)bytes / 1e6 / elapsed_s, s->connections);
-    print_escaped(problem);
-    printf("}\n");
-    free(all);
 }
 
 static SSL_CTX *make_tls(const Settings *s)
@@ -350,8 +356,9 @@ static SSL_CTX *make_tls(const Settings *s)
     SSL_CTX *tls = SSL_CTX_new(TLS_client_method());
     if (!tls || SSL_CTX_load_verify_locations(tls, s->ca, NULL) != 1 ||
         SSL_CTX_use_certificate_chain_file(tls, s->cert) != 1 ||
-        SSL_CTX_use_PrivateKey_file(tls, s->key, SSL_FILETYPE_PEM) != 1) {
-        die("cannot load certificate, key or CA");
+        SSL_CTX_use_PrivateKey_file(tls, s->key, SSL_FILETYPE_PEM) != 1 ||
+        (s->ciphersuite && SSL_CTX_set_ciphersuites(tls, s->ciphersuite) != 1)) {
+        die("load: cannot load certificate, key, CA or cipher suite");
     }
     SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_CLIENT);
@@ -361,60 +368,113 @@ static SSL_CTX *make_tls(const Settings *s)
 static Settings read_settings(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"host", 1, 0, 'h'},    {"port", 1, 0, 'p'},   {"cert", 1, 0, 'c'},           {"key", 1, 0, 'k'},
-        {"ca", 1, 0, 'a'},      {"seed", 1, 0, 'S'},   {"connections", 1, 0, 'n'},    {"seconds", 1, 0, 's'},
-        {"request", 1, 0, 'r'}, {"expect", 1, 0, 'e'}, {"new-connection", 1, 0, 'N'}, {0, 0, 0, 0}};
-    Settings s = {.host = "127.0.0.1", .connections = 1, .seconds = 1, .seed = (uint64_t)time(NULL)};
+        {"port", 1, 0, 'p'},        {"cert", 1, 0, 'c'},
+        {"key", 1, 0, 'k'},         {"ca", 1, 0, 'a'},
+        {"first", 1, 0, 'f'},       {"connections", 1, 0, 'n'},
+        {"seconds", 1, 0, 's'},     {"count", 1, 0, 'C'},
+        {"modulo", 1, 0, 'm'},      {"request", 1, 0, 'r'},
+        {"expect", 1, 0, 'e'},      {"new-connection", 1, 0, 'N'},
+        {"ciphersuite", 1, 0, 'x'}, {"nagle", 0, 0, 'g'},
+        {"hold", 0, 0, 'h'},        {0, 0, 0, 0}};
+    Settings s = {.connections = 1, .seconds = 1, .first = (uint64_t)time(NULL), .modulo = 1};
     int option;
+    s.requests = allocate(REQUESTS_MAX, sizeof(*s.requests));
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
-        case 'h': s.host = optarg; break;
-        case 'p': s.port = atoi(optarg); break;
-        case 'c': s.cert = optarg; break;
-        case 'k': s.key = optarg; break;
-        case 'a': s.ca = optarg; break;
-        case 'S': s.seed = strtoull(optarg, NULL, 10); break;
-        case 'n': s.connections = atoi(optarg); break;
-        case 's': s.seconds = strtod(optarg, NULL); break;
-        case 'r': s.request = optarg; break;
-        case 'e': s.expect = optarg; break;
-        case 'N': s.new_connection = strcmp(optarg, "resumed") == 0 ? NEW_RESUMED : NEW_FULL; break;
-        default: die("unknown option");
+        case 'p':
+            s.port = (int)strtol(optarg, NULL, 10);
+            break;
+        case 'c':
+            s.cert = optarg;
+            break;
+        case 'k':
+            s.key = optarg;
+            break;
+        case 'a':
+            s.ca = optarg;
+            break;
+        case 'f':
+            s.first = strtoull(optarg, NULL, 10);
+            break;
+        case 'n':
+            s.connections = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 's':
+            s.seconds = strtod(optarg, NULL);
+            break;
+        case 'C':
+            s.count = strtoull(optarg, NULL, 10);
+            break;
+        case 'm':
+            s.modulo = strtoull(optarg, NULL, 10);
+            break;
+        case 'e':
+            s.expect = optarg;
+            break;
+        case 'x':
+            s.ciphersuite = optarg;
+            break;
+        case 'g':
+            s.has_nagle = true;
+            break;
+        case 'h':
+            s.is_hold = true;
+            break;
+        case 'N':
+            s.new_connection = strcmp(optarg, "resumed") == 0 ? NEW_RESUMED : NEW_FULL;
+            break;
+        case 'r':
+            if (s.request_count == REQUESTS_MAX) {
+                die("load: too many request files");
+            }
+            read_template(optarg, &s.requests[s.request_count++]);
+            break;
+        default:
+            die("load: unknown option");
         }
     }
-    struct in_addr address;
-    if (!s.request || !s.port || s.connections < 1 || s.connections > 10000 || inet_pton(AF_INET, s.host, &address) != 1 ||
-        (ntohl(address.s_addr) >> 24) != 127) {
-        die("need --request, --port, --connections 1..10000; --host must be a loopback address");
+    if (!s.request_count || !s.port || !s.modulo || s.connections < 1 ||
+        s.connections > CONNECTIONS_MAX) {
+        die("load: need --request, --port, --connections 1..10000, --modulo from 1");
     }
     return s;
+}
+
+static void start_worker(Worker *w, pthread_t *ret_thread)
+{
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    if (pthread_create(ret_thread, &attributes, run_worker, w) != 0) {
+        die("load: cannot start a thread");
+    }
+    pthread_attr_destroy(&attributes);
 }
 
 int main(int argc, char **argv)
 {
     Settings s = read_settings(argc, argv);
-    Template t = read_template(s.request);
     SSL_CTX *tls = s.cert ? make_tls(&s) : NULL;
-    Worker *workers = calloc((size_t)s.connections, sizeof(*workers));
-    pthread_t *threads = calloc((size_t)s.connections, sizeof(*threads));
-    if (!workers || !threads) {
-        die("out of memory");
-    }
-    size_t samples_each = SAMPLES_MAX / (size_t)s.connections;
+    Worker *workers = allocate(s.connections, sizeof(*workers));
+    const Sampler **samplers = allocate(s.connections, sizeof(*samplers));
+    pthread_t *threads = allocate(s.connections, sizeof(*threads));
+    _Atomic uint64_t next_number = s.first;
     int64_t began = now_ns();
-    for (int i = 0; i < s.connections; i++) {
-        workers[i] = (Worker){.settings = &s, .request = &t, .tls = tls,
-                              .first_number = s.seed * 1000003 % 1000000 * 1000000 + (uint64_t)i * 1000000 / (uint64_t)s.connections,
+
+    for (unsigned i = 0; i < s.connections; i++) {
+        workers[i] = (Worker){.settings = &s,
+                              .next_number = &next_number,
+                              .tls = tls,
                               .deadline_ns = began + (int64_t)(s.seconds * 1e9),
-                              .samples_us = calloc(samples_each, sizeof(uint32_t))};
-        if (!workers[i].samples_us || pthread_create(&threads[i], NULL, run_worker, &workers[i]) != 0) {
-            die("cannot start a thread");
-        }
+                              .copies = allocate(s.request_count, sizeof(char *)),
+                              .connection = {.fd = -1}};
+        sampler_init(&workers[i].sampler, s.connections);
+        samplers[i] = &workers[i].sampler;
+        start_worker(&workers[i], &threads[i]);
     }
-    for (int i = 0; i < s.connections; i++) {
+    for (unsigned i = 0; i < s.connections; i++) {
         pthread_join(threads[i], NULL);
     }
-    report(&s, workers, (double)(now_ns() - began) / 1e9);
-    SSL_CTX_free(tls);
+    measure_report(samplers, s.connections, (double)(now_ns() - began) / 1e9);
     return 0;
 }
