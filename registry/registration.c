@@ -22,10 +22,11 @@ typedef struct Registration {
 static int check_message(Registry *registry, Request *req, const Submission *submission)
 {
     const RegistryConfig *config = &registry->config;
-    const CodeSets *strict = config->code_check == CODE_CHECK_STRICT ? config->codes : NULL;
+    const CodeSets *codes = config->code_check == CODE_CHECK_OFF ? NULL : *config->codes;
+    const CodeSets *strict = config->code_check == CODE_CHECK_STRICT ? codes : NULL;
     int rc = submission_check(req, submission, SUBMISSION_ITI42, strict);
     if (rc == 0 && config->code_check == CODE_CHECK_WARN) {
-        submission_check_codes(req, submission, config->codes, SEVERITY_WARNING);
+        submission_check_codes(req, submission, codes, SEVERITY_WARNING);
     }
     return rc;
 }
@@ -105,6 +106,21 @@ static void check_submit_access(const Registration *registration, const Registry
     }
 }
 
+/** A node submits with its own sourceIds only. */
+static void check_source_id(const Registration *registration)
+{
+    Request *req = registration->req;
+    NodeDirectory *nodes = registration->registry->config.nodes;
+    Str source_id = registration->prepared->submission->submission_set->source_id;
+    if (nodes != NULL && !node_directory_may_submit_as(nodes, req->principal, source_id)) {
+        (void)error_add(&req->errors, ERR_FORBIDDEN, "XDSSubmissionSet.sourceId",
+                        "node %.*s may not submit with sourceId %.*s; send the sourceId that is "
+                        "registered for it, or ask "
+                        "the operator to add this one (musubi node add --source-id)",
+                        STR_ARG(req->principal->node_name), STR_ARG(source_id));
+    }
+}
+
 /** The end that a registered object must allow: what gets replaced, and the Folder that gets a
  * member. Other relationships leave their target as it is. */
 static const ObjectReference *changed_end(const Association *association)
@@ -141,6 +157,7 @@ static int judge(const Registration *registration, const RegistryState *state)
     Request *req = registration->req;
     unsigned errors_before = req->errors.error_count;
     rc = submission_rules_check(req, registration->prepared->submission, state);
+    check_source_id(registration);
     check_submit_access(registration, state);
     check_change_access(registration, state);
     if (rc == 0 && req->errors.error_count > errors_before) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "atna/atna.h"
+#include "lib/access/nodes.h"
 #include "lib/db/db.h"
 #include "lib/ebrim/codes.h"
 #include "lib/ebrim/patient_directory.h"
@@ -16,7 +17,10 @@ typedef struct RegistryConfig {
     DbPool *pool;
     Audit *audit;
     const PatientDirectory *patients;
-    const CodeSets *codes; /* NULL with CODE_CHECK_OFF */
+    /** Where the code sets of the moment are: a reload puts new ones there, the old ones live on.
+     * Not read with CODE_CHECK_OFF. */
+    CodeSets *_Atomic *codes;
+    NodeDirectory *nodes; /* who may submit with which sourceId; NULL: everybody */
     CodeCheck code_check;
     const char *patient_id_authority; /* OID of the affinity domain */
     const char *home_community_id;    /* empty: none is written */

@@ -1,12 +1,14 @@
 /* musubi serve: start-up, signals, orderly stop. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
@@ -65,6 +67,24 @@ static bool fail(Process *p, const char *format, ...)
     (void)vsnprintf(p->problem, sizeof(p->problem), format, args);
     va_end(args);
     return false;
+}
+
+/* ------------------------------------------------------------------ data directory */
+
+/** Two processes on one data directory would write over each other's segments. The lock goes with
+ * the process. */
+static bool lock_data_dir(Process *p)
+{
+    const char *path = services_path(p->arena, p->config, "lock");
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        return fail(p, "cannot open %s: %s", path, strerror(errno));
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        close(fd);
+        return fail(p, "another musubi serves data_dir %s", p->config->server.data_dir);
+    }
+    return true;
 }
 
 /* ------------------------------------------------------------------ privileges */
@@ -412,7 +432,7 @@ static bool start(Process *p)
 {
     const char *conninfo = NULL;
     if (!check_plain_access(p) || !services_make_folders(p->config, p->problem, PROBLEM_BYTES) ||
-        !open_tls(p) || !drop_root(p)) {
+        !lock_data_dir(p) || !open_tls(p) || !drop_root(p)) {
         return false;
     }
     forbid_core_files();
@@ -481,6 +501,14 @@ static void reload(Process *p)
             log_error("msg=\"configuration not reloaded\" at=%s problem=%s",
                       log_quote(arena, e->location), log_quote(arena, e->context));
         }
+        return;
+    }
+    char problem[PROBLEM_BYTES];
+    if (fresh->affinity_domain.code_check != CODE_CHECK_OFF &&
+        !services_reload_codes(&p->services, fresh->affinity_domain.codes, problem,
+                               sizeof(problem))) {
+        log_error("msg=\"configuration not reloaded\" problem=%s",
+                  log_quote(arena, str_from(problem)));
         return;
     }
     log_set_level((LogLevel)fresh->server.log_level);

@@ -76,13 +76,27 @@ static bool open_base(Services *s, const char *conninfo, char *ret_problem, size
     return s->journal != NULL;
 }
 
+static void free_codes(void *object)
+{
+    code_sets_free(object);
+}
+
+bool services_reload_codes(Services *services, const char *path, char *ret_problem,
+                           size_t problem_size)
+{
+    CodeSets *fresh = code_sets_load(path, ret_problem, problem_size);
+    if (fresh) {
+        /* requests at work may still read the old ones: all go with the services */
+        arena_defer(services->arena, free_codes, fresh);
+        services->codes = fresh;
+    }
+    return fresh != NULL;
+}
+
 static bool open_codes(Services *s, char *ret_problem, size_t problem_size)
 {
-    if (s->config->affinity_domain.code_check == CODE_CHECK_OFF) {
-        return true;
-    }
-    s->codes = code_sets_load(s->config->affinity_domain.codes, ret_problem, problem_size);
-    return s->codes != NULL;
+    return s->config->affinity_domain.code_check == CODE_CHECK_OFF ||
+           services_reload_codes(s, s->config->affinity_domain.codes, ret_problem, problem_size);
 }
 
 static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
@@ -106,7 +120,8 @@ static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
         .pool = s->pool,
         .audit = s->audit,
         .patients = &s->patients,
-        .codes = s->codes,
+        .codes = &s->codes,
+        .nodes = s->nodes,
         .code_check = (CodeCheck)s->config->affinity_domain.code_check,
         .patient_id_authority = s->config->affinity_domain.patient_id_authority,
         .home_community_id = s->config->affinity_domain.home_community_id,
@@ -187,7 +202,6 @@ void services_close(Services *services)
     registry_client_remote_free(services->remote_registry);
     registry_free(services->registry);
     pix_free(services->pix);
-    code_sets_free(services->codes);
     journal_free(services->journal);
     audit_free(services->audit);
     node_directory_free(services->nodes);

@@ -17,7 +17,7 @@ typedef struct Services {
     NodeDirectory *nodes;
     Audit *audit;
     Journal *journal;
-    CodeSets *codes; /* NULL with code_check = off */
+    CodeSets *_Atomic codes; /* NULL with code_check = off */
     Pix *pix;
     PatientDirectory patients;
     Registry *registry;              /* NULL without the role */
@@ -39,3 +39,7 @@ RepositoryConfig services_repository_config(Arena *arena, const Config *config, 
 bool services_open(Services *ret_services, const Config *config, const char *conninfo,
                    char *ret_problem, size_t problem_size);
 void services_close(Services *services);
+
+/** Reads the code sets anew; on failure the old ones stay. */
+bool services_reload_codes(Services *services, const char *path, char *ret_problem,
+                           size_t problem_size);
