@@ -215,7 +215,8 @@ def xml_of(template, variables):
 
 
 def change(tree, changes):
-    """Applies [{at = XPath, ...}]: remove = true; text = "..."; set = "..." (attributes); append, before = XML."""
+    """Applies [{at = XPath, ...}]: remove = true; text = "..."; set = "..." where at is an
+    attribute; attribute = "..." with set, to add one; append, before = XML."""
     for item in changes:
         found = tree.xpath(item["at"], namespaces=NAMESPACES)
         if not found:
@@ -233,6 +234,8 @@ def _change_one(node, item):
         return
     if item.get("remove"):
         node.getparent().remove(node)
+    if "attribute" in item:
+        node.set(item["attribute"], item["set"])
     if "text" in item:
         node.text = item["text"]
     if "append" in item:
@@ -298,15 +301,17 @@ def message_of(step, folder, variables):
     for old, new in variables.fill(step.get("replace", [])):
         if old.encode() not in message:
             raise Failed(f"replace: the message does not hold {old!r}")
-        message = message.replace(old.encode(), new.encode())
+        message = message.replace(old.encode(), new.encode(step.get("encoding", "utf-8")))
     return variables.fill(step.get("content_type", content_type)), message
 
 
 def send(target, step, folder, variables):
-    """Sends one SOAP step; gives the Reply."""
+    """Sends one SOAP step, or the bytes of an earlier one again; gives the Reply."""
+    message = variables.get(f"sent {step['again']}") if "again" in step else message_of(step, folder, variables)
+    variables.keep(f"sent {step['number']}", message)
     client = target.soap()
     try:
-        return client.post(step.get("path", PATHS.get(step["tx"], "/registry")), *message_of(step, folder, variables))
+        return client.post(step.get("path", PATHS.get(step["tx"], "/registry")), *message)
     finally:
         client.close()
 
@@ -326,6 +331,10 @@ def expect_reply(reply, expected, variables):
         text = etree.tostring(reply.body, encoding="unicode")
         if expected["fault"] not in text:
             raise Failed(f"the fault does not hold {expected['fault']!r}: {text[:800]}")
+    if "content_type" in expected and not reply.headers.get("Content-Type", "").startswith(expected["content_type"]):
+        raise Failed(f"Content-Type {reply.headers.get('Content-Type')}, expected {expected['content_type']}")
+    if "action" in expected and reply.envelope.findtext("soap:Header/wsa:Action", namespaces=NAMESPACES) != expected["action"]:
+        raise Failed(f"the reply has not the Action {expected['action']}")
     expect_errors(reply, expected)
     expect_objects(reply, expected)
     for document, content in expected.get("documents", {}).items():
@@ -426,7 +435,7 @@ def start_server():
     from tests.harness.server import Server  # pylint: disable=import-outside-toplevel
 
     codes = HERE / "given" / "codes.xml"
-    server = Server(settings={"affinity_domain": {"codes": codes, "code_check": "strict"}})
+    server = Server(settings={"affinity_domain": {"codes": codes, "code_check": "strict", "patient_id_namespace": "REGION-ID"}})
     server.start()
     return server, Target(f"http://127.0.0.1:{server.plain_port}", f"127.0.0.1:{server.mllp_port}")
 
