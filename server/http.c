@@ -259,17 +259,17 @@ void http_reply(HttpExchange *exchange, int status, const char *content_type, St
 }
 
 /** A BodySource on its way out. */
-typedef struct Outgoing {
-    HttpExchange *exchange;
+typedef struct HttpOutgoing {
+    HttpExchange *exchange; /* NULL once the source is done */
     BodySource source;
     StrBuf buf;
     size_t taken;
     bool is_last;
-} Outgoing;
+} HttpOutgoing;
 
 static ssize_t read_source(void *ctx, uint64_t position, char *to, size_t max)
 {
-    Outgoing *out = ctx;
+    HttpOutgoing *out = ctx;
     (void)position;
     while (out->taken == out->buf.len) {
         if (out->is_last) {
@@ -293,12 +293,23 @@ static ssize_t read_source(void *ctx, uint64_t position, char *to, size_t max)
     return (ssize_t)len;
 }
 
-static void free_source(void *ctx)
+/** The source lives in the request, which libmicrohttpd ends before it frees the response. */
+static void end_source(HttpOutgoing *out)
 {
-    Outgoing *out = ctx;
+    if (!out || !out->exchange) {
+        return;
+    }
+    out->exchange->outgoing = NULL;
+    out->exchange = NULL;
     if (out->source.done) {
         out->source.done(out->source.ctx);
     }
+}
+
+static void free_source(void *ctx)
+{
+    HttpOutgoing *out = ctx;
+    end_source(out);
     strbuf_done(&out->buf);
     free(out);
 }
@@ -306,11 +317,12 @@ static void free_source(void *ctx)
 void http_reply_source(HttpExchange *exchange, int status, const char *content_type, int64_t length,
                        BodySource source)
 {
-    Outgoing *out = calloc(1, sizeof(*out));
+    HttpOutgoing *out = calloc(1, sizeof(*out));
     if (!out) {
         abort();
     }
-    *out = (Outgoing){.exchange = exchange, .source = source};
+    *out = (HttpOutgoing){.exchange = exchange, .source = source};
+    exchange->outgoing = out;
     queue(exchange, status, content_type,
           MHD_create_response_from_callback(length < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)length,
                                             REPLY_BLOCK_BYTES, read_source, out, free_source));
@@ -429,6 +441,7 @@ static void request_completed(void *ctx, struct MHD_Connection *mhd, void **requ
     if (call->has_begun) {
         const HttpService *service = call->listener->config.service;
         call->exchange.is_cut |= code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
+        end_source(call->exchange.outgoing);
         service->completed(service->ctx, &call->exchange);
         request_free(call->exchange.req);
     }

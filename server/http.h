@@ -31,7 +31,8 @@ typedef struct HttpExchange {
     bool is_cut; /* the peer went away, or we had to cut the reply */
     void *state; /* the service's own */
     struct HttpConnection *connection;
-    void *mhd; /* struct MHD_Connection * */
+    void *mhd;                     /* struct MHD_Connection * */
+    struct HttpOutgoing *outgoing; /* the reply of http_reply_source(), until it is done */
 } HttpExchange;
 
 /** What a listener serves. Every function runs on the connection's thread. */
