@@ -62,7 +62,7 @@ static int check_row(void *ctx, UNUSED Request *req, const DbResult *row)
     (void)!blob_store_stat(inspection->blobs, sha256, &info);
     const char *fault =
         blob_fault(inspection->blobs, sha256, (uint64_t)db_i64(row, 0, COLUMN_SIZE));
-    if (fault && age_us > FRESH_US) {
+    if (fault && (age_us > FRESH_US || !inspection->is_live)) {
         inspection_report(inspection, "document %.*s of patient %.*s (%s, offset %llu): %s",
                           STR_ARG(unique_id), STR_ARG(patient_id), info.file,
                           (unsigned long long)info.offset, fault);

@@ -22,6 +22,7 @@ int inspection_open(Inspection *inspection, const RepositoryConfig *config, Requ
     char problem[512] = "";
     inspection->blobs = blob_store_open(&store, problem, sizeof(problem));
     if (!inspection->blobs) {
+        inspection->is_live = true;
         store.is_read_only = true;
         inspection->blobs = blob_store_open(&store, problem, sizeof(problem));
     }

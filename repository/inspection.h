@@ -9,6 +9,7 @@ typedef struct Inspection {
     const RepositoryConfig *config;
     Request *req;
     BlobStore *blobs;
+    bool is_live; /* a server has the store open: what it has just written may not be visible yet */
     RepositoryFindingFn finding;
     void *finding_ctx;
     int64_t finding_count;

@@ -183,8 +183,6 @@ static void test_fsck_and_scrub_find_damage_and_name_the_document(void **state)
     assert_int_equal(pwrite(fd, "XXXX", 4, 4096 + ((hello - page) & ~4095)),
                      4); /* its record's magic */
     close(fd);
-    service_run(service->pool,
-                "UPDATE repository_document SET stored_at = now() - interval '1 day'");
     assert_int_equal(repository_fsck(&config, req, count_line, &count), 1);
     assert_int_equal(count, 2);
     request_free(req);
