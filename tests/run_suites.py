@@ -30,8 +30,8 @@ SUITES = [
     Suite("conformance", [PYTHON, "conformance/run.py", "--start-server"], False, False),
     Suite("nist replay", [PYTHON, "-m", "tests.integration.nist_replay"], True, False),
     Suite("samples", [PYTHON, "-m", "tests.integration.samples"], True, False),
-    Suite("sanitizers", [PYTHON, "-m", "tests.full.sanitizers"], False, True),
-    Suite("clang", [PYTHON, "-m", "tests.full.clang"], False, True),
+    *[Suite(name, [PYTHON, "-m", "tests.full.builds", name], False, True)
+      for name in ("sanitizers", "threads", "clang", "valgrind", "format", "tidy")],
 ]
 
 
