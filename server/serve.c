@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@
 #include "server/listener_mllp.h"
 #include "server/migrate.h"
 #include "server/postgres_embedded.h"
+#include "server/refused_peer.h"
 #include "server/services.h"
 #include "server/soap_endpoint.h"
 
@@ -197,10 +199,7 @@ static void mllp_rejected(void *ctx, MllpRejection rejection, const MllpPeer *pe
     if (rejection != MLLP_REJECT_LIMIT) {
         req->peer_address = str_from(peer->address);
         req->endpoint = str_from(p->config->server.mllp_listen);
-        AuditEvent event = {.type = AUDIT_NODE_AUTHENTICATION_FAILURE,
-                            .outcome = 8,
-                            .outcome_text = str_from(peer->problem)};
-        int recorded UNUSED = audit_record_event(p->services.audit, req, &event);
+        refused_peer_record(p->services.audit, req, str_from(peer->problem));
     }
     request_free(req);
 }
@@ -312,7 +311,14 @@ static bool bind_listeners(Process *p)
 {
     const Config *c = p->config;
     p->watchdog = watchdog_new();
-    p->admin_pages = (AdminPages){.ctx = p, .is_ready = is_ready, .write_gauges = write_gauges};
+    p->admin_pages = (AdminPages){
+        .nodes = p->services.nodes,
+        .audit = p->services.audit,
+        .address = c->server.admin_listen,
+        .ctx = p,
+        .is_ready = is_ready,
+        .write_gauges = write_gauges,
+    };
     p->admin_pages_service = admin_service(&p->admin_pages);
     p->tls_service = soap_service(p, &p->tls_endpoint, c->server.https_listen, true);
     p->plain_service = soap_service(p, &p->plain_endpoint, c->server.plain_http_listen, false);
@@ -324,7 +330,7 @@ static bool bind_listeners(Process *p)
     } http[] = {
         {c->server.https_listen, &p->tls_service, true, &p->https},
         {c->server.plain_http_listen, &p->plain_service, false, &p->plain_http},
-        {c->server.admin_listen, &p->admin_pages_service, false, &p->admin},
+        {c->server.admin_listen, &p->admin_pages_service, config_is_admin_remote(c), &p->admin},
     };
     for (size_t i = 0; i < ARRAY_LEN(http); i++) {
         if (http[i].address[0] &&
@@ -559,8 +565,21 @@ static void run(Process *p, const sigset_t *signals)
     }
 }
 
+/**
+ * Replies of some 100 KB come and go with every request: by default the C library gives their pages
+ * back each time, which costs more than making the reply. Blocks up to 2 MiB now stay, at most 8
+ * MiB per heap.
+ */
+static void keep_freed_memory(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 2 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 8 << 20);
+    (void)mallopt(M_ARENA_MAX, 4);
+}
+
 int command_serve(const Options *options)
 {
+    keep_freed_memory();
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
