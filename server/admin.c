@@ -1,6 +1,7 @@
 #include "server/admin.h"
 
 #include "server/metrics.h"
+#include "server/refused_peer.h"
 
 typedef void (*PageFn)(AdminPages *pages, HttpExchange *http);
 
@@ -45,10 +46,40 @@ static const struct {
     {"/metrics", page_metrics},
 };
 
+static const char *endpoint(const AdminPages *pages, Arena *arena)
+{
+    return str_printf(arena, "https://%s", pages->address).data;
+}
+
+static bool is_operator(const AdminPages *pages, HttpExchange *http)
+{
+    http->req->principal = node_directory_find(
+        pages->nodes, http->req->arena, http->certificate_fingerprint, http->certificate_subject);
+    return http->req->principal && http->req->principal->is_operator;
+}
+
+static void refuse(const AdminPages *pages, HttpExchange *http)
+{
+    StrBuf buf = {0};
+    http->req->endpoint = str_from(endpoint(pages, http->req->arena));
+    refused_peer_record(pages->audit, http->req, STR("the certificate is no operator's"));
+    strbuf_printf(&buf,
+                  "The certificate \"%.*s\" (SHA-256 %.*s) is not that of a registered operator: "
+                  "musubi node add NAME --operator. [ref %s]\n",
+                  STR_ARG(http->certificate_subject), STR_ARG(http->certificate_fingerprint),
+                  http->req->ref);
+    reply_text(http, 403, "text/plain; charset=utf-8", &buf);
+}
+
 static void admin_begin(void *ctx, HttpExchange *http)
 {
+    if (http->is_tls && !is_operator(ctx, http)) {
+        refuse(ctx, http);
+        return;
+    }
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
-        if (str_equal(http->path, str_from(routes[i].path)) && str_equal(http->method, STR("GET"))) {
+        if (str_equal(http->path, str_from(routes[i].path)) &&
+            str_equal(http->method, STR("GET"))) {
             routes[i].page(ctx, http);
             return;
         }
@@ -72,6 +103,13 @@ static void ignore(void *ctx, HttpExchange *http)
     (void)http;
 }
 
+static void admin_rejected(void *ctx, const char *address)
+{
+    AdminPages *pages = ctx;
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    refused_peer_record_handshake(pages->audit, endpoint(pages, arena), address);
+}
+
 HttpService admin_service(AdminPages *pages)
 {
     return (HttpService){
@@ -80,5 +118,6 @@ HttpService admin_service(AdminPages *pages)
         .body = ignore_body,
         .end = ignore,
         .completed = ignore,
+        .rejected = admin_rejected,
     };
 }

@@ -1,11 +1,18 @@
 #pragma once
 
-#include "lib/db/db.h"
+#include "atna/atna.h"
+#include "lib/access/nodes.h"
 #include "server/http.h"
 
-/** The admin listener: /health/live, /health/ready, /metrics. Plain HTTP on loopback addresses. */
+/**
+ * The admin listener: /health/live, /health/ready, /metrics. Plain HTTP on loopback addresses;
+ * elsewhere mutual TLS, and only for registered nodes that are operators.
+ */
 typedef struct AdminPages {
-    void *ctx;
+    NodeDirectory *nodes;
+    Audit *audit;
+    const char *address; /* of the listener, for audit */
+    void *ctx;           /* of the functions */
     /** Whether the process can serve; writes the reason, one line per problem, if not. */
     bool (*is_ready)(void *ctx, Request *req, StrBuf *reason);
     /** Appends gauges of this moment to the counters of /metrics. */

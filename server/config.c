@@ -1,6 +1,5 @@
 #include "server/config.h"
 
-#include <arpa/inet.h>
 #include <limits.h>
 #include <string.h>
 
@@ -8,6 +7,7 @@
 #include "lib/base/ini.h"
 #include "lib/base/oid.h"
 #include "registry/registry.h"
+#include "server/socket.h"
 
 typedef enum KeyType {
     TYPE_STRING,
@@ -259,43 +259,18 @@ static int set_home(const Loader *loader)
     return set_text(loader);
 }
 
-/** Splits ADDRESS:PORT or [ADDRESS]:PORT and checks both. */
-static bool is_listen_address(const Loader *loader, bool *ret_is_loopback)
-{
-    struct in_addr v4;
-    struct in6_addr v6;
-    uint64_t port = 0;
-    const char *text = str_cstr(loader->arena, loader->text);
-    const char *colon = strrchr(text, ':');
-
-    if (!colon || !str_to_u64(str_from(colon + 1), &port) || port == 0 || port > 65535) {
-        return false;
-    }
-    Str address = {text, (size_t)(colon - text)};
-    if (str_starts_with(address, STR("[")) && str_ends_with(address, STR("]"))) {
-        const char *inner = str_cstr(loader->arena, str_slice(address, 1, address.len - 2));
-        if (inet_pton(AF_INET6, inner, &v6) != 1) {
-            return false;
-        }
-        *ret_is_loopback = IN6_IS_ADDR_LOOPBACK(&v6);
-        return true;
-    }
-    if (inet_pton(AF_INET, str_cstr(loader->arena, address), &v4) != 1) {
-        return false;
-    }
-    *ret_is_loopback = (ntohl(v4.s_addr) >> 24) == 127;
-    return true;
-}
-
 static int set_listen(const Loader *loader)
 {
-    bool is_loopback = false;
+    SocketAddress address;
 
-    if (!str_is_empty(loader->text) && !is_listen_address(loader, &is_loopback)) {
+    if (str_is_empty(loader->text)) {
+        return set_text(loader);
+    }
+    if (!socket_parse(str_cstr(loader->arena, loader->text), &address)) {
         return fault(loader, "write ADDRESS:PORT with a numeric address, e.g. 0.0.0.0:8443 or "
                              "[::]:8443, or nothing for off");
     }
-    if (!str_is_empty(loader->text) && loader->row->type == TYPE_LOOPBACK && !is_loopback) {
+    if (loader->row->type == TYPE_LOOPBACK && !address.is_loopback) {
         return fault(loader, "a listener without TLS is allowed on loopback only, e.g. "
                              "127.0.0.1:8080 or [::1]:8080");
     }
@@ -347,6 +322,12 @@ const char *config_key_name(ConfigKeyId key)
 bool config_has_role(const Config *config, Role role)
 {
     return (config->server.roles & (1U << role)) != 0;
+}
+
+bool config_is_admin_remote(const Config *config)
+{
+    SocketAddress address;
+    return socket_parse(config->server.admin_listen, &address) && !address.is_loopback;
 }
 
 static int find_row(const IniEntry *entry)
@@ -424,6 +405,11 @@ static void check_tls(Config *config, Arena *arena, ErrorList *errors)
                      "needs server.tls_certificate, server.tls_key and server.tls_ca");
         }
         *fields[i] = "";
+    }
+    if (config_is_admin_remote(config)) {
+        conflict(config, arena, errors, CONFIG_server_admin_listen,
+                 "beyond loopback it needs server.tls_certificate, server.tls_key and "
+                 "server.tls_ca");
     }
 }
 

@@ -74,6 +74,9 @@ int config_check_reload(const Config *running, const Config *fresh, ErrorList *e
 
 bool config_has_role(const Config *config, Role role);
 
+/** Whether other hosts reach the admin listener, which then asks for an operator's certificate. */
+bool config_is_admin_remote(const Config *config);
+
 /** "FILE:LINE", or "FILE" for a default; for findings about this key. In the arena. */
 const char *config_location(const Config *config, ConfigKeyId key, Arena *arena);
 

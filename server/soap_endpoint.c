@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "lib/soap/reply.h"
+#include "server/refused_peer.h"
 #include "server/wsdl.h"
 
 /** A reply of known length up to this is made before its first byte is sent. */
@@ -53,16 +54,12 @@ static const Principal *find_principal(const SoapEndpoint *endpoint, const HttpE
 static int refuse_stranger(const SoapEndpoint *endpoint, HttpExchange *http)
 {
     Request *req = http->req;
-    AuditEvent event = {.type = AUDIT_NODE_AUTHENTICATION_FAILURE,
-                        .outcome = 8,
-                        .outcome_text = STR("the certificate belongs to no registered node")};
-    int rc = error_add(
+    refused_peer_record(endpoint->audit, req, STR("the certificate belongs to no registered node"));
+    return error_add(
         &req->errors, ERR_FORBIDDEN, NULL,
         "The certificate \"%.*s\" (SHA-256 %.*s) belongs to no registered node. Ask the operator "
         "of the data center to register it (musubi node add).",
         STR_ARG(http->certificate_subject), STR_ARG(http->certificate_fingerprint));
-    int recorded UNUSED = audit_record_event(endpoint->audit, req, &event);
-    return rc;
 }
 
 /* ------------------------------------------------------------------ receiving */
@@ -154,11 +151,9 @@ static int check_rights(const SoapEndpoint *endpoint, Request *req, const Transa
     if (access_may_use(req->principal, transaction->number)) {
         return 0;
     }
-    AuditEvent event = {.type = AUDIT_NODE_AUTHENTICATION_FAILURE,
-                        .outcome = 8,
-                        .outcome_text = str_printf(req->arena, "%s is not allowed for this node",
-                                                   transaction->number)};
-    int recorded UNUSED = audit_record_event(endpoint->audit, req, &event);
+    refused_peer_record(
+        endpoint->audit, req,
+        str_printf(req->arena, "%s is not allowed for this node", transaction->number));
     return error_add(
         &req->errors, ERR_FORBIDDEN, NULL,
         "Node %.*s may not use %s. Ask the operator to allow it (musubi node add --transactions).",
@@ -264,15 +259,10 @@ static void soap_completed(void *ctx, HttpExchange *http)
 static void soap_rejected(void *ctx, const char *address)
 {
     SoapEndpoint *endpoint = ctx;
-    Request *req = request_new(5000);
-    req->peer_address = str_from(address);
-    req->endpoint = str_printf(req->arena, "https://%s/", endpoint->public_authority);
-    AuditEvent event = {.type = AUDIT_NODE_AUTHENTICATION_FAILURE,
-                        .outcome = 8,
-                        .outcome_text =
-                            STR("the TLS handshake did not prove a trusted certificate")};
-    int recorded UNUSED = audit_record_event(endpoint->audit, req, &event);
-    request_free(req);
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    refused_peer_record_handshake(endpoint->audit,
+                                  str_printf(arena, "https://%s/", endpoint->public_authority).data,
+                                  address);
 }
 
 HttpService soap_endpoint_service(SoapEndpoint *endpoint)

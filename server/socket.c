@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/str.h"
+
 #define BACKLOG 1024
 #define HOST_MAX 256
 
@@ -50,6 +52,29 @@ static bool split_address(const char *address, char *ret_host, const char **ret_
     memcpy(ret_host, address, len);
     ret_host[len] = '\0';
     *ret_port = colon + 1;
+    return true;
+}
+
+bool socket_parse(const char *text, SocketAddress *ret_address)
+{
+    char host[HOST_MAX];
+    const char *port_text;
+    uint64_t port;
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    struct sockaddr_storage address = {0};
+    if (!split_address(text, host, &port_text) || !str_to_u64(str_from(port_text), &port) ||
+        port == 0 || port > UINT16_MAX) {
+        return false;
+    }
+    if (text[0] == '[' && inet_pton(AF_INET6, host, &v6.sin6_addr) == 1) {
+        memcpy(&address, &v6, sizeof(v6));
+    } else if (text[0] != '[' && inet_pton(AF_INET, host, &v4.sin_addr) == 1) {
+        memcpy(&address, &v4, sizeof(v4));
+    } else {
+        return false;
+    }
+    *ret_address = socket_address(&address);
     return true;
 }
 

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
+#include "lib/base/macros.h"
+
 /** Listening sockets and the addresses of peers, the same for every listener. */
 
 /**
@@ -25,3 +27,6 @@ typedef struct SocketAddress {
 } SocketAddress;
 
 SocketAddress socket_address(const struct sockaddr_storage *address);
+
+/** Reads a numeric "ADDRESS:PORT" or "[ADDRESS]:PORT" with a port from 1 to 65535. */
+bool socket_parse(const char *text, SocketAddress *ret_address) MUST_CHECK;

@@ -142,6 +142,28 @@ static void test_a_plain_listener_is_refused_beyond_loopback(void **state)
     }
 }
 
+static void test_admin_pages_beyond_loopback_need_a_certificate(void **state)
+{
+    static const struct {
+        const char *text;
+        int rc;
+    } cases[] = {
+        {"admin_listen = 0.0.0.0:9443\n", -ERR_CONFIGURATION},
+        {"admin_listen = [::]:9443\n", -ERR_CONFIGURATION},
+        {"admin_listen = 127.0.0.2:9443\n", 0},
+        {"admin_listen = [::1]:9443\n", 0},
+        {"admin_listen =\n", 0},
+        {"admin_listen = 0.0.0.0:9443\ntls_certificate = a\ntls_key = b\ntls_ca = c\n", 0},
+    };
+    Fixture *fixture = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        Str text = str_printf(fixture->arena, "[affinity_domain]\ncode_check = off\n[server]\n%s",
+                              cases[i].text);
+        assert_int_equal(load(fixture, text.data), cases[i].rc);
+    }
+}
+
 static void test_a_key_without_effect_is_a_warning(void **state)
 {
     Fixture *fixture = *state;
@@ -189,6 +211,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_plain_listener_in_mode_enforce_needs_a_node, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_plain_listener_is_refused_beyond_loopback, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_admin_pages_beyond_loopback_need_a_certificate, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_key_without_effect_is_a_warning, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_reload_may_change_only_what_is_reloadable, setup,
