@@ -39,7 +39,6 @@ CREATE TABLE submission_set (
     status            smallint NOT NULL,
     unique_id         text NOT NULL,
     source_id         text NOT NULL,
-    author_person     text[],
     metadata          bytea NOT NULL
 );
 ALTER TABLE submission_set ALTER COLUMN metadata SET STORAGE EXTERNAL;
@@ -71,7 +70,6 @@ CREATE TABLE document_entry (
     source_patient_id             text NOT NULL,
     confidentiality_code          integer[] NOT NULL,
     event_code_list               integer[],
-    author_person                 text[],
     reference_id_list             text[],
     metadata                      bytea NOT NULL
 );

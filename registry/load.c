@@ -1,6 +1,8 @@
 #include "registry/load.h"
 
 #include "lib/base/macros.h"
+#include "registry/like_pattern.h"
+#include "registry/registry_private.h"
 
 /* ---- SQL: fragments of the rows of load.def ---- */
 
@@ -56,9 +58,6 @@ enum {
     " AND ($" n "::text[] IS NULL OR NOT EXISTS (SELECT FROM unnest($" n "::text[]) l"             \
     " WHERE (" column " && l::int[]) IS NOT TRUE))"
 /* The patterns have no escape character (3.18.4.1.2.3.5). */
-#define LIKE_ANY(column, n)                                                                        \
-    " AND ($" n "::text[] IS NULL OR EXISTS (SELECT FROM unnest(" column ") v,"                    \
-    " unnest($" n "::text[]) p WHERE v LIKE p ESCAPE ''))"
 #define LIKE_EACH_LIST(column, n)                                                                  \
     " AND ($" n "::text[] IS NULL OR NOT EXISTS (SELECT FROM unnest($" n "::text[]) l"             \
     " WHERE NOT EXISTS (SELECT FROM unnest(" column ") v, unnest(l::text[]) p"                     \
@@ -106,6 +105,7 @@ typedef struct Filter {
 } Filter;
 
 struct LoadFilters {
+    RenderDictionaries *dictionaries;
     Filter fields[QUERY_FIELD_COUNT];
 };
 
@@ -226,15 +226,16 @@ static void set_default_entry_type(const Query *query, LoadFilters *filters)
     }
 }
 
-int load_filters_new(CodeTable *codes, Request *req, DbConn *conn, const QueryRequest *request,
-                     const LoadFilters **ret_filters)
+int load_filters_new(const Registry *registry, Request *req, DbConn *conn,
+                     const QueryRequest *request, const LoadFilters **ret_filters)
 {
     const int32_t *code_ids;
-    int r = look_codes_up(codes, req, conn, request, &code_ids);
+    int r = look_codes_up(registry->codes, req, conn, request, &code_ids);
     if (r < 0) {
         return r;
     }
     LoadFilters *filters = ARENA_NEW(req->arena, LoadFilters);
+    filters->dictionaries = registry->dictionaries;
     for (size_t i = 0; i < QUERY_FIELD_COUNT; i++) {
         const QueryValue *value = &request->values[i];
         if (value->parameter != NULL) {
@@ -280,10 +281,50 @@ static void bind_keys(DbParams *params, KeyType type, const LoadKeys *keys)
     }
 }
 
+/* ---- authors ---- */
+
+/** Patterns of which an authorPerson must match one; NULL: no such parameter. */
+static const Filter *author_filter(ObjectKind kind, const LoadFilters *filters)
+{
+    const Filter *filter = NULL;
+    if (kind == OBJECT_DOCUMENT_ENTRY) {
+        filter = &filters->fields[FIELD_DocumentEntry_author_person];
+    } else if (kind == OBJECT_SUBMISSION_SET) {
+        filter = &filters->fields[FIELD_SubmissionSet_author_person];
+    }
+    return filter != NULL && filter->type == FILTER_TEXTS ? filter : NULL;
+}
+
+static bool is_author_wanted(void *ctx, Str person)
+{
+    const Filter *patterns = ctx;
+    for (size_t i = 0; i < patterns->count; i++) {
+        if (like_pattern_matches(patterns->texts[i], person)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** @return 1 an author of the object matches, 0 none does, negative ErrorCode */
+static int has_wanted_author(Request *req, RenderDictionaries *dictionaries, const Filter *patterns,
+                             const LoadedObject *object)
+{
+    Filter wanted = *patterns;
+    int r = rendered_find_author_person(dictionaries, object->kind, object->metadata,
+                                        is_author_wanted, &wanted);
+    return r >= 0 ? r
+                  : error_add(&req->errors, ERR_XDS_REGISTRY_ERROR, NULL,
+                              "stored metadata cannot be read; the operator of the registry has to "
+                              "repair it");
+}
+
 /* ---- rows ---- */
 
 typedef struct Stream {
     ObjectKind kind;
+    RenderDictionaries *dictionaries;
+    const Filter *authors; /* NULL: any */
     LoadFn object;
     void *ctx;
     Arena *arena; /* for one row */
@@ -369,7 +410,11 @@ static int read_row(void *ctx, Request *req, const DbResult *row)
         read_association(row, &object);
         break;
     }
-    return stream->object(stream->ctx, req, &object);
+    int wanted = 1;
+    if (stream->authors != NULL) {
+        wanted = has_wanted_author(req, stream->dictionaries, stream->authors, &object);
+    }
+    return wanted > 0 ? stream->object(stream->ctx, req, &object) : wanted;
 }
 
 int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys,
@@ -379,15 +424,21 @@ int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys
         return 0;
     }
     const LoadStatement *load = &statements[kind];
+    const Filter *authors = author_filter(load->kind, filters);
     DbParams params;
     db_params_init(&params, req->arena);
-    db_param_bool(&params, with_metadata);
+    db_param_bool(&params, with_metadata || authors != NULL);
     bind_keys(&params, load->key, keys);
     for (const QueryField *field = load->fields; *field != QUERY_FIELD_COUNT; field++) {
         bind_filter(&params, &filters->fields[*field]);
     }
     _cleanup_(arena_freep) Arena *row_arena = arena_new();
-    Stream stream = {.kind = load->kind, .object = object, .ctx = ctx, .arena = row_arena};
+    Stream stream = {.kind = load->kind,
+                     .dictionaries = filters->dictionaries,
+                     .authors = authors,
+                     .object = object,
+                     .ctx = ctx,
+                     .arena = row_arena};
     return db_stream(conn, req, &load->statement, &params, read_row, &stream);
 }
 

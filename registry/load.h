@@ -3,8 +3,8 @@
 #include "lib/access/access.h"
 #include "lib/db/db.h"
 #include "lib/ebrim/metadata.h"
-#include "registry/code_table.h"
 #include "registry/query_parameters.h"
+#include "registry/registry.h"
 
 /**
  * Rows into objects: the SELECT statements of the stored queries and the reading of their rows, one
@@ -58,12 +58,12 @@ typedef struct LoadFilters LoadFilters;
 
 /** Looks the codes up; those that the registry does not hold match nothing. In req->arena. At most
  * one round trip. */
-int load_filters_new(CodeTable *codes, Request *req, DbConn *conn, const QueryRequest *request,
-                     const LoadFilters **ret_filters) MUST_CHECK;
+int load_filters_new(const Registry *registry, Request *req, DbConn *conn,
+                     const QueryRequest *request, const LoadFilters **ret_filters) MUST_CHECK;
 
 /**
  * Reads the rows one by one, in constant memory.
- * @param with_metadata  false: metadata stays empty (for an ObjectRef answer)
+ * @param with_metadata  false: metadata may stay empty (for an ObjectRef answer)
  */
 int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys,
                  const LoadFilters *filters, bool with_metadata, LoadFn object,

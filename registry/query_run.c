@@ -380,7 +380,7 @@ int query_run(Registry *registry, Request *req, const QueryRequest *request,
         .registry = registry, .req = req, .request = request, .conn = conn, .answer = answer};
     r = find_patient(&run);
     if (r == 0) {
-        r = load_filters_new(registry->codes, req, conn, request, &run.filters);
+        r = load_filters_new(registry, req, conn, request, &run.filters);
     }
     if (r == 0) {
         r = request->query->run(&run);

@@ -22,9 +22,9 @@ static const DbStatement TOUCH_FOLDERS = {
 static const DbStatement INSERT_SUBMISSION_SET = {
     "submission_set_insert",
     "INSERT INTO submission_set (entry_uuid, patient, submission_time, content_type_code,"
-    " source_facility, status, unique_id, source_id, author_person, metadata)"
+    " source_facility, status, unique_id, source_id, metadata)"
     " VALUES ($1::uuid, $2::bigint, $3::timestamptz, $4::int, $5::int, $6::int, $7::text, $8::text,"
-    " $9::text[], $10::bytea)"};
+    " $9::bytea)"};
 
 static const DbStatement INSERT_DOCUMENT_ENTRY = {
     "document_entry_insert",
@@ -32,14 +32,14 @@ static const DbStatement INSERT_DOCUMENT_ENTRY = {
     "service_start_time,"
     " service_stop_time, version, class_code, type_code, format_code, practice_setting_code,"
     " healthcare_facility_type_code, repository, source_facility, status, is_on_demand, is_latest,"
-    " hash, unique_id, source_patient_id, confidentiality_code, event_code_list, author_person,"
-    " reference_id_list, metadata)"
+    " hash, unique_id, source_patient_id, confidentiality_code, event_code_list, reference_id_list,"
+    " metadata)"
     " VALUES ($1::uuid, $2::bigint, $3::bigint, $4::timestamptz, $5::timestamptz, $6::timestamptz, "
     "1,"
     " $7::int, $8::int, $9::int, $10::int, $11::int, $12::int, $13::int, $14::int, $15::boolean, "
     "true,"
-    " $16::bytea, $17::text, $18::text, $19::int[], $20::int[], $21::text[], $22::text[], "
-    "$23::bytea)"};
+    " $16::bytea, $17::text, $18::text, $19::int[], $20::int[], $21::text[], "
+    "$22::bytea)"};
 
 static const DbStatement INSERT_FOLDER = {
     "folder_insert", "INSERT INTO folder (entry_uuid, patient, last_update_time, version,"
@@ -226,15 +226,6 @@ static void bind_dtm(DbParams *params, Str dtm)
     }
 }
 
-static void bind_texts(DbParams *params, const StrList *texts)
-{
-    if (texts->count > 0) {
-        db_param_text_array(params, texts->items, texts->count);
-    } else {
-        db_param_null(params);
-    }
-}
-
 static int32_t source_facility(const Request *req)
 {
     return req->principal != NULL ? req->principal->facility_id : 0;
@@ -254,7 +245,6 @@ static int queue_submission_set(Request *req, DbConn *conn, const PreparedSubmis
     db_param_i32(&params, STATUS_APPROVED);
     db_param_text(&params, set->unique_id);
     db_param_text(&params, set->source_id);
-    bind_texts(&params, &set->author_person);
     db_param_bytes(&params, prepared->set_metadata);
     return db_queue(conn, req, &INSERT_SUBMISSION_SET, &params);
 }
@@ -291,8 +281,12 @@ static int queue_document(Request *req, DbConn *conn, const PreparedDocument *do
     } else {
         db_param_null(&params);
     }
-    bind_texts(&params, &entry->author_person);
-    bind_texts(&params, &entry->reference_id_list);
+    if (entry->reference_id_list.count > 0) {
+        db_param_text_array(&params, entry->reference_id_list.items,
+                            entry->reference_id_list.count);
+    } else {
+        db_param_null(&params);
+    }
     db_param_bytes(&params, document->metadata);
     return db_queue(conn, req, &INSERT_DOCUMENT_ENTRY, &params);
 }

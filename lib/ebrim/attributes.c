@@ -288,32 +288,9 @@ static void fill_field(Arena *arena, const RimObject *object, const Attribute *a
     }
 }
 
-/** authorPerson of every author (TF-3 4.2.3.1.4), for the queries by $XDS...AuthorPerson. */
-static StrList author_persons(Arena *arena, ObjectKind kind, const RimObject *object)
-{
-    Str scheme = attribute_named(kind, "author")->id;
-    StrList list = {NULL, 0};
-    size_t count = 0;
-    for (const Classification *c = object->classifications; c; c = c->next) {
-        count++;
-    }
-    list.items = ARENA_ARRAY(arena, Str, count);
-    for (const Classification *c = object->classifications; c; c = c->next) {
-        if (!str_equal(c->classification_scheme, scheme)) {
-            continue;
-        }
-        Str person = slot_value(slot_find(c->slots, STR("authorPerson")));
-        if (!str_is_empty(person)) {
-            list.items[list.count++] = person;
-        }
-    }
-    return list;
-}
-
-static void fill_document_entry(Arena *arena, const RimObject *object, DocumentEntry *entry)
+static void fill_document_entry(const RimObject *object, DocumentEntry *entry)
 {
     entry->is_on_demand = str_equal(object->object_type, STR(UUID_ON_DEMAND_DOCUMENT));
-    entry->author_person = author_persons(arena, OBJECT_DOCUMENT_ENTRY, object);
     uint64_t size_bytes;
     entry->size_bytes = str_to_u64(entry->size, &size_bytes) ? size_bytes : 0;
 }
@@ -326,8 +303,6 @@ void attributes_fill(Arena *arena, ObjectKind kind, const RimObject *object, voi
         }
     }
     if (kind == OBJECT_DOCUMENT_ENTRY) {
-        fill_document_entry(arena, object, ret_typed);
-    } else if (kind == OBJECT_SUBMISSION_SET) {
-        ((SubmissionSet *)ret_typed)->author_person = author_persons(arena, kind, object);
+        fill_document_entry(object, ret_typed);
     }
 }

@@ -46,7 +46,6 @@ typedef struct DocumentEntry {
     Code healthcare_facility_type_code;
     CodeList confidentiality_code;
     CodeList event_code_list;
-    StrList author_person; /* XCN, of all authors */
     StrList reference_id_list;
     Str creation_time; /* DTM in UTC, 4 to 14 digits */
     Str service_start_time;
@@ -69,7 +68,6 @@ typedef struct SubmissionSet {
     Str source_id; /* OID */
     Str submission_time;
     Code content_type_code;
-    StrList author_person;
     StrList intended_recipient;
 } SubmissionSet;
 

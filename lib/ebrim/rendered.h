@@ -49,6 +49,19 @@ Str rendered_make(Arena *arena, RenderDictionaries *dictionaries, ObjectKind kin
 int rendered_append(RenderDictionaries *dictionaries, ObjectKind kind, Str blob,
                     const RenderValues *values, StrBuf *buf) MUST_CHECK;
 
+/** @return true: found, look no further */
+typedef bool (*AuthorPersonFn)(void *ctx, Str person);
+
+/**
+ * Hands the authorPerson (XCN) of each author of a DocumentEntry or SubmissionSet to is_wanted(),
+ * until that says true. Thread-safe.
+ * @return 1 one is wanted, 0 none is, -ERR_CORRUPT
+ *
+ * Spec: TF-3 4.2.3.1.4
+ */
+int rendered_find_author_person(RenderDictionaries *dictionaries, ObjectKind kind, Str blob,
+                                AuthorPersonFn is_wanted, void *ctx) MUST_CHECK;
+
 /** An Association is written from its columns; extra is its blob, or empty. */
 int rendered_append_association(RenderDictionaries *dictionaries, AssociationType type, Uuid source,
                                 Uuid target, Str extra, const RenderValues *values,

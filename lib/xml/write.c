@@ -1,27 +1,21 @@
 #include "lib/xml/write.h"
 
-/** What stands for this byte; NULL if it stands for itself. */
-static const char *escape_of(unsigned char c)
+#include "lib/base/macros.h"
+
+/** What stands for a byte, up to '>'; empty if it stands for itself. */
+static const Str escapes['>' + 1] = {
+    ['&'] = STR_INIT("&amp;"),  ['<'] = STR_INIT("&lt;"),  ['>'] = STR_INIT("&gt;"),
+    ['"'] = STR_INIT("&quot;"), ['\t'] = STR_INIT("&#9;"), ['\n'] = STR_INIT("&#10;"),
+    ['\r'] = STR_INIT("&#13;"),
+};
+
+/** What stands for this byte; empty if it stands for itself. */
+static Str escape_of(unsigned char c)
 {
-    switch (c) {
-    case '&':
-        return "&amp;";
-    case '<':
-        return "&lt;";
-    case '>':
-        return "&gt;";
-    case '"':
-        return "&quot;";
-    case '\t':
-        return "&#9;";
-    case '\n':
-        return "&#10;";
-    case '\r':
-        return "&#13;";
-    default:
-        /* XML 1.0 section 2.2 has no way to write the other control characters */
-        return c < 0x20 ? "\xef\xbf\xbd" : NULL;
+    if (c < ' ' && str_is_empty(escapes[c])) {
+        return STR("\xef\xbf\xbd"); /* XML 1.0 section 2.2 cannot write other control characters */
     }
+    return escapes[c];
 }
 
 void xml_append_escaped(StrBuf *buf, Str text)
@@ -32,14 +26,41 @@ void xml_append_escaped(StrBuf *buf, Str text)
         if (c > '>') {
             continue;
         }
-        const char *escape = escape_of(c);
-        if (escape) {
+        Str escape = escape_of(c);
+        if (!str_is_empty(escape)) {
             strbuf_append_bytes(buf, text.data + plain, i - plain);
-            strbuf_append(buf, str_from(escape));
+            strbuf_append(buf, escape);
             plain = i + 1;
         }
     }
     if (plain < text.len) {
         strbuf_append_bytes(buf, text.data + plain, text.len - plain);
+    }
+}
+
+/** The byte that this begins with, and how long it is escaped. */
+static char unescape(Str text, size_t *ret_len)
+{
+    for (size_t c = 0; c < ARRAY_LEN(escapes); c++) {
+        if (!str_is_empty(escapes[c]) && str_starts_with(text, escapes[c])) {
+            *ret_len = escapes[c].len;
+            return (char)c;
+        }
+    }
+    *ret_len = 1;
+    return text.data[0];
+}
+
+void xml_append_unescaped(StrBuf *buf, Str escaped)
+{
+    while (!str_is_empty(escaped)) {
+        size_t plain = MIN(str_find_char(escaped, '&'), escaped.len);
+        strbuf_append(buf, str_slice(escaped, 0, plain));
+        escaped = str_from_offset(escaped, plain);
+        if (!str_is_empty(escaped)) {
+            size_t len;
+            strbuf_append_char(buf, unescape(escaped, &len));
+            escaped = str_from_offset(escaped, len);
+        }
     }
 }

@@ -26,8 +26,6 @@ static void test_attributes_are_read_by_the_specification_s_names(void **state)
     assert_int_equal(d->confidentiality_code.count, 2);
     assert_str(d->confidentiality_code.items[1].code, "R");
     assert_int_equal(d->event_code_list.count, 1);
-    assert_int_equal(d->author_person.count, 1);
-    assert_str(d->author_person.items[0], "D12^山田^一^^^^^^&1.2.392.200270.9.3&ISO");
     assert_int_equal(d->reference_id_list.count, 1);
     assert_str(d->creation_time, "20260401003000");
     assert_str(d->service_start_time, "202603300800");
@@ -44,7 +42,6 @@ static void test_attributes_are_read_by_the_specification_s_names(void **state)
     assert_str(set->source_id, "1.2.392.200270.9");
     assert_str(set->submission_time, "20260401003001");
     assert_str(set->content_type_code.code, "DISCHARGE");
-    assert_int_equal(set->author_person.count, 0);
     assert_int_equal(set->intended_recipient.count, 1);
 
     const Folder *folder = submission->folders;

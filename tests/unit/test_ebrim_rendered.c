@@ -357,6 +357,113 @@ static void test_a_blob_stays_small(void **state)
     render_dictionaries_free(dictionaries);
 }
 
+typedef struct Persons {
+    char text[256]; /* those handed out, each followed by a line feed */
+    unsigned stop_after;
+} Persons;
+
+static bool note_person(void *ctx, Str person)
+{
+    Persons *persons = ctx;
+    size_t len = strlen(persons->text);
+    snprintf(persons->text + len, sizeof(persons->text) - len, "%.*s\n", STR_ARG(person));
+    return --persons->stop_after == 0;
+}
+
+static int find_persons(Request *req, const Change *changes, ObjectKind kind, Persons *persons)
+{
+    RenderDictionaries *dictionaries = render_dictionaries_new();
+    const Submission *submission = fixture_submission(req, changes);
+    bool is_set = kind == OBJECT_SUBMISSION_SET;
+    const RimObject *object =
+        is_set ? submission->submission_set->object : submission->documents->object;
+    Str blob = rendered_make(req->arena, dictionaries, kind, object, (Uuid){.bytes = {1}});
+    int r = rendered_find_author_person(dictionaries, kind, blob, note_person, persons);
+    render_dictionaries_free(dictionaries);
+    return r;
+}
+
+/** TF-3 4.2.3.1.4; what $XDSDocumentEntryAuthorPerson compares with. */
+static void test_author_persons_are_found_as_they_were_sent(void **state)
+{
+#define DOCUMENT_AUTHOR "urn:uuid:93606bcf-9494-43ec-9b4e-a7748d1a838d"
+#define SET_AUTHOR "urn:uuid:a7058bb9-b4e4-4307-ba5b-e3f0ab85e12d"
+#define PERSON "D12^山田^一^^^^^^&1.2.392.200270.9.3&ISO\n"
+#define PERSON_SLOT(attributes, values)                                                            \
+    "<rim:Slot name=\"authorPerson\"" attributes "><rim:ValueList>" values                         \
+    "</rim:ValueList></rim:Slot>"
+#define VALUE(text) "<rim:Value>" text "</rim:Value>"
+#define AUTHOR(object, scheme, slots)                                                              \
+    "<rim:Classification id=\"a1\" classificationScheme=\"" scheme "\" classifiedObject=\"" object \
+    "\" nodeRepresentation=\"\">" slots "</rim:Classification>"
+#define BEFORE_C02(text)                                                                           \
+    {                                                                                              \
+        "<rim:Classification id=\"c02\"", text "<rim:Classification id=\"c02\""                    \
+    }
+    static const struct {
+        Change changes[2];
+        ObjectKind kind;
+        const char *expected;
+    } cases[] = {
+        {{{NULL, NULL}}, OBJECT_DOCUMENT_ENTRY, PERSON},
+        {{{NULL, NULL}}, OBJECT_SUBMISSION_SET, ""},
+        {{BEFORE_C02(
+             AUTHOR("doc", DOCUMENT_AUTHOR, PERSON_SLOT("", VALUE("^O'Hara^&lt;&quot;\\"))))},
+         OBJECT_DOCUMENT_ENTRY,
+         PERSON "^O'Hara^<\"\\\n"},
+        {{BEFORE_C02(AUTHOR("doc", DOCUMENT_AUTHOR,
+                            PERSON_SLOT(" slotType=\"t\"", VALUE(" ^a&#10;b ") VALUE("^c"))))},
+         OBJECT_DOCUMENT_ENTRY,
+         PERSON "^a\nb\n"},
+        /* a Slot without value, a Slot of another name, another Classification */
+        {{BEFORE_C02(AUTHOR("doc", DOCUMENT_AUTHOR,
+                            "<rim:Slot name=\"authorRole\"><rim:ValueList/></rim:Slot>" PERSON_SLOT(
+                                "", VALUE("^d"))))},
+         OBJECT_DOCUMENT_ENTRY,
+         PERSON "^d\n"},
+        {{BEFORE_C02(AUTHOR("doc", DOCUMENT_AUTHOR, PERSON_SLOT("", "")))},
+         OBJECT_DOCUMENT_ENTRY,
+         PERSON},
+        {{{"\"authorPerson\"", "\"authorPersons\""}}, OBJECT_DOCUMENT_ENTRY, ""},
+        {{{DOCUMENT_AUTHOR, SET_AUTHOR}}, OBJECT_DOCUMENT_ENTRY, ""},
+        {{{"classifiedObject=\"doc\" nodeRepresentation=\"\"",
+           "classifiedObject=\"set\" nodeRepresentation=\"\""},
+          {DOCUMENT_AUTHOR, SET_AUTHOR}},
+         OBJECT_DOCUMENT_ENTRY,
+         ""},
+    };
+    Request *req = *state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const Change changes[CHANGES_MAX] = {cases[i].changes[0], cases[i].changes[1]};
+        Persons persons = {.stop_after = 10};
+        assert_int_equal(find_persons(req, changes, cases[i].kind, &persons), 0);
+        if (strcmp(persons.text, cases[i].expected) != 0) {
+            fail_msg("case %zu: \"%s\" instead of \"%s\"", i, persons.text, cases[i].expected);
+        }
+    }
+}
+
+static void test_the_first_wanted_author_ends_the_search(void **state)
+{
+    static const Change changes[CHANGES_MAX] = {
+        BEFORE_C02(AUTHOR("doc", DOCUMENT_AUTHOR, PERSON_SLOT("", VALUE("^e")))),
+    };
+    Persons persons = {.stop_after = 1};
+    assert_int_equal(find_persons(*state, changes, OBJECT_DOCUMENT_ENTRY, &persons), 1);
+    assert_string_equal(persons.text, PERSON);
+}
+
+static void test_authors_of_a_damaged_blob_are_an_error(void **state)
+{
+    (void)state;
+    RenderDictionaries *dictionaries = render_dictionaries_new();
+    Persons persons = {.stop_after = 1};
+    assert_int_equal(rendered_find_author_person(dictionaries, OBJECT_DOCUMENT_ENTRY,
+                                                 STR("not zstd"), note_person, &persons),
+                     -(int)ERR_CORRUPT);
+    render_dictionaries_free(dictionaries);
+}
+
 static void test_dictionaries_are_known_by_their_id(void **state)
 {
     (void)state;
@@ -384,6 +491,9 @@ int main(void)
         EBRIM_TEST(test_an_association_s_own_slots_are_kept_beside_its_status),
         EBRIM_TEST(test_every_changed_byte_of_a_blob_is_noticed),
         EBRIM_TEST(test_a_blob_stays_small),
+        EBRIM_TEST(test_author_persons_are_found_as_they_were_sent),
+        EBRIM_TEST(test_the_first_wanted_author_ends_the_search),
+        EBRIM_TEST(test_authors_of_a_damaged_blob_are_an_error),
         EBRIM_TEST(test_dictionaries_are_known_by_their_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

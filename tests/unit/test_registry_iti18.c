@@ -90,6 +90,20 @@ static int register_one(const char *set, const char *patient, const char *docume
     return rc;
 }
 
+#define UUID_DOCUMENT_AUTHOR "urn:uuid:93606bcf-9494-43ec-9b4e-a7748d1a838d"
+#define UUID_SUBMISSION_SET_AUTHOR "urn:uuid:a7058bb9-b4e4-4307-ba5b-e3f0ab85e12d"
+
+static void put_author(StrBuf *xml, const char *object, const char *scheme, const char *person)
+{
+    strbuf_printf(xml,
+                  "<rim:Classification id='author%zu' classificationScheme='%s'"
+                  " classifiedObject='%s' nodeRepresentation=''>",
+                  xml->len, scheme, object);
+    put_slot(xml, "authorInstitution", "Minato");
+    put_slot(xml, "authorPerson", person);
+    strbuf_literal(xml, "</rim:Classification>");
+}
+
 static int register_all(void)
 {
     StrBuf folder = {0};
@@ -99,6 +113,9 @@ static int register_all(void)
                             "' sourceObject='" FOLDER "' targetObject='" DOC1 "'/>");
     put_association(&folder, HAS_MEMBER, "set", "member", NULL);
     put_association(&replacement, RPLC, DOC2, DOC1, NULL);
+    put_author(&replacement, DOC2, UUID_DOCUMENT_AUTHOR, "^Welby^Marcus");
+    put_author(&replacement, DOC2, UUID_DOCUMENT_AUTHOR, "^O'Hara\\\\%^S");
+    put_author(&folder, "set", UUID_SUBMISSION_SET_AUTHOR, "^Dopplemeyer^Sherry");
     int rc = register_one("1.1.1", PATIENT_A, DOC1, "1.5.1", folder.data);
     rc = rc < 0 ? rc : register_one("1.1.2", PATIENT_A, DOC2, "1.5.2", replacement.data);
     rc = rc < 0 ? rc : register_one("1.1.3", PATIENT_B, DOC3, "1.5.3", NULL);
@@ -115,11 +132,9 @@ static const char ADJUSTMENTS[] =
     "UPDATE submission_set SET patient = 3 WHERE unique_id = '1.1.4';"
     "INSERT INTO code (scheme, code) VALUES ('1.9', 'e1'), ('1.9', 'e2'), ('1.9', 'unused');"
     "UPDATE document_entry SET service_start_time = '2005-06-01Z',"
-    " author_person = '{^Welby^Marcus,\"^O''Hara\\\\\\\\%^S\"}',"
     " reference_id_list = '{urn:acc:1,urn:acc:2}',"
     " event_code_list = (SELECT array_agg(id) FROM code WHERE code IN ('e1', 'e2'))"
-    " WHERE unique_id = '1.5.2';"
-    "UPDATE submission_set SET author_person = '{^Dopplemeyer^Sherry}' WHERE unique_id = '1.1.1';";
+    " WHERE unique_id = '1.5.2';";
 
 static int setup(void **state)
 {
