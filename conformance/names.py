@@ -28,7 +28,7 @@ TABLES = {
     # TF-3 4.2.2; the 2010 ones belong to the On-Demand and Metadata Update profiles
     "association": {
         "HasMember": xds.HAS_MEMBER,
-        **{name: xds.IHE_ASSOCIATION + name for name in ("RPLC", "XFRM", "APND", "XFRM_RPLC", "signs", "Sings")},
+        **{name: xds.IHE_ASSOCIATION + name for name in ("RPLC", "XFRM", "APND", "XFRM_RPLC", "signs")},
         **{name: f"urn:ihe:iti:2010:AssociationType:{name}"
            for name in ("IsSnapshotOf", "UpdateAvailabilityStatus", "SubmitAssociation")},
     },

@@ -4,9 +4,12 @@
 
 /* Associations, and what must be a member of what (TF-3 4.2.2). */
 
+/** Every fault of an Association quotes its ends: senders often number their Associations alone. */
 static void fault(Check *check, ErrorCode code, const Association *a, const char *text)
 {
-    check_fault(check, code, a->object, a->object->xml, "Association", "%s", text);
+    check_fault(check, code, a->object, a->object->xml, "Association",
+                "%s (sourceObject \"%.*s\", targetObject \"%.*s\")", text,
+                STR_ARG(shown(a->source.text)), STR_ARG(shown(a->target.text)));
 }
 
 /* ---- type and ends ---- */
