@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tests/bench/measure.h"
 
@@ -14,7 +15,10 @@
 #define STATEMENTS_MAX 64
 #define RANDOMS ('m' - 'a' + 1)
 #define RANDOM_LEN 32
+#define TIME_LEN 12
 #define NUMBER_LEN 12
+#define NUMBER_LIMIT 1000000000000ULL
+#define TOKEN_SIZE 32
 #define NAME_SIZE 16
 
 typedef struct Statement {
@@ -28,6 +32,8 @@ struct TransactionScript {
     json_t *json; /* owns the texts */
     Statement statements[STATEMENTS_MAX];
     size_t count;
+    uint64_t modulo;
+    uint64_t patient_offset;
 };
 
 struct TransactionRunner {
@@ -35,7 +41,10 @@ struct TransactionRunner {
     PGconn *pg;
     char *expanded[PARAMS_MAX];
     char number[NUMBER_LEN + 1];
+    char remainder[NUMBER_LEN + 1];
+    char patient[TOKEN_SIZE];
     char randoms[RANDOMS][RANDOM_LEN + 1];
+    char ordered[RANDOMS][RANDOM_LEN + 1];
 };
 
 static void add_statement(TransactionScript *script, const json_t *json, bool ends_batch)
@@ -57,11 +66,15 @@ TransactionScript *transaction_script_read(const char *path)
 {
     TransactionScript *script = allocate(1, sizeof(*script));
     script->json = json_load_file(path, 0, NULL);
-    if (!json_is_array(script->json)) {
+    const json_t *batches = json_object_get(script->json, "batches");
+    if (!json_is_array(batches)) {
         die("floor: cannot read the script");
     }
-    for (size_t i = 0; i < json_array_size(script->json); i++) {
-        const json_t *batch = json_array_get(script->json, i);
+    script->modulo = (uint64_t)json_integer_value(json_object_get(script->json, "modulo"));
+    script->patient_offset =
+        (uint64_t)json_integer_value(json_object_get(script->json, "patient_offset"));
+    for (size_t i = 0; i < json_array_size(batches); i++) {
+        const json_t *batch = json_array_get(batches, i);
         for (size_t k = 0; k < json_array_size(batch); k++) {
             add_statement(script, json_array_get(batch, k), k + 1 == json_array_size(batch));
         }
@@ -109,25 +122,50 @@ void transaction_runner_free(TransactionRunner *runner)
     free(runner);
 }
 
-static void draw(TransactionRunner *runner, uint64_t number)
+static void draw_numbers(TransactionRunner *runner, uint64_t number)
+{
+    uint64_t remainder = number % runner->script->modulo;
+    (void)snprintf(runner->number, sizeof(runner->number), "%012llu",
+                   (unsigned long long)(number % NUMBER_LIMIT));
+    (void)snprintf(runner->remainder, sizeof(runner->remainder), "%012llu",
+                   (unsigned long long)(remainder % NUMBER_LIMIT));
+    (void)snprintf(runner->patient, sizeof(runner->patient), "%llu",
+                   (unsigned long long)(runner->script->patient_offset + remainder));
+}
+
+static void draw_randoms(TransactionRunner *runner)
 {
     unsigned char bytes[RANDOMS][RANDOM_LEN / 2];
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     RAND_bytes(&bytes[0][0], sizeof(bytes));
-    (void)snprintf(runner->number, sizeof(runner->number), "%012llu",
-                   (unsigned long long)(number % 1000000000000ULL));
     for (size_t i = 0; i < RANDOMS; i++) {
+        char *to = runner->randoms[i];
         for (size_t k = 0; k < RANDOM_LEN; k++) {
             unsigned nibble = (bytes[i][k / 2] >> (k % 2 ? 0 : 4)) & 15;
-            runner->randoms[i][k] = "0123456789abcdef"[nibble];
+            to[k] = "0123456789abcdef"[nibble];
         }
+        (void)snprintf(runner->ordered[i], sizeof(runner->ordered[i]), "%012llx%s",
+                       (unsigned long long)(now_ms & 0xffffffffffffULL), to + TIME_LEN);
     }
 }
 
 /** What a letter behind "@" stands for. */
 static const char *token(const TransactionRunner *runner, char letter)
 {
-    if (letter == 'n') {
+    switch (letter) {
+    case 'n':
         return runner->number;
+    case 'p':
+        return runner->remainder;
+    case 'q':
+        return runner->patient;
+    default:
+        break;
+    }
+    if (letter >= 'A' && letter <= 'M') {
+        return runner->ordered[letter - 'A'];
     }
     return letter >= 'a' && letter <= 'm' ? runner->randoms[letter - 'a'] : "@";
 }
@@ -181,7 +219,8 @@ static void receive(const TransactionRunner *runner, size_t statements)
 void transaction_run(TransactionRunner *runner, uint64_t number)
 {
     size_t queued = 0;
-    draw(runner, number);
+    draw_numbers(runner, number);
+    draw_randoms(runner);
     for (size_t i = 0; i < runner->script->count; i++) {
         send_statement(runner, i);
         queued++;

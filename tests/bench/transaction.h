@@ -3,11 +3,16 @@
 #include <stdint.h>
 
 /**
- * The statements that the server runs for one request, run by hand: the script is JSON, a list of
- * batches (one pipeline each) of {"sql": text, "params": [text or null]}. In a parameter "@n"
- * stands for the number of the request (12 digits),
- * "@a" to "@m" for 32 random hexadecimal digits each, the same in the whole transaction, and "@@"
- * for "@".
+ * The statements that the server runs for one request, run by hand. The script is JSON: {"modulo":
+ * M, "patient_offset": O, "batches": a list of batches (one pipeline each) of {"sql": text,
+ * "params": [text or null]}}. In a parameter
+ *
+ *   @n        the number of the request, 12 digits
+ *   @p        that number modulo M, 12 digits
+ *   @q        O plus that number modulo M
+ *   @a to @m  32 random hexadecimal digits, the same in the whole transaction
+ *   @A to @M  such digits that begin with the time in milliseconds
+ *   @@        @
  */
 typedef struct TransactionScript TransactionScript;
 typedef struct TransactionRunner TransactionRunner;

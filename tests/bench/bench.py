@@ -1,0 +1,533 @@
+#!/usr/bin/python3
+"""The benchmark kit: what the server does per second against H, what the parts of each operation allow on this machine
+(DESIGN.md §11). See README.md."""
+
+import argparse
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import shutil
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from conformance import client as xds  # noqa: E402  pylint: disable=wrong-import-position
+from tests.bench import data, floors, statements  # noqa: E402  pylint: disable=wrong-import-position
+from tests.harness import certs, server as harness  # noqa: E402  pylint: disable=wrong-import-position
+
+COUNTS = (4, 8, 16)
+SMALL, LARGE = 100_000, 10_000_000
+AUDIT_BYTES = 1200
+WRITE_PATIENTS = 1000
+SMALL_DOCUMENTS, LARGE_DOCUMENTS = 64, 4
+REGISTRY_TABLES = ("code", "metadata_dictionary", "repository", "unique_id", "submission_set", "document_entry", "folder",
+                   "association", "repository_document")
+
+
+@dataclasses.dataclass
+class Row:
+    """One line of the table and one entry of the JSON file."""
+
+    name: str
+    value: float
+    unit: str
+    floor: float = None  # H, or the peer
+    ratio: float = None
+    reference: float = None  # the ratio to plain pgbench or nginx
+    goal: str = ""
+    met: bool = None
+    p50_ms: float = None
+    p99_ms: float = None
+    connections: int = None
+    counts: list = dataclasses.field(default_factory=list)  # each connection count, with each floor
+
+
+def _at_least(ratio, goal):
+    return f">= {goal:.0%}", ratio >= goal
+
+
+def _median(measure, runs):
+    found = [measure() for _ in range(runs)]
+    return sorted(found, key=lambda m: m["rate"])[len(found) // 2]
+
+
+class Operation:
+    """One transaction: a request, and the parts that make up its H."""
+
+    def __init__(self, bench, name, goal, request, *, modulo, expect='Success"', reference="pgbench"):
+        self.bench, self.name, self.goal, self.modulo, self.expect = bench, name, goal, modulo, expect
+        self.reference = reference
+        self.path = bench.file(name, request[0])
+        self.body = bench.file(f"{name}.xml", request[1])
+        self.parts = {}
+        self.composed = None
+        self.script = None
+
+    def add_part(self, name, measure):
+        """measure(connections, seconds) gives a result with rate."""
+        self.parts[name] = measure
+        return self
+
+    def add_local(self, name, *options):
+        """A subcommand of floor."""
+        return self.add_part(name, lambda count, seconds: self.bench.kit.part(name, count, seconds, *options))
+
+    def add_sax(self):
+        """The request's metadata or query through SAX2."""
+        return self.add_local("sax", "--input", str(self.body))
+
+    def add_transfer(self, name, answer_bytes):
+        """The request's bytes in and so many out, over the same TLS."""
+        def measure(count, seconds):
+            with self.bench.kit.floor_server("http", answer_bytes) as port:
+                return self.bench.kit.load(port, [self.path], count, seconds, modulo=self.modulo)
+        return self.add_part(name, measure)
+
+    def add_statements(self):
+        """The server's own statements for this request in pgbench."""
+        self.script = statements.Script(self.bench.server, self._send_one, self.modulo)
+        path = self.bench.folder / f"{self.name}.sql"
+        options = self.script.write_pgbench(path)
+
+        def measure(count, seconds):
+            with floors.frozen(self.bench.server):
+                return self.bench.kit.pgbench(self.bench.server, path, options, count, seconds)
+        return self.add_part("pgbench", measure)
+
+    def add_nginx(self, size):
+        """nginx sending as many bytes over the same TLS."""
+        path = self.bench.file(f"nginx_{size}", data.get(f"/{size}"))
+
+        def measure(count, seconds):
+            with self.bench.kit.nginx([size]) as port:
+                return self.bench.kit.load(port, [path], count, seconds)
+        return self.add_part("nginx", measure)
+
+    def set_composed(self, *options):
+        """One program that does all parts in as many threads."""
+        path = self.bench.folder / f"{self.name}.json"
+        self.script.write_json(path)
+        conninfo = (f"host={statements.socket_dir(self.bench.server)} port=5432 user=musubi dbname=musubi "
+                    f"options='{statements.SESSION}'")
+
+        def measure(count, seconds):
+            with floors.frozen(self.bench.server), self.bench.kit.floor_server(
+                    "composed", 800, "--script", str(path), "--conninfo", conninfo, *options) as port:
+                return self.bench.kit.load(port, [self.path], count, seconds, modulo=self.modulo)
+        self.composed = measure
+        return self
+
+    def _send_one(self, number):
+        found = self.bench.kit.load(self.bench.server.https_port, [self.path], 1, 10, "--count", "1", first=number,
+                                    modulo=self.modulo, expect=self.expect)
+        if found["errors"]:
+            raise RuntimeError(f"{self.name}: {found['problem']}")
+
+    def answer_bytes(self):
+        """Size of the answer to one request."""
+        found = self.bench.kit.load(self.bench.server.https_port, [self.path], 1, 10, "--count", "1", modulo=self.modulo,
+                                    expect=self.expect)
+        if found["errors"]:
+            raise RuntimeError(f"{self.name}: {found['problem']}")
+        return found["bytes"]
+
+    def value(self, count, seconds):
+        """The server itself."""
+        found = self.bench.kit.load(self.bench.server.https_port, [self.path], count, seconds, modulo=self.modulo,
+                                    expect=self.expect)
+        self.bench.settle()
+        if found["errors"]:
+            print(f"  {self.name}: {found['errors']} errors: {found['problem']}", flush=True)
+        return found
+
+    def measure(self):
+        """The row; every count measures the server and the floors one after the other."""
+        bench = self.bench
+        counts = []
+        for count in bench.counts:
+            value = _median(lambda c=count: self.value(c, bench.seconds), bench.runs)
+            parts = {name: _median(lambda m=measure, c=count: m(c, bench.floor_seconds), bench.runs)["rate"]
+                     for name, measure in self.parts.items()}
+            h = 1 / sum(1 / rate for rate in parts.values())
+            entry = {"connections": count, "value": value["rate"], "h": h, "ratio": value["rate"] / h,
+                     "reference": value["rate"] / parts[self.reference], "p50_ms": value["p50_ms"],
+                     "p99_ms": value["p99_ms"], "errors": value["errors"], "floors": parts}
+            if self.composed:
+                entry["composed"] = _median(lambda c=count: self.composed(c, bench.seconds), bench.runs)
+            counts.append(entry)
+            bench.print_count(self.name, entry)
+        best = max(counts, key=lambda entry: entry["value"])
+        goal, met = _at_least(best["ratio"], self.goal)
+        bench.add(Row(self.name, best["value"], "1/s", best["h"], best["ratio"], best["reference"], goal, met,
+                      best["p50_ms"], best["p99_ms"], best["connections"], counts))
+        return counts, best
+
+
+class Bench:
+    """The server under test, its data, and the rows measured so far."""
+
+    def __init__(self, arguments):
+        self.quick = arguments.quick
+        self.runs, self.seconds, self.floor_seconds = (1, 1.5, 1.0) if self.quick else (3, 3.0, 2.0)
+        self.counts = COUNTS
+        self.patients = 201 if self.quick else max(11, arguments.documents // data.ENTRIES_PER_PATIENT | 1)
+        self.documents = self.patients * data.ENTRIES_PER_PATIENT
+        self.rows = []
+        self.folder = _folder()
+        self.certs = certs.make(self.folder / "certs", ("server", "bench"))
+        user = harness.service_user()
+        for path in self.certs.iterdir() if user else ():
+            os.chown(path, user.pw_uid, user.pw_gid)
+        self.kit = floors.Kit(self.folder, self.certs)
+        self.server = harness.Server(data_dir=self.folder, certs=self.certs, mode="enforce", settings={
+            "server": {"plain_http_listen": None, "plain_mllp_listen": None}, "database": {"shared_buffers": "0"}})
+
+    # ------------------------------------------------------------------ set-up
+
+    def start(self):
+        """A registered node, patients, and the cipher suite that the server chooses."""
+        self.server.start()
+        self.server.command("facility", "add", "Bench")
+        self.server.command("node", "add", "bench", "--facility", "Bench", "--certificate", str(self.certs / "bench.pem"),
+                            "--transactions", "*", "--source", "TEST|HOSPITAL")
+        time.sleep(3)  # a running server notices new nodes within seconds
+        context = ssl.create_default_context(cafile=str(self.certs / "ca.pem"))
+        context.check_hostname = False
+        context.load_cert_chain(self.certs / "bench.pem", self.certs / "bench.key")
+        with socket.create_connection(("127.0.0.1", self.server.https_port)) as plain, context.wrap_socket(plain) as tls:
+            self.kit.ciphersuite = tls.cipher()[0] if tls.version() == "TLSv1.3" else None
+
+    def feed(self, prefix, count):
+        """Patients by ITI-8."""
+        mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllps_port}", self.certs / "bench.pem", self.certs / "bench.key",
+                              self.certs / "ca.pem")
+        for number in range(count):
+            reply = mllp.send(xds.adt("A04", data.patient_id(f"{prefix}{number:012}")))
+            if xds.acknowledgement(reply) != "AA":
+                raise RuntimeError(f"patient not fed: {reply}")
+        mllp.close()
+
+    def fill(self, first, count, patients, prefix=""):
+        """Registers documents first..first+count-1 by ITI-41, in turn for each patient; gives the rate."""
+        requests = data.write_registry(self.folder / "fill", 400, data.patient_id(prefix + data.MODULO))
+        found = self.kit.load(self.server.https_port, requests, 8, 36000, "--count", str(count), first=first, modulo=patients,
+                              expect='Success"')
+        if found["errors"]:
+            raise RuntimeError(f"the registry was not filled: {found['problem']}")
+        self.settle()
+        with contextlib.closing(statements.connect(self.server)) as connection, connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
+        return found["rate"]
+
+    def file(self, name, content):
+        """A file of the run."""
+        path = self.folder / f"{name}.request"
+        path.write_bytes(content)
+        return path
+
+    def settle(self):
+        """Waits until the server has delivered the audit events of writes."""
+        with contextlib.closing(statements.connect(self.server)) as connection, connection.cursor() as cursor:
+            for _ in range(600):
+                cursor.execute("SELECT count(*) FROM audit_outbox")
+                if cursor.fetchone()[0] == 0:
+                    return
+                time.sleep(0.1)
+
+    # ------------------------------------------------------------------ transactions
+
+    def write_operation(self, name, goal, request):
+        """ITI-41 or ITI-42: POST, SAX, ..., and the registration transaction."""
+        return Operation(self, name, goal, request, modulo=WRITE_PATIENTS).add_transfer("post", 800).add_sax().add_statements()
+
+    def measure_iti41(self, name, size, own_files):
+        """ITI-41 and its p99 against one program that does the same."""
+        patient = data.patient_id("W" + data.MODULO)
+        operation = self.write_operation(name, 0.70, data.iti41(7001 + size, size, patient=patient, arc=31 if own_files else 33))
+        operation.add_local("sha", "--bytes", str(size)).add_local("file" if own_files else "segment", "--bytes", str(size))
+        operation.set_composed(*(["--own-files"] if own_files else []))
+        _, best = operation.measure()
+        floor = best["composed"]["p99_ms"]
+        self.add(Row(f"{name}_p99", best["p99_ms"], "ms", floor, best["p99_ms"] / floor, best["value"] / best["composed"]["rate"],
+                     "<= 4 x", best["p99_ms"] <= 4 * floor, connections=best["connections"]))
+
+    def iti41_100k(self):
+        """DESIGN.md §11"""
+        self.measure_iti41("iti41_100k", SMALL, False)
+
+    def iti41_10m(self):
+        """DESIGN.md §11"""
+        self.measure_iti41("iti41_10m", LARGE, True)
+
+    def iti42(self):
+        """DESIGN.md §11"""
+        request = data.iti42(8001, patient=data.patient_id("W" + data.MODULO), arc=35)
+        self.write_operation("iti42", 0.75, request).measure()
+
+    def read_operation(self, name, goal, request, modulo):
+        """ITI-18: SAX, statements, sending the response, audit."""
+        operation = Operation(self, name, goal, request, modulo=modulo)
+        operation.add_sax().add_statements().add_transfer("response", operation.answer_bytes())
+        return operation.add_local("audit", "--bytes", str(AUDIT_BYTES))
+
+    def iti18_leafclass_50(self):
+        """FindDocuments, 50 entries; also p99 at 4 connections."""
+        counts, _ = self.read_operation("iti18_leafclass_50", 0.70, data.find_documents("LeafClass"), self.patients).measure()
+        p99 = counts[0]["p99_ms"]
+        self.add(Row("iti18_leafclass_50_p99", p99, "ms", goal="<= 5 ms", met=p99 <= 5, connections=counts[0]["connections"]))
+
+    def iti18_objectref_50(self):
+        """DESIGN.md §11"""
+        self.read_operation("iti18_objectref_50", 0.70, data.find_documents("ObjectRef"), self.patients).measure()
+
+    def iti18_getdocuments(self):
+        """DESIGN.md §11"""
+        self.read_operation("iti18_getdocuments", 0.70, data.get_documents(), self.documents).measure()
+
+    def measure_iti43(self, name, goal, size, arc, documents):
+        """Stores documents of the size, then retrieves them in turn."""
+        request = self.file(f"{name}.fill", data.iti41(9001 + size, size, patient=data.patient_id("W" + "0" * 12), arc=arc)[0])
+        found = self.kit.load(self.server.https_port, [request], 4, 600, "--count", str(documents), first=0, expect='Success"')
+        if found["errors"] and "already registered" not in found["problem"]:
+            raise RuntimeError(f"documents not stored: {found['problem']}")
+        operation = Operation(self, name, goal, data.retrieve(f"1.2.392.99999.{arc}.1{data.MODULO}"), modulo=documents,
+                              reference="nginx")
+        operation.add_statements().add_nginx(size).add_local("crc", "--bytes", str(size))
+        operation.add_local("audit", "--bytes", str(AUDIT_BYTES)).measure()
+
+    def iti43_100k(self):
+        """DESIGN.md §11"""
+        self.measure_iti43("iti43_100k", 0.70, SMALL, 41, SMALL_DOCUMENTS)
+
+    def iti43_10m(self):
+        """DESIGN.md §11"""
+        self.measure_iti43("iti43_10m", 0.80, LARGE, 43, LARGE_DOCUMENTS)
+
+    # ------------------------------------------------------------------ connections, memory, start
+
+    def measure_connect(self, name, kind, goal):
+        """A connection per request, against nginx with the same key and an answer of the same size."""
+        ours = self.file("connect", data.get("/registry?wsdl"))
+        size = self.kit.load(self.server.https_port, [ours], 1, 10, "--count", "1")["bytes"]
+        theirs = self.file("connect_nginx", data.get(f"/{size}"))
+        counts = []
+        with self.kit.nginx([size]) as port:
+            for count in self.counts:
+                def run(where, request, c=count):
+                    return _median(lambda: self.kit.load(where, [request], c, self.seconds, "--new-connection", kind), self.runs)
+                value, floor = run(self.server.https_port, ours), run(port, theirs)
+                counts.append({"connections": count, "value": value["rate"], "h": floor["rate"],
+                               "ratio": value["rate"] / floor["rate"], "reference": value["rate"] / floor["rate"],
+                               "p50_ms": value["p50_ms"], "p99_ms": value["p99_ms"], "errors": value["errors"],
+                               "floors": {"nginx": floor["rate"]}})
+                self.print_count(name, counts[-1])
+        best = max(counts, key=lambda entry: entry["value"])
+        self.add(Row(name, best["value"], "1/s", best["h"], best["ratio"], best["ratio"], *_at_least(best["ratio"], goal),
+                     best["p50_ms"], best["p99_ms"], best["connections"], counts))
+
+    def connect_full(self):
+        """New connections with a full handshake; the first request of a client with Nagle must not wait for a delayed ACK."""
+        self.measure_connect("connect_full", "full", 0.65)
+        found = self.kit.load(self.server.https_port, [self.folder / "connect.request"], 1, self.seconds, "--new-connection",
+                              "full", "--nagle")
+        self.add(Row("connect_nagle", found["p50_ms"], "ms", goal="< 40 ms", met=found["p99_ms"] < 40, p50_ms=found["p50_ms"],
+                     p99_ms=found["p99_ms"], connections=1))
+
+    def connect_resumed(self):
+        """New connections that resume a session."""
+        self.measure_connect("connect_resumed", "resumed", 0.80)
+
+    def memory_bytes(self):
+        """RssAnon + RssShmem of the server process."""
+        lines = pathlib.Path(f"/proc/{self.server.process.pid}/status").read_text(encoding="ascii").splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon", "RssShmem")))
+
+    def idle_connection_bytes(self):
+        """Memory of the server per idle TLS connection that has sent one request."""
+        count = 200 if self.quick else 1000
+        request = self.file("idle", data.get("/registry?wsdl"))
+        before = self.memory_bytes()
+        hold_s = 4 + count / 200
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            load = pool.submit(self.kit.load, self.server.https_port, [request], count, hold_s, "--hold")
+            time.sleep(hold_s - 1)
+            value = (self.memory_bytes() - before) / count
+            if load.result()["errors"]:
+                print(f"  idle_connection_bytes: {load.result()['problem']}", flush=True)
+        self.add(Row("idle_connection_bytes", value, "bytes", goal="<= 150 kB", met=value <= 150_000, connections=count))
+
+    def memory(self):
+        """Idle memory and cold start: exec to /health/ready, database present, after an orderly stop."""
+        times = []
+        for _ in range(self.runs):
+            self.server.stop()
+            began = time.monotonic()
+            self.server.start()
+            times.append(time.monotonic() - began)
+        time.sleep(2)
+        value = self.memory_bytes()
+        self.add(Row("idle_memory", value, "bytes", goal="< 60 MiB", met=value < 60 * 2 ** 20))
+        value = statistics.median(times) * 1000
+        self.add(Row("cold_start", value, "ms", goal="< 1000 ms", met=value < 1000))
+
+    def db_bytes_per_document(self):
+        """The relations of registry and repository after VACUUM, per registered document."""
+        with contextlib.closing(statements.connect(self.server)) as connection, connection.cursor() as cursor:
+            sizes = {}
+            for table in REGISTRY_TABLES:
+                cursor.execute("SELECT pg_total_relation_size(%s)", (table,))
+                sizes[table] = cursor.fetchone()[0]
+            cursor.execute("SELECT count(*) FROM document_entry")
+            documents = cursor.fetchone()[0]
+        value = sum(sizes.values()) / documents
+        self.add(Row("db_bytes_per_document", value, "bytes", goal="<= 2048", met=value <= 2048,
+                     counts=[{"documents": documents, **{table: round(size / documents, 1) for table, size in sizes.items()}}]))
+
+    # ------------------------------------------------------------------ growth
+
+    def scale(self, largest):
+        """FindDocuments and registration as the registry grows; latency must not grow with it."""
+        register = self.file("scale_register", data.iti42(8002, patient=data.patient_id("W" + data.MODULO), arc=51)[0])
+        self.feed("W", WRITE_PATIENTS)
+        done = 0
+        for exponent in range(4, len(str(largest))):
+            patients = 10 ** exponent // data.ENTRIES_PER_PATIENT + 1
+            prefix = f"S{exponent}"
+            self.feed(prefix, patients)
+            self.fill(done, patients * data.ENTRIES_PER_PATIENT, patients, prefix)
+            done += patients * data.ENTRIES_PER_PATIENT
+            find = self.file("scale_find", data.find_documents("LeafClass", data.patient_id(prefix + data.MODULO))[0])
+            self._scale_row(f"scale_find_1e{exponent}", find, patients)
+            self._scale_row(f"scale_register_1e{exponent}", register, WRITE_PATIENTS)
+
+    def _scale_row(self, name, path, modulo):
+        """Four connections; the peer is the first stage."""
+        found = _median(lambda: self.kit.load(self.server.https_port, [path], 4, self.seconds, modulo=modulo, expect='Success"'),
+                        self.runs)
+        first = next((row for row in self.rows if row.name == f"{name[:-1]}4"), None)
+        self.add(Row(name, found["rate"], "1/s", first and first.value, first and found["rate"] / first.value,
+                     p50_ms=found["p50_ms"], p99_ms=found["p99_ms"], connections=4))
+        self.settle()
+
+    # ------------------------------------------------------------------ results
+
+    def add(self, row):
+        """Keeps and prints a row."""
+        self.rows.append(row)
+        print(format_row(row), flush=True)
+
+    @staticmethod
+    def print_count(name, entry):
+        """One connection count of an operation."""
+        parts = "  ".join(f"{part} {rate:.0f}" for part, rate in entry["floors"].items())
+        more = f"  composed {entry['composed']['rate']:.0f} p99 {entry['composed']['p99_ms']:.1f}" if "composed" in entry else ""
+        print(f"    {name:<22} c{entry['connections']:<3} {entry['value']:>9.1f}/s  H {entry['h']:>9.1f}  {entry['ratio']:>6.1%}"
+              f"  p50 {entry['p50_ms']:.2f} p99 {entry['p99_ms']:.2f} ms   [{parts}{more}]", flush=True)
+
+
+HEADER = (f"{'name':<24}{'value':>12} {'unit':<6}{'H or peer':>12}{'ratio':>8}{'to plain':>9}{'p50 ms':>9}{'p99 ms':>9}{'conn':>6}"
+          f"  {'goal':<10}met")
+
+
+def format_row(row):
+    """A line of the table."""
+    def number(value, form):
+        return "" if value is None else format(value, form)
+    return (f"{row.name:<24}{row.value:>12.1f} {row.unit:<6}{number(row.floor, '.1f'):>12}{number(row.ratio, '.1%'):>8}"
+            f"{number(row.reference, '.1%'):>9}{number(row.p50_ms, '.2f'):>9}{number(row.p99_ms, '.2f'):>9}"
+            f"{number(row.connections, 'd'):>6}  {row.goal:<10}{'' if row.met is None else 'yes' if row.met else 'NO'}")
+
+
+def _folder():
+    """var/bench in the clone, or /var/lib/musubi-bench where the service user cannot reach the clone; emptied."""
+    folder = ROOT / "var" / "bench"
+    user = harness.service_user()
+    folder.mkdir(parents=True, exist_ok=True)
+    if user and subprocess.run(["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "test", "-x",
+                                str(folder)], check=False).returncode != 0:
+        folder = pathlib.Path("/var/lib/musubi-bench")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def machine(folder):
+    """What was measured on."""
+    def output(*command):
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    cpu = next((line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines()
+                if line.startswith("model name")), platform.machine())
+    versions = subprocess.run([str(harness.binary()), "version"], capture_output=True, text=True, check=False).stdout
+    nginx = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=False).stderr
+    return {"cpu": cpu, "cpus": os.cpu_count(), "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "kernel": platform.release(), "file_system": output("stat", "-f", "-c", "%T", str(folder)),
+            "load_average": os.getloadavg(), "versions": versions.splitlines() + [output("pgbench", "--version"), nginx.strip()]}
+
+
+OPERATIONS = ("connect_full", "connect_resumed", "idle_connection_bytes", "iti42", "iti41_100k", "iti41_10m", "iti18_leafclass_50",
+              "iti18_objectref_50", "iti18_getdocuments", "iti43_100k", "iti43_10m", "memory")
+
+
+def run(bench, wanted, largest):
+    """Measures what is wanted."""
+    bench.start()
+    if "scale" in wanted:
+        bench.scale(largest)
+        wanted = [name for name in wanted if name != "scale"]
+        if not wanted:
+            return
+    bench.feed("", bench.patients)
+    bench.feed("W", WRITE_PATIENTS)
+    rate = bench.fill(0, bench.documents, bench.patients)
+    print(f"{bench.documents} documents of {bench.patients} patients, stored by ITI-41 at {rate:.0f}/s", flush=True)
+    bench.db_bytes_per_document()
+    for name in wanted:
+        if name != "db_bytes_per_document":
+            getattr(bench, name)()
+
+
+def main():
+    """Measures, prints, writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short run of each, over 20 000 documents")
+    parser.add_argument("--json", metavar="FILE", help="write the results to FILE")
+    parser.add_argument("--documents", type=int, default=100_000, help="documents in the registry (default 100000)")
+    parser.add_argument("--largest", type=int, default=1_000_000, help="last stage of scale (default 1000000)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(OPERATIONS)}, db_bytes_per_document, scale")
+    arguments = parser.parse_args()
+    wanted = arguments.names or list(OPERATIONS)
+    unknown = set(wanted) - set(OPERATIONS) - {"scale", "db_bytes_per_document"}
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    bench = Bench(arguments)
+    described = machine(bench.folder)
+    print(f"{described['cpus']} x {described['cpu']}, {described['memory_bytes'] >> 30} GiB, Linux {described['kernel']}, "
+          f"{described['file_system']}, load {described['load_average'][0]:.1f}; H = 1/sum(1/floor), best count of {COUNTS}\n{HEADER}")
+    try:
+        run(bench, wanted, arguments.largest)
+    finally:
+        bench.server.close()
+        shutil.rmtree(bench.folder, ignore_errors=True)
+        print(f"\n{HEADER}")
+        for row in bench.rows:
+            print(format_row(row))
+        if arguments.json:
+            pathlib.Path(arguments.json).write_text(json.dumps(
+                {"machine": described, "results": [dataclasses.asdict(row) for row in bench.rows]}, indent=1), encoding="utf-8")
+    missed = [row.name for row in bench.rows if row.met is False]
+    print(f"{sum(row.met is True for row in bench.rows)} goals met" + (f", missed: {', '.join(missed)}" if missed else ""))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
