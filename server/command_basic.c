@@ -8,6 +8,7 @@
 #include <zstd.h>
 
 #include "server/command.h"
+#include "server/command_json.h"
 #include "server/migrate.h"
 #include "server/postgres_embedded.h"
 
@@ -15,6 +16,9 @@
 
 int command_version(const Options *options)
 {
+    char libpq_version[32];
+    (void)snprintf(libpq_version, sizeof(libpq_version), "%d.%d", PQlibVersion() / 10000,
+                   PQlibVersion() % 10000);
     const struct {
         const char *name;
         const char *version;
@@ -25,15 +29,26 @@ int command_version(const Options *options)
         {"libxml2", LIBXML_DOTTED_VERSION},
         {"lmdb", mdb_version(NULL, NULL, NULL)},
         {"zstd", ZSTD_versionString()},
+        {"jansson", jansson_version_str()},
+        {"libpq", libpq_version},
     };
 
-    (void)options;
-    printf("musubi %s\n", MUSUBI_VERSION);
-    printf("schema %zu\n", migration_count);
-    for (size_t i = 0; i < ARRAY_LEN(libraries); i++) {
-        printf("%s %s\n", libraries[i].name, libraries[i].version);
+    json_t *json =
+        json_pack("{s:s, s:I}", "musubi", MUSUBI_VERSION, "schema", (json_int_t)migration_count);
+    if (!options->json) {
+        printf("musubi %s\nschema %zu\n", MUSUBI_VERSION, migration_count);
     }
-    printf("libpq %d.%d\n", PQlibVersion() / 10000, PQlibVersion() % 10000);
+    for (size_t i = 0; i < ARRAY_LEN(libraries); i++) {
+        json_object_set_new(json, libraries[i].name, json_string(libraries[i].version));
+        if (!options->json) {
+            printf("%s %s\n", libraries[i].name, libraries[i].version);
+        }
+    }
+    if (options->json) {
+        json_print(json);
+    } else {
+        json_decref(json);
+    }
     return EXIT_GOOD;
 }
 
@@ -85,7 +100,7 @@ int command_migrate(const Options *options)
         status = EXIT_FAILED;
     }
     if (status == EXIT_GOOD) {
-        printf("schema version %zu, %u migrations applied\n", migration_count, applied);
+        command_say(options, "schema version %zu, %u migrations applied", migration_count, applied);
     }
     return command_close(&context, status);
 }

@@ -6,19 +6,40 @@
 #include "lib/base/clock.h"
 #include "lib/xml/read.h"
 #include "server/command.h"
+#include "server/command_json.h"
 #include "server/journal.h"
 #include "server/services.h"
+
+/* ------------------------------------------------------------------ trace */
+
+static void print_trace_line(void *ctx, Str line)
+{
+    const Options *options = ctx;
+    if (!options->json) {
+        printf("%.*s\n", STR_ARG(line));
+        return;
+    }
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    json_t *fields = json_object();
+    Str key;
+    Str value;
+    while (journal_field_next(arena, &line, &key, &value)) {
+        json_object_set_new(fields, str_cstr(arena, key), json_text(value));
+    }
+    json_print_line(fields);
+}
 
 int command_trace(const Options *options)
 {
     CommandContext context;
     if (options->argument_count != 1) {
-        return command_usage("trace needs one reference, MessageID, MSH-10 or uniqueId");
+        return options_usage(options->command);
     }
     int status = command_open_config(options, &context);
     if (status == EXIT_GOOD) {
+        Options wanted = *options;
         long lines = journal_trace(services_path(context.arena, context.config, "log"),
-                                   str_from(options->arguments[0]), stdout);
+                                   str_from(options->arguments[0]), print_trace_line, &wanted);
         status = lines < 0 ? EXIT_FAILED : lines == 0 ? EXIT_FOUND : EXIT_GOOD;
     }
     return command_close(&context, status);
@@ -26,18 +47,29 @@ int command_trace(const Options *options)
 
 /* ------------------------------------------------------------------ fsck, scrub */
 
-static void print_finding(void *ctx, const char *line)
+typedef struct Findings {
+    json_t *list; /* NULL: print each when it is found */
+} Findings;
+
+static void take_finding(void *ctx, const char *line)
 {
-    (void)ctx;
-    (void)puts(line);
+    Findings *findings = ctx;
+    if (findings->list) {
+        json_array_append_new(findings->list, json_text(str_from(line)));
+    } else {
+        (void)puts(line);
+    }
 }
 
-static int finding_status(int64_t findings)
+/** @param count  what the check returned */
+static int finish_findings(Findings *findings, int64_t count)
 {
-    if (findings >= 0) {
-        printf("%lld findings\n", (long long)findings);
+    if (findings->list) {
+        json_print(json_pack("{s:I, s:o}", "count", (json_int_t)count, "findings", findings->list));
+    } else if (count >= 0) {
+        printf("%lld findings\n", (long long)count);
     }
-    return findings < 0 ? EXIT_FAILED : findings > 0 ? EXIT_FOUND : EXIT_GOOD;
+    return count < 0 ? EXIT_FAILED : count > 0 ? EXIT_FOUND : EXIT_GOOD;
 }
 
 int command_fsck(const Options *options)
@@ -45,9 +77,11 @@ int command_fsck(const Options *options)
     CommandContext context;
     int status = command_open(options, &context);
     if (status == EXIT_GOOD) {
+        Findings findings = {options->json ? json_array() : NULL};
         RepositoryConfig config =
             services_repository_config(context.arena, context.config, context.pool);
-        status = finding_status(repository_fsck(&config, context.req, print_finding, NULL));
+        status = finish_findings(&findings,
+                                 repository_fsck(&config, context.req, take_finding, &findings));
     }
     return command_close(&context, status);
 }
@@ -61,9 +95,11 @@ int command_scrub(const Options *options)
     }
     int status = command_open(options, &context);
     if (status == EXIT_GOOD) {
+        Findings findings = {options->json ? json_array() : NULL};
         RepositoryConfig config =
             services_repository_config(context.arena, context.config, context.pool);
-        status = finding_status(repository_scrub(&config, context.req, rate, print_finding, NULL));
+        status = finish_findings(
+            &findings, repository_scrub(&config, context.req, rate, take_finding, &findings));
     }
     return command_close(&context, status);
 }
@@ -77,47 +113,100 @@ static const DbStatement count_objects = {
     " (SELECT count(*) FROM repository_document), (SELECT count(*) FROM audit_outbox),"
     " (SELECT count(*) FROM node WHERE revoked_at IS NULL), pg_database_size(current_database())"};
 
+/* the columns of count_objects: as text, as JSON */
+static const struct {
+    const char *label;
+    const char *name;
+} counts[] = {
+    {"DocumentEntries", "document_entries"},
+    {"SubmissionSets", "submission_sets"},
+    {"Folders", "folders"},
+    {"Associations", "associations"},
+    {"documents", "documents"},
+    {"audit outbox", "audit_outbox"},
+    {"nodes", "nodes"},
+    {"database bytes", "database_bytes"},
+};
+
 static const DbStatement silent_nodes = {
     "status_silent_nodes",
     "SELECT n.name, f.name, max(a.last_success) FROM node n JOIN facility f ON f.id = n.facility"
     " LEFT JOIN node_activity a ON a.node = n.id WHERE n.revoked_at IS NULL GROUP BY n.name, f.name"
     " HAVING coalesce(max(a.last_success), 'epoch') < now() - interval '1 day' ORDER BY n.name"};
 
-static void print_disk(const CommandContext *context)
+/** One screen of facts; each is printed, or added to the JSON object. */
+typedef struct Status {
+    CommandContext *context;
+    json_t *json; /* NULL: text */
+} Status;
+
+static void show_process(const Status *status)
 {
-    struct statvfs disk;
-    if (statvfs(context->config->server.data_dir, &disk) == 0) {
-        printf("disk free          %.1f GiB of %.1f GiB (%s)\n",
-               (double)disk.f_bavail * (double)disk.f_frsize / (1 << 30),
-               (double)disk.f_blocks * (double)disk.f_frsize / (1 << 30),
-               context->config->server.data_dir);
+    const Config *config = status->context->config;
+    const char *roles = config->sources[CONFIG_server_roles].text;
+    struct statvfs disk = {0};
+    bool has_disk = statvfs(config->server.data_dir, &disk) == 0;
+    uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    uint64_t total_bytes = (uint64_t)disk.f_blocks * disk.f_frsize;
+    if (status->json) {
+        json_object_set_new(status->json, "roles", json_text(str_from(roles)));
+        json_object_set_new(status->json, "data_dir", json_text(str_from(config->server.data_dir)));
+        json_object_set_new(status->json, "disk_free_bytes", json_integer((json_int_t)free_bytes));
+        json_object_set_new(status->json, "disk_bytes", json_integer((json_int_t)total_bytes));
+        return;
+    }
+    printf("%-18s %s\n", "roles", roles);
+    if (has_disk) {
+        printf("%-18s %.1f GiB of %.1f GiB (%s)\n", "disk free", (double)free_bytes / (1 << 30),
+               (double)total_bytes / (1 << 30), config->server.data_dir);
     }
 }
 
-static int print_counts(CommandContext *context)
+static int show_counts(const Status *status)
 {
-    static const char *const labels[] = {"DocumentEntries", "SubmissionSets", "Folders",
-                                         "Associations",    "documents",      "audit outbox",
-                                         "nodes",           "database bytes"};
     DbResult *result = NULL;
-    int rc = db_exec(context->conn, context->req, &count_objects, NULL, &result);
-    for (size_t i = 0; !rc && i < ARRAY_LEN(labels); i++) {
-        printf("%-18s %lld\n", labels[i], (long long)db_i64(result, 0, (int)i));
+    int rc = db_exec(status->context->conn, status->context->req, &count_objects, NULL, &result);
+    for (size_t i = 0; !rc && i < ARRAY_LEN(counts); i++) {
+        int64_t count = db_i64(result, 0, (int)i);
+        if (status->json) {
+            json_object_set_new(status->json, counts[i].name, json_integer(count));
+        } else {
+            printf("%-18s %lld\n", counts[i].label, (long long)count);
+        }
     }
     return rc;
 }
 
-static int print_silent_nodes(CommandContext *context)
+/**
+ * @param list   NULL: text
+ * @param since  empty: never
+ */
+static void show_silent_node(json_t *list, Str node, Str facility, Str since)
+{
+    if (list) {
+        json_t *last = since.len > 0 ? json_text(since) : json_null();
+        json_array_append_new(list,
+                              json_pack("{s:o, s:o, s:o}", "node", json_text(node), "facility",
+                                        json_text(facility), "last_success", last));
+    } else {
+        printf("%-18s %.*s (%.*s): no success %s%.*s\n", "silent node", STR_ARG(node),
+               STR_ARG(facility), since.len > 0 ? "since " : "ever", STR_ARG(since));
+    }
+}
+
+static int show_silent_nodes(const Status *status)
 {
     DbResult *result = NULL;
-    int rc = db_exec(context->conn, context->req, &silent_nodes, NULL, &result);
+    json_t *list = status->json ? json_array() : NULL;
+    int rc = db_exec(status->context->conn, status->context->req, &silent_nodes, NULL, &result);
     for (int row = 0; !rc && row < db_rows(result); row++) {
-        bool never = db_is_null(result, row, 2);
-        Str since =
-            never ? STR("ever") : clock_iso8601(context->arena, db_timestamp(result, row, 2));
-        printf("silent node        %.*s (%.*s): no success %s%.*s\n",
-               STR_ARG(db_text(result, row, 0)), STR_ARG(db_text(result, row, 1)),
-               never ? "" : "since ", STR_ARG(since));
+        Str since = db_is_null(result, row, 2)
+                        ? STR_EMPTY
+                        : clock_iso8601(status->context->arena, db_timestamp(result, row, 2));
+        show_silent_node(list, db_text(result, row, 0), db_text(result, row, 1), since);
+    }
+    if (list) {
+        json_object_set_new(status->json, "silent_nodes", list);
     }
     return rc;
 }
@@ -125,31 +214,42 @@ static int print_silent_nodes(CommandContext *context)
 int command_status(const Options *options)
 {
     CommandContext context;
-    int status = command_open(options, &context);
-    if (status == EXIT_GOOD) {
-        print_disk(&context);
-        bool is_good = print_counts(&context) == 0 && print_silent_nodes(&context) == 0;
-        status = is_good ? EXIT_GOOD : EXIT_FAILED;
+    int exit_status = command_open(options, &context);
+    if (exit_status == EXIT_GOOD) {
+        Status status = {&context, options->json ? json_object() : NULL};
+        show_process(&status);
+        bool is_good = show_counts(&status) == 0 && show_silent_nodes(&status) == 0;
+        if (status.json) {
+            json_print(status.json);
+        }
+        exit_status = is_good ? EXIT_GOOD : EXIT_FAILED;
     }
-    return command_close(&context, status);
+    return command_close(&context, exit_status);
 }
 
 /* ------------------------------------------------------------------ audit */
 
 typedef struct AuditPrinter {
     Str wanted; /* empty: all */
+    bool as_json;
     unsigned long found;
 } AuditPrinter;
 
 static int print_audit_record(void *ctx, const AuditRecord *record)
 {
     AuditPrinter *printer = ctx;
-    if (str_contains(record->message, printer->wanted)) {
-        _cleanup_(arena_freep) Arena *arena = arena_new();
-        printf("%.*s %.*s\n", STR_ARG(clock_iso8601(arena, record->recorded_us)),
-               STR_ARG(record->message));
-        printer->found++;
+    if (!str_contains(record->message, printer->wanted)) {
+        return 0;
     }
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    Str recorded_at = clock_iso8601(arena, record->recorded_us);
+    if (printer->as_json) {
+        json_print_line(json_pack("{s:o, s:o}", "recorded_at", json_text(recorded_at), "message",
+                                  json_text(record->message)));
+    } else {
+        printf("%.*s %.*s\n", STR_ARG(recorded_at), STR_ARG(record->message));
+    }
+    printer->found++;
     return 0;
 }
 
@@ -158,15 +258,16 @@ int command_audit(const Options *options)
     CommandContext context;
     if (options->argument_count < 1 || options->argument_count > 2 ||
         !str_equal(str_from(options->arguments[0]), STR("search"))) {
-        return command_usage(
-            "audit search [TEXT]: prints the spooled AuditMessages that hold TEXT");
+        return options_usage(options->command);
     }
     int status = command_open_config(options, &context);
     if (status == EXIT_GOOD) {
         char problem[256];
         unsigned damaged = 0;
         AuditPrinter printer = {
-            .wanted = options->argument_count == 2 ? str_from(options->arguments[1]) : STR_EMPTY};
+            .wanted = options->argument_count == 2 ? str_from(options->arguments[1]) : STR_EMPTY,
+            .as_json = options->json,
+        };
         int rc = audit_spool_read(services_path(context.arena, context.config, "audit"),
                                   print_audit_record, &printer, &damaged, problem, sizeof(problem));
         if (rc) {
@@ -244,13 +345,26 @@ static void check_submission(CommandContext *context, Str bytes)
     code_sets_free(codes);
 }
 
+static void print_submission_faults(const Options *options, const ErrorList *errors)
+{
+    for (const Error *e = errors->first; e; e = e->next) {
+        const char *code = error_info(e->code)->ihe_code;
+        if (options->json) {
+            json_print_line(json_pack("{s:s, s:o, s:o}", "error", code, "context",
+                                      json_text(e->context), "location", json_text(e->location)));
+        } else {
+            printf("%s: %.*s%s%.*s\n", code, STR_ARG(e->context), e->location.len ? " at " : "",
+                   STR_ARG(e->location));
+        }
+    }
+}
+
 int command_submission(const Options *options)
 {
     CommandContext context;
     StrBuf buf = {0};
     if (options->argument_count != 2 || !str_equal(str_from(options->arguments[0]), STR("check"))) {
-        return command_usage(
-            "submission check FILE: validates an ITI-41 or ITI-42 request without storing it");
+        return options_usage(options->command);
     }
     int status = command_open_config(options, &context);
     if (status == EXIT_GOOD && read_whole_file(options->arguments[1], &buf) != 0) {
@@ -260,13 +374,10 @@ int command_submission(const Options *options)
     if (status == EXIT_GOOD) {
         xml_init();
         check_submission(&context, strbuf_str(&buf));
-        for (const Error *e = context.req->errors.first; e; e = e->next) {
-            printf("%s: %.*s%s%.*s\n", error_info(e->code)->ihe_code, STR_ARG(e->context),
-                   e->location.len ? " at " : "", STR_ARG(e->location));
-        }
+        print_submission_faults(options, &context.req->errors);
         status = error_list_has_errors(&context.req->errors) ? EXIT_FOUND : EXIT_GOOD;
         error_list_init(&context.req->errors, context.req->arena);
-        if (status == EXIT_GOOD) {
+        if (status == EXIT_GOOD && !options->json) {
             (void)puts("the submission would pass every check that needs no database");
         }
     }

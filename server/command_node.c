@@ -1,4 +1,3 @@
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,6 +6,7 @@
 #include "lib/base/clock.h"
 #include "lib/tls/tls.h"
 #include "server/command.h"
+#include "server/command_json.h"
 #include "server/csv.h"
 
 /* musubi node and musubi facility: who is registered. */
@@ -326,8 +326,8 @@ static int node_add(const Options *options, CommandContext *context)
         rc = db_commit(context->conn, context->req, NULL);
     }
     if (rc == 0) {
-        printf("node %s %s; a running server knows it within seconds\n", options->arguments[1],
-               is_new ? "registered" : "changed");
+        command_say(options, "node %s %s; a running server knows it within seconds",
+                    options->arguments[1], is_new ? "registered" : "changed");
     }
     return status_of(rc);
 }
@@ -344,10 +344,11 @@ static int node_revoke(const Options *options, CommandContext *context)
         return EXIT_FAILED;
     }
     if (db_affected(result) == 0) {
-        printf("there is no registered node %s\n", options->arguments[1]);
+        command_say(options, "there is no registered node %s", options->arguments[1]);
         return EXIT_FOUND;
     }
-    printf("node %s revoked; a running server refuses it within seconds\n", options->arguments[1]);
+    command_say(options, "node %s revoked; a running server refuses it within seconds",
+                options->arguments[1]);
     return EXIT_GOOD;
 }
 
@@ -424,18 +425,13 @@ static int node_import(const Options *options, CommandContext *context)
     rc = options->dry_run ? db_rollback(context->conn, context->req)
                           : db_commit(context->conn, context->req, NULL);
     if (rc == 0) {
-        printf("%zu nodes %s\n", file.row_count,
-               options->dry_run ? "checked, nothing changed" : "imported");
+        command_say(options, "%zu nodes %s", file.row_count,
+                    options->dry_run ? "checked, nothing changed" : "imported");
     }
     return status_of(rc);
 }
 
 /* Lists */
-
-static json_t *json_text(Str text)
-{
-    return json_stringn(text.data ? text.data : "", text.len);
-}
 
 static json_t *json_list(const CommandContext *context, const DbResult *rows, int row, int column)
 {
@@ -458,13 +454,6 @@ static json_t *json_instant(const CommandContext *context, const DbResult *rows,
     return json_text(clock_iso8601(context->arena, db_timestamp(rows, row, column)));
 }
 
-static void print_json(json_t *value)
-{
-    json_dumpf(value, stdout, JSON_INDENT(2));
-    printf("\n");
-    json_decref(value);
-}
-
 static void print_nodes_json(const CommandContext *context, const DbResult *rows)
 {
     json_t *list = json_array();
@@ -483,7 +472,7 @@ static void print_nodes_json(const CommandContext *context, const DbResult *rows
         json_object_set_new(node, "certificate_until", json_instant(context, rows, i, 9));
         json_array_append_new(list, node);
     }
-    print_json(list);
+    json_print(list);
 }
 
 static Str join_list(const CommandContext *context, const DbResult *rows, int row, int column)
@@ -548,8 +537,8 @@ static int facility_add(const Options *options, CommandContext *context)
     if (db_exec(context->conn, context->req, &insert_facility, &params, &result) < 0) {
         return EXIT_FAILED;
     }
-    printf("facility %.*s %s\n", STR_ARG(name),
-           db_affected(result) > 0 ? "added" : "was there already");
+    command_say(options, "facility %.*s %s", STR_ARG(name),
+                db_affected(result) > 0 ? "added" : "was there already");
     return EXIT_GOOD;
 }
 
@@ -572,7 +561,7 @@ static int facility_list(const Options *options, CommandContext *context)
         }
     }
     if (options->json) {
-        print_json(json_incref(list));
+        json_print(json_incref(list));
     }
     json_decref(list);
     return EXIT_GOOD;
@@ -584,21 +573,13 @@ typedef struct Subcommand {
     const char *command;
     const char *name;
     int argument_count; /* behind the name */
-    const char *usage;
     int (*run)(const Options *options, CommandContext *context);
 } Subcommand;
 
 static const Subcommand subcommands[] = {
-    {"node", "add", 1,
-     "node add NAME --facility F --certificate FILE|--fingerprint HEX --transactions LIST|* "
-     "[--source 'APP|FAC'] "
-     "[--source-id LIST] [--ae-title LIST] [--operator]",
-     node_add},
-    {"node", "list", 0, "node list [--json]", node_list},
-    {"node", "revoke", 1, "node revoke NAME", node_revoke},
-    {"node", "import", 1, "node import FILE.csv [--dry-run]", node_import},
-    {"facility", "add", 1, "facility add NAME", facility_add},
-    {"facility", "list", 0, "facility list [--json]", facility_list},
+    {"node", "add", 1, node_add},         {"node", "list", 0, node_list},
+    {"node", "revoke", 1, node_revoke},   {"node", "import", 1, node_import},
+    {"facility", "add", 1, facility_add}, {"facility", "list", 0, facility_list},
 };
 
 static const Subcommand *find_subcommand(const Options *options)
@@ -614,24 +595,13 @@ static const Subcommand *find_subcommand(const Options *options)
     return NULL;
 }
 
-static int subcommand_usage(const Options *options)
-{
-    fprintf(stderr, "musubi: write one of\n");
-    for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
-        if (strcmp(subcommands[i].command, options->command) == 0) {
-            fprintf(stderr, "  musubi %s\n", subcommands[i].usage);
-        }
-    }
-    return EXIT_USAGE;
-}
-
 static int run_subcommand(const Options *options)
 {
     CommandContext context;
     const Subcommand *subcommand = find_subcommand(options);
 
     if (!subcommand) {
-        return subcommand_usage(options);
+        return options_usage(options->command);
     }
     int status = command_open(options, &context);
     if (status == EXIT_GOOD) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -268,22 +269,21 @@ void journal_finish(Journal *journal, const Request *req, Outcome outcome)
     add_to_activity(journal, req, outcome);
     _cleanup_(arena_freep) Arena *arena = arena_new();
     Str node = req->principal ? req->principal->node_name : STR("-");
-    Str line =
-        str_printf(arena,
-                   "ref=%s tx=%s peer=%.*s node=%s ms=%.1f in=%lu out=%lu outcome=%s error=%s "
-                   "id=%s subject=%s%s",
-                   req->ref, req->transaction[0] ? req->transaction : "-",
-                   STR_ARG(req->peer_address), log_quote(arena, node), (double)duration_ns / 1e6,
-                   req->received_bytes, req->sent_bytes, outcome_name(outcome), first_error(req),
-                   log_quote(arena, req->message_id), log_quote(arena, req->subject),
-                   database_detail(req, arena));
+    Str line = str_printf(
+        arena,
+        "ref=%s tx=%s peer=%.*s node=%s ms=%.1f in=%lu out=%lu outcome=%s error=%s "
+        "id=%s subject=%s%s",
+        req->ref, req->transaction[0] ? req->transaction : "-", STR_ARG(req->peer_address),
+        log_quote(arena, node), (double)duration_ns / 1e6, req->received_bytes, req->sent_bytes,
+        outcome_name(outcome), first_error(req), log_quote(arena, req->message_id),
+        log_quote(arena, req->subject), database_detail(req, arena));
     log_info("%.*s", STR_ARG(line));
     Str entry = str_printf(arena, "ts=%.*s %.*s\n", STR_ARG(clock_iso8601(arena, clock_utc_us())),
                            STR_ARG(line));
     ssize_t written UNUSED = write(journal->fd, entry.data, entry.len);
 }
 
-static long trace_file(const char *path, Str key, FILE *out)
+static long trace_file(const char *path, Str key, JournalLineFn found, void *ctx)
 {
     FILE *file = fopen(path, "re");
     if (!file) {
@@ -292,25 +292,61 @@ static long trace_file(const char *path, Str key, FILE *out)
     char *line = NULL;
     size_t cap = 0;
     ssize_t len;
-    long found = 0;
+    long count = 0;
     while ((len = getline(&line, &cap, file)) > 0) {
-        if (str_contains((Str){line, (size_t)len}, key)) {
-            (void)fwrite(line, 1, (size_t)len, out);
-            found++;
+        Str text = str_trim((Str){line, (size_t)len});
+        if (str_contains(text, key)) {
+            found(ctx, text);
+            count++;
         }
     }
     free(line);
     (void)fclose(file);
-    return found;
+    return count;
 }
 
-long journal_trace(const char *log_directory, Str key, FILE *out)
+long journal_trace(const char *log_directory, Str key, JournalLineFn found, void *ctx)
 {
     char *path = join(log_directory, FILE_NAME);
     char *old_path = join(log_directory, OLD_FILE_NAME);
-    long old_lines = trace_file(old_path, key, out);
-    long lines = trace_file(path, key, out);
+    long old_lines = trace_file(old_path, key, found, ctx);
+    long lines = trace_file(path, key, found, ctx);
     free(path);
     free(old_path);
     return old_lines < 0 || lines < 0 ? -1 : old_lines + lines;
+}
+
+/** The value up to its closing quote; only the quote and the backslash are undone, "\xHH" stays. */
+static Str unquote(Arena *arena, Str *rest)
+{
+    char *value = arena_alloc(arena, rest->len + 1);
+    size_t len = 0;
+    size_t i = 0;
+    while (i < rest->len && rest->data[i] != '"') {
+        if (rest->data[i] == '\\' && i + 1 < rest->len && rest->data[i + 1] != 'x') {
+            i++;
+        }
+        value[len++] = rest->data[i++];
+    }
+    *rest = str_from_offset(*rest, i + 1);
+    return (Str){value, len};
+}
+
+bool journal_field_next(Arena *arena, Str *rest, Str *ret_key, Str *ret_value)
+{
+    *rest = str_trim(*rest);
+    size_t equals = str_find_char(*rest, '=');
+    if (equals == SIZE_MAX) {
+        return false;
+    }
+    *ret_key = str_slice(*rest, 0, equals);
+    *rest = str_from_offset(*rest, equals + 1);
+    if (str_starts_with(*rest, STR("\""))) {
+        *rest = str_from_offset(*rest, 1);
+        *ret_value = unquote(arena, rest);
+        return true;
+    }
+    *ret_value = str_slice(*rest, 0, MIN(str_find_char(*rest, ' '), rest->len));
+    *rest = str_from_offset(*rest, ret_value->len);
+    return true;
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <stdio.h>
+#include <stdbool.h>
 
 #include "lib/base/request.h"
 #include "server/metrics.h"
@@ -24,8 +24,18 @@ void journal_free(Journal *journal);
 /** A request is finished: counts it and writes its line. Never patient data. */
 void journal_finish(Journal *journal, const Request *req, Outcome outcome);
 
+/** A line of the log without its end; borrowed. */
+typedef void (*JournalLineFn)(void *ctx, Str line);
+
 /**
- * Prints the lines about a reference, MessageID, MSH-10 or uniqueId.
+ * Passes on the lines about a reference, MessageID, MSH-10 or uniqueId, oldest first.
  * @return lines found, or -1 if the log cannot be read
  */
-long journal_trace(const char *log_directory, Str key, FILE *out);
+long journal_trace(const char *log_directory, Str key, JournalLineFn found, void *ctx);
+
+/**
+ * Cuts the next field off a line: "key=value", or "key=\"value\"" with the value as log_quote()
+ * wrote it, in the arena without its quotes.
+ * @return false at the end
+ */
+bool journal_field_next(Arena *arena, Str *rest, Str *ret_key, Str *ret_value);

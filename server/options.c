@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/base/macros.h"
+#include "lib/base/str.h"
 
 #define DEFAULT_CONFIG "/etc/musubi/musubi.ini"
 
@@ -20,36 +20,37 @@ typedef struct OptionRow {
     const char *name;
     const char *value; /* NULL: the field is a bool */
     size_t offset;
+    const char *command; /* the only one that takes it; NULL: all */
     const char *help;
 } OptionRow;
 
-#define TEXT_OPTION(name, field, value, help)                                                      \
+#define TEXT_OPTION(name, field, value, command, help)                                             \
     {                                                                                              \
-        name, value, offsetof(Options, field), help                                                \
+        name, value, offsetof(Options, field), command, help                                       \
     }
-#define FLAG_OPTION(name, field, help)                                                             \
+#define FLAG_OPTION(name, field, command, help)                                                    \
     {                                                                                              \
-        name, NULL, offsetof(Options, field), help                                                 \
+        name, NULL, offsetof(Options, field), command, help                                        \
     }
 
 static const OptionRow option_rows[] = {
-    TEXT_OPTION("config", config, "FILE", "configuration file, otherwise " DEFAULT_CONFIG),
-    FLAG_OPTION("json", json, "print JSON"),
-    FLAG_OPTION("all", all, "print-config: defaults and descriptions as well"),
-    FLAG_OPTION("markdown", markdown, "print-config: the reference page of all keys"),
-    FLAG_OPTION("dry-run", dry_run, "import: check everything, change nothing"),
-    TEXT_OPTION("facility", facility, "NAME", "node: the facility it belongs to"),
-    TEXT_OPTION("certificate", certificate, "FILE", "node: its certificate, PEM"),
-    TEXT_OPTION("fingerprint", fingerprint, "HEX", "node: SHA-256 of its certificate instead"),
-    TEXT_OPTION("transactions", transactions, "LIST",
-                "node: what it may use, e.g. ITI-41,ITI-18, or * for all"),
-    TEXT_OPTION("source", source, "LIST",
-                "node: MSH-3|MSH-4 that it may send as, e.g. 'HIS|HOSPITAL'; * stands for any"),
-    TEXT_OPTION("source-id", source_id, "LIST",
-                "node: SubmissionSet.sourceId that it may submit with; without, any"),
-    TEXT_OPTION("ae-title", ae_title, "LIST", "node: its DICOM application entity titles"),
-    FLAG_OPTION("operator", is_operator, "node: may use the admin listener"),
-    TEXT_OPTION("rate", rate, "BYTES", "scrub: most bytes per second, e.g. 50MiB"),
+    TEXT_OPTION("config", config, "FILE", NULL, "configuration file, otherwise " DEFAULT_CONFIG),
+    FLAG_OPTION("json", json, NULL, "print JSON"),
+    FLAG_OPTION("all", all, "print-config", "defaults and descriptions as well"),
+    FLAG_OPTION("markdown", markdown, "print-config", "the reference page of all keys"),
+    FLAG_OPTION("dry-run", dry_run, "node", "import: check everything, change nothing"),
+    TEXT_OPTION("facility", facility, "NAME", "node", "the facility it belongs to"),
+    TEXT_OPTION("certificate", certificate, "FILE", "node", "its certificate, PEM"),
+    TEXT_OPTION("fingerprint", fingerprint, "HEX", "node", "SHA-256 of its certificate instead"),
+    TEXT_OPTION("transactions", transactions, "LIST", "node",
+                "what it may use, e.g. ITI-41,ITI-18, or * for all"),
+    TEXT_OPTION("source", source, "LIST", "node",
+                "MSH-3|MSH-4 that it may send as, e.g. 'HIS|HOSPITAL'; * stands for any"),
+    TEXT_OPTION("source-id", source_id, "LIST", "node",
+                "SubmissionSet.sourceId that it may submit with; without, any"),
+    TEXT_OPTION("ae-title", ae_title, "LIST", "node", "its DICOM application entity titles"),
+    FLAG_OPTION("operator", is_operator, "node", "may use the admin listener"),
+    TEXT_OPTION("rate", rate, "BYTES", "scrub", "most bytes per second, e.g. 50MiB"),
 };
 
 #define OPTION_COUNT ARRAY_LEN(option_rows)
@@ -57,21 +58,75 @@ static const OptionRow option_rows[] = {
 #define FIRST_VALUE 256
 #define HELP_VALUE (FIRST_VALUE + (int)OPTION_COUNT)
 
+static const Command *find_command(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+static void print_forms(const Command *command, FILE *out)
+{
+    Str rest = str_from(command->arguments);
+    Str form = STR_EMPTY;
+    bool has_form = str_split_next(&rest, '\n', &form);
+    do {
+        fprintf(out, "  musubi %s%s%.*s\n", command->name, form.len > 0 ? " " : "", STR_ARG(form));
+        has_form = has_form && str_split_next(&rest, '\n', &form);
+    } while (has_form);
+}
+
+/** @param command  NULL: the options that every command takes */
+static void print_options(const Command *command)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const OptionRow *row = &option_rows[i];
+        if (!row->command || (command && strcmp(row->command, command->name) == 0)) {
+            char text[32];
+            (void)snprintf(text, sizeof(text), "%s%s%s", row->name, row->value ? "=" : "",
+                           row->value ? row->value : "");
+            printf("  --%-19s %s\n", text, row->help);
+        }
+    }
+}
+
+static void print_command_help(const Command *command)
+{
+    printf("musubi %s: %s\n\n", command->name, command->help);
+    print_forms(command, stdout);
+    printf("\noptions:\n");
+    print_options(command);
+}
+
 static void print_help(void)
 {
     printf("usage: musubi COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        printf("  %-13s %s%s%s\n", commands[i].name, commands[i].arguments,
-               commands[i].arguments[0] ? "  " : "", commands[i].help);
+        printf("  %-13s %s\n", commands[i].name, commands[i].help);
     }
-    printf("\noptions:\n");
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        const OptionRow *row = &option_rows[i];
-        printf("  --%s%s%-*s %s\n", row->name, row->value ? "=" : "", 18 - (int)strlen(row->name),
-               row->value ? row->value : "", row->help);
+    printf("\noptions of every command:\n");
+    print_options(NULL);
+    printf("\nmusubi COMMAND --help shows its arguments and options\n"
+           "exit status: 0 good, 1 found something, 2 usage or configuration, 3 could not do it\n");
+}
+
+static void show_help(const Command *command)
+{
+    if (command) {
+        print_command_help(command);
+    } else {
+        print_help();
     }
-    printf(
-        "\nexit status: 0 good, 1 found something, 2 usage or configuration, 3 could not do it\n");
+}
+
+int options_usage(const char *command)
+{
+    fprintf(stderr, "musubi: write\n");
+    print_forms(find_command(command), stderr);
+    return EXIT_USAGE;
 }
 
 static void fill_long_options(struct option *long_options)
@@ -96,16 +151,6 @@ static void set_option(Options *options, const OptionRow *row, const char *value
     } else {
         *(bool *)field = true;
     }
-}
-
-static const Command *find_command(const char *name)
-{
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (strcmp(commands[i].name, name) == 0) {
-            return &commands[i];
-        }
-    }
-    return NULL;
 }
 
 static int usage_fault(const char *text, const char *what)
@@ -139,20 +184,25 @@ int options_parse(int argc, char **argv, Options *ret_options, const Command **r
 {
     struct option long_options[OPTION_COUNT + 2] = {{0}};
     Options options = {.config = DEFAULT_CONFIG};
+    bool wants_help = false;
     int value;
 
     fill_long_options(long_options);
     opterr = 0;
     while ((value = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         if (value == HELP_VALUE) {
-            print_help();
-            *ret_command = NULL;
-            return EXIT_GOOD;
+            wants_help = true;
+            continue;
         }
         if (value < FIRST_VALUE) {
             return usage_fault("unknown option, or one without its value:", argv[optind - 1]);
         }
         set_option(&options, &option_rows[value - FIRST_VALUE], optarg);
+    }
+    if (wants_help) {
+        show_help(optind < argc ? find_command(argv[optind]) : NULL);
+        *ret_command = NULL;
+        return EXIT_GOOD;
     }
     int status = take_arguments(argc, argv, &options, ret_command);
     if (status == EXIT_GOOD) {

@@ -44,7 +44,7 @@ typedef int (*CommandFn)(const Options *options);
 typedef struct Command {
     const char *name;
     CommandFn handler;
-    const char *arguments; /* "add|list|revoke|import ..." */
+    const char *arguments; /* one line per form: "add NAME ...\nlist\n..." */
     const char *help;
 } Command;
 
@@ -54,6 +54,9 @@ typedef struct Command {
  * @return EXIT_GOOD or EXIT_USAGE
  */
 int options_parse(int argc, char **argv, Options *ret_options, const Command **ret_command);
+
+/** Prints how a command is written, on stderr. @return EXIT_USAGE */
+int options_usage(const char *command);
 
 #define COMMAND(name, handler, arguments, help) int handler(const Options *options);
 #include "server/commands.def"
