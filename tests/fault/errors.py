@@ -1,0 +1,155 @@
+"""Failing system calls: strace makes one call of the running server fail, at a file of one kind.
+
+Never a Success that is not durable; after a failed sync the process takes no more writes (C6); a full disk is refused and over
+when there is space. After each: kill -9, restart, the checks of the durability contract.
+"""
+
+import collections
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+from tests.fault import check, kill, site as sites, workload
+from tests.integration import common
+
+# What fails, where (folder below data_dir), with which error, and whether the process must take no more writes afterwards.
+Case = collections.namedtuple("Case", "call folder error stops_writing")
+
+CASES = [
+    Case("fdatasync", "blobs/segments", "EIO", True),
+    Case("fdatasync", "blobs/segments", "ENOSPC", True),
+    Case("pwrite64,pwritev,write,writev", "blobs/segments", "EIO", True),
+    Case("pwrite64,pwritev,write,writev", "blobs/segments", "ENOSPC", False),
+    Case("fsync,fdatasync", "blobs/tmp", "EIO", True),
+    Case("pwrite64,pwritev,write,writev", "blobs/tmp", "EIO", True),
+    Case("pwrite64,pwritev,write,writev", "blobs/tmp", "ENOSPC", False),
+    Case("fsync,fdatasync", "blobs/files", "EIO", True),
+    Case("rename,renameat,renameat2", "blobs/files", "EIO", None),
+    Case("rename,renameat,renameat2", "blobs/files", "ENOSPC", False),
+    Case("fdatasync,fsync,msync", "locator", "EIO", True),
+    Case("pwrite64,pwritev,write,writev", "locator", "EIO", True),
+    Case("fdatasync,fsync", "audit", "EIO", None),
+    Case("pwrite64,pwritev,write,writev", "audit", "EIO", None),
+    Case("pwrite64,pwritev,write,writev", "audit", "ENOSPC", None),
+]
+ATTACH_S = 10
+WORK_S = 1.0
+EXIT_NOT_POSSIBLE = 77
+
+
+def paths_of(data, folder):
+    """Files and folders to watch: strace matches descriptors by path, so those that exist, and the folder itself."""
+    found = [data / folder] + sorted(p for p in (data / folder).rglob("*"))
+    return [str(p) for p in found[-400:]]
+
+
+class Errors:
+    """The cycles of one run; every case in turn."""
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.random = random.Random(arguments.seed)
+        self.ledger = workload.Ledger()
+        self.tally = check.Tally()
+        self.site = None
+        self.hits = collections.Counter()
+
+    def strace(self, case):
+        """Attaches; gives the process and its log. Every later call of the chosen kind by one thread fails once."""
+        log = pathlib.Path(self.site.repository.dir) / "strace.log"
+        log.unlink(missing_ok=True)
+        data = sites.data_dir(self.site)
+        command = ["strace", "-f", "-qq", "-y", "-o", str(log), "-e", f"trace={case.call}",
+                   "-e", f"inject={case.call}:error={case.error}:when={self.random.randint(1, 2)}"]
+        if case.folder != "blobs/tmp":  # names of uploads are not known before
+            for path in paths_of(data, case.folder):
+                command += ["-P", path]
+        else:
+            command += ["-P", str(data / case.folder)]
+        process = subprocess.Popen([*command, "-p", str(self.site.repository.process.pid)], stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + ATTACH_S
+        status = pathlib.Path(f"/proc/{self.site.repository.process.pid}/status")
+        while time.monotonic() < deadline and process.poll() is None:
+            if not re.search(r"^TracerPid:\s+0$", status.read_text(encoding="ascii"), re.M):
+                return process, log
+            time.sleep(0.01)
+        return None, log
+
+    def cycle(self, case):
+        """One life in which a call fails."""
+        first = len(self.ledger.operations)
+        tracer, log = self.strace(case)
+        if tracer is None:
+            return False
+        self.ledger.may_refuse = True
+        workers = workload.start_workers(self.site, self.ledger, self.random.randrange(1 << 30))
+        deadline = time.monotonic() + 2 * WORK_S
+        while time.monotonic() < deadline and "(INJECTED)" not in (log.read_text() if log.exists() else ""):
+            time.sleep(0.02)
+        time.sleep(0.3)
+        hit = log.exists() and "(INJECTED)" in log.read_text()
+        self.hits[case] += hit
+        workload.stop_workers(workers)
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(10)
+        if hit and case.stops_writing is not None:
+            self.check_refusal(case)
+        self.site.kill_servers()
+        self.ledger.may_refuse = False
+        self.site.start()
+        fresh = self.ledger.operations[first:]
+        earlier = self.random.sample(self.ledger.operations[:first], min(kill.CHECKED_AGAIN, first))
+        check.Checker(self.site, self.tally).run(fresh + earlier)
+        self.tally.other += [f"fsck after {case}: {line}" for line in self.site.findings("fsck")]
+        return True
+
+    def check_refusal(self, case):
+        """C6: the store that can no longer be trusted takes nothing more; the one that was only full does again."""
+        clients = self.site.clients()
+        operation = workload.Operation("provide", common.submission("P1", os.urandom(100)))
+        self.ledger.add(operation)
+        try:
+            reply = operation.send(clients)
+            is_accepted = reply.outcome == "Success"
+            operation.state = "acknowledged" if is_accepted else "unknown"
+        except workload.BROKEN:
+            is_accepted = False
+        clients.close()
+        is_alive = self.site.repository.process.poll() is None
+        if case.stops_writing and is_accepted:
+            self.tally.other.append(f"{case}: a write was accepted afterwards")
+        if case.stops_writing and is_alive and self.site.repository.is_ready():
+            self.tally.other.append(f"{case}: /health/ready still says 200")
+        if not case.stops_writing and not (is_accepted and is_alive):
+            self.tally.other.append(f"{case}: writes are refused although only one call failed for space")
+
+    def run(self):
+        """All cycles; gives the exit status."""
+        if not shutil.which("strace"):
+            print("errors: skipped, strace is not installed")
+            return EXIT_NOT_POSSIBLE
+        self.site = sites.Site()
+        number = 0
+        try:
+            self.site.start()
+            self.site.feed()
+            # every folder has a file before the first call fails
+            workers = workload.start_workers(self.site, self.ledger, 1)
+            time.sleep(WORK_S)
+            workload.stop_workers(workers)
+            for number in range(1, self.arguments.cycles + 1):
+                if not self.cycle(CASES[(number - 1) % len(CASES)]):
+                    print("errors: skipped, strace cannot attach here (ptrace)")
+                    return EXIT_NOT_POSSIBLE
+                if self.tally.has_failed and not self.arguments.keep_going:
+                    break
+        finally:
+            self.site.close()
+        print("failed calls hit: " + ", ".join(f"{case.call.split(',')[0]} of {case.folder} {case.error} {count}"
+                                                for case, count in self.hits.items()))
+        return kill.report(self.ledger, self.tally, number, None, self.site)

@@ -1,0 +1,30 @@
+#!/usr/bin/python3
+"""The fault kit: `fault.py kill|power|errors --cycles N`. Exit status 0: the contract held, 1: it did not, 77: not possible here."""
+
+import argparse
+import pathlib
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from tests.fault import errors, kill, power  # noqa: E402  pylint: disable=wrong-import-position
+
+
+def main():
+    """Runs one of the three."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("kill", "power", "errors"))
+    parser.add_argument("--cycles", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of what is random; printed")
+    parser.add_argument("--two-processes", action="store_true", help="kill: registry and repository as two processes")
+    parser.add_argument("--without-sync", action="store_true",
+                        help="power: documents are never synced; exit status 0 when the test notices")
+    parser.add_argument("--keep-going", action="store_true", help="do not stop at the first fault")
+    arguments = parser.parse_args()
+    print(f"{arguments.what}: {arguments.cycles} cycles, seed {arguments.seed}", flush=True)
+    return {"kill": kill.Kill, "power": power.Power, "errors": errors.Errors}[arguments.what](arguments).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
