@@ -50,6 +50,11 @@ enum {
     ASSOCIATION_METADATA,
 };
 
+/* The index is on hashtext(); ARRAY() makes its values a constant of the scan. */
+#define UNIQUE_ID_IN(t)                                                                            \
+    "hashtext(" t ".unique_id) = ANY (ARRAY(SELECT hashtext(u) FROM unnest($2::text[]) u))"        \
+    " AND " t ".unique_id = ANY ($2::text[])"
+
 /* An absent parameter has no effect (TF-2 3.18.4.1.2.3.7). */
 #define IN_NUMBERS(column, n) " AND ($" n "::int[] IS NULL OR " column " = ANY ($" n "::int[]))"
 #define IN_TEXTS(column, n) " AND ($" n "::text[] IS NULL OR " column " = ANY ($" n "::text[]))"

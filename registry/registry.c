@@ -13,7 +13,8 @@ static const DbStatement INSERT_DICTIONARY = {
                                   " VALUES ($1::bigint, $2::bytea) ON CONFLICT DO NOTHING"};
 static const DbStatement SELECT_IS_REGISTERED = {
     "document_entry_is_registered",
-    "SELECT EXISTS (SELECT FROM document_entry WHERE unique_id = $1::text AND hash = $2::bytea)"};
+    "SELECT EXISTS (SELECT FROM document_entry WHERE hashtext(unique_id) = hashtext($1::text)"
+    " AND unique_id = $1::text AND hash = $2::bytea)"};
 
 /** Stores the dictionary of this build before anything is compressed with it. */
 static int keep_builtin_dictionary(Request *req, DbConn *conn)

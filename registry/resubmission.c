@@ -4,10 +4,11 @@
 
 #include "lib/base/dtm.h"
 
-static const DbStatement SELECT_SET = {"resubmission_set",
-                                       "SELECT entry_uuid, patient, registered_at, submission_time,"
-                                       "       content_type_code, source_id, metadata"
-                                       "  FROM submission_set WHERE unique_id = $1::text"};
+static const DbStatement SELECT_SET = {
+    "resubmission_set", "SELECT entry_uuid, patient, registered_at, submission_time,"
+                        "       content_type_code, source_id, metadata"
+                        "  FROM submission_set WHERE hashtext(unique_id) = hashtext($1::text)"
+                        "   AND unique_id = $1::text"};
 
 static const DbStatement SELECT_DOCUMENTS = {
     "resubmission_documents",
