@@ -13,7 +13,9 @@ MARKS = re.compile(r"\b(" + "|".join(a + b for a, b in (("TO", "DO"), ("FIX", "M
 
 
 def main():
-    """Greps the tracked text files."""
+    """Greps the tracked text files; skipped (77) in a tree that is no clone."""
+    if not (ROOT / ".git").exists():
+        return 77
     tracked = subprocess.run(["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
     names = [name for name in tracked.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
     faults = 0
