@@ -29,7 +29,9 @@ static const DbStatement SELECT_TAKEN_UUIDS = {
 static const DbStatement LOCK_DOCUMENTS = {
     "document_entry_lock",
     "SELECT entry_uuid, patient, status, is_on_demand, source_facility, class_code,"
-    "       confidentiality_code, COALESCE(service_start_time, creation_time)"
+    "       confidentiality_code, COALESCE(service_start_time, creation_time),"
+    "       EXISTS (SELECT FROM association"
+    "                WHERE source_object = document_entry.entry_uuid AND type = ANY ($2::int[]))"
     "  FROM document_entry WHERE entry_uuid = ANY ($1::uuid[])"
     " ORDER BY entry_uuid FOR NO KEY UPDATE"};
 
@@ -166,6 +168,16 @@ static int queue_uuids(Request *req, DbConn *conn, const DbStatement *statement,
     return db_queue(conn, req, statement, &params);
 }
 
+static int queue_lock_documents(Request *req, DbConn *conn, const Questions *questions)
+{
+    static const int32_t transforms[] = {ASSOCIATION_XFRM, ASSOCIATION_XFRM_RPLC};
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, questions->referenced.items, questions->referenced.count);
+    db_param_i32_array(&params, transforms, ARRAY_LEN(transforms));
+    return db_queue(conn, req, &LOCK_DOCUMENTS, &params);
+}
+
 static int queue_lock_folders(Request *req, DbConn *conn, const Questions *questions)
 {
     DbParams params;
@@ -211,7 +223,7 @@ static int run_first_batch(Request *req, DbConn *conn, const RegistryState *stat
         places[count++] = &ret_batch->taken_uuids;
     }
     if (questions->referenced.count > 0) {
-        rc = rc < 0 ? rc : queue_uuids(req, conn, &LOCK_DOCUMENTS, &questions->referenced);
+        rc = rc < 0 ? rc : queue_lock_documents(req, conn, questions);
         places[count++] = &ret_batch->documents;
         rc = rc < 0 ? rc : queue_lock_folders(req, conn, questions);
         places[count++] = &ret_batch->folders;
@@ -280,6 +292,7 @@ static StoredObject read_document(const DbResult *rows, int row, Arena *arena)
         .kind = OBJECT_DOCUMENT_ENTRY,
         .patient = db_i64(rows, row, 1),
         .is_on_demand = db_bool(rows, row, 3),
+        .is_transformation = db_bool(rows, row, 8),
         .access =
             {
                 .status = db_i16(rows, row, 2),

@@ -121,6 +121,7 @@ typedef struct End {
     int64_t patient; /* internal id of the surviving patient; 0 unknown */
     bool is_deprecated;
     bool is_on_demand;
+    bool is_transformation;
     Str text;
 } End;
 
@@ -154,6 +155,7 @@ static bool find_end(Request *req, const RegistryState *state, const Association
         .patient = stored->patient,
         .is_deprecated = stored->access.status == STATUS_DEPRECATED,
         .is_on_demand = stored->is_on_demand,
+        .is_transformation = stored->is_transformation,
         .text = reference->text,
     };
     return true;
@@ -219,7 +221,8 @@ static void check_folder_member(Request *req, const Association *association, co
     }
 }
 
-/** APND, XFRM, RPLC, XFRM_RPLC, signs, IsSnapshotOf: checks 16 and 25 to 29 (TF-2 3.42.4.1.3.5). */
+/** APND, XFRM, RPLC, XFRM_RPLC, signs, IsSnapshotOf: checks 16 and 25 to 29 (TF-2 3.42.4.1.3.5); a
+ * transformation is not appended to (TF-3 4.2.2.2.1). */
 static void check_relationship(Request *req, const Association *association, const End *source,
                                const End *target)
 {
@@ -234,6 +237,13 @@ static void check_relationship(Request *req, const Association *association, con
     }
     if (target->is_deprecated) {
         add_deprecated(req, association, target, "cannot be the target of a relationship");
+    }
+    if (association->type == ASSOCIATION_APND && target->is_transformation) {
+        error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, location(req, association),
+                  "targetObject %.*s is a transformation, which cannot be appended to; append to "
+                  "the document that it "
+                  "was made from",
+                  STR_ARG(target->text));
     }
     if (association->type == ASSOCIATION_IS_SNAPSHOT_OF && !target->is_on_demand) {
         error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, location(req, association),
