@@ -177,23 +177,66 @@ static int commit_pending(Provide *provide)
     return rc;
 }
 
+/** What the remote registry's answer means for the documents. Those in neither list stay pending.
+ */
+typedef struct Settlement {
+    Str *registered;
+    size_t registered_count;
+    Str *removed;
+    size_t removed_count;
+} Settlement;
+
+/**
+ * A refusal does not say that the documents are unknown to the registry: an earlier try whose
+ * outcome was unknown, or a commit that was lost on its side, may have registered them (contract
+ * C3). It is asked about each.
+ */
+static Settlement ask_registry(const Provide *provide)
+{
+    Request *req = provide->exchange->req;
+    const RegistryClient *registry = provide->repository->config.registry;
+    size_t count = provide->provided.count;
+    Settlement settlement = {
+        .registered = ARENA_ARRAY(req->arena, Str, count),
+        .removed = ARENA_ARRAY(req->arena, Str, count),
+    };
+    for (size_t i = 0; i < count; i++) {
+        const DocumentRow *row = &provide->rows[i];
+        Str hash = str_hex(req->arena, row->sha1, sizeof(row->sha1));
+        int answer = registry->is_registered(registry->ctx, req, row->unique_id, hash);
+        if (answer > 0) {
+            settlement.registered[settlement.registered_count++] = row->unique_id;
+        } else if (answer == 0) {
+            settlement.removed[settlement.removed_count++] = row->unique_id;
+        }
+    }
+    return settlement;
+}
+
 /** Rows and audit events of a registration that the remote registry has answered. */
 static int commit_answer(Provide *provide, bool is_registered)
 {
     Request *req = provide->exchange->req;
-    size_t count = provide->provided.count;
     int outcome = is_registered ? 0 : outcome_of(req);
     AuditEvent export_event = make_export_event(provide, req, outcome);
     AuditEvent import_event = make_event(provide, req, AUDIT_ITI41_IMPORT, outcome);
     Audit *audit = provide->repository->config.audit;
+    Settlement settlement = {.registered = provide->unique_ids,
+                             .registered_count = provide->provided.count};
+    if (!is_registered) {
+        settlement = ask_registry(provide);
+    }
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(provide->repository->config.pool, req, &conn);
     if (rc == 0) {
         rc = db_queue_begin(conn, req);
     }
     if (rc == 0) {
-        rc = is_registered ? document_rows_queue_registered(req, conn, provide->unique_ids, count)
-                           : document_rows_queue_removed(req, conn, provide->unique_ids, count);
+        rc = document_rows_queue_registered(req, conn, settlement.registered,
+                                            settlement.registered_count);
+    }
+    if (rc == 0) {
+        rc = document_rows_queue_removed(req, conn, settlement.removed, settlement.removed_count);
     }
     if (rc == 0) {
         rc = audit_queue_event(audit, conn, req, &export_event);

@@ -146,6 +146,23 @@ static void test_refusal_of_the_remote_registry_removes_only_what_was_pending(vo
     assert_int_equal(service_rows(service, DOCUMENT_REGISTERED), 2);
 }
 
+/** Contract C3: the answer to a message that is sent again may be that it is registered already. */
+static void test_refusal_keeps_what_the_remote_registry_has_registered_already(void **state)
+{
+    Service *service = *state;
+    service_make_remote(service);
+    service->registry.answer = -ERR_XDS_REGISTRY_NOT_AVAILABLE;
+    Exchanged done =
+        service_provide(service, PROVIDE(ENTRY("d1", "1.2.3", ""), DOCUMENT("d1", HELLO)));
+    exchanged_free(&done);
+    service->registry.answer = -ERR_XDS_DUPLICATE_UNIQUE_ID_IN_REGISTRY;
+    service->registry.registered = 1;
+    done = service_provide(service, PROVIDE(ENTRY("d1", "1.2.3", ""), DOCUMENT("d1", HELLO)));
+    assert_true(holds(&done.exchange.reply_xml, "XDSDuplicateUniqueIdInRegistry"));
+    exchanged_free(&done);
+    assert_int_equal(service_rows(service, DOCUMENT_REGISTERED), 1);
+}
+
 static void test_other_content_is_refused_before_the_remote_registry_is_asked(void **state)
 {
     Service *service = *state;
@@ -226,6 +243,7 @@ int main(void)
         TEST(test_same_unique_id_is_accepted_only_with_the_same_content),
         TEST(test_remote_registry_finds_the_documents_retrievable),
         TEST(test_refusal_of_the_remote_registry_removes_only_what_was_pending),
+        TEST(test_refusal_keeps_what_the_remote_registry_has_registered_already),
         TEST(test_other_content_is_refused_before_the_remote_registry_is_asked),
         TEST(test_unknown_outcome_stays_pending_until_the_registry_says),
         TEST(test_sweep_frees_what_no_row_names_and_nothing_else),
