@@ -65,9 +65,11 @@ static void add_statement(TransactionScript *script, const json_t *json, bool en
 TransactionScript *transaction_script_read(const char *path)
 {
     TransactionScript *script = allocate(1, sizeof(*script));
-    script->json = json_load_file(path, 0, NULL);
+    json_error_t error = {0};
+    script->json = json_load_file(path, 0, &error);
     const json_t *batches = json_object_get(script->json, "batches");
     if (!json_is_array(batches)) {
+        (void)fprintf(stderr, "%s:%d: %s\n", path, error.line, error.text);
         die("floor: cannot read the script");
     }
     script->modulo = (uint64_t)json_integer_value(json_object_get(script->json, "modulo"));
