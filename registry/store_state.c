@@ -1,4 +1,3 @@
-#include <openssl/sha.h>
 #include <stdlib.h>
 
 #include "registry/store.h"
@@ -103,12 +102,11 @@ static Questions collect_questions(Arena *arena, const Submission *submission)
 
 static UniqueIdClaim make_claim(ObjectKind kind, Str unique_id, int64_t size_bytes, Str hash)
 {
-    unsigned char sha256[SHA256_DIGEST_LENGTH];
-    SHA256((const unsigned char *)unique_id.data, unique_id.len, sha256);
-    UniqueIdClaim claim = {
-        .unique_id = unique_id, .kind = kind, .size_bytes = size_bytes, .hash = hash};
-    memcpy(claim.digest.bytes, sha256, sizeof(claim.digest.bytes));
-    return claim;
+    return (UniqueIdClaim){.digest = uuid_digest(unique_id),
+                           .unique_id = unique_id,
+                           .kind = kind,
+                           .size_bytes = size_bytes,
+                           .hash = hash};
 }
 
 static int compare_claims(const void *a, const void *b)

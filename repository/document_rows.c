@@ -7,16 +7,16 @@
  * is a code that no rule can name. The order of uniqueIds is that of their bytes, as str_compare()
  * has it. */
 #define ROW_COLUMNS                                                                                \
-    "d.unique_id, d.state, d.size_bytes, d.sha1, d.sha256, d.mime_type, d.patient_id, "            \
-    "d.source_facility, "                                                                          \
-    "d.class_code, d.confidentiality_code, "                                                       \
-    "coalesce((SELECT c.id FROM code c WHERE c.code = split_part(d.class_code, '^^', 1) "          \
-    "AND c.scheme = split_part(d.class_code, '^^', 2)), 0), "                                      \
-    "ARRAY(SELECT coalesce(c.id, 0) FROM unnest(d.confidentiality_code) WITH ORDINALITY u (text, " \
+    "d.unique_id, d.state, d.size_bytes, d.sha1, d.sha256, k.mime_type, " DOCUMENT_PATIENT_ID      \
+    ", d.source_facility, k.class_code, k.confidentiality_code, "                                  \
+    "coalesce((SELECT c.id FROM code c WHERE c.code = split_part(k.class_code, '^^', 1) "          \
+    "AND c.scheme = split_part(k.class_code, '^^', 2)), 0), "                                      \
+    "ARRAY(SELECT coalesce(c.id, 0) FROM unnest(k.confidentiality_code) WITH ORDINALITY u (text, " \
     "position) "                                                                                   \
     "LEFT JOIN code c ON c.code = split_part(u.text, '^^', 1) AND c.scheme = split_part(u.text, "  \
     "'^^', 2) "                                                                                    \
-    "ORDER BY u.position) "
+    "ORDER BY u.position) "                                                                        \
+    "FROM " DOCUMENT_AND_KIND
 
 enum {
     COLUMN_UNIQUE_ID,
@@ -35,54 +35,56 @@ enum {
 
 static const DbStatement FIND = {
     "repository_document_find",
-    "SELECT " ROW_COLUMNS "FROM repository_document d WHERE d.unique_id = ANY ($1::text[])",
+    "SELECT " ROW_COLUMNS " WHERE d.digest = ANY ($1::uuid[])",
 };
 
 static const DbStatement FIND_PENDING = {
     "repository_document_find_pending",
-    "SELECT " ROW_COLUMNS
-    "FROM repository_document d WHERE d.state = 0 AND d.stored_at < $1::timestamptz "
+    "SELECT " ROW_COLUMNS " WHERE d.state = 0 AND d.stored_at < $1::timestamptz "
     "ORDER BY d.stored_at LIMIT $2::integer",
 };
 
-/* NULL into state is refused by the table, and with it the transaction: the last line against two
- * documents under one uniqueId. The attributes of access and audit stay those of the first
- * submitter, unless it is gone. */
+/* The kind is there but for the first document of it; DO UPDATE gives its id also when another
+ * transaction has just inserted it. NULL into state is refused by the table, and with it the
+ * transaction: the last line against two documents under one uniqueId. The attributes of access and
+ * audit stay those of the first submitter, unless it is gone. */
 static const DbStatement INSERT = {
     "repository_document_insert",
-    "INSERT INTO repository_document AS d (size_bytes, source_facility, state, sha256, sha1, "
-    "unique_id, mime_type, "
-    "patient_id, class_code, confidentiality_code) "
-    "VALUES ($1::bigint, $2::integer, $3::smallint, $4::bytea, $5::bytea, $6::text, $7::text, "
-    "$8::text, $9::text, "
-    "$10::text[]) "
-    "ON CONFLICT (unique_id) DO UPDATE SET "
+    "WITH known AS (SELECT id FROM repository_document_kind WHERE digest = $9::uuid), "
+    "added AS (INSERT INTO repository_document_kind AS k (digest, mime_type, patient_id_authority, "
+    "class_code, confidentiality_code) "
+    "SELECT $9::uuid, $10::text, $11::text, $12::text, $13::text[] "
+    "WHERE NOT EXISTS (SELECT FROM known) "
+    "ON CONFLICT (digest) DO UPDATE SET digest = k.digest RETURNING id) "
+    "INSERT INTO repository_document AS d (digest, size_bytes, source_facility, state, sha256, "
+    "sha1, unique_id, patient_id_number, kind) "
+    "SELECT $1::uuid, $2::bigint, $3::integer, $4::smallint, $5::bytea, $6::bytea, $7::text, "
+    "$8::text, id FROM (SELECT id FROM known UNION ALL SELECT id FROM added) kind "
+    "ON CONFLICT (digest) DO UPDATE SET "
     "state = CASE WHEN d.sha256 <> EXCLUDED.sha256 THEN NULL WHEN d.state IN (0, 3) THEN "
     "EXCLUDED.state ELSE d.state END, "
     "stored_at = CASE WHEN d.state IN (0, 3) THEN now() ELSE d.stored_at END, "
     "source_facility = CASE WHEN d.state = 3 THEN EXCLUDED.source_facility ELSE d.source_facility "
     "END, "
-    "mime_type = CASE WHEN d.state = 3 THEN EXCLUDED.mime_type ELSE d.mime_type END, "
-    "patient_id = CASE WHEN d.state = 3 THEN EXCLUDED.patient_id ELSE d.patient_id END, "
-    "class_code = CASE WHEN d.state = 3 THEN EXCLUDED.class_code ELSE d.class_code END, "
-    "confidentiality_code = CASE WHEN d.state = 3 THEN EXCLUDED.confidentiality_code ELSE "
-    "d.confidentiality_code END",
+    "patient_id_number = CASE WHEN d.state = 3 THEN EXCLUDED.patient_id_number ELSE "
+    "d.patient_id_number END, "
+    "kind = CASE WHEN d.state = 3 THEN EXCLUDED.kind ELSE d.kind END",
 };
 
 static const DbStatement SET_REGISTERED = {
     "repository_document_registered",
-    "UPDATE repository_document SET state = 1 WHERE unique_id = ANY ($1::text[]) AND state IN (0, "
-    "3)",
+    "UPDATE repository_document SET state = 1 WHERE digest = ANY ($1::uuid[]) AND state IN (0, 3)",
 };
 
 static const DbStatement SET_REMOVED = {
     "repository_document_removed",
-    "UPDATE repository_document SET state = 3 WHERE unique_id = ANY ($1::text[]) AND state = 0",
+    "UPDATE repository_document SET state = 3 WHERE digest = ANY ($1::uuid[]) AND state = 0",
 };
 
 static const DbStatement NAMED = {
     "repository_document_named",
-    "SELECT EXISTS (SELECT FROM repository_document d WHERE d.sha256 = u.sha256) "
+    "SELECT EXISTS (SELECT FROM repository_document d WHERE substr(d.sha256, 1, 7) = "
+    "substr(u.sha256, 1, 7) AND d.sha256 = u.sha256) "
     "FROM unnest($1::bytea[]) WITH ORDINALITY u (sha256, position) ORDER BY u.position",
 };
 
@@ -151,12 +153,21 @@ static int select_rows(Request *req, DbConn *conn, const DbStatement *statement,
     return rc < 0 ? rc : rows_read(req, result, ret_rows);
 }
 
+static void bind_digests(DbParams *params, const Str *unique_ids, size_t count)
+{
+    Uuid *digests = ARENA_ARRAY(params->arena, Uuid, count);
+    for (size_t i = 0; i < count; i++) {
+        digests[i] = uuid_digest(unique_ids[i]);
+    }
+    db_param_uuid_array(params, digests, count);
+}
+
 int document_rows_find(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
                        DocumentRows *ret_rows)
 {
     DbParams params;
     db_params_init(&params, req->arena);
-    db_param_text_array(&params, unique_ids, count);
+    bind_digests(&params, unique_ids, count);
     return select_rows(req, conn, &FIND, &params, ret_rows);
 }
 
@@ -168,18 +179,47 @@ const DocumentRow *document_rows_get(const DocumentRows *rows, Str unique_id)
                : NULL;
 }
 
+/** CX-1 of a patientId; the rest names its authority. */
+static Str patient_id_number(Str patient_id)
+{
+    return str_slice(patient_id, 0, str_find_char(patient_id, '^'));
+}
+
+/** The attributes of the row that make up its kind; a NUL, which no text holds, ends each. */
+static Uuid kind_digest(const DocumentRow *row, Str patient_id_authority)
+{
+    const Str texts[] = {row->mime_type, patient_id_authority, row->class_code};
+    StrBuf all = {0};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        strbuf_append(&all, texts[i]);
+        strbuf_append_char(&all, '\0');
+    }
+    for (size_t i = 0; i < row->confidentiality_count; i++) {
+        strbuf_append(&all, row->confidentiality[i]);
+        strbuf_append_char(&all, '\0');
+    }
+    Uuid digest = uuid_digest(strbuf_str(&all));
+    strbuf_done(&all);
+    return digest;
+}
+
 int document_row_queue(Request *req, DbConn *conn, const DocumentRow *row)
 {
+    Str number = patient_id_number(row->patient_id);
+    Str authority = str_from_offset(row->patient_id, number.len);
     DbParams params;
     db_params_init(&params, req->arena);
+    db_param_uuid(&params, uuid_digest(row->unique_id));
     db_param_i64(&params, (int64_t)row->size_bytes);
     db_param_i32(&params, row->source_facility);
     db_param_i16(&params, (int16_t)row->state);
     db_param_bytes(&params, (Str){(const char *)row->sha256, sizeof(row->sha256)});
     db_param_bytes(&params, (Str){(const char *)row->sha1, sizeof(row->sha1)});
     db_param_text(&params, row->unique_id);
+    db_param_text(&params, number);
+    db_param_uuid(&params, kind_digest(row, authority));
     db_param_text(&params, row->mime_type);
-    db_param_text(&params, row->patient_id);
+    db_param_text(&params, authority);
     db_param_text(&params, row->class_code);
     db_param_text_array(&params, row->confidentiality, row->confidentiality_count);
     return db_queue(conn, req, &INSERT, &params);
@@ -190,7 +230,7 @@ static int queue_for_ids(Request *req, DbConn *conn, const DbStatement *statemen
 {
     DbParams params;
     db_params_init(&params, req->arena);
-    db_param_text_array(&params, unique_ids, count);
+    bind_digests(&params, unique_ids, count);
     return db_queue(conn, req, statement, &params);
 }
 

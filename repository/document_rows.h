@@ -3,7 +3,12 @@
 #include "lib/db/db.h"
 #include "lib/soap/document_sink.h"
 
-/** Rows of repository_document, which alone says what ITI-43 may serve. */
+/** Rows of repository_document, which alone says what ITI-43 may serve; what many documents have
+ * alike is in rows of repository_document_kind. */
+
+/** SQL: both tables, and the patientId of d and k. */
+#define DOCUMENT_AND_KIND "repository_document d JOIN repository_document_kind k ON k.id = d.kind"
+#define DOCUMENT_PATIENT_ID "d.patient_id_number || k.patient_id_authority"
 
 typedef enum DocumentState {
     DOCUMENT_PENDING = 0, /* stored and retrievable, its ITI-42 not yet answered */

@@ -13,8 +13,8 @@
 
 static const DbStatement ROWS = {
     "repository_fsck_rows",
-    "SELECT unique_id, patient_id, state, size_bytes, sha256, stored_at FROM repository_document "
-    "WHERE state <> 3",
+    "SELECT d.unique_id, " DOCUMENT_PATIENT_ID ", d.state, d.size_bytes, d.sha256, d.stored_at "
+    "FROM " DOCUMENT_AND_KIND " WHERE d.state <> 3",
 };
 
 enum {

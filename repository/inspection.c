@@ -3,9 +3,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "repository/document_rows.h"
+
 static const DbStatement OWNERS = {
     "repository_document_owners",
-    "SELECT unique_id, patient_id FROM repository_document WHERE sha256 = $1::bytea",
+    "SELECT d.unique_id, " DOCUMENT_PATIENT_ID " FROM " DOCUMENT_AND_KIND
+    " WHERE substr(d.sha256, 1, 7) = substr($1::bytea, 1, 7) AND d.sha256 = $1::bytea",
 };
 
 int inspection_open(Inspection *inspection, const RepositoryConfig *config, Request *req,

@@ -1,6 +1,7 @@
 #include "lib/base/uuid.h"
 
 #include <openssl/rand.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
@@ -47,6 +48,15 @@ Uuid uuid_derive(Uuid parent, uint32_t ordinal)
     memcpy(uuid.bytes, half, sizeof(half));
     set_version(&uuid, 8);
     return uuid;
+}
+
+Uuid uuid_digest(Str text)
+{
+    unsigned char sha256[SHA256_DIGEST_LENGTH];
+    SHA256((const unsigned char *)text.data, text.len, sha256);
+    Uuid digest;
+    memcpy(digest.bytes, sha256, sizeof(digest.bytes));
+    return digest;
 }
 
 static int hex_value(char c)

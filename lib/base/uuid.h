@@ -21,6 +21,9 @@ Uuid uuid_new(void);
  */
 Uuid uuid_derive(Uuid parent, uint32_t ordinal);
 
+/** The first 16 bytes of the SHA-256 of a text: a key of fixed size for texts of any length. */
+Uuid uuid_digest(Str text);
+
 /** Reads "urn:uuid:" + 8-4-4-4-12 lower-case hexadecimal digits (TF-3 Table 4.2.3.1.7-2: lower case
  * only). */
 bool uuid_parse_urn(Str urn, Uuid *ret_uuid) MUST_CHECK;
