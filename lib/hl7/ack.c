@@ -92,12 +92,18 @@ static void append_type(StrBuf *buf, const Er7Message *request)
     }
 }
 
-/** The request's set, if its MSH-18 can be echoed: it cannot when the text before it was
- * undecodable. */
+/** The request's set, if its MSH-18 can be echoed: it cannot when text that is undecodable, or that
+ * swallows delimiters, stands before it. */
 static Hl7Charset reply_charset(const Er7Message *request)
 {
-    bool is_named = request && !str_is_empty(er7_field(request, request->segments, MSH_CHARSET));
-    return is_named ? request->charset : HL7_ASCII;
+    if (!request) {
+        return HL7_ASCII;
+    }
+    Str field = er7_field(request, request->segments, MSH_CHARSET);
+    Hl7Charset echoed = HL7_ASCII;
+    bool is_echoed = hl7_charset_parse(field, request->delimiters.repetition, &echoed) &&
+                     echoed == request->charset;
+    return is_echoed ? echoed : HL7_ASCII;
 }
 
 /** MSH-18 as received but for its repetition separator; names of the closed list need no escape. */
