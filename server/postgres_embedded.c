@@ -24,6 +24,7 @@
 #define START_TIMEOUT_NS 60000000000LL /* crash recovery included */
 #define STOP_TIMEOUT_NS 60000000000LL
 #define REMAINS_TIMEOUT_NS 20000000000LL /* of a killed postmaster's processes */
+#define DYING_TIMEOUT_NS 1000000000LL
 #define POLL_PAUSE_NS 3000000
 #define SUPERUSER "postgres"
 #define DATABASE "musubi"
@@ -692,6 +693,22 @@ static int prepare_surroundings(Postgres *postgres, const Config *config)
     return open_lock(postgres, "use.lock", &postgres->use_fd);
 }
 
+/** Whether the adopted postmaster is gone a moment later: it was dying of kill -9 when it was
+ * found.
+ */
+static bool was_dying(const Postgres *postgres)
+{
+    const int64_t deadline_ns = clock_now_ns() + DYING_TIMEOUT_NS;
+
+    while (postgres->is_adopted && clock_now_ns() < deadline_ns) {
+        if (has_ended(postgres)) {
+            return true;
+        }
+        pause_briefly();
+    }
+    return false;
+}
+
 static int bring_up(Postgres *postgres)
 {
     int rc = 0;
@@ -699,10 +716,19 @@ static int bring_up(Postgres *postgres)
     if (access(join(postgres->arena, postgres->cluster, "PG_VERSION"), F_OK) < 0) {
         rc = make_cluster(postgres);
     }
-    if (rc < 0 || (rc = adopt_or_start(postgres)) < 0) {
-        return rc;
+    if (rc == 0) {
+        rc = adopt_or_start(postgres);
     }
-    return prepare_database(postgres);
+    if (rc == 0) {
+        rc = prepare_database(postgres);
+    }
+    if (rc < 0 && was_dying(postgres)) {
+        error_list_init(postgres->errors, postgres->arena);
+        postgres->is_adopted = false;
+        rc = start_postmaster(postgres);
+        rc = rc < 0 ? rc : prepare_database(postgres);
+    }
+    return rc;
 }
 
 int postgres_start(const Config *config, Arena *arena, ErrorList *errors, Postgres **ret_postgres)
