@@ -38,7 +38,7 @@ class Site:
             self.registry = harness.Server(certs=self.certs, settings={"server": {"roles": "registry, pix, atna"}})
             url = f"https://127.0.0.1:{self.registry.https_port}/registry"
             self.repository = harness.Server(certs=self.certs, settings={
-                "server": {"roles": "repository, atna", "mllp_listen": None, "plain_mllp_listen": None},
+                "server": {"roles": "repository, atna", "mllp_listen": "", "plain_mllp_listen": ""},
                 "repository": {"registry_url": url}})
         else:
             self.registry = self.repository = harness.Server(data_dir=data_dir)
