@@ -370,6 +370,8 @@ static void fill_exchange(Call *call, struct MHD_Connection *mhd, const char *me
     size_t question = str_find_char(target, '?');
     exchange->path = str_slice(target, 0, MIN(question, target.len));
     exchange->query = question < target.len ? str_from_offset(target, question + 1) : STR_EMPTY;
+    exchange->host =
+        str_from(MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST));
     exchange->content_type =
         str_from(MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE));
 }

@@ -23,6 +23,7 @@ typedef struct HttpExchange {
     Str path;                    /* of the raw target, before '?'; matched exactly, never decoded */
     Str query;                   /* after '?'; empty if none */
     Str content_type;            /* empty if absent */
+    Str host;                    /* as the peer calls us; empty if absent (HTTP/1.0) */
     Str certificate_fingerprint; /* empty on a plain connection */
     Str certificate_subject;
     bool is_tls;

@@ -93,7 +93,7 @@ static void soap_begin(void *ctx, HttpExchange *http)
                     "Nothing is served at this path. See the WSDL of /registry or /repository.");
     } else if (str_equal(http->method, STR("GET")) && str_equal_ci(http->query, STR("wsdl"))) {
         StrBuf buf = {0};
-        wsdl_write(&buf, http->path, endpoint->is_tls, endpoint->public_authority);
+        wsdl_write(&buf, http->path, endpoint->is_tls, http->host);
         http_reply(http, 200, "text/xml; charset=utf-8", &buf);
         strbuf_done(&buf);
     } else if (!str_equal(http->method, STR("POST"))) {

@@ -16,7 +16,7 @@ typedef struct SoapEndpoint {
     void *modules[MODULE_COUNT]; /* NULL: this process does not serve the role */
     const DocumentSink *sink;    /* of the repository; NULL without */
     const char *plain_node; /* name of the node whose rights plain peers get; empty in mode open */
-    const char *public_authority; /* "host:port" of this listener, for wsa and audit */
+    const char *public_authority; /* "host:port" of this listener, for audit */
     bool is_tls;
 } SoapEndpoint;
 

@@ -63,7 +63,7 @@ static void write_binding_operation(StrBuf *buf, const Transaction *t, const cha
                   actor, t->operation, t->action);
 }
 
-void wsdl_write(StrBuf *buf, Str path, bool is_tls, const char *authority)
+void wsdl_write(StrBuf *buf, Str path, bool is_tls, Str authority)
 {
     const char *actor = actor_of(path);
     strbuf_printf(buf,
@@ -88,7 +88,7 @@ void wsdl_write(StrBuf *buf, Str path, bool is_tls, const char *authority)
                   "<port name=\"%s_Port_Soap12\" binding=\"ihe:%s_Binding_Soap12\">\n"
                   "<soap12:address location=\"%s://",
                   actor, actor, actor, is_tls ? "https" : "http");
-    xml_append_escaped(buf, str_from(authority));
+    xml_append_escaped(buf, authority);
     xml_append_escaped(buf, path);
     strbuf_literal(buf, "\"/>\n</port>\n</service>\n</definitions>\n");
 }
