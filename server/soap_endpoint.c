@@ -54,7 +54,10 @@ static const Principal *find_principal(const SoapEndpoint *endpoint, const HttpE
 static int refuse_stranger(const SoapEndpoint *endpoint, HttpExchange *http)
 {
     Request *req = http->req;
-    refused_peer_record(endpoint->audit, req, STR("the certificate belongs to no registered node"));
+    Str reason = str_printf(
+        req->arena, "the certificate \"%.*s\" (SHA-256 %.*s) belongs to no registered node",
+        STR_ARG(http->certificate_subject), STR_ARG(http->certificate_fingerprint));
+    refused_peer_record(endpoint->audit, req, reason);
     return error_add(
         &req->errors, ERR_FORBIDDEN, NULL,
         "The certificate \"%.*s\" (SHA-256 %.*s) belongs to no registered node. Ask the operator "
