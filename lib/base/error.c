@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KEPT_MAX 200
 #define CONTEXT_MAX 2048
+#define LOCATION_MAX 2048
 
 static const ErrorInfo infos[ERR_COUNT] = {
     [ERR_NONE] = {"", 0, "informational", 200, 0},
@@ -30,14 +30,14 @@ void error_add_str(ErrorList *list, ErrorCode code, Severity severity, Str locat
     if (severity == SEVERITY_ERROR) {
         list->error_count++;
     }
-    if (list->count > KEPT_MAX) {
+    if (list->count > ERROR_LIST_KEPT_MAX) {
         return;
     }
     Error *error = ARENA_NEW(list->arena, Error);
     error->code = code;
     error->severity = severity;
-    error->context = str_dup(list->arena, context);
-    error->location = str_dup(list->arena, location);
+    error->context = str_shown(list->arena, context);
+    error->location = str_shown(list->arena, str_slice(location, 0, LOCATION_MAX));
     if (list->last) {
         list->last->next = error;
     } else {
@@ -46,7 +46,6 @@ void error_add_str(ErrorList *list, ErrorCode code, Severity severity, Str locat
     list->last = error;
 }
 
-/** Cut at CONTEXT_MAX, never inside a UTF-8 sequence. */
 PRINTF_LIKE(5, 0)
 static void add_formatted(ErrorList *list, ErrorCode code, Severity severity, const char *location,
                           const char *format, va_list args)
@@ -54,14 +53,6 @@ static void add_formatted(ErrorList *list, ErrorCode code, Severity severity, co
     char text[CONTEXT_MAX];
     int wanted = vsnprintf(text, sizeof(text), format, args);
     size_t len = wanted < 0 ? 0 : MIN((size_t)wanted, sizeof(text) - 1);
-    if (wanted >= CONTEXT_MAX) {
-        while (len > 0 && ((unsigned char)text[len - 1] & 0xc0) == 0x80) {
-            len--;
-        }
-        if (len > 0 && (unsigned char)text[len - 1] >= 0xc0) {
-            len--;
-        }
-    }
     error_add_str(list, code, severity, str_from(location), (Str){text, len});
 }
 

@@ -47,7 +47,8 @@ const ErrorInfo *error_info(ErrorCode code);
 void error_list_init(ErrorList *list, Arena *arena);
 
 /**
- * Adds an error. Beyond 200 entries it is counted but not kept.
+ * Adds an error. Beyond ERROR_LIST_KEPT_MAX entries it is counted but not kept. Texts are cut at 2
+ * KiB and made well-formed UTF-8: they quote what senders sent.
  * @param location  borrowed, copied; NULL = none
  * @return -(int)code, so that a check can add and return in one statement
  */
@@ -63,6 +64,14 @@ void error_add_str(ErrorList *list, ErrorCode code, Severity severity, Str locat
 
 /** The row whose ihe_code is this; ERR_NONE if there is none. */
 ErrorCode error_code_from_ihe(Str ihe_code);
+
+#define ERROR_LIST_KEPT_MAX 200
+
+/** Whether further errors would only be counted: they need not be described any more. */
+static inline bool error_list_is_full(const ErrorList *list)
+{
+    return list->count >= ERROR_LIST_KEPT_MAX;
+}
 
 static inline bool error_list_has_errors(const ErrorList *list)
 {

@@ -214,6 +214,20 @@ bool str_is_utf8(Str s)
     return true;
 }
 
+Str str_shown(Arena *arena, Str s)
+{
+    char *copy = str_cstr(arena, s);
+    for (size_t i = 0; i < s.len;) {
+        size_t step = utf8_sequence((unsigned char *)copy + i, s.len - i);
+        if (step == 0) {
+            copy[i] = '?';
+            step = 1;
+        }
+        i += step;
+    }
+    return (Str){copy, s.len};
+}
+
 Str str_hex(Arena *arena, const void *bytes, size_t len)
 {
     static const char hex[] = "0123456789abcdef";

@@ -76,6 +76,10 @@ bool str_to_i64(Str s, int64_t *ret_value) MUST_CHECK;
 /** Well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms), without NUL. */
 bool str_is_utf8(Str s);
 
+/** A copy in the arena with '?' for every byte that is not well-formed UTF-8: texts that were cut, or
+ * that come from header fields, and are about to be shown. */
+Str str_shown(Arena *arena, Str s);
+
 /** 2 * len lower-case hexadecimal digits, in the arena. */
 Str str_hex(Arena *arena, const void *bytes, size_t len);
 /** Reads exactly 2 * len hexadecimal digits of either case. */

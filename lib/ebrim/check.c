@@ -6,8 +6,6 @@
 
 #include "lib/ebrim/objects.h"
 
-/* error_add() keeps this many errors and counts the rest. */
-#define KEPT_MAX 200
 #define SHOWN_MAX 200
 
 const char *check_transaction(const Check *check)
@@ -18,7 +16,7 @@ const char *check_transaction(const Check *check)
 
 bool check_is_full(const Request *req)
 {
-    return req->errors.count >= KEPT_MAX;
+    return error_list_is_full(&req->errors);
 }
 
 Str shown(Str value)

@@ -129,6 +129,27 @@ static void test_split_gives_empty_items_too(void **state)
     assert_false(str_split_next(&rest, '^', &item));
 }
 
+/* RFC 3629: what a reply shows is well-formed, also where a text was cut inside a character. */
+static void test_a_shown_text_is_well_formed_utf8(void **state)
+{
+    (void)state;
+    static const struct {
+        Str text;
+        const char *shown;
+    } cases[] = {
+        {STR_INIT("\xe9\xab\x99\xe6\xa9\x8b"), "\xe9\xab\x99\xe6\xa9\x8b"},
+        {STR_INIT("\xe9\xab\x99\xe6\xa9"), "\xe9\xab\x99??"},
+        {STR_INIT("\xff/\xc0\x80"), "?/??"},
+        {STR_INIT("a\0b"), "a?b"},
+        {STR_INIT(""), ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        _cleanup_(arena_freep) Arena *arena = arena_new();
+        Str shown = str_shown(arena, cases[i].text);
+        assert_true(str_equal(shown, str_from(cases[i].shown)));
+    }
+}
+
 /* RFC 4648 section 10 test vectors. */
 static void test_base64_vectors(void **state)
 {
@@ -157,6 +178,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_malformed_utf8_is_recognized),
+        cmocka_unit_test(test_a_shown_text_is_well_formed_utf8),
         cmocka_unit_test(test_numbers_are_whole_decimal_and_do_not_overflow),
         cmocka_unit_test(test_dtm_is_range_checked),
         cmocka_unit_test(test_oid_grammar),
