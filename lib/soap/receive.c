@@ -405,7 +405,7 @@ static void list_documents(const SoapReceiver *receiver, SoapMessage *message)
     }
 }
 
-/** Ties each xds:Document element to its content. Reports every reference that leads nowhere. */
+/** Ties each xds:Document element to its content. Reports the references that lead nowhere. */
 static int resolve_documents(SoapReceiver *receiver, SoapMessage *message)
 {
     Request *req = receiver->req;
@@ -420,7 +420,7 @@ static int resolve_documents(SoapReceiver *receiver, SoapMessage *message)
     size_t count = 0;
     SoapDocument **index = index_parts(req, message, &count);
     int result = check_unique(req, index, count);
-    for (size_t i = 0; i < node_count; i++) {
+    for (size_t i = 0; i < node_count && !error_list_is_full(&req->errors); i++) {
         if (receiver->contents[i] > 0) {
             nodes[i]->document = (uint32_t)receiver->contents[i];
             continue;

@@ -1,5 +1,13 @@
 #include "lib/xml/tree.h"
 
+#include <stdio.h>
+
+enum {
+    PATH_MAX_BYTES = 2048,
+    NAME_MAX_BYTES = 64, /* of an element, in a path */
+    STEP_MAX_BYTES = NAME_MAX_BYTES + sizeof("/[4294967295]"),
+};
+
 bool xml_is(const XmlNode *node, const char *ns, const char *name)
 {
     return node && str_equal(node->name, str_from(name)) && str_equal(node->ns, str_from(ns));
@@ -61,14 +69,19 @@ static unsigned place_among_siblings(const XmlNode *node)
 
 Str xml_path(Arena *arena, const XmlNode *node)
 {
-    Str path = STR_EMPTY;
+    char path[PATH_MAX_BYTES];
+    size_t start = sizeof(path);
     for (; node; node = node->parent) {
+        char step[STEP_MAX_BYTES];
+        Str name = str_slice(node->name, 0, NAME_MAX_BYTES);
         unsigned place = place_among_siblings(node);
-        if (place) {
-            path = str_printf(arena, "/%.*s[%u]%.*s", STR_ARG(node->name), place, STR_ARG(path));
-        } else {
-            path = str_printf(arena, "/%.*s%.*s", STR_ARG(node->name), STR_ARG(path));
+        int len = place ? snprintf(step, sizeof(step), "/%.*s[%u]", STR_ARG(name), place)
+                        : snprintf(step, sizeof(step), "/%.*s", STR_ARG(name));
+        if ((size_t)len > start) {
+            break;
         }
+        start -= (size_t)len;
+        memcpy(path + start, step, (size_t)len);
     }
-    return path;
+    return str_dup(arena, (Str){path + start, sizeof(path) - start});
 }

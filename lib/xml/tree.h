@@ -37,5 +37,8 @@ XmlNode *xml_next(const XmlNode *node, const char *ns, const char *name);
 Str xml_attribute(const XmlNode *node, const char *name);
 /** Trimmed text of the first such child; empty if absent. */
 Str xml_child_text(const XmlNode *node, const char *ns, const char *name);
-/** "/Envelope/Body/SubmitObjectsRequest[1]/..." in the arena, for RegistryError/@location. */
+/**
+ * "/Envelope/Body/SubmitObjectsRequest[1]/..." in the arena, for RegistryError/@location. Names are
+ * the sender's: long ones are cut, and of a long path the end is given.
+ */
 Str xml_path(Arena *arena, const XmlNode *node);

@@ -346,6 +346,27 @@ static int fail_write(void *ctx, Request *req, DocumentContent *content, const v
     return error_add(&req->errors, ERR_STORAGE, NULL, "no space");
 }
 
+/* Describing a fault costs time that grows with the message: only those are that are reported. */
+static void test_references_that_lead_nowhere_are_reported_up_to_a_limit(void **state)
+{
+    enum { REFERENCES = 40000 };
+    Request *req = *state;
+    int open_count = 0;
+    DocumentSink sink = MEMORY_SINK(&open_count);
+    StrBuf text = {0};
+    strbuf_literal(&text, ROOT ENV HEADER PNR);
+    for (int i = 0; i < REFERENCES; i++) {
+        strbuf_literal(&text, "<Document><x:Include href='cid:no'/></Document>");
+    }
+    strbuf_literal(&text, END FINAL);
+    SoapReceiver *receiver = soap_receiver_new(req, STR(MTOM), &sink);
+    SoapMessage *message = NULL;
+    assert_int_equal(receive(receiver, strbuf_str(&text), 65536, &message), -(int)ERR_SOAP_SENDER);
+    assert_int_equal(req->errors.count, ERROR_LIST_KEPT_MAX);
+    soap_receiver_free(receiver);
+    strbuf_done(&text);
+}
+
 static void test_a_failing_sink_ends_the_message(void **state)
 {
     (void)state;
@@ -387,6 +408,7 @@ int main(void)
         REQUEST_TEST(test_faulty_packages_are_refused_and_nothing_is_kept),
         REQUEST_TEST(test_an_endpoint_without_documents_refuses_parts),
         REQUEST_TEST(test_a_taken_document_is_not_abandoned),
+        REQUEST_TEST(test_references_that_lead_nowhere_are_reported_up_to_a_limit),
         REQUEST_TEST(test_a_failing_sink_ends_the_message),
     };
     return cmocka_run_group_tests(tests, set_up_xml, NULL);

@@ -63,6 +63,34 @@ static void test_a_path_counts_siblings_of_the_same_name(void **state)
     assert_str(xml_path(req->arena, xml_child(root->last_child, "", "d")), "/a/b[2]/d");
 }
 
+/* Names are chosen by the sender: a path of deep elements with long names stays short. */
+static void test_a_path_is_bounded_whatever_the_names(void **state)
+{
+    enum { DEPTH = 90, NAME = 20000 };
+    Request *req = *state;
+    StrBuf text = {0};
+    char *name = arena_alloc(req->arena, NAME + 1);
+    memset(name, 'n', NAME);
+    name[NAME] = '\0';
+    for (int i = 0; i < DEPTH; i++) {
+        strbuf_printf(&text, "<%s>", name);
+    }
+    strbuf_literal(&text, "<end/>");
+    for (int i = 0; i < DEPTH; i++) {
+        strbuf_printf(&text, "</%s>", name);
+    }
+    const XmlNode *node = read_good(req, text.data);
+    strbuf_done(&text);
+    while (node->first_child) {
+        node = node->first_child;
+    }
+    size_t before_bytes = arena_size_bytes(req->arena);
+    Str path = xml_path(req->arena, node);
+    assert_true(str_ends_with(path, STR("nnn/end")));
+    assert_in_range(path.len, 1000, 4096);
+    assert_in_range(arena_size_bytes(req->arena) - before_bytes, 0, 65536);
+}
+
 /* SECURITY-NOTES: libxml2 leaves wellFormed at 1 for a repeated namespaced attribute. */
 static void test_what_is_not_well_formed_is_refused(void **state)
 {
@@ -208,6 +236,7 @@ int main(void)
         REQUEST_TEST(test_text_is_joined_over_comments_cdata_and_references),
         REQUEST_TEST(test_text_keeps_the_japanese_it_holds),
         REQUEST_TEST(test_a_path_counts_siblings_of_the_same_name),
+        REQUEST_TEST(test_a_path_is_bounded_whatever_the_names),
         REQUEST_TEST(test_what_is_not_well_formed_is_refused),
         REQUEST_TEST(test_threads_can_read_at_the_same_time),
         REQUEST_TEST(test_hostile_repetition_takes_linear_time),
