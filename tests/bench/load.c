@@ -361,7 +361,8 @@ static SSL_CTX *make_tls(const Settings *s)
         die("load: cannot load certificate, key, CA or cipher suite");
     }
     SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_CLIENT);
+    /* with OpenSSL's own cache a session could be resumed only once (TLS 1.3) */
+    SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_OFF);
     return tls;
 }
 
