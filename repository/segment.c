@@ -131,8 +131,10 @@ static int begin_segment(SegmentStore *store)
         rc = write_first_page(store, segment);
     }
     if (rc < 0) {
+        store->has_failed |= rc == -EIO;
         if (segment->fd >= 0) {
             close(segment->fd);
+            unlinkat(store->directory_fd, name, 0); /* the name is free for the next attempt */
         }
         free(segment);
         return rc;

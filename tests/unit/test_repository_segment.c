@@ -1,4 +1,6 @@
 #include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include "repository/record.h"
 
@@ -195,6 +197,31 @@ static void test_deleted_record_gives_its_space_back_and_stays_away(void **state
     fixture_assert_holds(fixture, kept, SMALL, 2);
 }
 
+/** A full disk is no broken one: when there is room again, documents are taken again. */
+static void test_segment_that_could_not_be_begun_is_begun_later(void **state)
+{
+    Fixture *fixture = *state;
+    const struct rlimit no_room = {0, RLIM_INFINITY};
+    struct rlimit room;
+    uint8_t sha256[32];
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &room), 0);
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &no_room), 0);
+    Request *req = request_new(10000);
+    BlobWriter *writer;
+    assert_int_equal(blob_writer_open(fixture->store, req, &writer), 0);
+    assert_int_equal(blob_writer_write(writer, req, "text", 4), 0);
+    int rc = blob_writer_close(writer, req);
+    blob_writer_abandon(writer);
+    request_free(req);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &room), 0);
+    signal(SIGXFSZ, before);
+    assert_true(rc < 0);
+    assert_true(blob_store_is_writable(fixture->store));
+    fixture_put_seed(fixture, SMALL, 1, sha256);
+    fixture_assert_holds(fixture, sha256, SMALL, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +233,7 @@ int main(void)
         TEST(test_torn_record_is_passed_over_and_those_behind_it_are_found),
         TEST(test_cut_tail_of_a_segment_is_ignored),
         TEST(test_record_inside_a_body_is_not_taken_for_one),
+        TEST(test_segment_that_could_not_be_begun_is_begun_later),
         TEST(test_deleted_record_gives_its_space_back_and_stays_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
