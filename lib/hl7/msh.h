@@ -1,0 +1,15 @@
+#pragma once
+
+/** Fields of MSH (ITI TF-2 Table C.2.2-1). */
+enum {
+    MSH_SENDING_APPLICATION = 3,
+    MSH_SENDING_FACILITY = 4,
+    MSH_RECEIVING_APPLICATION = 5,
+    MSH_RECEIVING_FACILITY = 6,
+    MSH_TYPE = 9,
+    MSH_CONTROL_ID = 10,
+    MSH_PROCESSING_ID = 11,
+    MSH_VERSION = 12,
+    MSH_CHARSET = 18,
+    MSH_CHARSET_SCHEME = 20,
+};
