@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/sha.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
@@ -15,6 +16,7 @@
 /** Longest chain that is looked at, and how often files are looked at. */
 #define MAX_CHAIN 16
 #define REFRESH_INTERVAL_NS INT64_C(1000000000)
+#define VERDICT_SLOTS 256
 
 /** Suites of TLS 1.2, best first; those of TLS 1.3 are OpenSSL's defaults, all AEAD. */
 static const struct {
@@ -58,12 +60,21 @@ typedef struct TrustedFile {
     FileVersion version;
 } TrustedFile;
 
+/** A chain that was found good. */
+typedef struct Verdict {
+    unsigned char chain[SHA256_DIGEST_LENGTH]; /* chain_digest() */
+    uint64_t version;                          /* of the trust that judged; 0: none */
+    int64_t judged_ns;                         /* clock_now_ns() */
+} Verdict;
+
 struct TlsStore {
     pthread_mutex_t lock; /* guards all that follows */
     TrustedFile ca;
     TrustedFile crl;
     X509_STORE *trust;
+    uint64_t version;     /* of trust, from 1 */
     int64_t refreshed_ns; /* clock_now_ns() */
+    Verdict accepted[VERDICT_SLOTS];
 };
 
 static bool file_version(const char *path, FileVersion *ret_version)
@@ -180,6 +191,7 @@ static bool refresh_locked(TlsStore *store, char *ret_problem, size_t problem_si
     }
     X509_STORE_free(store->trust);
     store->trust = trust;
+    store->version++;
     store->ca.version = ca;
     store->crl.version = crl;
     return true;
@@ -193,14 +205,19 @@ bool tls_store_refresh(TlsStore *store, char *ret_problem, size_t problem_size)
     return ok;
 }
 
-/** The trust of this moment; the caller frees its reference. */
-static X509_STORE *store_get(TlsStore *store)
+static void refresh_if_due_locked(TlsStore *store)
 {
-    pthread_mutex_lock(&store->lock);
     if (clock_now_ns() - store->refreshed_ns >= REFRESH_INTERVAL_NS) {
         char ignored[1]; /* told by tls_store_refresh(); until then the old version is in force */
         (void)refresh_locked(store, ignored, sizeof ignored);
     }
+}
+
+/** The trust of this moment; the caller frees its reference. */
+static X509_STORE *store_get(TlsStore *store)
+{
+    pthread_mutex_lock(&store->lock);
+    refresh_if_due_locked(store);
     X509_STORE *trust = store->trust;
     X509_STORE_up_ref(trust);
     pthread_mutex_unlock(&store->lock);
@@ -270,16 +287,56 @@ static X509 *certificate_read(Str der)
     return certificate;
 }
 
-bool tls_store_verify_der(TlsStore *store, const Str *chain, size_t count, char *ret_problem,
-                          size_t problem_size)
+/** What tells one chain from another: SHA-256 of the lengths and bytes of its certificates. */
+static bool chain_digest(const Str *chain, size_t count, unsigned char *ret_digest)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1;
+    for (size_t i = 0; i < count && ok; i++) {
+        ok = EVP_DigestUpdate(ctx, &chain[i].len, sizeof chain[i].len) == 1 &&
+             EVP_DigestUpdate(ctx, chain[i].data, chain[i].len) == 1;
+    }
+    ok = ok && EVP_DigestFinal_ex(ctx, ret_digest, NULL) == 1;
+    EVP_MD_CTX_free(ctx);
+    return ok;
+}
+
+/**
+ * Whether the chain was found good by the present trust less than REFRESH_INTERVAL_NS ago: no later
+ * than a change of the files is noticed, the end of a certificate's validity is noticed too. A
+ * handshake and the first request behind it, and connections in quick succession, cost one check.
+ * @param ret_version  for note_accepted()
+ */
+static bool is_accepted(TlsStore *store, const unsigned char *digest, uint64_t *ret_version)
+{
+    pthread_mutex_lock(&store->lock);
+    refresh_if_due_locked(store);
+    const Verdict *verdict = &store->accepted[digest[0] % VERDICT_SLOTS];
+    bool found = verdict->version == store->version &&
+                 clock_now_ns() - verdict->judged_ns < REFRESH_INTERVAL_NS &&
+                 memcmp(verdict->chain, digest, sizeof verdict->chain) == 0;
+    *ret_version = store->version;
+    pthread_mutex_unlock(&store->lock);
+    return found;
+}
+
+/** @param began_ns  before the check, so that the verdict ends in time */
+static void note_accepted(TlsStore *store, const unsigned char *digest, uint64_t version,
+                          int64_t began_ns)
+{
+    pthread_mutex_lock(&store->lock);
+    Verdict *verdict = &store->accepted[digest[0] % VERDICT_SLOTS];
+    memcpy(verdict->chain, digest, sizeof verdict->chain);
+    verdict->version = version;
+    verdict->judged_ns = began_ns;
+    pthread_mutex_unlock(&store->lock);
+}
+
+static bool verify_der(TlsStore *store, const Str *chain, size_t count, char *ret_problem,
+                       size_t problem_size)
 {
     bool is_good = false;
     STACK_OF(X509) *certificates = sk_X509_new_null();
-    if (count == 0 || count > MAX_CHAIN) {
-        snprintf(ret_problem, problem_size, "%s",
-                 count == 0 ? "no certificate was sent" : "the certificate chain is too long");
-        goto done;
-    }
     for (size_t i = 0; i < count; i++) {
         X509 *certificate = certificate_read(chain[i]);
         if (certificate == NULL || sk_X509_push(certificates, certificate) == 0) {
@@ -296,6 +353,29 @@ bool tls_store_verify_der(TlsStore *store, const Str *chain, size_t count, char 
 
 done:
     sk_X509_pop_free(certificates, X509_free);
+    return is_good;
+}
+
+bool tls_store_verify_der(TlsStore *store, const Str *chain, size_t count, char *ret_problem,
+                          size_t problem_size)
+{
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    const int64_t began_ns = clock_now_ns();
+    uint64_t version = 0;
+
+    if (count == 0 || count > MAX_CHAIN) {
+        snprintf(ret_problem, problem_size, "%s",
+                 count == 0 ? "no certificate was sent" : "the certificate chain is too long");
+        return false;
+    }
+    bool has_digest = chain_digest(chain, count, digest);
+    if (has_digest && is_accepted(store, digest, &version)) {
+        return true;
+    }
+    bool is_good = verify_der(store, chain, count, ret_problem, problem_size);
+    if (is_good && has_digest) {
+        note_accepted(store, digest, version, began_ns);
+    }
     return is_good;
 }
 
