@@ -101,7 +101,7 @@ int identity_register(Pix *pix, Request *req, const FedIdentifier *identifiers, 
 /* ---- merge ---- */
 
 /* All rows that the merge will change, in one statement and in the order of ids, as
- * PatientDirectory.lock takes them: no deadlock between a merge and a registration. */
+ * PatientDirectory.queue_lock takes them: no deadlock between a merge and a registration. */
 static const DbStatement lock_for_merge = {
     "pix_lock_for_merge",
     "SELECT id, value, survivor, merged_at FROM patient_identifier"

@@ -57,27 +57,33 @@ static Patient find_patient(const DbResult *locked, Str id)
     return (Patient){0};
 }
 
-static int directory_lock(void *ctx, Request *req, DbConn *conn, const Str *identifiers,
-                          size_t count, Patient *ret_patients)
+static const Str *own_ids(const Pix *pix, Arena *arena, const Str *identifiers, size_t count)
+{
+    Str *ids = ARENA_ARRAY(arena, Str, count);
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = own_id(pix, arena, identifiers[i]);
+    }
+    return ids;
+}
+
+static int directory_queue_lock(void *ctx, Request *req, DbConn *conn, const Str *identifiers,
+                                size_t count)
 {
     const Pix *pix = ctx;
-    Str *ids = ARENA_ARRAY(req->arena, Str, count);
-    for (size_t i = 0; i < count; i++) {
-        ids[i] = own_id(pix, req->arena, identifiers[i]);
-    }
     DbParams params;
     db_params_init(&params, req->arena);
     db_param_i32(&params, pix->authority_id);
-    db_param_text_array(&params, ids, count);
-    DbResult *locked = NULL;
-    int rc = db_exec(conn, req, &lock_patients, &params, &locked);
-    if (rc < 0) {
-        return rc;
-    }
+    db_param_text_array(&params, own_ids(pix, req->arena, identifiers, count), count);
+    return db_queue(conn, req, &lock_patients, &params);
+}
+
+static void directory_locked(void *ctx, Request *req, const DbResult *result,
+                             const Str *identifiers, size_t count, Patient *ret_patients)
+{
+    const Str *ids = own_ids(ctx, req->arena, identifiers, count);
     for (size_t i = 0; i < count; i++) {
-        ret_patients[i] = find_patient(locked, ids[i]);
+        ret_patients[i] = find_patient(result, ids[i]);
     }
-    return 0;
 }
 
 static int directory_ids(void *ctx, Request *req, DbConn *conn, Str identifier, int64_t **ret_ids,
@@ -142,7 +148,8 @@ PatientDirectory pix_patient_directory(Pix *pix)
 {
     return (PatientDirectory){
         .ctx = pix,
-        .lock = directory_lock,
+        .queue_lock = directory_queue_lock,
+        .locked = directory_locked,
         .ids = directory_ids,
         .identifiers = directory_identifiers,
     };

@@ -66,7 +66,7 @@ int store_prepare(Registry *registry, Request *req, DbConn *conn, const Submissi
 
 /**
  * Begins the transaction: claims the uniqueIds as its first statement, then locks what the
- * submission refers to in order of entryUUID, and the patient. Two round trips; more only if a
+ * submission refers to in order of entryUUID, and the patient. One round trip; more only if a
  * uniqueId is taken or a referenced object belongs to a merged patient.
  */
 int store_read_state(Registry *registry, Request *req, DbConn *conn,

@@ -4,13 +4,15 @@
 #include "registry/uuid_set.h"
 
 /* The first statement of every registration: whoever comes second waits here for the first one's
- * outcome. The order of digest makes all transactions wait in the same order. */
+ * outcome. All transactions wait in the same order, since the parameters are sorted by digest and
+ * unnest() keeps their order; an ORDER BY would sort them once more, for a tenth of the
+ * statement's time. */
 static const DbStatement CLAIM_UNIQUE_IDS = {
     "unique_id_claim", "INSERT INTO unique_id (digest, kind, size_bytes, hash)"
                        " SELECT digest, kind, NULLIF(size_bytes, -1), NULLIF(hash, ''::bytea)"
                        "   FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::bytea[]) AS c "
                        "(digest, kind, size_bytes, hash)"
-                       "  ORDER BY digest ON CONFLICT DO NOTHING RETURNING digest"};
+                       " ON CONFLICT DO NOTHING RETURNING digest"};
 
 static const DbStatement SELECT_UNIQUE_IDS = {
     "unique_id_select", "SELECT digest, kind, COALESCE(size_bytes, -1), COALESCE(hash, ''::bytea)"
@@ -197,39 +199,48 @@ static int queue_memberships(Request *req, DbConn *conn, const Questions *questi
     return db_queue(conn, req, &SELECT_MEMBERSHIPS, &params);
 }
 
-/** The results of the first batch, in the order in which its statements were queued. */
-typedef struct FirstBatch {
+/** The results of the batch, in the order in which its statements were queued. */
+typedef struct StateBatch {
     DbResult *claimed;
     DbResult *taken_uuids; /* NULL: not asked (also below) */
     DbResult *documents;
     DbResult *folders;
     DbResult *memberships;
-} FirstBatch;
+    DbResult *patient;
+} StateBatch;
 
-/** Sends BEGIN, the claims, and only the questions that this submission raises. */
-static int run_first_batch(Request *req, DbConn *conn, const RegistryState *state,
-                           const Questions *questions, FirstBatch *ret_batch)
+/** Sends BEGIN, the claims, only the questions that this submission raises, and the patient's lock.
+ */
+static int run_state_batch(const Registry *registry, Request *req, DbConn *conn,
+                           const Submission *submission, const RegistryState *state,
+                           StateBatch *ret_batch)
 {
-    DbResult *results[5];
-    DbResult **places[5];
+    const Questions questions = collect_questions(req->arena, submission);
+    const PatientDirectory *patients = registry->config.patients;
+    DbResult *results[6];
+    DbResult **places[6];
     size_t count = 0;
     int rc = db_queue_begin(conn, req);
     rc = rc < 0 ? rc : queue_claims(req, conn, state);
     places[count++] = &ret_batch->claimed;
-    if (questions->submitted.count > 0) {
-        rc = rc < 0 ? rc : queue_uuids(req, conn, &SELECT_TAKEN_UUIDS, &questions->submitted);
+    if (questions.submitted.count > 0) {
+        rc = rc < 0 ? rc : queue_uuids(req, conn, &SELECT_TAKEN_UUIDS, &questions.submitted);
         places[count++] = &ret_batch->taken_uuids;
     }
-    if (questions->referenced.count > 0) {
-        rc = rc < 0 ? rc : queue_lock_documents(req, conn, questions);
+    if (questions.referenced.count > 0) {
+        rc = rc < 0 ? rc : queue_lock_documents(req, conn, &questions);
         places[count++] = &ret_batch->documents;
-        rc = rc < 0 ? rc : queue_lock_folders(req, conn, questions);
+        rc = rc < 0 ? rc : queue_lock_folders(req, conn, &questions);
         places[count++] = &ret_batch->folders;
     }
-    if (questions->replaced.count > 0) {
-        rc = rc < 0 ? rc : queue_memberships(req, conn, questions);
+    if (questions.replaced.count > 0) {
+        rc = rc < 0 ? rc : queue_memberships(req, conn, &questions);
         places[count++] = &ret_batch->memberships;
     }
+    rc = rc < 0 ? rc
+                : patients->queue_lock(patients->ctx, req, conn,
+                                       &submission->submission_set->patient_id, 1);
+    places[count++] = &ret_batch->patient;
     rc = rc < 0 ? rc : db_sync(conn, req, results);
     if (rc < 0) {
         return rc;
@@ -324,7 +335,7 @@ static int compare_objects(const void *a, const void *b)
                         &((const StoredObject *)b)->entry_uuid);
 }
 
-static void read_objects(Arena *arena, const FirstBatch *batch, RegistryState *state)
+static void read_objects(Arena *arena, const StateBatch *batch, RegistryState *state)
 {
     if (batch->documents == NULL) {
         return;
@@ -372,7 +383,7 @@ static void read_memberships(Arena *arena, const DbResult *rows, RegistryState *
 
 /** Puts the survivor in place of each referenced object's patient; asks only about patients other
  * than the submission's. */
-static int resolve_merged_patients(Registry *registry, Request *req, DbConn *conn,
+static int resolve_merged_patients(const Registry *registry, Request *req, DbConn *conn,
                                    RegistryState *state)
 {
     size_t *positions = ARENA_ARRAY(req->arena, size_t, state->object_count);
@@ -400,31 +411,25 @@ static int resolve_merged_patients(Registry *registry, Request *req, DbConn *con
     return 0;
 }
 
-static int read_patients(Registry *registry, Request *req, DbConn *conn,
-                         const Submission *submission, RegistryState *state)
-{
-    const PatientDirectory *patients = registry->config.patients;
-    int rc = patients->lock(patients->ctx, req, conn, &submission->submission_set->patient_id, 1,
-                            &state->patient);
-    return rc < 0 ? rc : resolve_merged_patients(registry, req, conn, state);
-}
-
 int store_read_state(Registry *registry, Request *req, DbConn *conn,
                      const PreparedSubmission *prepared, RegistryState *ret_state)
 {
     RegistryState state = {0};
-    FirstBatch batch = {0};
+    StateBatch batch = {0};
     collect_claims(req->arena, prepared, &state);
-    Questions questions = collect_questions(req->arena, prepared->submission);
-    int rc = run_first_batch(req, conn, &state, &questions, &batch);
+    const Submission *submission = prepared->submission;
+    int rc = run_state_batch(registry, req, conn, submission, &state, &batch);
     if (rc < 0) {
         return rc;
     }
     read_taken_uuids(req->arena, batch.taken_uuids, &state);
     read_objects(req->arena, &batch, &state);
     read_memberships(req->arena, batch.memberships, &state);
+    const PatientDirectory *patients = registry->config.patients;
+    patients->locked(patients->ctx, req, batch.patient, &submission->submission_set->patient_id, 1,
+                     &state.patient);
     rc = read_taken_claims(req, conn, batch.claimed, &state);
-    rc = rc < 0 ? rc : read_patients(registry, req, conn, prepared->submission, &state);
+    rc = rc < 0 ? rc : resolve_merged_patients(registry, req, conn, &state);
     if (rc < 0) {
         return rc;
     }

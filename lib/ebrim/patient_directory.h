@@ -16,12 +16,14 @@ typedef struct Patient {
 typedef struct PatientDirectory {
     void *ctx;
     /**
-     * Looks identifiers up and holds them (FOR SHARE) until the end of the caller's transaction, so
-     * that no merge passes in between. One round trip. ret_patients[i] belongs to identifiers[i]
-     * (CX).
+     * Queues one statement that looks identifiers (CX) up and holds them (FOR SHARE) until the end
+     * of the caller's transaction, so that no merge passes in between. It goes out with what else
+     * the caller queues; locked() reads its result.
      */
-    int (*lock)(void *ctx, Request *req, DbConn *conn, const Str *identifiers, size_t count,
-                Patient *ret_patients);
+    int (*queue_lock)(void *ctx, Request *req, DbConn *conn, const Str *identifiers, size_t count);
+    /** ret_patients[i] belongs to identifiers[i]; they are those that were queued. */
+    void (*locked)(void *ctx, Request *req, const DbResult *result, const Str *identifiers,
+                   size_t count, Patient *ret_patients);
     /**
      * The internal ids whose objects show up under this identifier: its own and all that were
      * merged into it. None for an unknown or subsumed identifier. No lock.

@@ -34,12 +34,22 @@ typedef struct RegistryFixture {
 
 /* ---- patients ---- */
 
-static inline int fixture_lock(void *ctx, Request *req, DbConn *conn, const Str *identifiers,
-                               size_t count, Patient *ret_patients)
+static inline int fixture_queue_lock(void *ctx, Request *req, DbConn *conn, const Str *identifiers,
+                                     size_t count)
+{
+    static const DbStatement nothing = {"fixture_nothing", "SELECT 1"};
+    (void)ctx;
+    (void)identifiers;
+    (void)count;
+    return db_queue(conn, req, &nothing, NULL);
+}
+
+static inline void fixture_locked(void *ctx, Request *req, const DbResult *result,
+                                  const Str *identifiers, size_t count, Patient *ret_patients)
 {
     (void)ctx;
     (void)req;
-    (void)conn;
+    (void)result;
     for (size_t i = 0; i < count; i++) {
         ret_patients[i] = (Patient){0};
         if (str_equal(identifiers[i], STR(PATIENT_A))) {
@@ -50,7 +60,6 @@ static inline int fixture_lock(void *ctx, Request *req, DbConn *conn, const Str 
             ret_patients[i] = (Patient){ID_MERGED, ID_A, true, false};
         }
     }
-    return 0;
 }
 
 static inline int fixture_identifiers(void *ctx, Request *req, DbConn *conn, const int64_t *ids,
@@ -166,8 +175,9 @@ static inline RegistryFixture *fixture_new(unsigned connections)
              " -c enable_seqscan=off -c lock_timeout=10s'",
              conninfo, fixture->schema);
     fixture->pool = db_pool_new(fixture->conninfo, connections);
-    fixture->patients =
-        (PatientDirectory){.lock = fixture_lock, .identifiers = fixture_identifiers};
+    fixture->patients = (PatientDirectory){.queue_lock = fixture_queue_lock,
+                                           .locked = fixture_locked,
+                                           .identifiers = fixture_identifiers};
     char problem[256] = "the migrations failed";
     if (fixture_migrate(fixture, conninfo) == 0) {
         const RegistryConfig config = {
