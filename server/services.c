@@ -68,6 +68,7 @@ static bool open_base(Services *s, const char *conninfo, char *ret_problem, size
         .tls_key = config->server.tls_key,
         .tls_ca = config->server.tls_ca,
         .tls_crl = config->server.tls_crl,
+        .tls_preset = config->server.tls_preset == 0 ? "high-security" : "bcp195",
     };
     s->audit = audit_new(&audit, s->pool, ret_problem, problem_size);
     s->journal = s->audit ? journal_new(services_path(s->arena, config, "log"), s->pool,

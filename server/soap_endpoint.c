@@ -75,8 +75,9 @@ static void begin_call(SoapEndpoint *endpoint, HttpExchange *http)
     SoapCall *call = ARENA_NEW(req->arena, SoapCall);
     http->state = call;
     call->exchange.req = req;
-    req->endpoint = str_printf(req->arena, "%s://%s%.*s", endpoint->is_tls ? "https" : "http",
-                               endpoint->public_authority, STR_ARG(http->path));
+    Str authority = str_is_empty(http->host) ? str_from(endpoint->public_authority) : http->host;
+    req->endpoint = str_printf(req->arena, "%s://%.*s%.*s", endpoint->is_tls ? "https" : "http",
+                               STR_ARG(authority), STR_ARG(http->path));
     req->principal = find_principal(endpoint, http);
     if (!req->principal) {
         call->has_failed = refuse_stranger(endpoint, http) != 0;

@@ -11,12 +11,14 @@
 #define ROLLBACK_TIMEOUT_NS 2000000000LL
 
 /**
+ * A commit is durable before it is answered (contract C1), whatever the cluster's default.
  * Every statement is one that an index serves with any values, so it is planned once, as that; a
  * plan made while a table was still empty would else read the whole table until the next ANALYZE.
  */
 static const char session_options[] =
     "-c statement_timeout=60s -c lock_timeout=10s "
     "-c idle_in_transaction_session_timeout=60s "
+    "-c synchronous_commit=on "
     "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off";
 
 struct DbPool {
@@ -133,7 +135,9 @@ bool connection_open(DbConn *conn)
     }
     PQsetNoticeReceiver(conn->pg, notice_received, conn);
     conn->incarnation = read_incarnation(conn->pg);
-    if (!PQenterPipelineMode(conn->pg)) {
+    /* nothing waits for a server that does not take what is sent: connection_next_result() sends it
+     */
+    if (!PQenterPipelineMode(conn->pg) || PQsetnonblocking(conn->pg, 1) != 0) {
         failure_set("connect: %s", PQerrorMessage(conn->pg));
         connection_close(conn);
         return false;
