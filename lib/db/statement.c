@@ -116,12 +116,13 @@ bool connection_queue(DbConn *conn, SlotKind kind, const DbStatement *statement,
     return true;
 }
 
-/** Waits for bytes from the server. @return false: the deadline passed */
-static bool wait_readable(int fd, int64_t deadline_ns)
+/** Waits until the server's socket is ready for one of the events. @return false: the deadline
+ * passed */
+static bool wait_ready(int fd, short events, int64_t deadline_ns)
 {
     for (;;) {
         int64_t left_ms = (deadline_ns - clock_now_ns() + 999999) / 1000000;
-        struct pollfd pfd = {.fd = fd, .events = POLLIN};
+        struct pollfd pfd = {.fd = fd, .events = events};
 
         if (left_ms <= 0) {
             return false;
@@ -139,7 +140,11 @@ static bool wait_readable(int fd, int64_t deadline_ns)
 bool connection_next_result(DbConn *conn, int64_t deadline_ns, PGresult **ret_result)
 {
     while (PQisBusy(conn->pg)) {
-        if (!wait_readable(PQsocket(conn->pg), deadline_ns)) {
+        int is_unsent = PQflush(conn->pg);
+        if (is_unsent < 0) {
+            return connection_lose(conn, "send");
+        }
+        if (!wait_ready(PQsocket(conn->pg), is_unsent ? POLLIN | POLLOUT : POLLIN, deadline_ns)) {
             failure_set("the database did not answer before the deadline");
             strcpy(conn->sqlstate, "08006");
             connection_close(conn);

@@ -1,6 +1,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -287,6 +288,33 @@ static int add_row(void *ctx, Request *req, const DbResult *row)
 
 static const DbStatement series = {"series", "SELECT generate_series(1, 100000)::bigint"};
 
+/* A server that takes nothing (stopped, swapped out, its disk hangs) holds nobody beyond the
+ * deadline, however much there is to send. */
+static void test_sending_ends_at_the_deadline_of_the_request(void **state)
+{
+    enum { LARGE = 32 * 1024 * 1024 };
+    Fixture *fixture = *state;
+    const DbStatement length = {"deadline_length", "SELECT length($1::text)"};
+    DbResult *row = exec(fixture, fixture->conn, "deadline_pid", "SELECT pg_backend_pid()::bigint");
+    pid_t backend = (pid_t)db_i64(row, 0, 0);
+    char *text = arena_alloc(fixture->req->arena, LARGE);
+    memset(text, 'x', LARGE);
+    db_params_init(&fixture->params, fixture->req->arena);
+    db_param_text(&fixture->params, (Str){text, LARGE});
+
+    DbResult *result;
+    assert_int_equal(db_exec(fixture->conn, fixture->req, &length, &fixture->params, &result), 0);
+    assert_int_equal(db_i32(result, 0, 0), LARGE);
+
+    assert_int_equal(kill(backend, SIGSTOP), 0);
+    fixture->req->deadline_ns = clock_now_ns() + 300000000;
+    int rc = db_exec(fixture->conn, fixture->req, &length, &fixture->params, &result);
+    int64_t late_ns = clock_now_ns() - fixture->req->deadline_ns;
+    kill(backend, SIGCONT);
+    assert_int_equal(rc, -(int)ERR_DATABASE);
+    assert_in_range(late_ns, 0, 2000000000);
+}
+
 static void test_a_stream_gives_every_row_once(void **state)
 {
     Fixture *fixture = *state;
@@ -515,6 +543,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_connection_that_the_server_closed_is_replaced, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_statement_ends_at_the_deadline_of_the_request, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_sending_ends_at_the_deadline_of_the_request, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_stream_gives_every_row_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_stream_stops_when_the_callback_says_so, setup,
