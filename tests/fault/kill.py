@@ -86,6 +86,7 @@ class Kill:
     def run(self):
         """All cycles, then everything once more; gives the exit status."""
         began = time.monotonic()
+        number = 0
         try:
             self.site.start()
             self.site.feed()
@@ -96,10 +97,17 @@ class Kill:
                 if self.tally.has_failed and not self.arguments.keep_going:
                     break
             self.finish()
-        finally:
-            if not self.tally.has_failed:
-                self.site.close()
-        return report(self.ledger, self.tally, number, self.reached if self.arguments.cycles >= 2 * len(steps(self.arguments.two_processes)) else None, self.site)
+        except BaseException:
+            self.site.stop()
+            raise
+        has_all_steps = number >= 2 * len(steps(self.arguments.two_processes))
+        status = report(self.ledger, self.tally, number, self.reached if has_all_steps else None, self.site)
+        if status:
+            self.site.stop()
+            print(f"kept for a look: {', '.join(str(server.dir) for server in self.site.servers)}")
+        else:
+            self.site.close()
+        return status
 
     def finish(self):
         """Every operation, every stored byte and the audit trail, after an orderly restart."""
@@ -133,7 +141,6 @@ def report(ledger, tally, cycles, reached, site):
         if missed:
             print(f"steps never reached: {', '.join(missed)}")
     if tally.has_failed:
-        print(f"kept for a look: {', '.join(str(server.dir) for server in site.servers)}")
         print(f"{cycles} cycles: {len(tally.lost)} acknowledged lost, {len(tally.half_visible)} half visible, "
               f"{len(tally.other)} other faults")
         return 1

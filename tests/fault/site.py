@@ -108,6 +108,12 @@ class Site:
         """Connections for one thread."""
         return Clients(self)
 
+    def stop(self):
+        """Stops everything; the folders stay."""
+        for server in reversed(self.servers):
+            server.stop()
+            server.stop_postgres()
+
     def close(self):
         """Stops everything and removes its folders."""
         for server in reversed(self.servers):
