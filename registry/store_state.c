@@ -4,9 +4,8 @@
 #include "registry/uuid_set.h"
 
 /* The first statement of every registration: whoever comes second waits here for the first one's
- * outcome. All transactions wait in the same order, since the parameters are sorted by digest and
- * unnest() keeps their order; an ORDER BY would sort them once more, for a tenth of the
- * statement's time. */
+ * outcome. All transactions wait in the same order: the parameters come sorted by digest, and
+ * unnest() keeps their order. */
 static const DbStatement CLAIM_UNIQUE_IDS = {
     "unique_id_claim", "INSERT INTO unique_id (digest, kind, size_bytes, hash)"
                        " SELECT digest, kind, NULLIF(size_bytes, -1), NULLIF(hash, ''::bytea)"
