@@ -189,14 +189,21 @@ class Bench:
         for path in self.certs.iterdir() if user else ():
             os.chown(path, user.pw_uid, user.pw_gid)
         self.kit = floors.Kit(self.folder, self.certs)
-        self.server = harness.Server(data_dir=self.folder, certs=self.certs, mode="enforce", settings={
-            "server": {"plain_http_listen": None, "plain_mllp_listen": None}, "database": {"shared_buffers": "0"}})
+        self.server = self._new_server()
 
     # ------------------------------------------------------------------ set-up
 
+    def _new_server(self):
+        return harness.Server(data_dir=self.folder, certs=self.certs, mode="enforce", settings={
+            "server": {"plain_http_listen": None, "plain_mllp_listen": None}, "database": {"shared_buffers": "0"}})
+
     def start(self):
-        """A registered node, patients, and the cipher suite that the server chooses."""
-        self.server.start()
+        """A registered node, and the cipher suite that the server chooses."""
+        try:
+            self.server.start()
+        except harness.ServerFailed:  # somebody else took a port meanwhile; other failures come again
+            self.server = self._new_server()
+            self.server.start()
         self.server.command("facility", "add", "Bench")
         self.server.command("node", "add", "bench", "--facility", "Bench", "--certificate", str(self.certs / "bench.pem"),
                             "--transactions", "*", "--source", "TEST|HOSPITAL")
@@ -340,7 +347,7 @@ class Bench:
         self.measure_connect("connect_full", "full", 0.65)
         found = self.kit.load(self.server.https_port, [self.folder / "connect.request"], 1, self.seconds, "--new-connection",
                               "full", "--nagle")
-        self.add(Row("connect_nagle", found["p50_ms"], "ms", goal="< 40 ms", met=found["p99_ms"] < 40, p50_ms=found["p50_ms"],
+        self.add(Row("connect_nagle", found["p50_ms"], "ms", goal="< 40 ms", met=found["p50_ms"] < 40, p50_ms=found["p50_ms"],
                      p99_ms=found["p99_ms"], connections=1))
 
     def connect_resumed(self):
