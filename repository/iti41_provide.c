@@ -289,6 +289,9 @@ static int provide_run(Provide *provide, bool *ret_is_audited)
     Request *req = provide->exchange->req;
     const RepositoryConfig *config = &provide->repository->config;
     int rc = check_access(req);
+    if (rc == 0 && error_list_has_errors(&req->errors)) {
+        rc = -(int)req->errors.first->code; /* the blob store refused a document as it arrived */
+    }
     if (rc == 0) {
         rc = provided_read(req, provide->exchange->message, &provide->provided);
     }

@@ -188,6 +188,9 @@ static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
                          "%s is not served by this process ([server] roles).",
                          call->transaction->number);
     }
+    if (error_list_has_errors(&req->errors) && !call->transaction->takes_documents) {
+        return -(int)req->errors.first->code; /* of parts that this transaction has no use for */
+    }
     return call->transaction->handler(module, &call->exchange);
 }
 

@@ -33,6 +33,7 @@ struct SoapReceiver {
         *contents; /* per xds:Document element: 1 + index of its inline content, 0 = xop:Include */
     size_t content_count;
     size_t content_cap;
+    bool is_dropping; /* the sink refused a document: none is kept */
     bool has_failed;
 };
 
@@ -48,17 +49,43 @@ static void *grow(void *items, size_t *cap, size_t item_size_bytes)
 
 /* ---- Documents on their way to the sink ---- */
 
+static void abandon_documents(SoapReceiver *receiver)
+{
+    for (size_t i = 0; i < receiver->document_count; i++) {
+        if (receiver->documents[i].content) {
+            receiver->sink->abandon(receiver->sink->ctx, receiver->documents[i].content);
+            receiver->documents[i].content = NULL;
+        }
+    }
+}
+
+/** What the sink cannot take is for the transaction to answer, in its own words: the message is
+ * read to its end, without its documents. */
+static int drop_documents_if(SoapReceiver *receiver, bool is_refused)
+{
+    if (is_refused) {
+        receiver->is_dropping = true;
+        abandon_documents(receiver);
+    }
+    return 0;
+}
+
 static int document_open(SoapReceiver *receiver, Arrived arrived)
 {
+    Request *req = receiver->req;
+    if (receiver->document_count == MIME_LIMITS.parts) {
+        return error_add(&req->errors, ERR_TOO_LARGE, NULL,
+                         "the message has more than %u documents; send fewer at a time",
+                         MIME_LIMITS.parts);
+    }
     if (receiver->document_count == receiver->document_cap) {
         receiver->documents =
             grow(receiver->documents, &receiver->document_cap, sizeof(*receiver->documents));
     }
-    int r = receiver->sink->open(receiver->sink->ctx, receiver->req, &arrived.content);
-    if (r == 0) {
-        receiver->documents[receiver->document_count++] = arrived;
-    }
-    return r;
+    bool is_refused = !receiver->is_dropping &&
+                      receiver->sink->open(receiver->sink->ctx, req, &arrived.content) != 0;
+    receiver->documents[receiver->document_count++] = arrived;
+    return drop_documents_if(receiver, is_refused);
 }
 
 /* A part and an inline document are never open at once, so the open one is always the last that
@@ -70,13 +97,18 @@ static DocumentContent *open_content(const SoapReceiver *receiver)
 
 static int document_write(SoapReceiver *receiver, const void *bytes, size_t len)
 {
-    return receiver->sink->write(receiver->sink->ctx, receiver->req, open_content(receiver), bytes,
-                                 len);
+    const DocumentSink *sink = receiver->sink;
+    return drop_documents_if(receiver, !receiver->is_dropping &&
+                                           sink->write(sink->ctx, receiver->req,
+                                                       open_content(receiver), bytes, len) != 0);
 }
 
 static int document_close(SoapReceiver *receiver)
 {
-    return receiver->sink->close(receiver->sink->ctx, receiver->req, open_content(receiver));
+    const DocumentSink *sink = receiver->sink;
+    return drop_documents_if(receiver,
+                             !receiver->is_dropping && sink->close(sink->ctx, receiver->req,
+                                                                   open_content(receiver)) != 0);
 }
 
 /* ---- XmlDiversion: inline documents ---- */
@@ -469,11 +501,7 @@ void soap_receiver_free(SoapReceiver *receiver)
     if (!receiver) {
         return;
     }
-    for (size_t i = 0; i < receiver->document_count; i++) {
-        if (receiver->documents[i].content) {
-            receiver->sink->abandon(receiver->sink->ctx, receiver->documents[i].content);
-        }
-    }
+    abandon_documents(receiver);
     mime_parser_free(receiver->mime);
     xml_reader_free(receiver->reader);
     free(receiver->documents);

@@ -16,7 +16,7 @@ typedef struct SoapReceiver SoapReceiver;
 typedef struct SoapDocument {
     Str content_id;           /* of its MIME part, without <>; empty if inline */
     Str content_type;         /* of its MIME part; empty if inline */
-    DocumentContent *content; /* closed */
+    DocumentContent *content; /* closed; NULL if the sink refused a document of the message */
     bool is_referenced;       /* by exactly one xop:Include, or inline */
 } SoapDocument;
 
@@ -46,6 +46,8 @@ int soap_receiver_push(SoapReceiver *receiver, const void *bytes, size_t len) MU
 /**
  * The last byte arrived: checks that the message is whole, resolves xop:Include, reads the headers
  * (wsa:Action exactly one, others at most one, mustUnderstand of unknown headers; TF-2 V.3).
+ * Documents that the sink refused make no fault: the message is good, its documents have no content, and
+ * req->errors holds what the sink said, for the transaction to answer.
  * An XmlNode named xds:Document has node->document = 1 + index into ret_message->documents.
  * ret_message lives in req->arena.
  */

@@ -1,3 +1,6 @@
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "repository/sweep.h"
 
 #include "tests/unit/repository_service.h"
@@ -6,6 +9,9 @@
 #define HELLO "aGVsbG8="
 #define HELLO_SHA1 "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"
 #define WORLD "d29ybGQ="
+
+/* Enough for the audit spool, not for the first page of a segment. */
+#define AUDIT_ROOM_BYTES 4000
 
 static bool holds(const StrBuf *reply, const char *text)
 {
@@ -74,6 +80,27 @@ static void test_faulty_submission_is_refused_and_nothing_is_registered(void **s
     assert_int_equal(service->registry.call_count, 0);
     assert_int_equal(service_rows(service, DOCUMENT_REGISTERED), 0);
     assert_int_equal(service_audit_count(service, "ITI-41"), sizeof(cases) / sizeof(cases[0]));
+}
+
+/** TF-3 Table 4.2.4.1-2: what the storage cannot take is said in the response, with its code. */
+static void test_document_that_cannot_be_stored_is_an_error_of_the_submission(void **state)
+{
+    Service *service = *state;
+    struct rlimit room;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &room), 0);
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    unsigned audited = service_audit_count(service, "ITI-41");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){AUDIT_ROOM_BYTES, room.rlim_max}), 0);
+    Exchanged done =
+        service_provide(service, PROVIDE(ENTRY("d1", "1.2.3", ""), DOCUMENT("d1", HELLO)));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &room), 0);
+    signal(SIGXFSZ, before);
+    assert_int_equal(done.rc, 0);
+    assert_true(holds(&done.exchange.reply_xml, URN_RESPONSE_FAILURE));
+    assert_true(holds(&done.exchange.reply_xml, "XDSRepositoryError"));
+    exchanged_free(&done);
+    assert_int_equal(service->registry.call_count, 0);
+    assert_int_equal(service_audit_count(service, "ITI-41"), audited + 1);
 }
 
 /** TF-2 3.41.4.1.3: the hash is compared without regard to case. */
@@ -238,6 +265,7 @@ int main(void)
         TEST(test_document_is_stored_registered_and_audited_in_one_transaction),
         TEST(test_submission_without_documents_is_passed_on),
         TEST(test_faulty_submission_is_refused_and_nothing_is_registered),
+        TEST(test_document_that_cannot_be_stored_is_an_error_of_the_submission),
         TEST(test_true_hash_and_size_are_accepted),
         TEST(test_error_of_the_local_registry_leaves_no_row),
         TEST(test_same_unique_id_is_accepted_only_with_the_same_content),

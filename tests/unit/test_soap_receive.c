@@ -367,7 +367,8 @@ static void test_references_that_lead_nowhere_are_reported_up_to_a_limit(void **
     strbuf_done(&text);
 }
 
-static void test_a_failing_sink_ends_the_message(void **state)
+/* TF-3 4.2.4: that there is no room is an error of the transaction, not a SOAP fault. */
+static void test_documents_that_the_sink_refuses_leave_the_message_good(void **state)
 {
     (void)state;
     static const char *const CASES[] = {
@@ -381,12 +382,35 @@ static void test_a_failing_sink_ends_the_message(void **state)
         sink.write = fail_write;
         SoapReceiver *receiver = soap_receiver_new(req, STR(MTOM), &sink);
         SoapMessage *message = NULL;
-        assert_int_equal(receive(receiver, str_from(CASES[i]), 4096, &message), -(int)ERR_STORAGE);
+        assert_int_equal(receive(receiver, str_from(CASES[i]), 4096, &message), 0);
         assert_int_equal(req->errors.count, 1);
+        assert_int_equal(req->errors.first->code, ERR_STORAGE);
+        assert_null(message->documents[0].content);
+        assert_int_equal(open_count, 0); /* given up at once: it takes room that there is not */
         soap_receiver_free(receiver);
         assert_int_equal(open_count, 0);
         request_free(req);
     }
+}
+
+/** Inline documents are as many as MIME parts may be. */
+static void test_documents_in_a_message_are_limited(void **state)
+{
+    Request *req = *state;
+    int open_count = 0;
+    DocumentSink sink = MEMORY_SINK(&open_count);
+    StrBuf text = {0};
+    strbuf_literal(&text, ENV HEADER PNR);
+    for (int i = 0; i < 1001; i++) {
+        strbuf_literal(&text, "<Document>Zm9v</Document>");
+    }
+    strbuf_literal(&text, END);
+    SoapReceiver *receiver = soap_receiver_new(req, STR(SIMPLE), &sink);
+    SoapMessage *message = NULL;
+    assert_int_equal(receive(receiver, strbuf_str(&text), 4096, &message), -(int)ERR_TOO_LARGE);
+    soap_receiver_free(receiver);
+    assert_int_equal(open_count, 0);
+    strbuf_done(&text);
 }
 
 static int set_up_xml(void **state)
@@ -409,7 +433,8 @@ int main(void)
         REQUEST_TEST(test_an_endpoint_without_documents_refuses_parts),
         REQUEST_TEST(test_a_taken_document_is_not_abandoned),
         REQUEST_TEST(test_references_that_lead_nowhere_are_reported_up_to_a_limit),
-        REQUEST_TEST(test_a_failing_sink_ends_the_message),
+        REQUEST_TEST(test_documents_that_the_sink_refuses_leave_the_message_good),
+        REQUEST_TEST(test_documents_in_a_message_are_limited),
     };
     return cmocka_run_group_tests(tests, set_up_xml, NULL);
 }
