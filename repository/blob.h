@@ -58,7 +58,7 @@ typedef struct BlobReader BlobReader;
 /**
  * Adds no error: the caller knows what the document is called.
  * @return 0; -ERR_CORRUPT the locator or the record does not hold what sha256 names; -ERR_STORAGE
- * it is not there; -ERR_IO
+ * it is not there; -ERR_IO; -ERR_XDS_REPOSITORY_BUSY no descriptor or memory is free now
  */
 int blob_reader_open(BlobStore *store, const uint8_t sha256[32],
                      BlobReader **ret_reader) MUST_CHECK;

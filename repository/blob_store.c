@@ -213,6 +213,12 @@ bool blob_store_is_writable(const BlobStore *store)
 
 /* ---- finding ---- */
 
+/** Whether the fault (an errno, negative) is the moment's, and says nothing of what is stored. */
+static bool is_passing(int rc)
+{
+    return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -EAGAIN;
+}
+
 static int adopt_file(void *ctx, const RecordHeader *header)
 {
     BlobStore *store = ctx;
@@ -238,13 +244,17 @@ static int find_file(BlobStore *store, const uint8_t sha256[32], BlobLocation *r
     _cleanup_(io_closep) int fd = -1;
     RecordHeader header;
     uint32_t *crcs;
-    if (file_open_for_reading(&store->files, sha256, &fd) < 0) {
-        return 0;
+    int rc = file_open_for_reading(&store->files, sha256, &fd);
+    if (rc < 0) {
+        return is_passing(rc) ? -ERR_XDS_REPOSITORY_BUSY : 0;
     }
-    if (file_read_record(fd, &header, &crcs) < 0 || memcmp(header.sha256, sha256, 32) != 0) {
+    if (file_read_record(fd, &header, &crcs) < 0) {
         return -ERR_CORRUPT;
     }
     free(crcs);
+    if (memcmp(header.sha256, sha256, sizeof(header.sha256)) != 0) {
+        return -ERR_CORRUPT;
+    }
     if (!store->config.is_read_only && adopt_file(store, &header) < 0) {
         return -ERR_STORAGE;
     }
@@ -256,7 +266,7 @@ static int find_file(BlobStore *store, const uint8_t sha256[32], BlobLocation *r
     return 1;
 }
 
-/** @return 1 found, 0 unknown, -ERR_CORRUPT, -ERR_STORAGE */
+/** @return 1 found, 0 unknown, -ERR_CORRUPT, -ERR_STORAGE, -ERR_XDS_REPOSITORY_BUSY */
 static int find(BlobStore *store, const uint8_t sha256[32], BlobLocation *ret_location)
 {
     int found = locator_find(store->locator, sha256, ret_location);
@@ -265,6 +275,9 @@ static int find(BlobStore *store, const uint8_t sha256[32], BlobLocation *ret_lo
 
 static int storage_code(int rc)
 {
+    if (is_passing(rc)) {
+        return -ERR_XDS_REPOSITORY_BUSY;
+    }
     return rc == -ENOENT || rc == -EBADMSG || rc == -ENODATA ? -ERR_CORRUPT : -ERR_IO;
 }
 
@@ -327,7 +340,7 @@ static int read_record(const BlobStore *store, const uint8_t sha256[32],
 }
 
 /** Opens what the locator names, if its record is intact, alive and of that document. @return 0,
- * -ERR_CORRUPT, -ERR_IO */
+ * -ERR_CORRUPT, -ERR_IO, -ERR_XDS_REPOSITORY_BUSY */
 static int open_location(const BlobStore *store, const uint8_t sha256[32],
                          const BlobLocation *location, BlobReader **ret_reader)
 {
@@ -397,7 +410,7 @@ static int refuse(Request *req, int rc)
                          "the repository has no room left: nothing was stored; send the same "
                          "message again when the operator has made room");
     }
-    if (rc == -EAGAIN) {
+    if (is_passing(rc)) {
         return error_add(&req->errors, ERR_XDS_REPOSITORY_BUSY, NULL,
                          "nothing was stored; send the same message again");
     }

@@ -140,8 +140,10 @@ static void open_document(Retrieve *retrieve, Wanted *wanted)
     if (rc < 0) {
         blob_reader_free(reader);
         refuse(req, wanted, (ErrorCode)-rc,
-               "the stored document is damaged or cannot be read and is not given out; the "
-               "operator has to restore it");
+               rc == -ERR_XDS_REPOSITORY_BUSY
+                   ? "the repository is busy; ask for the document again later"
+                   : "the stored document is damaged or cannot be read and is not given out; the "
+                     "operator has to restore it");
         return;
     }
     wanted->is_delivered = true;

@@ -229,7 +229,7 @@ static Activity *activity_row(Journal *journal, int32_t node_id, const char *tra
 
 static const char *first_error(const Request *req)
 {
-    return req->errors.first ? error_info(req->errors.first->code)->ihe_code : "";
+    return req->errors.first ? error_ihe_code(req->errors.first->code, req->is_repository) : "";
 }
 
 /** What the database said, for the operator; it holds no values. */

@@ -133,6 +133,7 @@ static int find_transaction(HttpExchange *http, const SoapMessage *message,
                          STR_ARG(message->action), STR_ARG(http->path));
     }
     req->transaction = transaction->number;
+    req->is_repository = transaction->module == MODULE_REPOSITORY;
     if (!str_equal(http->path, str_from(transaction->path))) {
         return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
                          "%s (wsa:Action \"%s\") was sent to %.*s; send it to %s.",

@@ -6,6 +6,8 @@
 
 #define CONTEXT_MAX 2048
 #define LOCATION_MAX 2048
+/** Rows of error_codes.def from here on are not of TF-3 Table 4.2.4.1-2. */
+#define FIRST_GENERAL ERR_HL7_SEGMENT_SEQUENCE
 
 static const ErrorInfo infos[ERR_COUNT] = {
     [ERR_NONE] = {"", 0, "informational", 200, 0},
@@ -17,6 +19,22 @@ static const ErrorInfo infos[ERR_COUNT] = {
 const ErrorInfo *error_info(ErrorCode code)
 {
     return &infos[code < ERR_COUNT ? code : ERR_NONE];
+}
+
+const char *error_ihe_code(ErrorCode code, bool is_repository)
+{
+    static const char *const names[][2] = {
+        {"XDSRegistryError", "XDSRepositoryError"},
+        {"XDSRegistryBusy", "XDSRepositoryBusy"},
+        {"XDSRegistryOutOfResources", "XDSRepositoryOutOfResources"},
+    };
+    const char *name = error_info(code)->ihe_code;
+    for (size_t i = 0; code >= FIRST_GENERAL && i < ARRAY_LEN(names); i++) {
+        if (strcmp(name, names[i][0]) == 0 || strcmp(name, names[i][1]) == 0) {
+            return names[i][is_repository];
+        }
+    }
+    return name;
 }
 
 void error_list_init(ErrorList *list, Arena *arena)

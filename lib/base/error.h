@@ -44,6 +44,13 @@ typedef struct ErrorList {
 
 const ErrorInfo *error_info(ErrorCode code);
 
+/**
+ * RegistryError/@errorCode as the actor that answers has to name it: what has no code of its own in
+ * TF-3 Table 4.2.4.1-2 is XDSRegistryError, ...Busy or ...OutOfResources of a registry, and
+ * XDSRepositoryError and so on of a repository.
+ */
+const char *error_ihe_code(ErrorCode code, bool is_repository);
+
 void error_list_init(ErrorList *list, Arena *arena);
 
 /**

@@ -24,6 +24,7 @@ typedef struct Request {
     Str endpoint;                 /* what the peer called: URL, or MSH-6|MSH-5 */
     Str reply_to;                 /* wsa:ReplyTo, or MSH-4|MSH-3; the peer's UserID in audit */
     Str subject;         /* uniqueId of the SubmissionSet or first document, for musubi trace */
+    bool is_repository;  /* who answers: see error_ihe_code(); false: a registry */
     bool outcome_is_partial;           /* the reply is a PartialSuccess; set by the handler */
     int64_t started_ns;  /* clock_now_ns() */
     int64_t deadline_ns; /* clock_now_ns() by which the reply must be made */

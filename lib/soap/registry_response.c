@@ -11,7 +11,7 @@ static const char *severity_urn(Severity severity)
 static void append_error(const Request *req, const Error *error, StrBuf *buf)
 {
     strbuf_printf(buf, "<rs:RegistryError errorCode=\"%s\" codeContext=\"",
-                  error_info(error->code)->ihe_code);
+                  error_ihe_code(error->code, req->is_repository));
     xml_append_escaped(buf, error->context);
     strbuf_printf(buf, " [ref %s]\" severity=\"%s\"", req->ref, severity_urn(error->severity));
     if (!str_is_empty(error->location)) {

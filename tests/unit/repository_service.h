@@ -230,6 +230,7 @@ static inline Exchanged service_call(Service *service, SoapHandler handler, cons
 {
     Exchanged done = {.req = request_new(60000)};
     done.req->principal = &service->principal;
+    done.req->is_repository = true; /* as the endpoint of these transactions does */
     done.receiver = soap_receiver_new(done.req, STR("application/soap+xml; charset=UTF-8"),
                                       repository_sink(service->repository));
     assert_non_null(done.receiver);

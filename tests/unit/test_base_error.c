@@ -72,9 +72,34 @@ static void test_errors_beyond_those_kept_are_counted(void **state)
     assert_int_equal(errors->error_count, ERROR_LIST_KEPT_MAX + 1);
 }
 
+/* TF-3 Table 4.2.4.1-2: general codes carry the name of the actor that answers. */
+static void test_general_faults_are_named_after_the_actor(void **state)
+{
+    (void)state;
+    static const struct {
+        ErrorCode code;
+        const char *of_registry;
+        const char *of_repository;
+    } cases[] = {
+        {ERR_DATABASE, "XDSRegistryError", "XDSRepositoryError"},
+        {ERR_DATABASE_BUSY, "XDSRegistryBusy", "XDSRepositoryBusy"},
+        {ERR_TOO_LARGE, "XDSRegistryOutOfResources", "XDSRepositoryOutOfResources"},
+        {ERR_IO, "XDSRegistryError", "XDSRepositoryError"},
+        {ERR_FORBIDDEN, "XDSRegistryError", "XDSRepositoryError"},
+        {ERR_XDS_REGISTRY_BUSY, "XDSRegistryBusy", "XDSRegistryBusy"},
+        {ERR_XDS_REPOSITORY_BUSY, "XDSRepositoryBusy", "XDSRepositoryBusy"},
+        {ERR_XDS_UNKNOWN_PATIENT_ID, "XDSUnknownPatientId", "XDSUnknownPatientId"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_string_equal(error_ihe_code(cases[i].code, false), cases[i].of_registry);
+        assert_string_equal(error_ihe_code(cases[i].code, true), cases[i].of_repository);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_general_faults_are_named_after_the_actor),
         cmocka_unit_test_setup_teardown(test_quoted_text_that_was_cut_inside_a_character_stays_utf8,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_long_texts_are_cut_and_stay_utf8, set_up, tear_down),

@@ -1,6 +1,7 @@
 #include <openssl/sha.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "repository_fixture.h"
@@ -211,10 +212,43 @@ static void test_second_process_may_read_beside_the_server(void **state)
     assert_int_equal(count, 1);
 }
 
+/** Takes every descriptor that is free. */
+static void take_descriptors(struct rlimit *ret_before)
+{
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, ret_before), 0);
+    int first_free = dup(0);
+    assert_true(first_free >= 0);
+    close(first_free);
+    const struct rlimit none = {(rlim_t)first_free, ret_before->rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+}
+
+/** Many connections at once: a document that cannot be opened now is not a damaged one. */
+static void test_lack_of_descriptors_is_told_as_busy(void **state)
+{
+    enum { SIZES = 2 };
+    static const size_t sizes[SIZES] = {1000, 3 << 20}; /* in a segment, in a file */
+    Fixture *fixture = *state;
+    uint8_t sha256[SIZES][32];
+    for (unsigned i = 0; i < SIZES; i++) {
+        fixture_put_seed(fixture, sizes[i], i, sha256[i]);
+    }
+    for (unsigned i = 0; i < SIZES; i++) {
+        struct rlimit before;
+        BlobReader *reader = NULL;
+        take_descriptors(&before);
+        int rc = blob_reader_open(fixture->store, sha256[i], &reader);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        assert_int_equal(rc, -ERR_XDS_REPOSITORY_BUSY);
+        fixture_assert_holds(fixture, sha256[i], sizes[i], i);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_set_up, fixture_tear_down)
+        TEST(test_lack_of_descriptors_is_told_as_busy),
         TEST(test_documents_of_every_size_come_back_as_they_were),
         TEST(test_equal_documents_are_stored_once),
         TEST(test_eight_threads_store_the_same_small_documents_once),
