@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,8 @@
 #define PROBLEM_BYTES 1024
 #define REFRESH_EVERY_S 2
 #define STOP_GRACE_S 25
+/** Blob folders, segments, database connections, logs. */
+#define DESCRIPTORS_OF_OWN 512
 
 /** Everything that `serve` owns, in the order in which it is made. */
 typedef struct Process {
@@ -57,7 +60,8 @@ typedef struct Process {
     HttpListener *admin;
     MllpListener *mllp;
     MllpListener *plain_mllp;
-    bool is_stopping;
+    atomic_bool is_stopping;
+    unsigned max_connections; /* of each listener: as configured, or as descriptors allow */
     char problem[PROBLEM_BYTES];
 } Process;
 
@@ -89,6 +93,46 @@ static bool lock_data_dir(Process *p)
     return true;
 }
 
+/* ------------------------------------------------------------------ limits */
+
+static unsigned listener_count(const Config *config)
+{
+    const char *addresses[] = {config->server.https_listen, config->server.plain_http_listen,
+                               config->server.mllp_listen, config->server.plain_mllp_listen,
+                               config->server.admin_listen};
+    unsigned count = 0;
+    for (size_t i = 0; i < ARRAY_LEN(addresses); i++) {
+        count += addresses[i][0] != '\0';
+    }
+    return MAX(count, 1U);
+}
+
+/**
+ * Each connection takes a descriptor, and one more for what it reads or writes. The soft limit that
+ * shells and systemd give (1024) is for programs that use select(). What the hard limit does not
+ * allow is not promised: a full listener is better than a store that cannot open its files.
+ */
+static void raise_descriptor_limit(Process *p)
+{
+    struct rlimit limit;
+    unsigned configured = p->config->server.max_connections;
+    rlim_t shares = (rlim_t)2 * listener_count(p->config);
+    p->max_connections = configured;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < DESCRIPTORS_OF_OWN + shares * configured) {
+        rlim_t left = limit.rlim_cur - MIN(limit.rlim_cur, (rlim_t)DESCRIPTORS_OF_OWN);
+        p->max_connections = MAX((unsigned)(left / shares), 16U);
+        log_warn("msg=\"too few file descriptors for max_connections\" limit=%lu wanted=%lu "
+                 "max_connections=%u remedy=\"LimitNOFILE of the service, or ulimit -n\"",
+                 (unsigned long)limit.rlim_cur,
+                 (unsigned long)(DESCRIPTORS_OF_OWN + shares * configured), p->max_connections);
+    }
+}
+
 /* ------------------------------------------------------------------ privileges */
 
 /** Patient data must not reach a core file, nor another process of the same user. */
@@ -101,7 +145,7 @@ static void forbid_core_files(void)
 
 static bool give_folders(Process *p, const struct passwd *user)
 {
-    static const char *const names[] = {"", "blobs", "locator", "audit", "log", "spill"};
+    static const char *const names[] = {"", "lock", "blobs", "locator", "audit", "log", "spill"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         const char *path = services_path(p->arena, p->config, names[i]);
         if (chown(path, user->pw_uid, user->pw_gid) != 0) {
@@ -212,7 +256,7 @@ static MllpListener *bind_mllp(Process *p, const char *address, SSL_CTX *tls)
         .pix = p->services.pix,
         .nodes = p->services.nodes,
         .plain_node = p->config->server.plain_node,
-        .max_connections = p->config->server.max_connections,
+        .max_connections = p->max_connections,
         .request_timeout_ms = p->config->server.request_timeout_ms,
         .ctx = p,
         .finished = mllp_finished,
@@ -299,7 +343,7 @@ static HttpListener *bind_http(Process *p, const char *address, const HttpServic
         .tls_dh_parameters = is_tls ? gnutls_peer_dh_parameters(p->tls_policy) : NULL,
         .tls_policy = p->tls_policy,
         .is_loopback_only = !is_tls,
-        .max_connections = p->config->server.max_connections,
+        .max_connections = p->max_connections,
         .request_timeout_ms = p->config->server.request_timeout_ms,
         .service = service,
         .watchdog = p->watchdog,
@@ -442,6 +486,7 @@ static bool start(Process *p)
         return false;
     }
     forbid_core_files();
+    raise_descriptor_limit(p);
     if (!open_database(p, &conninfo) ||
         !services_open(&p->services, p->config, conninfo, p->problem, PROBLEM_BYTES) ||
         !bind_listeners(p)) {

@@ -9,7 +9,7 @@
 #define LINE_MAX_BYTES 4096
 #define VALUE_MAX_BYTES 300
 
-static LogLevel min_level = LOG_INFO;
+static _Atomic LogLevel min_level = LOG_INFO;
 
 void log_set_level(LogLevel level)
 {
