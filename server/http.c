@@ -184,7 +184,7 @@ static enum MHD_Result check_header(void *ctx, enum MHD_ValueKind kind, const ch
     } else if (has_control(text.data, text.len)) {
         framing->problem = "a header value holds control characters";
     } else if (str_equal_ci(name, STR("Content-Length"))) {
-        if (framing->length_count++ > 0 || !str_to_u64(text, &number)) {
+        if (framing->length_count++ > 0 || !str_to_u64(text, &number) || number > INT64_MAX) {
             framing->problem = "Content-Length is repeated or not a number";
         }
     } else if (str_equal_ci(name, STR("Transfer-Encoding"))) {
@@ -206,12 +206,15 @@ static enum MHD_Result check_header(void *ctx, enum MHD_ValueKind kind, const ch
     return framing->problem ? MHD_NO : MHD_YES;
 }
 
-static const char *framing_problem(struct MHD_Connection *mhd)
+static const char *framing_problem(struct MHD_Connection *mhd, const char *version)
 {
     Framing framing = {0};
     MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, check_header, &framing);
     if (!framing.problem && framing.length_count && framing.encoding_count) {
         return "Content-Length and Transfer-Encoding together";
+    }
+    if (!framing.problem && framing.encoding_count && strcmp(version, MHD_HTTP_VERSION_1_1) != 0) {
+        return "Transfer-Encoding in another version than HTTP/1.1"; /* RFC 9112 section 6.1 */
     }
     return framing.problem;
 }
@@ -376,13 +379,13 @@ static void fill_exchange(Call *call, struct MHD_Connection *mhd, const char *me
         str_from(MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE));
 }
 
-static void begin(Call *call, struct MHD_Connection *mhd, const char *method)
+static void begin(Call *call, struct MHD_Connection *mhd, const char *method, const char *version)
 {
     bool is_identified = identify(call->connection, mhd);
     fill_exchange(call, mhd, method);
     watchdog_phase(call->listener->config.watchdog, &call->connection->watched, WATCH_BODY);
     const HttpService *service = call->listener->config.service;
-    const char *problem = framing_problem(mhd);
+    const char *problem = framing_problem(mhd, version);
     call->has_begun = true;
     if (!is_identified) {
         reply_text(&call->exchange, MHD_HTTP_FORBIDDEN,
@@ -407,9 +410,8 @@ static enum MHD_Result access_handler(void *ctx, struct MHD_Connection *mhd, con
     Watchdog *watchdog = call->listener->config.watchdog;
     (void)ctx;
     (void)url;
-    (void)version;
     if (!call->has_begun) {
-        begin(call, mhd, method);
+        begin(call, mhd, method, version);
         return exchange->is_cut ? MHD_NO : MHD_YES;
     }
     if (*upload_size > 0) {

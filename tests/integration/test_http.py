@@ -62,6 +62,8 @@ MALFORMED = {
     "signed Content-Length": head(f"Content-Length: +{len(BODY)}\r\n") + BODY,
     "negative Content-Length": head("Content-Length: -1\r\n") + BODY,
     "huge Content-Length": head("Content-Length: 99999999999999999999999\r\n") + BODY,
+    "Content-Length of 2^64-1": head("Content-Length: 18446744073709551615\r\n") + BODY,
+    "Transfer-Encoding in HTTP/1.0": head("Transfer-Encoding: chunked\r\n", start="POST /registry HTTP/1.0\r\n") + chunked(BODY),
     "two Host": head("Host: elsewhere\r\n", LENGTH) + BODY,
     "no Host": head(LENGTH, host="") + BODY,
     "gzip, chunked": head("Transfer-Encoding: gzip, chunked\r\n") + chunked(BODY),
