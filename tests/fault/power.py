@@ -1,7 +1,9 @@
 """Power cuts: blobs, locator, PostgreSQL and audit each on an ext4 of its own, which is shut down without flushing its journal.
 
 EXT4_IOC_SHUTDOWN stops every write to the device at once, as a power cut does to a disk; what the file system had not written is
-gone after the next mount. Needs root and loop devices.
+gone after the next mount. All processes are frozen before and killed after: where the power is cut nothing runs any more, but a
+file system that is shut down under a running process may let a sync that was under way end as if it had succeeded. Needs root and
+loop devices.
 """
 
 import fcntl
@@ -9,6 +11,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
@@ -22,6 +25,8 @@ WITHOUT_LOG_FLUSH = 2
 VOLUMES = ("blobs", "locator", "postgres", "audit")
 IMAGE_BYTES = 8 << 30  # sparse; WAL may grow to max_wal_size
 WORK_S = 0.6
+UNMOUNT_S = 30
+FREEZE_S = 0.01
 EXIT_NOT_POSSIBLE = 77
 
 
@@ -62,7 +67,7 @@ class Disks:
                 lost.rmdir()
 
     def cut(self, order):
-        """The power goes, on one file system after the other within microseconds."""
+        """The power goes."""
         handles = [os.open(self.data / name, os.O_RDONLY) for name in order]
         for handle in handles:
             fcntl.ioctl(handle, EXT4_IOC_SHUTDOWN, struct.pack("I", WITHOUT_LOG_FLUSH))
@@ -72,12 +77,10 @@ class Disks:
     def unmount(self):
         """Unmounts all; waits for processes that are just ending."""
         for name in VOLUMES:
-            for _ in range(100):
-                if not os.path.ismount(self.data / name):
-                    break
-                if subprocess.run(["umount", self.data / name], capture_output=True, check=False).returncode == 0:
-                    break
-                time.sleep(0.05)
+            deadline = time.monotonic() + UNMOUNT_S
+            while os.path.ismount(self.data / name) and time.monotonic() < deadline:
+                if subprocess.run(["umount", self.data / name], capture_output=True, check=False).returncode != 0:
+                    time.sleep(0.05)
 
 
 def build_no_sync(folder):
@@ -95,6 +98,9 @@ class Power:
         self.random = random.Random(arguments.seed)
         self.ledger = workload.Ledger()
         self.tally = check.Tally()
+        self.disks = None
+        self.site = None
+        self.databases = set()  # processes of PostgreSQL, noted before their folder cannot be read
 
     def run(self):
         """All cycles; gives the exit status."""
@@ -117,9 +123,18 @@ class Power:
         try:
             return self.cycles()
         finally:
-            self.site.close()
-            self.disks.unmount()
+            self.power_off()
             shutil.rmtree(folder, ignore_errors=True)
+
+    def power_off(self):
+        """Ends everything that was started here, also after a fault of the test itself."""
+        try:
+            databases = sites.with_children(self.site.postmasters())
+        except OSError:  # the file system is shut down
+            databases = self.databases
+        self.site.kill_servers()
+        sites.signal_all(databases, signal.SIGKILL)
+        self.disks.unmount()
 
     def cycles(self):
         """Power on, work, power off; the checks after each."""
@@ -142,15 +157,15 @@ class Power:
         time.sleep(self.random.uniform(0.05, WORK_S))
         order = list(VOLUMES)
         self.random.shuffle(order)
-        self.ledger.may_refuse = True  # from here on a reply may say that nothing can be stored
-        postmasters = self.site.postmasters()
+        self.databases = sites.with_children(self.site.postmasters())
+        sites.signal_all({self.site.repository.process.pid, *self.databases}, signal.SIGSTOP)
+        time.sleep(FREEZE_S)
         self.disks.cut(order)
         self.site.kill_servers()
-        self.site.kill_postgres(postmasters)
+        sites.signal_all(self.databases, signal.SIGKILL)
         workload.stop_workers(workers)
         self.disks.unmount()
         self.disks.mount()
-        self.ledger.may_refuse = False
         self.site.start()
         fresh = self.ledger.operations[first:]
         earlier = self.random.sample(self.ledger.operations[:first], min(kill.CHECKED_AGAIN, first))

@@ -70,13 +70,9 @@ class Site:
         """Process ids of the postmasters."""
         return [pid for pid in (server.postmaster_pid() for server in self.servers) if pid]
 
-    def kill_postgres(self, pids=None):
+    def kill_postgres(self):
         """kill -9 of every postmaster."""
-        for pid in self.postmasters() if pids is None else pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        signal_all(self.postmasters(), signal.SIGKILL)
 
     def has_ended(self):
         """Whether a server process is gone."""
@@ -120,6 +116,28 @@ class Site:
             server.close()
         if self.certs:
             shutil.rmtree(self.certs, ignore_errors=True)
+
+
+def signal_all(pids, number):
+    """Sends a signal to processes, whether they are still there or not."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
+def with_children(pids):
+    """These processes and their children."""
+    found = set(pids)
+    for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) in pids:
+            found.add(int(status.parent.name))
+    return found
 
 
 def data_dir(site):
