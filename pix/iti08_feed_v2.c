@@ -82,6 +82,17 @@ static int add_authority_error(const Pix *pix, ErrorList *errors, const char *lo
 
 /* ---- identifiers ---- */
 
+/** Controls come in by escapes (\X0A\): no other surface could write such an identifier. */
+static bool has_control(Str text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if ((unsigned char)text.data[i] < ' ' || text.data[i] == 0x7f) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int check_id(ErrorList *errors, const FedIdentifier *identifier)
 {
     if (str_is_empty(identifier->id) || str_equal(identifier->id, STR("\"\""))) {
@@ -91,6 +102,12 @@ static int check_id(ErrorList *errors, const FedIdentifier *identifier)
     if (identifier->id.len > HL7_CX_ID_MAX_BYTES) {
         return error_add(errors, ERR_HL7_DATA_TYPE, identifier->location,
                          "the identifier (CX-1) is longer than %d bytes", HL7_CX_ID_MAX_BYTES);
+    }
+    if (has_control(identifier->id)) {
+        return error_add(
+            errors, ERR_HL7_DATA_TYPE, identifier->location,
+            "the identifier (CX-1) holds a control character; send printing characters "
+            "only");
     }
     return 0;
 }
@@ -135,6 +152,12 @@ static int check_field(ErrorList *errors, const Er7Message *message, const Ident
     if (!er7_segment(message, str_from(field->segment), 1)) {
         (void)snprintf(path, sizeof(path), "%s^1", field->segment);
         return error_add(errors, ERR_HL7_SEGMENT_SEQUENCE, path, "segment %s is missing",
+                         field->segment);
+    }
+    if (er7_segment(message, str_from(field->segment), 2)) {
+        (void)snprintf(path, sizeof(path), "%s^2", field->segment);
+        return error_add(errors, ERR_HL7_SEGMENT_SEQUENCE, path,
+                         "segment %s occurs more than once; send a message for each patient",
                          field->segment);
     }
     (void)snprintf(path, sizeof(path), "%s^1^%zu", field->segment, field->number);

@@ -375,6 +375,11 @@ Er7Message *er7_read(Arena *arena, ErrorList *errors, Str payload)
     size_t offset = 0;
     bool is_text = hl7_charset_decode(message->charset, payload, &utf8, &offset);
     split_segments(message, errors, str_dup(arena, strbuf_str(&utf8)));
+    if (er7_segment(message, STR("MSH"), 2)) {
+        error_add(errors, ERR_HL7_SEGMENT_SEQUENCE, "MSH^2",
+                  "the frame holds more than one message: segment MSH occurs again; send each "
+                  "message in a frame of its own");
+    }
     if (!is_text && errors->error_count == before) {
         add_undecodable(message, errors, payload, offset);
     }

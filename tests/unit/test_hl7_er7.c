@@ -136,6 +136,8 @@ static void test_faults_name_place_and_remedy(void **state)
          true},
         {STR_INIT(HEADER "\rOBX|1\rOBX|\x1b$B\r"), ERR_HL7_DATA_TYPE, "OBX^2^1^1", "OBX-1", true},
         {STR_INIT("MSH|^~\\&|E\xe5"), ERR_HL7_DATA_TYPE, "MSH^1^3^1", "MSH-3", true},
+        {STR_INIT(HEADER "\rPID|||1\r" HEADER "\rPID|||2\r"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^2",
+         "frame of its own", true},
         {STR_INIT(HEADER "\nPID|||1\n"), ERR_HL7_SEGMENT_SEQUENCE, "MSH^1", "0x0D", true},
     };
     (void)state;

@@ -89,6 +89,8 @@ static void test_what_is_stored_depends_on_event_and_authority(void **state)
         {HEADER("A04") "PID|||P9^^^&" FIXTURE_OID "\r", "AE 204 PID^1^3^1^4", 0},
         {HEADER("A04") "PID|||^^^" AUTHORITY "\r", "AE 101 PID^1^3^1^1", 0},
         {HEADER("A04") "PID|||\"\"^^^" AUTHORITY "\r", "AE 101 PID^1^3^1^1", 0},
+        {HEADER("A04") "PID|||P\\X0A\\9^^^" AUTHORITY "\r", "AE 102 PID^1^3^1^1", 0},
+        {HEADER("A04") "PID|||P8^^^" AUTHORITY "\rPID|||P9^^^" AUTHORITY "\r", "AE 100 PID^2", 0},
         {HEADER("A04") "PID|1\r", "AE 101 PID^1^3", 0},
         {HEADER("A04") "PV1||I\r", "AE 100 PID^1", 0},
         {HEADER("A04") "PID|||P9^^^" AUTHORITY "||\xe5\r", "AE 102 PID^1^5^1", 0},
