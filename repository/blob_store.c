@@ -10,6 +10,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/log.h"
 #include "repository/blob.h"
 #include "repository/blob_file.h"
 #include "repository/file_io.h"
@@ -414,6 +415,9 @@ static int refuse(Request *req, int rc)
         return error_add(&req->errors, ERR_XDS_REPOSITORY_BUSY, NULL,
                          "nothing was stored; send the same message again");
     }
+    char text[128];
+    log_error("ref=%s event=document_not_stored error=\"%s\"", req->ref,
+              strerror_r(-rc, text, sizeof(text)));
     return error_add(&req->errors, ERR_STORAGE, NULL,
                      "the repository's storage has failed and takes no documents: nothing was "
                      "stored; send the same message again later");

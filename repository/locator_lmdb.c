@@ -13,6 +13,7 @@
 #include "lib/base/crc32c.h"
 #include "lib/base/error.h"
 #include "lib/base/fail.h"
+#include "lib/base/log.h"
 #include "repository/locator.h"
 
 /** Entries gather for this long before they are committed together. */
@@ -58,7 +59,8 @@ struct Locator {
     LocationTable committing;
     uint64_t batches_begun;
     uint64_t batches_ended;
-    bool is_hurried; /* somebody waits for the batch */
+    bool has_no_room; /* for the last batch */
+    bool is_hurried;  /* somebody waits for the batch */
     bool is_stopping;
 };
 
@@ -111,11 +113,20 @@ static int location_decode(const uint8_t sha256[DIGEST_BYTES], const MDB_val *va
     return 1;
 }
 
-/** Anything but a missing entry or a full map means that LMDB can no longer be relied on. */
-static int failed(Locator *locator)
+/** Anything but a missing entry, a full map and a full disk means that LMDB can no longer be relied
+ * on. */
+static int failed(Locator *locator, int rc)
 {
-    atomic_store(&locator->has_failed, true);
+    if (!atomic_exchange(&locator->has_failed, true)) {
+        log_error("event=locator_failed error=\"%s\"", mdb_strerror(rc));
+    }
     return -ERR_STORAGE;
+}
+
+/** The file cannot grow now: nothing was changed, and the same batch may succeed later. */
+static bool is_lack_of_room(int rc)
+{
+    return rc == ENOSPC || rc == EDQUOT || rc == EFBIG;
 }
 
 static int open_tables(Locator *locator)
@@ -252,6 +263,33 @@ static int commit_batch(Locator *locator, const StoredPlace *place)
     }
 }
 
+/** What could not be committed waits for the next batch, unless something newer is known of it. */
+static void put_back(Locator *locator)
+{
+    size_t index = 0;
+    for (const LocationEntry *entry; (entry = location_table_next(&locator->committing, &index));) {
+        if (!location_table_find(&locator->pending, entry->sha256)) {
+            location_table_put(&locator->pending, entry);
+        }
+    }
+    location_table_done(&locator->committing);
+}
+
+/** One line when the trouble begins, one when it is over. */
+static void note_room(Locator *locator, bool has_room)
+{
+    if (locator->has_no_room == !has_room) {
+        return;
+    }
+    locator->has_no_room = !has_room;
+    if (has_room) {
+        log_info("event=locator_has_room_again");
+    } else {
+        log_warn("event=locator_has_no_room remedy=\"make room on the file system of the locator; "
+                 "entries wait in memory\"");
+    }
+}
+
 /** Commits what is pending; the lock is held, but not during the transaction. */
 static void take_batch(Locator *locator)
 {
@@ -272,9 +310,12 @@ static void take_batch(Locator *locator)
     pthread_mutex_lock(&locator->lock);
     if (rc == 0) {
         location_table_done(&locator->committing);
+    } else if (is_lack_of_room(rc)) {
+        put_back(locator);
     } else {
-        failed(locator); /* the batch stays in memory: what was stored stays readable */
+        failed(locator, rc); /* the batch stays in memory: what was stored stays readable */
     }
+    note_room(locator, !is_lack_of_room(rc));
     locator->batches_ended = locator->batches_begun;
     pthread_cond_broadcast(&locator->committed);
 }
@@ -370,7 +411,7 @@ static int read_begin(Locator *locator, MDB_txn **ret_txn)
         }
         pthread_rwlock_unlock(&locator->map_lock);
         if (rc != MDB_MAP_RESIZED) {
-            return failed(locator);
+            return failed(locator, rc);
         }
         adopt_map_size(locator);
     }
@@ -403,7 +444,7 @@ int locator_settled_place(Locator *locator, uint32_t *ret_number, uint64_t *ret_
     }
     read_end(locator, txn);
     if (rc != 0 && rc != MDB_NOTFOUND) {
-        return failed(locator);
+        return failed(locator, rc);
     }
     *ret_number = le32toh(place.number);
     *ret_offset = le64toh(place.offset);
@@ -447,7 +488,7 @@ int locator_find(Locator *locator, const uint8_t sha256[32], BlobLocation *ret_l
     if (found == 0 || found == MDB_NOTFOUND) {
         return rc;
     }
-    failed(locator);
+    failed(locator, found);
     return -ERR_CORRUPT;
 }
 
@@ -487,8 +528,9 @@ int locator_flush(Locator *locator)
         pthread_cond_signal(&locator->work);
         pthread_cond_wait(&locator->committed, &locator->lock);
     }
+    bool is_done = locator_is_trusted(locator) && !locator->has_no_room;
     pthread_mutex_unlock(&locator->lock);
-    return locator_is_trusted(locator) ? 0 : -ERR_STORAGE;
+    return is_done ? 0 : -ERR_STORAGE;
 }
 
 typedef struct Chunk {
@@ -513,7 +555,7 @@ static int read_chunk(Locator *locator, Chunk *chunk)
     rc = mdb_cursor_open(txn, locator->blobs, &cursor);
     if (rc != 0) {
         read_end(locator, txn);
-        return failed(locator);
+        return failed(locator, rc);
     }
     MDB_val key = value_of(chunk->next, DIGEST_BYTES);
     MDB_val value;
@@ -531,7 +573,7 @@ static int read_chunk(Locator *locator, Chunk *chunk)
     chunk->is_last = rc != 0;
     mdb_cursor_close(cursor);
     read_end(locator, txn);
-    return rc == 0 || rc == MDB_NOTFOUND ? 0 : failed(locator);
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : failed(locator, rc);
 }
 
 int locator_iterate(Locator *locator, LocatorFn fn, void *ctx)

@@ -1,3 +1,6 @@
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "repository/locator.h"
@@ -149,6 +152,47 @@ static int count_entry(void *ctx, const uint8_t sha256[32], const BlobLocation *
     return 0;
 }
 
+static rlim_t file_bytes(const LocatorFixture *fixture)
+{
+    char path[128];
+    struct stat file;
+    snprintf(path, sizeof(path), "%s/data.mdb", fixture->directory);
+    assert_int_equal(stat(path, &file), 0);
+    return (rlim_t)file.st_size;
+}
+
+/** A full disk is no broken one: entries wait in memory, and go to the file when there is room. */
+static void test_entries_wait_for_room(void **state)
+{
+    enum { ENTRIES = 3000 };
+    LocatorFixture *fixture = *state;
+    BlobLocation location;
+    struct rlimit room;
+    put(fixture, 0);
+    assert_int_equal(locator_flush(fixture->locator), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &room), 0);
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    const struct rlimit no_room = {file_bytes(fixture), room.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &no_room), 0);
+    for (unsigned i = 1; i < ENTRIES; i++) {
+        put(fixture, i);
+    }
+    int rc = locator_flush(fixture->locator);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &room), 0);
+    signal(SIGXFSZ, before);
+    assert_int_equal(rc, -ERR_STORAGE);
+    assert_true(locator_is_trusted(fixture->locator));
+    assert_int_equal(find(fixture, ENTRIES - 1, &location), 1);
+
+    assert_int_equal(locator_flush(fixture->locator), 0);
+    locator_close(fixture->locator);
+    open_locator(fixture);
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        assert_int_equal(find(fixture, i, &location), 1);
+        assert_int_equal(location.segment, i);
+    }
+}
+
 static void test_iteration_names_every_entry_once(void **state)
 {
     LocatorFixture *fixture = *state;
@@ -197,6 +241,7 @@ int main(void)
         TEST(test_removed_entry_is_unknown_at_once_and_for_good),
         TEST(test_place_reached_is_stored_with_the_batch),
         TEST(test_map_grows_while_entries_are_read),
+        TEST(test_entries_wait_for_room),
         TEST(test_iteration_names_every_entry_once),
         TEST(test_flipped_byte_in_an_entry_is_noticed),
     };
