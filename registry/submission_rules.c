@@ -58,18 +58,18 @@ static const char *kind_name(ObjectKind kind)
 static void check_same_document(Request *req, const UniqueIdClaim *claim)
 {
     if (claim->size_bytes != claim->taken_size_bytes) {
-        error_add(
-            &req->errors, ERR_XDS_NON_IDENTICAL_SIZE, "XDSDocumentEntry.uniqueId",
-            "%.*s: a document with this uniqueId is registered with another size; other content "
-            "needs a uniqueId of its own",
-            STR_ARG(claim->unique_id));
+        error_add(&req->errors, ERR_XDS_NON_IDENTICAL_SIZE, "XDSDocumentEntry.uniqueId",
+                  "same uniqueId, different content: a document with uniqueId %.*s is registered "
+                  "with another size; other content "
+                  "needs a uniqueId of its own",
+                  STR_ARG(claim->unique_id));
     }
     if (!str_equal(claim->hash, claim->taken_hash)) {
-        error_add(
-            &req->errors, ERR_XDS_NON_IDENTICAL_HASH, "XDSDocumentEntry.uniqueId",
-            "%.*s: a document with this uniqueId is registered with another hash; other content "
-            "needs a uniqueId of its own",
-            STR_ARG(claim->unique_id));
+        error_add(&req->errors, ERR_XDS_NON_IDENTICAL_HASH, "XDSDocumentEntry.uniqueId",
+                  "same uniqueId, different content: a document with uniqueId %.*s is registered "
+                  "with another hash; other content "
+                  "needs a uniqueId of its own",
+                  STR_ARG(claim->unique_id));
     }
 }
 

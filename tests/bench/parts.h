@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** What each operation is made of, done in the most direct way known: the floors of DESIGN.md §11.
+/** What each operation is made of, done in the most direct way known: the floors of README.md.
  */
 
 /** An append-only file with one fdatasync for all that wait (leader and followers). */

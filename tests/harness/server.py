@@ -184,11 +184,6 @@ class Server:
         except ProcessLookupError:
             pass
 
-    def psql(self, sql):
-        """Runs SQL in the embedded database as its owner; gives the rows as text, fields split by tabs."""
-        result = self.command("sql", sql, check=True)
-        return [line.split("\t") for line in result.stdout.splitlines()]
-
     def close(self):
         """Stops everything and removes the data directory if it was ours."""
         if self.process is not None:

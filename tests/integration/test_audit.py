@@ -1,4 +1,4 @@
-"""No patient data leaves before its audit record is durable (DESIGN: contract C4; ITI TF-2 3.20)."""
+"""No patient data leaves before its audit record is durable (contract C4; ITI TF-2 3.20)."""
 
 import os
 import socket

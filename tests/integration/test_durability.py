@@ -1,4 +1,4 @@
-"""What was acknowledged is there after every kind of end (DESIGN: durability contract C1 to C3)."""
+"""What was acknowledged is there after every kind of end (contract C1 to C3)."""
 
 import http.client
 import os

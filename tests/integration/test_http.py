@@ -1,4 +1,4 @@
-"""What the HTTP and TLS listeners refuse (DESIGN section 6; requests that a proxy in front might read otherwise)."""
+"""What the HTTP and TLS listeners refuse: above all requests that a proxy in front might read otherwise."""
 
 import shutil
 import socket

@@ -1,4 +1,4 @@
-"""A corrupt byte is never served (DESIGN: contract C5), and what is wrong is named for the operator."""
+"""A corrupt byte is never served (contract C5), and what is wrong is named for the operator."""
 
 import glob
 import hashlib

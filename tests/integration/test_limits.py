@@ -1,4 +1,4 @@
-"""Many connections never keep the server from opening its own files (contract C6; DESIGN section 6)."""
+"""Many connections never keep the server from opening its own files (contract C6)."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What the operator sees: metrics, node activity, trace, reload, configuration (DESIGN sections 9 and 10)."""
+"""What the operator sees: metrics, node activity, trace, reload, configuration."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""Many senders at once (DESIGN: races; contract C3)."""
+"""Many senders at once (contract C3)."""
 
 import threading
 import unittest

@@ -1,4 +1,4 @@
-"""Memory does not grow with a document or with a result (DESIGN: no result cap, documents in constant memory).
+"""Memory does not grow with a document or with a result: no result cap, documents in constant memory.
 
 64 MiB and 2 000 entries by default, 4 GiB and 100 000 entries with MUSUBI_FULL=1.
 """

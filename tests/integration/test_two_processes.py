@@ -1,4 +1,4 @@
-"""A repository that registers at a registry on another host (DESIGN section 3; ITI TF-2 3.41, 3.42)."""
+"""A repository that registers at a registry on another host (ITI TF-2 3.41, 3.42)."""
 
 import os
 import signal

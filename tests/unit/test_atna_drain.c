@@ -407,7 +407,7 @@ static int check_order(void *ctx, const AuditRecord *record)
     return 0;
 }
 
-/* DESIGN §7: events of writes go through the outbox, in the order in which they were queued. */
+/* Events of writes go through the outbox, in the order in which they were queued. */
 static void test_committed_events_move_from_outbox_to_spool_in_order(void **state)
 {
     enum { COUNT = 1200 };
@@ -436,7 +436,7 @@ static int count_record(void *ctx, const AuditRecord *record)
     return 0;
 }
 
-/* DESIGN §3: several processes may serve one database; each event goes to exactly one spool. */
+/* Several processes may serve one database; each event goes to exactly one spool. */
 static void test_two_processes_share_an_outbox_without_duplicates(void **state)
 {
     enum { COUNT = 2000 };

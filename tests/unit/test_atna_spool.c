@@ -283,7 +283,7 @@ static void *writer_run(void *ctx)
     return NULL;
 }
 
-/* DESIGN: group commit, one fdatasync for all that wait. */
+/* Group commit, one fdatasync for all that wait. */
 static void test_one_sync_serves_all_that_wait(void **state)
 {
     Fixture *f = *state;

@@ -55,7 +55,7 @@ static void test_each_missing_document_is_one_error(void **state)
     assert_int_equal(service_audit_count(service, "Retrieve Document Set"), 3);
 }
 
-/** DESIGN of access: denied = absent, in the same words. */
+/** Access: denied = absent, in the same words. */
 static void test_denied_document_looks_like_an_unknown_one(void **state)
 {
     Service *service = *state;

@@ -73,7 +73,7 @@ static void seen_done(Seen *seen)
 #define D "xmlns='urn:ihe:iti:xds-b:2007'"
 #define X "xmlns:xop='http://www.w3.org/2004/08/xop/include'"
 
-/* TF-2 Appendix V.8; DESIGN: the parser gets tags and text only. */
+/* TF-2 Appendix V.8: the parser gets tags and text only. */
 static void test_accepted_text_is_put_out_the_same_however_it_is_cut(void **state)
 {
     static const struct {
