@@ -31,6 +31,7 @@ typedef struct HttpConnection {
     HttpListener *listener;
     Arena *arena;
     bool has_identity;
+    bool is_body_next; /* what is sent next is a reply's header, and its body is ready */
     Str fingerprint;
     Str subject;
 } HttpConnection;
@@ -68,6 +69,33 @@ static const union MHD_ConnectionInfo *info(struct MHD_Connection *mhd,
     return MHD_get_connection_info(mhd, type);
 }
 
+/**
+ * GnuTLS's way to the socket. libmicrohttpd sends header and body of a reply in two records; the
+ * header waits for the body, so that the peer wakes up once.
+ */
+static ssize_t push_records(gnutls_transport_ptr_t transport, const giovec_t *parts, int count)
+{
+    HttpConnection *connection = transport;
+    struct msghdr message = {.msg_iovlen = (size_t)count};
+    int flags = MSG_NOSIGNAL | (connection->is_body_next ? MSG_MORE : 0);
+
+    memcpy(&message.msg_iov, &parts, sizeof(parts)); /* sendmsg() changes none of them */
+    connection->is_body_next = false;
+    return sendmsg(connection->watched.fd, &message, flags);
+}
+
+static void start_tls(HttpConnection *connection, gnutls_session_t session)
+{
+    gnutls_transport_ptr_t receive;
+    gnutls_transport_ptr_t send;
+    gnutls_transport_get_ptr2(session, &receive, &send);
+    gnutls_transport_set_ptr2(session, receive, connection);
+    gnutls_transport_set_vec_push_function(session, push_records);
+    if (!gnutls_peer_start(connection->listener->config.tls_policy, session)) {
+        shutdown(connection->watched.fd, SHUT_RDWR);
+    }
+}
+
 static void connection_started(HttpListener *listener, struct MHD_Connection *mhd,
                                void **socket_context)
 {
@@ -86,10 +114,7 @@ static void connection_started(HttpListener *listener, struct MHD_Connection *mh
     int on = 1;
     (void)setsockopt(connection->watched.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (listener->config.tls_certificate_pem) {
-        gnutls_session_t session = info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
-        if (!gnutls_peer_start(listener->config.tls_policy, session)) {
-            shutdown(connection->watched.fd, SHUT_RDWR);
-        }
+        start_tls(connection, info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session);
     }
     watchdog_add(listener->config.watchdog, &connection->watched);
     *socket_context = connection;
@@ -222,7 +247,7 @@ static const char *framing_problem(struct MHD_Connection *mhd, const char *versi
 /* ------------------------------------------------------------------ replies */
 
 static void queue(HttpExchange *exchange, int status, const char *content_type,
-                  struct MHD_Response *response)
+                  struct MHD_Response *response, bool has_body)
 {
     if (!response) {
         exchange->is_cut = true;
@@ -241,6 +266,8 @@ static void queue(HttpExchange *exchange, int status, const char *content_type,
     if (MHD_queue_response(exchange->mhd, (unsigned)status, response) != MHD_YES) {
         exchange->is_cut = true;
     }
+    exchange->connection->is_body_next =
+        has_body && !str_equal(exchange->method, STR(MHD_HTTP_METHOD_HEAD));
     MHD_destroy_response(response);
 }
 
@@ -254,7 +281,7 @@ void http_reply(HttpExchange *exchange, int status, const char *content_type, St
         *buf = (StrBuf){0};
     }
     size_t sent = exchange->req->sent_bytes;
-    queue(exchange, status, content_type, response);
+    queue(exchange, status, content_type, response, sent > 0);
     /* the whole buffer counts as progress: a buffer reply may take its grace plus its size at the
      * minimum rate */
     watchdog_progress(exchange->connection->listener->config.watchdog,
@@ -328,7 +355,8 @@ void http_reply_source(HttpExchange *exchange, int status, const char *content_t
     exchange->outgoing = out;
     queue(exchange, status, content_type,
           MHD_create_response_from_callback(length < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)length,
-                                            REPLY_BLOCK_BYTES, read_source, out, free_source));
+                                            REPLY_BLOCK_BYTES, read_source, out, free_source),
+          length != 0);
 }
 
 static void reply_text(HttpExchange *exchange, int status, const char *text)
