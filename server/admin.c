@@ -107,7 +107,8 @@ static void admin_rejected(void *ctx, const char *address)
 {
     AdminPages *pages = ctx;
     _cleanup_(arena_freep) Arena *arena = arena_new();
-    refused_peer_record_handshake(pages->audit, endpoint(pages, arena), address);
+    (void)refused_peer_record_connection(pages->audit, endpoint(pages, arena), address,
+                                         REFUSED_HANDSHAKE);
 }
 
 HttpService admin_service(AdminPages *pages)

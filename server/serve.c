@@ -237,15 +237,13 @@ static void mllp_finished(void *ctx, Request *req, const char *outcome)
 static void mllp_rejected(void *ctx, MllpRejection rejection, const MllpPeer *peer)
 {
     Process *p = ctx;
-    Request *req = request_new(5000);
-    log_warn("msg=\"MLLP peer sent away\" peer=%s problem=%s", peer->address,
-             log_quote(req->arena, str_from(peer->problem)));
-    if (rejection != MLLP_REJECT_LIMIT) {
-        req->peer_address = str_from(peer->address);
-        req->endpoint = str_from(p->config->server.mllp_listen);
-        refused_peer_record(p->services.audit, req, str_from(peer->problem));
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    if (rejection == MLLP_REJECT_LIMIT ||
+        refused_peer_record_connection(p->services.audit, p->config->server.mllp_listen,
+                                       peer->address, peer->problem)) {
+        log_warn("msg=\"MLLP peer sent away\" peer=%s problem=%s", peer->address,
+                 log_quote(arena, str_from(peer->problem)));
     }
-    request_free(req);
 }
 
 static MllpListener *bind_mllp(Process *p, const char *address, SSL_CTX *tls)
@@ -523,6 +521,7 @@ static void stop(Process *p)
     http_listener_free(p->plain_http);
     http_listener_free(p->admin);
     if (p->services.audit) {
+        refused_peer_flush(p->services.audit, true);
         record_activity(p, AUDIT_APPLICATION_STOP);
     }
     services_close(&p->services);
@@ -607,6 +606,7 @@ static void run(Process *p, const sigset_t *signals)
         }
         keep_database(p);
         refresh_nodes(p);
+        refused_peer_flush(p->services.audit, false);
     }
 }
 

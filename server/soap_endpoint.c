@@ -268,9 +268,9 @@ static void soap_rejected(void *ctx, const char *address)
 {
     SoapEndpoint *endpoint = ctx;
     _cleanup_(arena_freep) Arena *arena = arena_new();
-    refused_peer_record_handshake(endpoint->audit,
-                                  str_printf(arena, "https://%s/", endpoint->public_authority).data,
-                                  address);
+    (void)refused_peer_record_connection(
+        endpoint->audit, str_printf(arena, "https://%s/", endpoint->public_authority).data, address,
+        REFUSED_HANDSHAKE);
 }
 
 HttpService soap_endpoint_service(SoapEndpoint *endpoint)
