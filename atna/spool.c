@@ -18,6 +18,12 @@
 #define SEGMENT_BYTES (UINT64_C(64) << 20)
 
 /**
+ * Zeros are written ahead of the records, this many at a time: a record then changes neither the
+ * length of the file nor its blocks, and its fdatasync costs half (measured 290 and 140 us).
+ */
+#define ROOM_BYTES (UINT64_C(1) << 20)
+
+/**
  * Appending and syncing: records are written under the lock, one after the other; then the first
  * that wants durability becomes the leader and syncs without the lock, while others append and
  * wait. Tickets are total byte counts, so that one number says what is durable.
@@ -29,6 +35,7 @@ struct Spool {
     pthread_cond_t synced; /* a leader has finished */
     int file;              /* current segment */
     SpoolPosition end;     /* written */
+    uint64_t room_end;     /* length of the current segment; zeros from end on */
     SpoolPosition durable_end;
     uint64_t appended_bytes; /* since spool_open() */
     uint64_t synced_bytes;
@@ -67,7 +74,16 @@ static int begin_segment_locked(Spool *spool, uint64_t segment)
     spool->file = file;
     spool->end = (SpoolPosition){segment, 0};
     spool->durable_end = spool->end;
+    spool->room_end = 0;
     return 0;
+}
+
+/** Takes back the room behind the last record. A failure leaves zeros, which readers know. */
+static void cut_room_locked(Spool *spool)
+{
+    if (ftruncate(spool->file, (off_t)spool->end.offset) == 0) {
+        spool->room_end = spool->end.offset;
+    }
 }
 
 static int roll_if_full_locked(Spool *spool)
@@ -79,35 +95,74 @@ static int roll_if_full_locked(Spool *spool)
         return 0; /* another thread was faster */
     }
     if (spool->is_trusted) {
+        cut_room_locked(spool);
         sync_locked(spool);
     }
     pthread_cond_broadcast(&spool->synced);
     return spool->is_trusted ? begin_segment_locked(spool, spool->end.segment + 1) : -EIO;
 }
 
-/** Writes all bytes at the end of the segment, or leaves it as it was. */
-static int write_locked(Spool *spool, const char *bytes, size_t len)
+/** @return bytes written, or a negative errno if not all were */
+static ssize_t write_at(int file, const char *bytes, size_t len, uint64_t offset)
 {
     size_t done = 0;
     while (done < len) {
-        ssize_t n =
-            pwrite(spool->file, bytes + done, len - done, (off_t)(spool->end.offset + done));
+        ssize_t n = pwrite(file, bytes + done, len - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR) {
             continue;
         }
         if (n <= 0) {
-            int error = n < 0 ? errno : ENOSPC;
-            if (error != ENOSPC && error != EDQUOT) {
-                spool->is_trusted = false;
-            }
-            if (done > 0 && ftruncate(spool->file, (off_t)spool->end.offset) < 0) {
-                spool->is_trusted = false;
-            }
-            return -error;
+            return n < 0 ? -errno : -ENOSPC;
         }
         done += (size_t)n;
     }
+    return (ssize_t)done;
+}
+
+/** Undoes a failed write; a full disk is no reason to distrust the spool, any other failure is. */
+static void undo_write_locked(Spool *spool, int error)
+{
+    if (error != ENOSPC && error != EDQUOT) {
+        spool->is_trusted = false;
+    }
+    if (ftruncate(spool->file, (off_t)spool->end.offset) < 0) {
+        spool->is_trusted = false;
+    }
+    spool->room_end = spool->end.offset;
+}
+
+/** Writes zeros where the next records go. On a full disk there is none: the record itself may
+ * still fit. */
+static void make_room_locked(Spool *spool)
+{
+    static const char zeros[64 * 1024];
+    uint64_t begin = MAX(spool->room_end, spool->end.offset);
+    uint64_t at = begin;
+    ssize_t n = 1;
+    while (n > 0 && at < begin + ROOM_BYTES) {
+        n = write_at(spool->file, zeros, sizeof zeros, at);
+        at += sizeof zeros;
+    }
+    if (n > 0) {
+        spool->room_end = at;
+    } else {
+        undo_write_locked(spool, (int)-n);
+    }
+}
+
+/** Writes all bytes at the end of the records, or leaves the segment as it was. */
+static int write_locked(Spool *spool, const char *bytes, size_t len)
+{
+    if (spool->end.offset + len > spool->room_end) {
+        make_room_locked(spool);
+    }
+    ssize_t n = spool->is_trusted ? write_at(spool->file, bytes, len, spool->end.offset) : -EIO;
+    if (n < 0) {
+        undo_write_locked(spool, (int)-n);
+        return (int)n;
+    }
     spool->end.offset += len;
+    spool->room_end = MAX(spool->room_end, spool->end.offset);
     spool->appended_bytes += len;
     return 0;
 }
@@ -223,7 +278,7 @@ static bool find_clean_end(const char *directory, uint64_t segment, uint64_t *re
         rc = spool_reader_next(reader, NULL, &record);
     } while (rc > 0);
     *ret_offset = spool_reader_position(reader).offset;
-    bool is_clean = rc == 0 && spool_reader_is_at_end_of_file(reader);
+    bool is_clean = rc == 0 && spool_reader_is_at_clean_end(reader);
     spool_reader_free(reader);
     return is_clean;
 }
@@ -247,7 +302,8 @@ static int open_segment(Spool *spool, const char *directory)
         return -errno;
     }
     spool->end = (SpoolPosition){newest, offset};
-    sync_locked(spool); /* a killed process may have left records that were never synced */
+    spool->room_end = offset; /* whatever zeros are left there are written again */
+    sync_locked(spool);       /* a killed process may have left records that were never synced */
     return spool->is_trusted ? 0 : -EIO;
 }
 
@@ -293,6 +349,9 @@ void spool_close(Spool *spool)
 {
     if (spool == NULL) {
         return;
+    }
+    if (spool->file >= 0 && spool->is_trusted) {
+        cut_room_locked(spool);
     }
     close_if_open(spool->file);
     close_if_open(spool->lock_file);

@@ -15,5 +15,6 @@ int spool_newest_segment(const char *directory, uint64_t *ret_segment) MUST_CHEC
 /** Appends the framed record. */
 void spool_frame_write(StrBuf *buf, int64_t recorded_us, Str message);
 
-/** Whether the reader stands exactly behind the last byte of its segment. */
-bool spool_reader_is_at_end_of_file(const SpoolReader *reader);
+/** Whether nothing follows in the reader's segment, or only zeros: room that the writer made for
+ * records to come. */
+bool spool_reader_is_at_clean_end(const SpoolReader *reader);

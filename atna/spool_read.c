@@ -31,6 +31,7 @@ struct SpoolReader {
     int file; /* -1: not open */
     SpoolPosition position;
     unsigned damaged;
+    bool is_looked_at_again; /* for records, since the next segment was seen to exist */
     StrBuf message;
 };
 
@@ -145,11 +146,6 @@ static uint64_t file_size(const SpoolReader *reader)
     return reader->file >= 0 && fstat(reader->file, &status) == 0 ? (uint64_t)status.st_size : 0;
 }
 
-bool spool_reader_is_at_end_of_file(const SpoolReader *reader)
-{
-    return file_size(reader) == reader->position.offset;
-}
-
 /** @return 1, 0 if the segment does not exist (any more), or a negative errno */
 static int open_segment(SpoolReader *reader)
 {
@@ -182,6 +178,20 @@ static ssize_t read_at(int file, void *bytes, size_t len, uint64_t offset)
         done += (size_t)n;
     }
     return (ssize_t)done;
+}
+
+bool spool_reader_is_at_clean_end(const SpoolReader *reader)
+{
+    char block[64 * 1024];
+    uint64_t offset = reader->position.offset;
+    uint64_t size = file_size(reader);
+    bool is_zero = true;
+    while (is_zero && offset < size) {
+        ssize_t n = read_at(reader->file, block, MIN(sizeof block, size - offset), offset);
+        is_zero = n > 0 && block[0] == 0 && memcmp(block, block + 1, (size_t)n - 1) == 0;
+        offset += (uint64_t)MAX(n, 0);
+    }
+    return is_zero;
 }
 
 /** @return 1, 0 if no whole record begins here, or a negative errno */
@@ -224,7 +234,7 @@ static bool has_writer(const SpoolReader *reader)
 }
 
 /** Leaves a segment in which no whole record follows. @return 1 go on, 0 end, negative errno */
-static int next_segment(SpoolReader *reader, uint64_t size_seen)
+static int next_segment(SpoolReader *reader)
 {
     uint64_t next = 0;
     uint64_t newest = 0;
@@ -232,17 +242,20 @@ static int next_segment(SpoolReader *reader, uint64_t size_seen)
     if (rc < 0) {
         return rc;
     }
-    bool has_rest = reader->file >= 0 && reader->position.offset < size_seen;
+    bool has_rest = reader->file >= 0 && !spool_reader_is_at_clean_end(reader);
     if (next == 0) {
         reader->damaged += has_rest && !has_writer(reader) ? 1 : 0;
         return 0;
     }
-    if (file_size(reader) > size_seen) {
-        return 1; /* records came before the next segment was begun */
+    if (reader->file >= 0 && !reader->is_looked_at_again) {
+        reader->is_looked_at_again =
+            true; /* records may have come before the next segment was begun */
+        return 1;
     }
     reader->damaged += has_rest ? 1 : 0;
     close_segment(reader);
     reader->position = (SpoolPosition){next, 0};
+    reader->is_looked_at_again = false;
     return 1;
 }
 
@@ -258,15 +271,15 @@ int spool_reader_next(SpoolReader *reader, const SpoolPosition *limit, AuditReco
     int rc = 1;
     while (rc > 0 && !is_at_limit(reader, limit)) {
         rc = reader->file >= 0 ? 1 : open_segment(reader);
-        uint64_t size_seen = file_size(reader);
         if (rc > 0) {
             rc = read_record(reader, ret_record);
         }
         if (rc > 0) {
+            reader->is_looked_at_again = false;
             return 1;
         }
         if (rc == 0) {
-            rc = next_segment(reader, size_seen);
+            rc = next_segment(reader);
         }
     }
     return MIN(rc, 0);
