@@ -1,6 +1,6 @@
 /*
- * Floors: how fast the parts of an operation are when one program does nothing else (DESIGN.md
- * §11). The parts that need no network run for --seconds in --threads threads and print one line of
+ * Floors: how fast the parts of an operation are when one program does nothing else (README.md).
+ * The parts that need no network run for --seconds in --threads threads and print one line of
  * JSON (measure.h):
  *
  *   floor sax     --input FILE          libxml2's SAX2 parser over the file
