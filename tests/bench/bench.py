@@ -31,7 +31,7 @@ AUDIT_BYTES = 1200
 WRITE_PATIENTS = 1000
 SMALL_DOCUMENTS, LARGE_DOCUMENTS = 64, 4
 REGISTRY_TABLES = ("code", "metadata_dictionary", "repository", "unique_id", "submission_set", "document_entry", "folder",
-                   "association", "repository_document")
+                   "association", "repository_document", "repository_document_kind")
 
 
 @dataclasses.dataclass
@@ -269,15 +269,15 @@ class Bench:
                      "<= 4 x", best["p99_ms"] <= 4 * floor, connections=best["connections"]))
 
     def iti41_100k(self):
-        """See README.md."""
+        """The row of this name."""
         self.measure_iti41("iti41_100k", SMALL, False)
 
     def iti41_10m(self):
-        """See README.md."""
+        """The row of this name."""
         self.measure_iti41("iti41_10m", LARGE, True)
 
     def iti42(self):
-        """See README.md."""
+        """The row of this name."""
         request = data.iti42(8001, patient=data.patient_id("W" + data.MODULO), arc=35)
         self.write_operation("iti42", 0.75, request).measure()
 
@@ -294,11 +294,11 @@ class Bench:
         self.add(Row("iti18_leafclass_50_p99", p99, "ms", goal="<= 5 ms", met=p99 <= 5, connections=counts[0]["connections"]))
 
     def iti18_objectref_50(self):
-        """See README.md."""
+        """The row of this name."""
         self.read_operation("iti18_objectref_50", 0.70, data.find_documents("ObjectRef"), self.patients).measure()
 
     def iti18_getdocuments(self):
-        """See README.md."""
+        """The row of this name."""
         self.read_operation("iti18_getdocuments", 0.70, data.get_documents(), self.documents).measure()
 
     def measure_iti43(self, name, goal, size, arc, documents):
@@ -313,11 +313,11 @@ class Bench:
         operation.add_local("audit", "--bytes", str(AUDIT_BYTES)).measure()
 
     def iti43_100k(self):
-        """See README.md."""
+        """The row of this name."""
         self.measure_iti43("iti43_100k", 0.70, SMALL, 41, SMALL_DOCUMENTS)
 
     def iti43_10m(self):
-        """See README.md."""
+        """The row of this name."""
         self.measure_iti43("iti43_10m", 0.80, LARGE, 43, LARGE_DOCUMENTS)
 
     # ------------------------------------------------------------------ connections, memory, start
