@@ -325,15 +325,14 @@ int repository_iti41_provide(void *repository, SoapExchange *exchange)
 
     bool is_audited = false;
     int rc = provide_run(&provide, &is_audited);
+    const char *status = rc == 0 ? URN_RESPONSE_SUCCESS : URN_RESPONSE_FAILURE;
     if (rc == 0) {
         fail_point("iti41.registered");
     } else if (!is_audited && (rc = record_failure(&provide)) < 0) {
         return error_add(&req->errors, ERR_SOAP_RECEIVER, NULL,
                          "the outcome could not be recorded; send the same message again later");
     }
-    registry_response_write(
-        req, error_list_has_errors(&req->errors) ? URN_RESPONSE_FAILURE : URN_RESPONSE_SUCCESS,
-        &exchange->reply_xml);
+    registry_response_write(req, status, &exchange->reply_xml);
     fail_point("iti41.before_reply");
     return 0;
 }

@@ -79,15 +79,16 @@ static const XmlNode *call(RemoteRegistry *remote, Request *req, const char *act
     return body ? body->first_child : NULL;
 }
 
-static Severity severity_of(const XmlNode *error)
+/** What a Success brings with it can only be warnings (TF-3 4.2.4.1), whatever it is called. */
+static Severity severity_of(const XmlNode *error, bool is_success)
 {
     bool is_warning = str_equal(xml_attribute(error, "severity"), STR(URN_SEVERITY_WARNING));
-    return is_warning ? SEVERITY_WARNING : SEVERITY_ERROR;
+    return is_warning || is_success ? SEVERITY_WARNING : SEVERITY_ERROR;
 }
 
 /** TF-2 3.41.4.1.3.2: every error and warning of the registry is relayed. @return the first error,
  * negative, or 0 */
-static int relay_errors(Request *req, const XmlNode *response)
+static int relay_errors(Request *req, const XmlNode *response, bool is_success)
 {
     int rc = 0;
     const XmlNode *list = xml_child(response, NS_RS, "RegistryErrorList");
@@ -97,7 +98,7 @@ static int relay_errors(Request *req, const XmlNode *response)
         if (code == ERR_NONE) {
             code = ERR_XDS_REGISTRY_ERROR;
         }
-        Severity severity = severity_of(error);
+        Severity severity = severity_of(error, is_success);
         error_add_str(&req->errors, code, severity, xml_attribute(error, "location"),
                       xml_attribute(error, "codeContext"));
         if (rc == 0 && severity == SEVERITY_ERROR) {
@@ -151,8 +152,9 @@ static int register_submission(void *ctx, Request *req, Submission *submission,
     if (!xml_is(reply, NS_RS, "RegistryResponse")) {
         return unavailable(req, "it answered with something other than rs:RegistryResponse");
     }
-    int rc = relay_errors(req, reply);
-    if (str_equal(xml_attribute(reply, "status"), STR(URN_RESPONSE_SUCCESS))) {
+    bool is_success = str_equal(xml_attribute(reply, "status"), STR(URN_RESPONSE_SUCCESS));
+    int rc = relay_errors(req, reply, is_success);
+    if (is_success) {
         return 0;
     }
     return rc < 0 ? rc

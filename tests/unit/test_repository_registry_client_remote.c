@@ -208,6 +208,19 @@ static void test_success_of_the_registry_is_success(void **state)
 }
 
 /** TF-2 3.41.4.1.3.2: every error and warning is relayed with its own words. */
+/* A registration that was carried out is not answered as Failure. */
+static void test_success_stays_one_whatever_comes_with_it(void **state)
+{
+    Fixture *fixture = *state;
+    start(fixture,
+          (Script){{http(fixture, RESPONSE(URN_RESPONSE_SUCCESS,
+                                           ERROR_LIST("XDSExtraMetadataNotSaved", "urn:other")))},
+                   1});
+    assert_int_equal(submit(fixture), 0);
+    assert_int_equal(fixture->req->errors.count, 1);
+    assert_false(error_list_has_errors(&fixture->req->errors));
+}
+
 static void test_errors_and_warnings_are_relayed(void **state)
 {
     Fixture *fixture = *state;
@@ -319,6 +332,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
         TEST(test_success_of_the_registry_is_success),
+        TEST(test_success_stays_one_whatever_comes_with_it),
         TEST(test_errors_and_warnings_are_relayed),
         TEST(test_chunked_reply_is_read),
         TEST(test_reply_that_says_nothing_is_not_an_answer),
