@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 import time
 
 import psycopg2
@@ -67,14 +68,14 @@ class Checker:
         return found
 
     def contents(self, documents):
-        """{uniqueId: bytes} by ITI-43; every other error than "there is none" counts."""
+        """{uniqueId: SHA-256} by ITI-43; every other error than "there is none" counts."""
         found = {}
         for some in _batches(documents):
             reply = common.fetch(self.clients.repository, *some)
             if reply.outcome == "Fault":
                 self.tally.other.append(f"ITI-43: {reply.raw[:300]}")
                 continue
-            found.update(reply.documents())
+            found.update({unique_id: hashlib.sha256(content).digest() for unique_id, content in reply.documents().items()})
             self.tally.other += [f"ITI-43: {error}" for error in reply.errors if error[0] != "XDSDocumentUniqueIdError"]
         return found
 
@@ -84,7 +85,7 @@ class Checker:
         return bool(reply.objects("RegistryPackage"))
 
     def look(self, operations):
-        """{id(operation): {document: (entry or None, bytes or None)}}"""
+        """{id(operation): [(document, entry or None, SHA-256 or None)]}"""
         entries = self.entries([d for o in operations for d in o.submission.documents])
         contents = self.contents([d for o in operations if o.has_bytes for d in o.submission.documents])
         return {id(o): [(d, entries.get(d.unique_id), contents.get(d.unique_id)) for d in o.submission.documents] for o in operations}
@@ -102,9 +103,10 @@ class Checker:
         if operation.state != "acknowledged" and self.has_set(operation.submission) != bool(listed):
             return "half_visible", text + ", SubmissionSet otherwise"
         for document, entry, content in seen:
-            if content is not None and content != document.content:
+            sha256, sha1, size = workload.digest(document)
+            if content is not None and content != sha256:
                 return "other", f"wrong bytes of {document.unique_id}"
-            if entry and (entry[1] != hashlib.sha1(document.content).hexdigest() or entry[2] != str(len(document.content))):
+            if entry and (entry[1] != sha1 or entry[2] != str(size)):
                 return "other", f"wrong hash or size of {document.unique_id}: {entry}"
         return None
 
@@ -175,10 +177,10 @@ class Checker:
 
 def check_audit(site, ledger, tally):
     """Every acknowledged write and every delivered document is in the audit trail (C4, outbox)."""
-    text = site.audit_text()
+    recorded = set(re.findall(r'ParticipantObjectID="([^"]*)"', site.audit_text()))
     for operation in ledger.operations:
-        if operation.submission and operation.state == "acknowledged" and operation.submission.unique_id not in text:
+        if operation.submission and operation.state == "acknowledged" and operation.submission.unique_id not in recorded:
             tally.other.append(f"no audit record of {operation.kind} {operation.submission.unique_id}")
     for unique_id in ledger.delivered:
-        if unique_id not in text:
+        if unique_id not in recorded:
             tally.other.append(f"no audit record of the retrieve of {unique_id}")

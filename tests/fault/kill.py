@@ -81,6 +81,7 @@ class Kill:
         fresh = self.ledger.operations[first:]
         earlier = self.random.sample(self.ledger.operations[:first], min(CHECKED_AGAIN, first))
         check.Checker(self.site, self.tally).run(fresh + earlier)
+        workload.forget_contents(fresh)
         self.tally.other += [f"fsck: {line}" for line in self.site.findings("fsck")]
 
     def run(self):
