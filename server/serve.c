@@ -143,16 +143,20 @@ static void forbid_core_files(void)
     (void)prctl(PR_SET_DUMPABLE, 0);
 }
 
+static bool give(Process *p, const struct passwd *user, const char *name)
+{
+    const char *path = services_path(p->arena, p->config, name);
+    return chown(path, user->pw_uid, user->pw_gid) == 0 ||
+           fail(p, "cannot give %s to user %s: %s", path, user->pw_name, strerror(errno));
+}
+
 static bool give_folders(Process *p, const struct passwd *user)
 {
-    static const char *const names[] = {"", "lock", "blobs", "locator", "audit", "log", "spill"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        const char *path = services_path(p->arena, p->config, names[i]);
-        if (chown(path, user->pw_uid, user->pw_gid) != 0) {
-            return fail(p, "cannot give %s to user %s: %s", path, user->pw_name, strerror(errno));
-        }
+    bool is_given = give(p, user, "") && give(p, user, "lock");
+    for (size_t i = 0; is_given && services_folders[i]; i++) {
+        is_given = give(p, user, services_folders[i]);
     }
-    return true;
+    return is_given;
 }
 
 /** Started as root, the process becomes [server] user for good. */
@@ -204,8 +208,7 @@ static bool open_tls(Process *p)
         return true;
     }
     TlsIdentity identity = {config->server.tls_certificate, config->server.tls_key};
-    TlsPreset preset =
-        config->server.tls_preset == 0 ? TLS_PRESET_HIGH_SECURITY : TLS_PRESET_BCP195;
+    TlsPreset preset = (TlsPreset)config->server.tls_preset; /* the choices are in its order */
     p->tls_certificate_pem = read_file(p, identity.certificate);
     p->tls_key_pem = p->tls_certificate_pem ? read_file(p, identity.key) : NULL;
     if (!p->tls_key_pem) {
@@ -331,8 +334,7 @@ static HttpService soap_service(Process *p, SoapEndpoint *endpoint, const char *
 static HttpListener *bind_http(Process *p, const char *address, const HttpService *service,
                                bool is_tls)
 {
-    TlsPreset preset =
-        p->config->server.tls_preset == 0 ? TLS_PRESET_HIGH_SECURITY : TLS_PRESET_BCP195;
+    TlsPreset preset = (TlsPreset)p->config->server.tls_preset; /* the choices are in its order */
     HttpListenerConfig config = {
         .address = address,
         .tls_certificate_pem = is_tls ? p->tls_certificate_pem : NULL,

@@ -8,7 +8,7 @@
 
 #include "lib/base/log.h"
 
-static const char *const folders[] = {"blobs", "locator", "audit", "log", "spill"};
+const char *const services_folders[] = {"blobs", "locator", "audit", "log", "spill", NULL};
 
 const char *services_path(Arena *arena, const Config *config, const char *name)
 {
@@ -31,8 +31,9 @@ bool services_make_folders(const Config *config, char *ret_problem, size_t probl
     if (!make_folder(config->server.data_dir, ret_problem, problem_size)) {
         return false;
     }
-    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-        if (!make_folder(services_path(arena, config, folders[i]), ret_problem, problem_size)) {
+    for (size_t i = 0; services_folders[i]; i++) {
+        if (!make_folder(services_path(arena, config, services_folders[i]), ret_problem,
+                         problem_size)) {
             return false;
         }
     }

@@ -26,6 +26,9 @@ typedef struct Services {
     Repository *repository;          /* NULL without the role */
 } Services;
 
+/** The subfolders of data_dir that the modules use; NULL ends them. */
+extern const char *const services_folders[];
+
 /** data_dir/NAME in the arena. */
 const char *services_path(Arena *arena, const Config *config, const char *name);
 
