@@ -92,6 +92,9 @@ uint64_t audit_backlog(Audit *audit);
  */
 bool audit_is_writable(Audit *audit);
 
+/** False while the disk of the spool is full, or nearly: reads are refused until there is room. */
+bool audit_has_room(const Audit *audit);
+
 /** One spooled event. */
 typedef struct AuditRecord {
     int64_t recorded_us; /* UTC, when it was spooled */

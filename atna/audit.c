@@ -1,12 +1,17 @@
 #include "atna/audit.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "atna/drain.h"
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
 #include "lib/base/log.h"
+
+/** What must be free: more than the spool takes at once. */
+#define MIN_ROOM_BYTES ((off_t)2 << 20)
 
 static const DbStatement statement_queue = {"audit_outbox_insert",
                                             "INSERT INTO audit_outbox (message) VALUES ($1::text)"};
@@ -110,4 +115,15 @@ uint64_t audit_backlog(Audit *audit)
 bool audit_is_writable(Audit *audit)
 {
     return spool_is_trusted(audit->spool);
+}
+
+/** Asks the file system for it, which knows of quotas and of what is reserved; gives it back. */
+bool audit_has_room(const Audit *audit)
+{
+    int file = open(audit->config.directory, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    int error = file < 0 ? errno : posix_fallocate(file, 0, MIN_ROOM_BYTES);
+    if (file >= 0) {
+        close(file);
+    }
+    return error != ENOSPC && error != EDQUOT;
 }

@@ -293,6 +293,8 @@ static bool is_ready(void *ctx, Request *req, StrBuf *reason)
     }
     if (!audit_is_writable(p->services.audit)) {
         strbuf_literal(reason, "the audit spool failed; see the log, then restart\n");
+    } else if (!audit_has_room(p->services.audit)) {
+        strbuf_literal(reason, "the audit spool has no room; make some in data_dir/audit\n");
     }
     return reason->len == 0;
 }

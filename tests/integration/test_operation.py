@@ -150,6 +150,33 @@ class Operation(common.ServerCase):
             self.assertRegex(result.stdout, rf"(?m)^{name} \S+")
 
 
+class FullDisk(unittest.TestCase):
+    """The audit folder is a small file system of its own, as data_dir allows."""
+
+    def setUp(self):
+        self.server = harness.Server()
+        self.addCleanup(self.server.close)
+        self.audit = pathlib.Path(self.server.dir) / "data" / "audit"
+        self.audit.mkdir()
+        mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(self.audit)], capture_output=True, check=False)
+        if mount.returncode != 0:
+            self.skipTest("it needs the right to mount")
+        self.addCleanup(subprocess.run, ["umount", str(self.audit)], check=True)
+        self.addCleanup(self.server.stop)
+
+    def test_a_server_whose_audit_spool_is_full_is_not_ready_until_there_is_room(self):
+        """Contract C4: without room for its audit record nothing is served."""
+        self.server.start()
+        ballast = self.audit / "ballast"
+        with self.assertRaises(OSError), open(ballast, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(65536))
+        self.assertIn("the audit spool has no room", self.server.admin("/health/ready"))
+        self.assertFalse(self.server.is_ready())
+        ballast.unlink()
+        self.assertTrue(self.server.is_ready())
+
+
 class Configuration(unittest.TestCase):
     """Faults of the file: exit status 2, each with file and line."""
 
