@@ -1,9 +1,7 @@
 #include "lib/base/request.h"
 
-#include <openssl/rand.h>
-#include <stdlib.h>
-
 #include "lib/base/clock.h"
+#include "lib/base/random.h"
 
 Request *request_new(unsigned timeout_ms)
 {
@@ -15,9 +13,7 @@ Request *request_new(unsigned timeout_ms)
     error_list_init(&req->errors, arena);
     req->transaction = "";
     unsigned char random[REQUEST_REF_LEN];
-    if (RAND_bytes(random, sizeof(random)) != 1) {
-        abort();
-    }
+    random_bytes(random, sizeof(random));
     for (size_t i = 0; i < REQUEST_REF_LEN; i++) {
         req->ref[i] = digits[random[i] & 31];
     }

@@ -1,10 +1,9 @@
 #include "lib/base/uuid.h"
 
-#include <openssl/rand.h>
 #include <openssl/sha.h>
-#include <stdlib.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/random.h"
 
 static const char urn_prefix[] = "urn:uuid:";
 #define URN_PREFIX_LEN (sizeof(urn_prefix) - 1)
@@ -18,9 +17,7 @@ static void set_version(Uuid *uuid, unsigned version)
 Uuid uuid_new(void)
 {
     Uuid uuid;
-    if (RAND_bytes(uuid.bytes, sizeof(uuid.bytes)) != 1) {
-        abort();
-    }
+    random_bytes(uuid.bytes, sizeof(uuid.bytes));
     uint64_t ms = (uint64_t)clock_utc_us() / 1000;
     for (int i = 5; i >= 0; i--) {
         uuid.bytes[i] = (uint8_t)ms;
