@@ -84,26 +84,29 @@ typedef struct Participant {
     Str network_access_point; /* host name or address; empty: none */
 } Participant;
 
-static void write_attribute(StrBuf *buf, const char *name, Str value)
+/** How an attribute begins. */
+#define ATTRIBUTE(name) STR(" " name "=\"")
+
+static void write_attribute(StrBuf *buf, Str begin, Str value)
 {
-    strbuf_printf(buf, " %s=\"", name);
+    strbuf_append(buf, begin);
     xml_append_escaped(buf, value);
     strbuf_append_char(buf, '"');
 }
 
-static void write_attribute_unless_empty(StrBuf *buf, const char *name, Str value)
+static void write_attribute_unless_empty(StrBuf *buf, Str begin, Str value)
 {
     if (!str_is_empty(value)) {
-        write_attribute(buf, name, value);
+        write_attribute(buf, begin, value);
     }
 }
 
-static void write_code(StrBuf *buf, const char *element, const Code *code)
+static void write_code(StrBuf *buf, Str begin, const Code *code)
 {
-    strbuf_printf(buf, "<%s", element);
-    write_attribute(buf, "csd-code", str_from(code->code));
-    write_attribute(buf, "codeSystemName", str_from(code->system));
-    write_attribute(buf, "originalText", str_from(code->text));
+    strbuf_append(buf, begin);
+    write_attribute(buf, ATTRIBUTE("csd-code"), str_from(code->code));
+    write_attribute(buf, ATTRIBUTE("codeSystemName"), str_from(code->system));
+    write_attribute(buf, ATTRIBUTE("originalText"), str_from(code->text));
     strbuf_literal(buf, "/>");
 }
 
@@ -112,12 +115,12 @@ static void write_event_identification(StrBuf *buf, const Request *req, const Au
     char outcome[12];
     snprintf(outcome, sizeof outcome, "%d", event->outcome);
     strbuf_literal(buf, "<EventIdentification");
-    write_attribute(buf, "EventActionCode", str_from(event_rows[event->type].action));
-    write_attribute(buf, "EventDateTime", clock_iso8601(req->arena, clock_utc_us()));
-    write_attribute(buf, "EventOutcomeIndicator", str_from(outcome));
+    write_attribute(buf, ATTRIBUTE("EventActionCode"), str_from(event_rows[event->type].action));
+    write_attribute(buf, ATTRIBUTE("EventDateTime"), clock_iso8601(req->arena, clock_utc_us()));
+    write_attribute(buf, ATTRIBUTE("EventOutcomeIndicator"), str_from(outcome));
     strbuf_append_char(buf, '>');
-    write_code(buf, "EventID", &event_rows[event->type].id);
-    write_code(buf, "EventTypeCode", &event_rows[event->type].type);
+    write_code(buf, STR("<EventID"), &event_rows[event->type].id);
+    write_code(buf, STR("<EventTypeCode"), &event_rows[event->type].type);
     if (!str_is_empty(event->outcome_text)) {
         strbuf_literal(buf, "<EventOutcomeDescription>");
         xml_append_escaped(buf, event->outcome_text);
@@ -217,18 +220,18 @@ static void write_participant(StrBuf *buf, Arena *arena, const Participant *who,
                               bool is_requestor)
 {
     strbuf_literal(buf, "<ActiveParticipant");
-    write_attribute(buf, "UserID", who->user_id);
-    write_attribute_unless_empty(buf, "AlternativeUserID", who->alternative_user_id);
-    write_attribute_unless_empty(buf, "UserName", who->user_name);
-    write_attribute(buf, "UserIsRequestor", is_requestor ? STR("true") : STR("false"));
+    write_attribute(buf, ATTRIBUTE("UserID"), who->user_id);
+    write_attribute_unless_empty(buf, ATTRIBUTE("AlternativeUserID"), who->alternative_user_id);
+    write_attribute_unless_empty(buf, ATTRIBUTE("UserName"), who->user_name);
+    write_attribute(buf, ATTRIBUTE("UserIsRequestor"), is_requestor ? STR("true") : STR("false"));
     if (!str_is_empty(who->network_access_point)) {
-        write_attribute(buf, "NetworkAccessPointID", who->network_access_point);
-        write_attribute(buf, "NetworkAccessPointTypeCode",
+        write_attribute(buf, ATTRIBUTE("NetworkAccessPointID"), who->network_access_point);
+        write_attribute(buf, ATTRIBUTE("NetworkAccessPointTypeCode"),
                         str_from(network_access_point_type(arena, who->network_access_point)));
     }
     strbuf_append_char(buf, '>');
     if (role != NULL) {
-        write_code(buf, "RoleIDCode", role);
+        write_code(buf, STR("<RoleIDCode"), role);
     }
     strbuf_literal(buf, "</ActiveParticipant>");
 }
@@ -239,7 +242,9 @@ static void write_detail_unless_empty(StrBuf *buf, const char *type, Str value)
     if (str_is_empty(value)) {
         return;
     }
-    strbuf_printf(buf, "<ParticipantObjectDetail type=\"%s\" value=\"", type);
+    strbuf_literal(buf, "<ParticipantObjectDetail");
+    write_attribute(buf, ATTRIBUTE("type"), str_from(type));
+    strbuf_literal(buf, " value=\"");
     strbuf_append_base64(buf, value.data, value.len);
     strbuf_literal(buf, "\"/>");
 }
@@ -249,12 +254,13 @@ static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject
     const Code *id_type = &object_rows[object->kind].id_type;
     bool is_stored_query = object->kind == AUDIT_OBJECT_QUERY && str_is_empty(object->message_id);
     strbuf_literal(buf, "<ParticipantObjectIdentification");
-    write_attribute(buf, "ParticipantObjectID", object->id);
-    write_attribute(buf, "ParticipantObjectTypeCode",
+    write_attribute(buf, ATTRIBUTE("ParticipantObjectID"), object->id);
+    write_attribute(buf, ATTRIBUTE("ParticipantObjectTypeCode"),
                     str_from(object_rows[object->kind].type_code));
-    write_attribute(buf, "ParticipantObjectTypeCodeRole", str_from(object_rows[object->kind].role));
+    write_attribute(buf, ATTRIBUTE("ParticipantObjectTypeCodeRole"),
+                    str_from(object_rows[object->kind].role));
     strbuf_append_char(buf, '>');
-    write_code(buf, "ParticipantObjectIDTypeCode",
+    write_code(buf, STR("<ParticipantObjectIDTypeCode"),
                id_type->code != NULL ? id_type : &event_rows[event->type].type);
     if (!str_is_empty(object->query)) {
         strbuf_literal(buf, "<ParticipantObjectQuery>");
@@ -282,9 +288,9 @@ void audit_message_write(const Audit *audit, const Request *req, const AuditEven
                           flow_parties[flow][i].is_requestor);
     }
     strbuf_literal(buf, "<AuditSourceIdentification");
-    write_attribute(buf, "AuditSourceID", str_from(audit->config.source_id));
+    write_attribute(buf, ATTRIBUTE("AuditSourceID"), str_from(audit->config.source_id));
     strbuf_append_char(buf, '>');
-    write_code(buf, "AuditSourceTypeCode", &source_type);
+    write_code(buf, STR("<AuditSourceTypeCode"), &source_type);
     strbuf_literal(buf, "</AuditSourceIdentification>");
     for (size_t i = 0; i < event->object_count; i++) {
         write_object(buf, event, &event->objects[i]);

@@ -206,17 +206,6 @@ static void append_reference(const QueryAnswer *answer, Str record, StrBuf *xml)
     strbuf_literal(xml, "\"/>");
 }
 
-static Str hexadecimal(Arena *arena, const char *bytes, size_t len)
-{
-    static const char digits[] = "0123456789abcdef";
-    char *text = arena_alloc(arena, 2 * len);
-    for (size_t i = 0; i < len; i++) {
-        text[2 * i] = digits[(unsigned char)bytes[i] >> 4];
-        text[2 * i + 1] = digits[(unsigned char)bytes[i] & 15];
-    }
-    return (Str){text, 2 * len};
-}
-
 /** A whole object, rendered with what changes put in. */
 static int append_object(const QueryAnswer *answer, Str record, StrBuf *xml)
 {
@@ -232,7 +221,7 @@ static int append_object(const QueryAnswer *answer, Str record, StrBuf *xml)
         .version = stored.version,
         .status = stored.status,
         .unique_id = {unique_id, stored.unique_id_len},
-        .hash = hexadecimal(answer->scratch, hash, stored.hash_len),
+        .hash = str_hex(answer->scratch, hash, stored.hash_len),
         .size_bytes = stored.size_bytes,
         .home = str_from(answer->registry->config.home_community_id),
         .submission_set_status = stored.submission_set_status,

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/** Most formatted texts are shorter: they are formatted once. */
+#define LIKELY_PRINTF_BYTES 256
+
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
@@ -127,16 +130,18 @@ Str str_printf(Arena *arena, const char *format, ...)
     va_start(args, format);
     va_list again;
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, format, args);
+    char likely[LIKELY_PRINTF_BYTES];
+    int len = vsnprintf(likely, sizeof(likely), format, args);
     va_end(args);
-    if (len < 0) {
-        va_end(again);
-        return STR_EMPTY;
+    char *text = arena_alloc(arena, (size_t)MAX(len, 0) + 1);
+    if (len < LIKELY_PRINTF_BYTES) {
+        memcpy(text, likely, (size_t)MAX(len, 0));
+        text[MAX(len, 0)] = '\0';
+    } else {
+        (void)vsnprintf(text, (size_t)len + 1, format, again);
     }
-    char *text = arena_alloc(arena, (size_t)len + 1);
-    (void)vsnprintf(text, (size_t)len + 1, format, again);
     va_end(again);
-    return (Str){text, (size_t)len};
+    return (Str){text, (size_t)MAX(len, 0)};
 }
 
 Str str_lower(Arena *arena, Str s)
@@ -281,42 +286,20 @@ void strbuf_clear(StrBuf *buf)
     }
 }
 
-char *strbuf_reserve(StrBuf *buf, size_t extra)
+char *strbuf_grow(StrBuf *buf, size_t extra)
 {
     size_t need;
     if (__builtin_add_overflow(buf->len, extra, &need) || need > SIZE_MAX / 2 - 1) {
         abort();
     }
-    if (need + 1 > buf->cap) {
-        size_t cap = MAX(MAX(need + 1, buf->cap * 2), (size_t)256);
-        char *data = realloc(buf->data, cap);
-        if (!data) {
-            abort();
-        }
-        buf->data = data;
-        buf->cap = cap;
+    size_t cap = MAX(MAX(need + 1, buf->cap * 2), (size_t)256);
+    char *data = realloc(buf->data, cap);
+    if (!data) {
+        abort();
     }
+    buf->data = data;
+    buf->cap = cap;
     return buf->data + buf->len;
-}
-
-void strbuf_append_bytes(StrBuf *buf, const void *bytes, size_t len)
-{
-    char *at = strbuf_reserve(buf, len);
-    if (len) {
-        memcpy(at, bytes, len);
-    }
-    buf->len += len;
-    buf->data[buf->len] = '\0';
-}
-
-void strbuf_append(StrBuf *buf, Str s)
-{
-    strbuf_append_bytes(buf, s.data, s.len);
-}
-
-void strbuf_append_char(StrBuf *buf, char c)
-{
-    strbuf_append_bytes(buf, &c, 1);
 }
 
 void strbuf_printf(StrBuf *buf, const char *format, ...)
@@ -325,13 +308,14 @@ void strbuf_printf(StrBuf *buf, const char *format, ...)
     va_start(args, format);
     va_list again;
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, format, args);
+    char *at = strbuf_reserve(buf, LIKELY_PRINTF_BYTES);
+    int len = vsnprintf(at, LIKELY_PRINTF_BYTES, format, args);
     va_end(args);
-    if (len >= 0) {
-        char *at = strbuf_reserve(buf, (size_t)len + 1);
+    if (len >= LIKELY_PRINTF_BYTES) {
+        at = strbuf_reserve(buf, (size_t)len);
         (void)vsnprintf(at, (size_t)len + 1, format, again);
-        buf->len += (size_t)len;
     }
+    buf->len += len > 0 ? (size_t)len : 0;
     va_end(again);
 }
 

@@ -76,8 +76,8 @@ bool str_to_i64(Str s, int64_t *ret_value) MUST_CHECK;
 /** Well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms), without NUL. */
 bool str_is_utf8(Str s);
 
-/** A copy in the arena with '?' for every byte that is not well-formed UTF-8: texts that were cut, or
- * that come from header fields, and are about to be shown. */
+/** A copy in the arena with '?' for every byte that is not well-formed UTF-8: texts that were cut,
+ * or that come from header fields, and are about to be shown. */
 Str str_shown(Arena *arena, Str s);
 
 /** 2 * len lower-case hexadecimal digits, in the arena. */
@@ -95,11 +95,35 @@ typedef struct StrBuf {
 
 void strbuf_done(StrBuf *buf);
 void strbuf_clear(StrBuf *buf);
-/** Makes room for extra more bytes and returns the place where they go. */
-char *strbuf_reserve(StrBuf *buf, size_t extra) NONNULL_RETURN;
-void strbuf_append_bytes(StrBuf *buf, const void *bytes, size_t len);
-void strbuf_append(StrBuf *buf, Str s);
-void strbuf_append_char(StrBuf *buf, char c);
+/** strbuf_reserve() when there is no room left. */
+char *strbuf_grow(StrBuf *buf, size_t extra) NONNULL_RETURN;
+
+/** Makes room for extra more bytes and a NUL, and returns the place where they go. */
+static inline char *strbuf_reserve(StrBuf *buf, size_t extra)
+{
+    return extra < buf->cap - buf->len ? buf->data + buf->len : strbuf_grow(buf, extra);
+}
+
+static inline void strbuf_append_bytes(StrBuf *buf, const void *bytes, size_t len)
+{
+    char *at = strbuf_reserve(buf, len);
+    if (len) {
+        memcpy(at, bytes, len);
+    }
+    at[len] = '\0';
+    buf->len += len;
+}
+
+static inline void strbuf_append(StrBuf *buf, Str s)
+{
+    strbuf_append_bytes(buf, s.data, s.len);
+}
+
+static inline void strbuf_append_char(StrBuf *buf, char c)
+{
+    strbuf_append_bytes(buf, &c, 1);
+}
+
 void strbuf_printf(StrBuf *buf, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #define strbuf_literal(buf, literal) strbuf_append_bytes((buf), (literal), sizeof(literal) - 1)

@@ -9,10 +9,15 @@ static const Str escapes['>' + 1] = {
     ['\r'] = STR_INIT("&#13;"),
 };
 
-/** What stands for this byte; empty if it stands for itself. */
+/** Bit c is set if byte c does not stand for itself. */
+#define ESCAPED                                                                                    \
+    (UINT64_C(0xffffffff) | UINT64_C(1) << '&' | UINT64_C(1) << '<' | UINT64_C(1) << '>' |         \
+     UINT64_C(1) << '"')
+
+/** What stands for a byte that does not stand for itself. */
 static Str escape_of(unsigned char c)
 {
-    if (c < ' ' && str_is_empty(escapes[c])) {
+    if (str_is_empty(escapes[c])) {
         return STR("\xef\xbf\xbd"); /* XML 1.0 section 2.2 cannot write other control characters */
     }
     return escapes[c];
@@ -23,13 +28,9 @@ void xml_append_escaped(StrBuf *buf, Str text)
     size_t plain = 0;
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
-        if (c > '>') {
-            continue;
-        }
-        Str escape = escape_of(c);
-        if (!str_is_empty(escape)) {
+        if (c <= '>' && (ESCAPED >> c & 1)) {
             strbuf_append_bytes(buf, text.data + plain, i - plain);
-            strbuf_append(buf, escape);
+            strbuf_append(buf, escape_of(c));
             plain = i + 1;
         }
     }
