@@ -390,26 +390,28 @@ void segment_slot_settle(SegmentStore *store, SegmentSlot *slot)
     pthread_mutex_unlock(&store->lock);
 }
 
-/** The header stays readable, so that a replay can step over the record; the pages behind it are
- * given back. */
-static int bury(int fd, uint64_t offset, uint64_t total_bytes)
+/** For file systems without holes: the header says that the record is dead, and the bytes stay. */
+static int write_tombstone(int fd, uint64_t offset)
 {
     uint32_t state = htole32(RECORD_DEAD);
     struct iovec part = {&state, sizeof(state)};
-    int rc = io_pwrite_all(fd, &part, 1, offset + RECORD_STATE_OFFSET);
-    if (rc == 0 && total_bytes > RECORD_ALIGN_BYTES &&
-        fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  (off_t)(offset + RECORD_ALIGN_BYTES),
-                  (off_t)(total_bytes - RECORD_ALIGN_BYTES)) != 0 &&
-        errno != EOPNOTSUPP) {
-        rc = -errno;
+    return io_pwrite_all(fd, &part, 1, offset + RECORD_STATE_OFFSET);
+}
+
+/** Gives all pages of a record back, the header's as well: a replay passes over the hole. A crash
+ * in the midst of it leaves a torn record or, as if nothing had been done, a whole one. */
+static int bury(int fd, uint64_t offset, uint64_t total_bytes)
+{
+    if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                  (off_t)total_bytes) == 0) {
+        return 0;
     }
-    return rc;
+    return errno == EOPNOTSUPP ? write_tombstone(fd, offset) : -errno;
 }
 
 void segment_slot_undo(SegmentStore *store, SegmentSlot *slot)
 {
-    /* Nobody was told of this record: if the tombstone is lost, a replay finds it and the sweep
+    /* Nobody was told of this record: if it comes back in a crash, a replay finds it and the sweep
      * frees it. */
     (void)!bury(slot->segment->fd, slot->offset, record_total_bytes(slot->size_bytes));
     segment_slot_settle(store, slot);
@@ -522,6 +524,16 @@ static bool read_record(int fd, uint64_t offset, uint64_t end, const SegmentPage
     return is_intact;
 }
 
+/** Where the next page with bytes begins, or end; offset itself where holes cannot be told. */
+static uint64_t skip_hole(int fd, uint64_t offset, uint64_t end)
+{
+    off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
+    if (data < 0) {
+        return errno == ENXIO ? end : offset;
+    }
+    return (uint64_t)data / RECORD_ALIGN_BYTES * RECORD_ALIGN_BYTES;
+}
+
 static int replay_one(int directory_fd, uint32_t number, uint64_t from, SegmentRecordFn fn,
                       void *ctx)
 {
@@ -533,7 +545,7 @@ static int replay_one(int directory_fd, uint32_t number, uint64_t from, SegmentR
         return rc == -EBADMSG ? 0 : rc;
     }
     uint64_t offset = record_align(MAX(from, RECORD_ALIGN_BYTES));
-    while (offset < end) {
+    while ((offset = skip_hole(fd, offset, end)) < end) {
         RecordHeader header;
         if (!read_record(fd, offset, end, &page, &header)) {
             offset += RECORD_ALIGN_BYTES;

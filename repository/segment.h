@@ -6,7 +6,7 @@
 /**
  * Append-only segments for small documents: files "segments/NNNNNNNNNN.seg" of records (record.h)
  * behind a page that names the segment and its nonce. Records are 4 KiB aligned, so that a deleted
- * one can be punched out.
+ * one can be punched out and leaves a hole.
  *
  * A place is reserved under a lock and written outside it. One fdatasync serves everyone who waits:
  * the first to come becomes the leader of the next sync, the others follow. After a failed sync or
@@ -32,15 +32,14 @@ uint64_t segment_slot_offset(const SegmentSlot *slot);
 /** Returns when everything appended before the call is durable. */
 int segment_sync(SegmentStore *store) MUST_CHECK;
 
-/** The record is in the locator now, or (undo) is marked as dead and its space freed. Both free the
- * slot. */
+/** The record is in the locator now, or (undo) is gone and its space freed. Both free the slot. */
 void segment_slot_settle(SegmentStore *store, SegmentSlot *slot);
 void segment_slot_undo(SegmentStore *store, SegmentSlot *slot);
 
 /** Everything before this place is settled: where a replay may begin. */
 void segment_settled_place(SegmentStore *store, uint32_t *ret_number, uint64_t *ret_offset);
 
-/** Marks a record as dead, durably, and frees its space. */
+/** Takes a record away, durably, with all its space. */
 int segment_delete(SegmentStore *store, uint32_t number, uint64_t offset) MUST_CHECK;
 
 /** Writes "segments/NNNNNNNNNN.seg". */
