@@ -44,7 +44,7 @@ struct DbConn {
 
 /** Opens (or reopens) the connection. @return whether it is usable; if not, db_last_failure() says
  * why */
-bool connection_open(DbConn *conn);
+bool connection_open(DbConn *conn, int64_t deadline_ns);
 /** Closes it; what was open is rolled back by the server. */
 void connection_close(DbConn *conn);
 
@@ -75,6 +75,9 @@ BatchOutcome connection_sync(DbConn *conn, int64_t deadline_ns, Arena *arena,
 /** Rolls back whatever is open. */
 void connection_rollback(DbConn *conn, int64_t deadline_ns);
 
+/** Waits until the server's socket is ready for one of the events. @return false: the deadline
+ * passed */
+bool connection_wait(int fd, short events, int64_t deadline_ns);
 /** Waits for the next result of libpq. @return false: lost, closed */
 bool connection_next_result(DbConn *conn, int64_t deadline_ns, PGresult **ret_result);
 /** Notes what the slot's result says. @return false: it is an error or was skipped */

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,46 +96,62 @@ static void notice_received(void *arg, const PGresult *notice)
 /**
  * The statistics are reset by crash recovery and by nothing else that this program does, so their
  * age tells whether a transaction id may have been given out twice.
+ * @return false: the connection is lost, closed
  */
-static int64_t read_incarnation(PGconn *pg)
+static bool read_incarnation(DbConn *conn, int64_t deadline_ns)
 {
-    int64_t incarnation = 0;
-    PGresult *result =
-        PQexec(pg, "SELECT (extract(epoch FROM stats_reset) * 1000000)::bigint FROM pg_stat_wal");
+    static const DbStatement statement = {
+        "db_incarnation",
+        "SELECT coalesce((extract(epoch FROM stats_reset) * 1000000)::bigint, 0) FROM pg_stat_wal"};
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    DbResult *result = NULL;
 
-    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1) {
-        Str text = str_from(PQgetvalue(result, 0, 0));
-        if (!str_to_i64(text, &incarnation)) {
-            incarnation = 0;
-        }
+    if (!connection_queue(conn, SLOT_STATEMENT, &statement, NULL)) {
+        return false;
     }
-    PQclear(result);
-    return incarnation;
+    BatchOutcome outcome = connection_sync(conn, deadline_ns, arena, &result, NULL);
+    conn->incarnation = outcome == BATCH_DONE && db_rows(result) == 1 ? db_i64(result, 0, 0) : 0;
+    return outcome != BATCH_LOST;
 }
 
-bool connection_open(DbConn *conn)
+/** Drives libpq through its handshake. Names are looked up before, within the resolver's limits. */
+static bool finish_connecting(PGconn *pg, int64_t deadline_ns)
 {
-    /* What stands before dbname is a default that the conninfo text may override. */
-    static const char *const keywords[] = {"application_name",
-                                           "connect_timeout",
-                                           "tcp_user_timeout",
-                                           "options",
-                                           "client_encoding",
-                                           "dbname",
-                                           NULL};
-    const char *values[] = {"musubi", "5", "30000", session_options, "UTF8", conn->pool->conninfo,
-                            NULL};
+    PostgresPollingStatusType next =
+        PQstatus(pg) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
+
+    while (next == PGRES_POLLING_READING || next == PGRES_POLLING_WRITING) {
+        short events = next == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+        if (!connection_wait(PQsocket(pg), events, deadline_ns)) {
+            failure_set("connect: the database did not answer before the deadline");
+            return false;
+        }
+        next = PQconnectPoll(pg);
+    }
+    if (next != PGRES_POLLING_OK) {
+        failure_set("connect: %s", PQerrorMessage(pg));
+        return false;
+    }
+    return true;
+}
+
+bool connection_open(DbConn *conn, int64_t deadline_ns)
+{
+    /* What stands before dbname is a default that the conninfo text may override. A host of several
+     * that does not answer is given up after tcp_user_timeout: libpq's connect_timeout works in its
+     * blocking calls only. */
+    static const char *const keywords[] = {"application_name", "tcp_user_timeout", "options",
+                                           "client_encoding",  "dbname",           NULL};
+    const char *values[] = {"musubi", "10000", session_options, "UTF8", conn->pool->conninfo, NULL};
 
     connection_close(conn);
-    conn->pg = PQconnectdbParams(keywords, values, 1);
-    if (PQstatus(conn->pg) != CONNECTION_OK) {
-        failure_set("connect: %s", PQerrorMessage(conn->pg));
+    conn->pg = PQconnectStartParams(keywords, values, 1);
+    if (!finish_connecting(conn->pg, deadline_ns)) {
         strcpy(conn->sqlstate, "08001");
         connection_close(conn);
         return false;
     }
     PQsetNoticeReceiver(conn->pg, notice_received, conn);
-    conn->incarnation = read_incarnation(conn->pg);
     /* nothing waits for a server that does not take what is sent: connection_next_result() sends it
      */
     if (!PQenterPipelineMode(conn->pg) || PQsetnonblocking(conn->pg, 1) != 0) {
@@ -142,7 +159,7 @@ bool connection_open(DbConn *conn)
         connection_close(conn);
         return false;
     }
-    return true;
+    return read_incarnation(conn, deadline_ns);
 }
 
 void connection_close(DbConn *conn)
@@ -217,7 +234,7 @@ int db_acquire(DbPool *pool, Request *req, DbConn **ret_conn)
             "message again later");
     }
     conn->sqlstate[0] = '\0';
-    if ((!conn->pg || is_stale(conn)) && !connection_open(conn)) {
+    if ((!conn->pg || is_stale(conn)) && !connection_open(conn, req->deadline_ns)) {
         pool_give(pool, conn);
         return failure_add(req);
     }

@@ -116,9 +116,7 @@ bool connection_queue(DbConn *conn, SlotKind kind, const DbStatement *statement,
     return true;
 }
 
-/** Waits until the server's socket is ready for one of the events. @return false: the deadline
- * passed */
-static bool wait_ready(int fd, short events, int64_t deadline_ns)
+bool connection_wait(int fd, short events, int64_t deadline_ns)
 {
     for (;;) {
         int64_t left_ms = (deadline_ns - clock_now_ns() + 999999) / 1000000;
@@ -144,7 +142,8 @@ bool connection_next_result(DbConn *conn, int64_t deadline_ns, PGresult **ret_re
         if (is_unsent < 0) {
             return connection_lose(conn, "send");
         }
-        if (!wait_ready(PQsocket(conn->pg), is_unsent ? POLLIN | POLLOUT : POLLIN, deadline_ns)) {
+        if (!connection_wait(PQsocket(conn->pg), is_unsent ? POLLIN | POLLOUT : POLLIN,
+                             deadline_ns)) {
             failure_set("the database did not answer before the deadline");
             strcpy(conn->sqlstate, "08006");
             connection_close(conn);

@@ -33,7 +33,7 @@ static bool ask_xact_status(DbConn *conn, Request *req, int64_t xact_id, int64_t
     DbParams params;
     DbResult *result = NULL;
 
-    if (!conn->pg && !connection_open(conn)) {
+    if (!conn->pg && !connection_open(conn, req->deadline_ns)) {
         return false;
     }
     db_params_init(&params, req->arena);

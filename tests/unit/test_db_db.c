@@ -357,7 +357,7 @@ static void test_a_script_is_run_whole_or_not_at_all(void **state)
 }
 
 /** A man in the middle of a UNIX socket that, when armed, swallows the server's answer to COMMIT
- * and hangs up. */
+ * and hangs up; or stops to pass on what the server says. */
 typedef struct Proxy {
     char directory[32];
     struct sockaddr_un server;
@@ -365,6 +365,8 @@ typedef struct Proxy {
     pthread_t thread;
     atomic_bool is_armed;
     atomic_bool is_stopping;
+    atomic_uint mute_after; /* answers that are passed on; 0: all */
+    unsigned answers;
 } Proxy;
 
 static bool holds_commit(const char *bytes, size_t len)
@@ -379,7 +381,9 @@ static bool forward(Proxy *proxy, int from, int to, bool is_answer)
     if (n <= 0 || (is_answer && proxy->is_armed && holds_commit(buffer, (size_t)n))) {
         return false;
     }
-    return write(to, buffer, (size_t)n) == n;
+    proxy->answers += is_answer;
+    bool is_mute = is_answer && proxy->mute_after > 0 && proxy->answers >= proxy->mute_after;
+    return is_mute || write(to, buffer, (size_t)n) == n;
 }
 
 static void relay(Proxy *proxy, int client)
@@ -477,6 +481,32 @@ static void test_a_commit_whose_answer_is_lost_is_resolved(void **state)
     proxy_stop(&proxy);
 }
 
+/* A server that takes the connection and then says nothing, or nothing behind its ReadyForQuery,
+ * holds nobody beyond the deadline. */
+static void test_connecting_ends_at_the_deadline_of_the_request(void **state)
+{
+    Fixture *fixture = *state;
+    for (unsigned mute_after = 1; mute_after <= 2; mute_after++) {
+        Proxy proxy = {.mute_after = mute_after};
+        char text[256];
+        DbConn *conn = NULL;
+        proxy_start(fixture, &proxy);
+        snprintf(text, sizeof(text), "%s host=%s port=5432", conninfo, proxy.directory);
+        DbPool *pool = db_pool_new(text, 1);
+        Request *late = request_new(300);
+        alarm(10);
+        int rc = db_acquire(pool, late, &conn);
+        int64_t late_ns = clock_now_ns() - late->deadline_ns;
+        alarm(0);
+        assert_int_equal(rc, -(int)ERR_DATABASE);
+        assert_in_range(late_ns, 0, 2000000000);
+        assert_non_null(strstr(db_last_failure(), "deadline"));
+        request_free(late);
+        db_pool_free(pool);
+        proxy_stop(&proxy);
+    }
+}
+
 static void *terminate_later(void *arg)
 {
     Fixture *fixture = arg;
@@ -551,6 +581,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_script_is_run_whole_or_not_at_all, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_commit_whose_answer_is_lost_is_resolved, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_connecting_ends_at_the_deadline_of_the_request, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
             test_a_commit_that_the_server_aborts_is_reported_as_rolled_back, setup, teardown),
