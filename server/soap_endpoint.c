@@ -67,6 +67,19 @@ static int refuse_stranger(const SoapEndpoint *endpoint, HttpExchange *http)
 
 /* ------------------------------------------------------------------ receiving */
 
+/** Whether this node may use any transaction of the path that takes documents: until wsa:Action is
+ * known, and it may come after them, nothing else says whether their bytes may be stored. */
+static bool may_send_documents(const Request *req, Str path)
+{
+    for (size_t i = 0; i < transaction_count; i++) {
+        if (transactions[i].takes_documents && str_equal(path, str_from(transactions[i].path)) &&
+            access_may_use(req->principal, transactions[i].number)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void begin_call(SoapEndpoint *endpoint, HttpExchange *http)
 {
     Request *req = http->req;
@@ -86,6 +99,9 @@ static void begin_call(SoapEndpoint *endpoint, HttpExchange *http)
     call->exchange.receiver =
         soap_receiver_new(req, http->content_type, takes_documents ? endpoint->sink : NULL);
     call->has_failed = call->exchange.receiver == NULL;
+    if (!call->has_failed && !may_send_documents(req, http->path)) {
+        soap_receiver_drop_documents(call->exchange.receiver);
+    }
 }
 
 static void soap_begin(void *ctx, HttpExchange *http)

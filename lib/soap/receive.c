@@ -33,7 +33,7 @@ struct SoapReceiver {
         *contents; /* per xds:Document element: 1 + index of its inline content, 0 = xop:Include */
     size_t content_count;
     size_t content_cap;
-    bool is_dropping; /* the sink refused a document: none is kept */
+    bool is_dropping; /* the sender may send none, or the sink refused one: none is kept */
     bool has_failed;
 };
 
@@ -307,6 +307,11 @@ SoapReceiver *soap_receiver_new(Request *req, Str content_type, const DocumentSi
     }
     receiver->reader = xml_reader_new(req->arena, &req->errors, sink ? &receiver->diversion : NULL);
     return receiver;
+}
+
+void soap_receiver_drop_documents(SoapReceiver *receiver)
+{
+    receiver->is_dropping = true;
 }
 
 int soap_receiver_push(SoapReceiver *receiver, const void *bytes, size_t len)

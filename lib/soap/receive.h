@@ -40,6 +40,10 @@ typedef struct SoapMessage {
  */
 SoapReceiver *soap_receiver_new(Request *req, Str content_type, const DocumentSink *sink);
 
+/** From now on documents are read and forgotten: the sink is not asked. For a sender who may not send
+ * any, which the message, once it is whole, is answered with. */
+void soap_receiver_drop_documents(SoapReceiver *receiver);
+
 /** Takes the next bytes. After a failure further bytes are ignored and finish() fails. */
 int soap_receiver_push(SoapReceiver *receiver, const void *bytes, size_t len) MUST_CHECK;
 

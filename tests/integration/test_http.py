@@ -262,6 +262,8 @@ class Tls(common.ServerCase):
         reply = soap.provide(common.submission("P1"))
         self.assertEqual(reply.outcome, "Fault")
         self.assertIn(b"may not use ITI-41", reply.raw)
+        segments = self.server.dir / "data" / "blobs" / "segments"
+        self.assertEqual(list(segments.iterdir()), [], "bytes of a node that may not send any were written")
 
     def test_node_that_is_registered_while_the_server_runs_is_known_within_seconds_and_a_revoked_one_unknown(self):
         self.assertEqual(self.ask("late").outcome, "Fault")

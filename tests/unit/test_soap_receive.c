@@ -393,6 +393,38 @@ static void test_documents_that_the_sink_refuses_leave_the_message_good(void **s
     }
 }
 
+static int unexpected_open(void *ctx, Request *req, DocumentContent **ret_content)
+{
+    (void)ctx;
+    (void)req;
+    (void)ret_content;
+    fail_msg("the sink was asked");
+    return -1;
+}
+
+/** Whoever may not store documents does not make the repository write a byte. */
+static void test_documents_to_be_dropped_never_reach_the_sink(void **state)
+{
+    (void)state;
+    static const char *const CASES[] = {
+        ROOT ENV HEADER PNR END PART("<d>", "one") FINAL,
+        ROOT ENV HEADER PNR "<Document>Zm9v</Document>" END FINAL,
+    };
+    for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
+        Request *req = request_new(1000);
+        DocumentSink sink = {.open = unexpected_open};
+        SoapReceiver *receiver = soap_receiver_new(req, STR(MTOM), &sink);
+        SoapMessage *message = NULL;
+        soap_receiver_drop_documents(receiver);
+        assert_int_equal(receive(receiver, str_from(CASES[i]), 4096, &message), 0);
+        assert_int_equal(req->errors.count, 0);
+        assert_int_equal(message->document_count, 1);
+        assert_null(message->documents[0].content);
+        soap_receiver_free(receiver);
+        request_free(req);
+    }
+}
+
 /** Inline documents are as many as MIME parts may be. */
 static void test_documents_in_a_message_are_limited(void **state)
 {
@@ -434,6 +466,7 @@ int main(void)
         REQUEST_TEST(test_a_taken_document_is_not_abandoned),
         REQUEST_TEST(test_references_that_lead_nowhere_are_reported_up_to_a_limit),
         REQUEST_TEST(test_documents_that_the_sink_refuses_leave_the_message_good),
+        REQUEST_TEST(test_documents_to_be_dropped_never_reach_the_sink),
         REQUEST_TEST(test_documents_in_a_message_are_limited),
     };
     return cmocka_run_group_tests(tests, set_up_xml, NULL);
