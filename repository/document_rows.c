@@ -71,6 +71,15 @@ static const DbStatement INSERT = {
     "kind = CASE WHEN d.state = 3 THEN EXCLUDED.kind ELSE d.kind END",
 };
 
+/* Only for transactions with several kinds: see document_rows_queue(). */
+static const DbStatement INSERT_KIND = {
+    "repository_document_kind_insert",
+    "INSERT INTO repository_document_kind (digest, mime_type, patient_id_authority, class_code, "
+    "confidentiality_code) SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text[] "
+    "WHERE NOT EXISTS (SELECT FROM repository_document_kind WHERE digest = $1::uuid) "
+    "ON CONFLICT DO NOTHING",
+};
+
 static const DbStatement SET_REGISTERED = {
     "repository_document_registered",
     "UPDATE repository_document SET state = 1 WHERE digest = ANY ($1::uuid[]) AND state IN (0, 3)",
@@ -179,11 +188,14 @@ const DocumentRow *document_rows_get(const DocumentRows *rows, Str unique_id)
                : NULL;
 }
 
-/** CX-1 of a patientId; the rest names its authority. */
-static Str patient_id_number(Str patient_id)
-{
-    return str_slice(patient_id, 0, str_find_char(patient_id, '^'));
-}
+/** A row on its way to the database: its keys, and patientId in the halves that are stored. */
+typedef struct QueuedRow {
+    const DocumentRow *row;
+    Uuid digest;
+    Uuid kind_digest;
+    Str patient_id_number;    /* CX up to its first ^ */
+    Str patient_id_authority; /* from there on */
+} QueuedRow;
 
 /** The attributes of the row that make up its kind; a NUL, which no text holds, ends each. */
 static Uuid kind_digest(const DocumentRow *row, Str patient_id_authority)
@@ -203,26 +215,85 @@ static Uuid kind_digest(const DocumentRow *row, Str patient_id_authority)
     return digest;
 }
 
-int document_row_queue(Request *req, DbConn *conn, const DocumentRow *row)
+static QueuedRow queued_row(const DocumentRow *row)
 {
-    Str number = patient_id_number(row->patient_id);
-    Str authority = str_from_offset(row->patient_id, number.len);
+    size_t number_len = MIN(str_find_char(row->patient_id, '^'), row->patient_id.len);
+    Str authority = str_from_offset(row->patient_id, number_len);
+    return (QueuedRow){
+        .row = row,
+        .digest = uuid_digest(row->unique_id),
+        .kind_digest = kind_digest(row, authority),
+        .patient_id_number = str_slice(row->patient_id, 0, number_len),
+        .patient_id_authority = authority,
+    };
+}
+
+static int compare_kinds(const void *a, const void *b)
+{
+    return uuid_compare(&((const QueuedRow *)a)->kind_digest, &((const QueuedRow *)b)->kind_digest);
+}
+
+static int compare_digests(const void *a, const void *b)
+{
+    return uuid_compare(&((const QueuedRow *)a)->digest, &((const QueuedRow *)b)->digest);
+}
+
+static void bind_kind(DbParams *params, const QueuedRow *queued)
+{
+    const DocumentRow *row = queued->row;
+    db_param_uuid(params, queued->kind_digest);
+    db_param_text(params, row->mime_type);
+    db_param_text(params, queued->patient_id_authority);
+    db_param_text(params, row->class_code);
+    db_param_text_array(params, row->confidentiality, row->confidentiality_count);
+}
+
+static int queue_kind(Request *req, DbConn *conn, const QueuedRow *queued)
+{
     DbParams params;
     db_params_init(&params, req->arena);
-    db_param_uuid(&params, uuid_digest(row->unique_id));
+    bind_kind(&params, queued);
+    return db_queue(conn, req, &INSERT_KIND, &params);
+}
+
+static int queue_row(Request *req, DbConn *conn, const QueuedRow *queued)
+{
+    const DocumentRow *row = queued->row;
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid(&params, queued->digest);
     db_param_i64(&params, (int64_t)row->size_bytes);
     db_param_i32(&params, row->source_facility);
     db_param_i16(&params, (int16_t)row->state);
     db_param_bytes(&params, (Str){(const char *)row->sha256, sizeof(row->sha256)});
     db_param_bytes(&params, (Str){(const char *)row->sha1, sizeof(row->sha1)});
     db_param_text(&params, row->unique_id);
-    db_param_text(&params, number);
-    db_param_uuid(&params, kind_digest(row, authority));
-    db_param_text(&params, row->mime_type);
-    db_param_text(&params, authority);
-    db_param_text(&params, row->class_code);
-    db_param_text_array(&params, row->confidentiality, row->confidentiality_count);
+    db_param_text(&params, queued->patient_id_number);
+    bind_kind(&params, queued);
     return db_queue(conn, req, &INSERT, &params);
+}
+
+int document_rows_queue(Request *req, DbConn *conn, const DocumentRow *rows, size_t count)
+{
+    QueuedRow *queued = ARENA_ARRAY(req->arena, QueuedRow, count);
+    for (size_t i = 0; i < count; i++) {
+        queued[i] = queued_row(&rows[i]);
+    }
+    int rc = 0;
+    if (count > 1) {
+        qsort(queued, count, sizeof(*queued), compare_kinds);
+        bool has_several = compare_kinds(&queued[0], &queued[count - 1]) != 0;
+        for (size_t i = 0; i < count && has_several && rc == 0; i++) {
+            if (i == 0 || compare_kinds(&queued[i - 1], &queued[i]) != 0) {
+                rc = queue_kind(req, conn, &queued[i]);
+            }
+        }
+        qsort(queued, count, sizeof(*queued), compare_digests);
+    }
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        rc = queue_row(req, conn, &queued[i]);
+    }
+    return rc;
 }
 
 static int queue_for_ids(Request *req, DbConn *conn, const DbStatement *statement,

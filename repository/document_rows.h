@@ -45,11 +45,14 @@ int document_rows_find(Request *req, DbConn *conn, const Str *unique_ids, size_t
 const DocumentRow *document_rows_get(const DocumentRows *rows, Str unique_id);
 
 /**
- * Queues the INSERT of one row. A row that is there already is left as it is, apart from its state:
- * identical content is accepted, a removed one comes back with the new attributes; different
- * content fails the transaction.
+ * Queues the INSERTs of all rows of a transaction. A row that is there already is left as it is,
+ * apart from its state: identical content is accepted, a removed one comes back with the new
+ * attributes; different content fails the transaction. Transactions that make the same kinds or
+ * rows wait for each other in one order, so that they cannot deadlock: all kinds by digest, then
+ * all rows by digest.
  */
-int document_row_queue(Request *req, DbConn *conn, const DocumentRow *row) MUST_CHECK;
+int document_rows_queue(Request *req, DbConn *conn, const DocumentRow *rows,
+                        size_t count) MUST_CHECK;
 
 /** Queues the end of a pending registration: only rows that are pending become removed. */
 int document_rows_queue_registered(Request *req, DbConn *conn, const Str *unique_ids,

@@ -92,22 +92,13 @@ static void make_rows(Provide *provide, Request *req, DocumentState state)
     }
 }
 
-static int queue_rows(const Provide *provide, Request *req, DbConn *conn)
-{
-    int rc = 0;
-    for (size_t i = 0; i < provide->provided.count && rc == 0; i++) {
-        rc = document_row_queue(req, conn, &provide->rows[i]);
-    }
-    return rc;
-}
-
 /** Inside the local registry's transaction: rows and audit event become true together with the
  * metadata (C2). */
 static int queue_local(void *ctx, Request *req, DbConn *conn)
 {
     const Provide *provide = ctx;
     AuditEvent event = make_event(provide, req, AUDIT_ITI41_IMPORT, 0);
-    int rc = queue_rows(provide, req, conn);
+    int rc = document_rows_queue(req, conn, provide->rows, provide->provided.count);
     return rc < 0 ? rc : audit_queue_event(provide->repository->config.audit, conn, req, &event);
 }
 
@@ -166,7 +157,7 @@ static int commit_pending(Provide *provide)
         rc = db_queue_begin(conn, req);
     }
     if (rc == 0) {
-        rc = queue_rows(provide, req, conn);
+        rc = document_rows_queue(req, conn, provide->rows, provide->provided.count);
     }
     if (rc == 0) {
         rc = db_commit(conn, req, NULL);

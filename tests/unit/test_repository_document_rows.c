@@ -25,9 +25,7 @@ static int store(DbPool *pool, const DocumentRow *rows, size_t count)
     DbConn *conn = NULL;
     int rc = db_acquire(pool, req, &conn);
     rc = rc < 0 ? rc : db_queue_begin(conn, req);
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        rc = document_row_queue(req, conn, &rows[i]);
-    }
+    rc = rc < 0 ? rc : document_rows_queue(req, conn, rows, count);
     rc = rc < 0 ? rc : db_commit(conn, req, NULL);
     db_release(conn);
     request_free(req);
@@ -128,7 +126,7 @@ static void test_rows_of_one_transaction_share_their_kind(void **state)
     request_free(req);
 }
 
-/** document_row_queue(): attributes stay those of the first submitter, until the document is gone.
+/** document_rows_queue(): attributes stay those of the first submitter, until the document is gone.
  */
 static void test_only_a_removed_row_takes_new_attributes(void **state)
 {
@@ -197,6 +195,59 @@ static void test_a_new_kind_is_made_once_by_racing_transactions(void **state)
     db_pool_free(pool);
 }
 
+#define NEW_KINDS 6
+
+/** A submission with documents of NEW_KINDS kinds that nobody has seen. */
+typedef struct NewKinds {
+    DbPool *pool;
+    pthread_barrier_t *start;
+    const char *prefix; /* of the uniqueIds */
+    bool is_reversed;   /* the kinds come in the opposite order */
+    int round;
+    int rc;
+} NewKinds;
+
+static void *store_new_kinds(void *ctx)
+{
+    NewKinds *racer = ctx;
+    Request *req = request_new(60000);
+    DocumentRow rows[NEW_KINDS];
+    for (int i = 0; i < NEW_KINDS; i++) {
+        int kind = racer->is_reversed ? NEW_KINDS - 1 - i : i;
+        rows[i] = row_of(str_printf(req->arena, "%s.%d.%d", racer->prefix, racer->round, i));
+        rows[i].class_code = str_printf(req->arena, "%d-%d^^1.2.9", racer->round, kind);
+    }
+    pthread_barrier_wait(racer->start);
+    racer->rc = store(racer->pool, rows, NEW_KINDS);
+    request_free(req);
+    return NULL;
+}
+
+/** A repository whose registry is remote does not try a deadlock again: its ITI-41 would fail. */
+static void test_new_kinds_in_opposite_order_do_not_deadlock(void **state)
+{
+    Service *service = *state;
+    DbPool *pool = db_pool_new(service->conninfo, 2);
+    pthread_barrier_t start;
+    pthread_barrier_init(&start, NULL, 2);
+    int failed = 0;
+    for (int round = 0; round < 200 && failed == 0; round++) {
+        NewKinds racers[] = {{pool, &start, "1.1", false, round, 0},
+                             {pool, &start, "1.2", true, round, 0}};
+        pthread_t threads[2];
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(pthread_create(&threads[i], NULL, store_new_kinds, &racers[i]), 0);
+        }
+        for (int i = 0; i < 2; i++) {
+            pthread_join(threads[i], NULL);
+            failed += racers[i].rc != 0;
+        }
+    }
+    pthread_barrier_destroy(&start);
+    db_pool_free(pool);
+    assert_int_equal(failed, 0);
+}
+
 int main(void)
 {
     if (!getenv("MUSUBI_TEST_CONNINFO")) {
@@ -210,6 +261,7 @@ int main(void)
         TEST(test_rows_of_one_transaction_share_their_kind),
         TEST(test_only_a_removed_row_takes_new_attributes),
         TEST(test_a_new_kind_is_made_once_by_racing_transactions),
+        TEST(test_new_kinds_in_opposite_order_do_not_deadlock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
