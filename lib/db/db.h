@@ -103,6 +103,26 @@ int db_queue_begin(DbConn *conn, Request *req) MUST_CHECK;
 int db_commit(DbConn *conn, Request *req, DbResult **ret_results) MUST_CHECK;
 int db_rollback(DbConn *conn, Request *req);
 
+/**
+ * Rows of one table in bulk: COPY ... FROM STDIN (FORMAT binary), collected in memory first. A field is of the column's
+ * own type: nothing is cast, smallint takes db_param_i16(). Columns left out of the list get their defaults.
+ */
+typedef struct DbCopy {
+    const DbStatement *statement; /* COPY table (columns) FROM STDIN (FORMAT binary) */
+    StrBuf bytes;
+    size_t row_count;
+} DbCopy;
+
+void db_copy_init(DbCopy *copy, const DbStatement *statement);
+void db_copy_done(DbCopy *copy);
+/** Adds one row, its fields in the order of the columns; copied. */
+void db_copy_add(DbCopy *copy, const DbParams *row);
+/**
+ * Sends all rows and waits; part of the open transaction, of which nothing may be queued at that moment. No rows: no round
+ * trip.
+ */
+int db_copy_run(DbConn *conn, Request *req, DbCopy *copy) MUST_CHECK;
+
 /** SQLSTATE of the last failure on this connection ("" if none), for the handling of 23505, 40001, 40P01. */
 const char *db_sqlstate(const DbConn *conn);
 

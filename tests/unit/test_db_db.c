@@ -356,6 +356,58 @@ static void test_a_script_is_run_whole_or_not_at_all(void **state)
     assert_int_equal(db_run_script(fixture->conn, fixture->req, "DROP TABLE test_script"), 0);
 }
 
+static const DbStatement copy_rows = {
+    "copy_rows", "COPY test_copy (id, name, codes) FROM STDIN (FORMAT binary)"};
+
+static void add_copied_row(Fixture *fixture, DbCopy *copy, int16_t id, Str name)
+{
+    static const int32_t codes[] = {7, 8};
+    DbParams *row = &fixture->params;
+    db_params_init(row, fixture->req->arena);
+    db_param_i16(row, id);
+    db_param_text_or_null(row, name);
+    db_param_i32_array(row, codes, ARRAY_LEN(codes));
+    db_copy_add(copy, row);
+}
+
+static int run_copy(Fixture *fixture, int16_t first, int count)
+{
+    DbCopy copy;
+    db_copy_init(&copy, &copy_rows);
+    for (int i = 0; i < count; i++) {
+        add_copied_row(fixture, &copy, (int16_t)(first + i), i % 2 == 0 ? STR("even") : STR_EMPTY);
+    }
+    db_params_init(&fixture->params, fixture->req->arena);
+    int rc = db_queue_begin(fixture->conn, fixture->req);
+    rc = rc < 0 ? rc : db_sync(fixture->conn, fixture->req, NULL);
+    rc = rc < 0 ? rc : db_copy_run(fixture->conn, fixture->req, &copy);
+    db_copy_done(&copy);
+    return rc < 0 ? rc : db_commit(fixture->conn, fixture->req, NULL);
+}
+
+static void test_copied_rows_are_part_of_the_transaction(void **state)
+{
+    Fixture *fixture = *state;
+
+    assert_int_equal(db_run_script(fixture->conn, fixture->req,
+                                   "DROP TABLE IF EXISTS test_copy; CREATE TABLE test_copy"
+                                   " (id smallint PRIMARY KEY, name text, codes integer[])"),
+                     0);
+    assert_int_equal(run_copy(fixture, 0, 1000), 0);
+    assert_int_equal(run_copy(fixture, 1000, 0), 0);
+    assert_int_equal(run_copy(fixture, 999, 1000), -ERR_DATABASE);
+    assert_string_equal(db_sqlstate(fixture->conn), "23505");
+    db_rollback(fixture->conn, fixture->req);
+    assert_int_equal(run_copy(fixture, 1000, 24), 0);
+    DbResult *row = exec(fixture, fixture->conn, "copied",
+                         "SELECT count(*), count(name), sum(id), sum(codes[2]) FROM test_copy");
+    assert_int_equal(db_i64(row, 0, 0), 1024);
+    assert_int_equal(db_i64(row, 0, 1), 512);
+    assert_int_equal(db_i64(row, 0, 2), 1023 * 1024 / 2);
+    assert_int_equal(db_i64(row, 0, 3), 8 * 1024);
+    assert_int_equal(db_run_script(fixture->conn, fixture->req, "DROP TABLE test_copy"), 0);
+}
+
 /** A man in the middle of a UNIX socket that, when armed, swallows the server's answer to COMMIT
  * and hangs up; or stops to pass on what the server says. */
 typedef struct Proxy {
@@ -580,6 +632,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_stream_stops_when_the_callback_says_so, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_script_is_run_whole_or_not_at_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_copied_rows_are_part_of_the_transaction, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_commit_whose_answer_is_lost_is_resolved, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_connecting_ends_at_the_deadline_of_the_request, setup,
