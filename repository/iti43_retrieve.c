@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "lib/access/access.h"
+#include "lib/base/clock.h"
 #include "lib/base/fail.h"
 #include "lib/base/uuid.h"
 #include "lib/ebrim/vocabulary.h"
@@ -14,6 +15,8 @@
 #define VERIFY_MAX_BYTES ((uint64_t)1 << 20)
 /** Documents of one reply that are kept open; the others are opened again when their turn comes. */
 #define OPEN_MAX 32
+/** Of a row whose document has not been looked at; else 0 or the negative ErrorCode of it. */
+#define UNREAD 1
 
 /** One xds:DocumentRequest and what became of it. */
 typedef struct Wanted {
@@ -31,6 +34,8 @@ typedef struct Retrieve {
     SoapExchange *exchange;
     Wanted *wanted; /* in order of the message */
     size_t count;
+    DocumentRows rows;
+    int *verdicts; /* of rows.items */
     size_t delivered_count;
     size_t open_count;
 } Retrieve;
@@ -98,7 +103,7 @@ static int read_requests(Retrieve *retrieve, const XmlNode *body)
 
 /* ---- what may be given ---- */
 
-static int find_rows(Retrieve *retrieve, DocumentRows *ret_rows)
+static int find_rows(Retrieve *retrieve)
 {
     Request *req = retrieve->exchange->req;
     Str *unique_ids = ARENA_ARRAY(req->arena, Str, retrieve->count);
@@ -107,7 +112,17 @@ static int find_rows(Retrieve *retrieve, DocumentRows *ret_rows)
     }
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(retrieve->repository->config.pool, req, &conn);
-    return rc < 0 ? rc : document_rows_find(req, conn, unique_ids, retrieve->count, ret_rows);
+    if (rc == 0) {
+        rc = document_rows_find(req, conn, unique_ids, retrieve->count, &retrieve->rows);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    retrieve->verdicts = ARENA_ARRAY(req->arena, int, retrieve->rows.count);
+    for (size_t i = 0; i < retrieve->rows.count; i++) {
+        retrieve->verdicts[i] = UNREAD;
+    }
+    return 0;
 }
 
 static bool may_download(const AccessScope *scope, const DocumentRow *row)
@@ -127,20 +142,43 @@ static void refuse(Request *req, const Wanted *wanted, ErrorCode code, const cha
     error_add(&req->errors, code, str_cstr(req->arena, wanted->unique_id), "%s", text);
 }
 
-/** Opens the document and, if it is small, reads it once: damage is then an error of this document
- * alone. */
-static void open_document(Retrieve *retrieve, Wanted *wanted)
+/** Half of the time for the reply may go into reading ahead. */
+static bool is_late(const Request *req)
 {
-    Request *req = retrieve->exchange->req;
+    return clock_now_ns() - req->started_ns > (req->deadline_ns - req->started_ns) / 2;
+}
+
+/** Opens the document and, if it is small, reads it once: damage is then an error of this document
+ * alone. What time does not allow is checked as it leaves, as large ones are. */
+static int read_ahead(Retrieve *retrieve, Wanted *wanted)
+{
+    if (is_late(retrieve->exchange->req)) {
+        return 0;
+    }
     BlobReader *reader = NULL;
     int rc = blob_reader_open(retrieve->repository->blobs, wanted->row->sha256, &reader);
     if (rc == 0 && blob_reader_size_bytes(reader) <= VERIFY_MAX_BYTES) {
         rc = blob_reader_verify(reader);
     }
-    if (rc < 0) {
+    if (rc < 0 || retrieve->open_count == OPEN_MAX) {
         blob_reader_free(reader);
-        refuse(req, wanted, (ErrorCode)-rc,
-               rc == -ERR_XDS_REPOSITORY_BUSY
+        return rc;
+    }
+    wanted->reader = reader;
+    retrieve->open_count++;
+    return 0;
+}
+
+/** However often a document is asked for, it is looked at once. */
+static void open_document(Retrieve *retrieve, Wanted *wanted)
+{
+    int *verdict = &retrieve->verdicts[wanted->row - retrieve->rows.items];
+    if (*verdict == UNREAD) {
+        *verdict = read_ahead(retrieve, wanted);
+    }
+    if (*verdict < 0) {
+        refuse(retrieve->exchange->req, wanted, (ErrorCode) - *verdict,
+               *verdict == -ERR_XDS_REPOSITORY_BUSY
                    ? "the repository is busy; ask for the document again later"
                    : "the stored document is damaged or cannot be read and is not given out; the "
                      "operator has to restore it");
@@ -148,17 +186,10 @@ static void open_document(Retrieve *retrieve, Wanted *wanted)
     }
     wanted->is_delivered = true;
     retrieve->delivered_count++;
-    if (retrieve->open_count == OPEN_MAX) {
-        blob_reader_free(reader);
-        return;
-    }
-    wanted->reader = reader;
-    retrieve->open_count++;
 }
 
 /** TF-3 Table 4.2.4.1-2. Unknown, removed and not permitted look the same. */
-static void decide(Retrieve *retrieve, const AccessScope *scope, const DocumentRows *rows,
-                   Wanted *wanted)
+static void decide(Retrieve *retrieve, const AccessScope *scope, Wanted *wanted)
 {
     Request *req = retrieve->exchange->req;
     const char *own_id = retrieve->repository->config.unique_id;
@@ -171,7 +202,7 @@ static void decide(Retrieve *retrieve, const AccessScope *scope, const DocumentR
                   STR_ARG(wanted->repository_unique_id), own_id);
         return;
     }
-    wanted->row = document_rows_get(rows, wanted->unique_id);
+    wanted->row = document_rows_get(&retrieve->rows, wanted->unique_id);
     bool may_be_served = wanted->row && (wanted->row->state == DOCUMENT_PENDING ||
                                          wanted->row->state == DOCUMENT_REGISTERED);
     if (may_be_served && may_download(scope, wanted->row)) {
@@ -187,16 +218,17 @@ static void decide(Retrieve *retrieve, const AccessScope *scope, const DocumentR
 static int decide_all(Retrieve *retrieve)
 {
     Request *req = retrieve->exchange->req;
-    DocumentRows rows;
-    int rc = find_rows(retrieve, &rows);
+    int rc = find_rows(retrieve);
     if (rc < 0) {
         return rc;
     }
+    /* TF-2 3.43.5: one RegistryError for each document that does not come. */
+    req->errors.kept_max += (unsigned)retrieve->count;
     /* The row knows the patient's identifier, not the internal id that rules about patients name.
      */
     const AccessScope *scope = access_open(req, 0, ACCESS_DOWNLOAD);
     for (size_t i = 0; i < retrieve->count; i++) {
-        decide(retrieve, scope, &rows, &retrieve->wanted[i]);
+        decide(retrieve, scope, &retrieve->wanted[i]);
     }
     return 0;
 }

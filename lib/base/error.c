@@ -39,7 +39,7 @@ const char *error_ihe_code(ErrorCode code, bool is_repository)
 
 void error_list_init(ErrorList *list, Arena *arena)
 {
-    *list = (ErrorList){.arena = arena};
+    *list = (ErrorList){.arena = arena, .kept_max = ERROR_LIST_KEPT_MAX};
 }
 
 void error_add_str(ErrorList *list, ErrorCode code, Severity severity, Str location, Str context)
@@ -48,7 +48,7 @@ void error_add_str(ErrorList *list, ErrorCode code, Severity severity, Str locat
     if (severity == SEVERITY_ERROR) {
         list->error_count++;
     }
-    if (list->count > ERROR_LIST_KEPT_MAX) {
+    if (list->count > list->kept_max) {
         return;
     }
     Error *error = ARENA_NEW(list->arena, Error);

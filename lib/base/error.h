@@ -40,6 +40,7 @@ typedef struct ErrorList {
     Error *last;
     unsigned count;       /* of both severities */
     unsigned error_count; /* of SEVERITY_ERROR */
+    unsigned kept_max;    /* ERROR_LIST_KEPT_MAX, unless the answer owes more */
 } ErrorList;
 
 const ErrorInfo *error_info(ErrorCode code);
@@ -54,7 +55,7 @@ const char *error_ihe_code(ErrorCode code, bool is_repository);
 void error_list_init(ErrorList *list, Arena *arena);
 
 /**
- * Adds an error. Beyond ERROR_LIST_KEPT_MAX entries it is counted but not kept. Texts are cut at 2
+ * Adds an error. Beyond kept_max entries it is counted but not kept. Texts are cut at 2
  * KiB and made well-formed UTF-8: they quote what senders sent.
  * @param location  borrowed, copied; NULL = none
  * @return -(int)code, so that a check can add and return in one statement
@@ -77,7 +78,7 @@ ErrorCode error_code_from_ihe(Str ihe_code);
 /** Whether further errors would only be counted: they need not be described any more. */
 static inline bool error_list_is_full(const ErrorList *list)
 {
-    return list->count >= ERROR_LIST_KEPT_MAX;
+    return list->count >= list->kept_max;
 }
 
 static inline bool error_list_has_errors(const ErrorList *list)

@@ -116,13 +116,10 @@ static void test_home_community_is_echoed_if_it_was_sent(void **state)
     exchanged_free(&done);
 }
 
-/** Contract C5: damage of a small document is found before the reply, and the others still arrive.
- */
-static void test_damaged_document_is_an_error_and_the_others_arrive(void **state)
+/** Changes a byte of the stored document "hello". */
+static void damage_hello(const Service *service)
 {
-    Service *service = *state;
     char path[256];
-    store_two(service);
     snprintf(path, sizeof(path), "%s/segments/0000000001.seg", service->blobs);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     assert_true(fd >= 0);
@@ -132,11 +129,106 @@ static void test_damaged_document_is_an_error_and_the_others_arrive(void **state
     assert_non_null(hello);
     assert_int_equal(pwrite(fd, "j", 1, 4096 + (hello - page)), 1);
     close(fd);
+}
+
+/** Contract C5: damage of a small document is found before the reply, and the others still arrive.
+ */
+static void test_damaged_document_is_an_error_and_the_others_arrive(void **state)
+{
+    Service *service = *state;
+    store_two(service);
+    damage_hello(service);
     Exchanged done = service_retrieve(service, RETRIEVE(WANT("1.2.3") WANT("1.2.4")));
     assert_int_equal(done.exchange.part_count, 1);
     assert_true(holds(&done.exchange.reply_xml, URN_RESPONSE_PARTIAL));
     assert_true(holds(&done.exchange.reply_xml, "XDSRepositoryError"));
     exchanged_free(&done);
+}
+
+/** Bytes that this process has read from files and sockets. */
+static uint64_t bytes_read(void)
+{
+    char text[512] = "";
+    unsigned long long count = 0;
+    FILE *file = fopen("/proc/self/io", "re");
+    assert_non_null(file);
+    assert_true(fread(text, 1, sizeof(text) - 1, file) > 0);
+    fclose(file);
+    assert_int_equal(sscanf(text, "rchar: %llu", &count), 1);
+    return count;
+}
+
+/** xds:DocumentRequest of "1.2.N", N from first on; step 0: always the same one. */
+static char *make_requests(Request *req, unsigned count, unsigned first, unsigned step)
+{
+    StrBuf buf = {0};
+    strbuf_literal(&buf, "<xds:RetrieveDocumentSetRequest xmlns:xds=\"" NS_XDSB "\">");
+    for (unsigned i = 0; i < count; i++) {
+        strbuf_printf(&buf, WANT("1.2.%u"), first + i * step);
+    }
+    strbuf_literal(&buf, "</xds:RetrieveDocumentSetRequest>");
+    char *body = str_cstr(req->arena, strbuf_str(&buf));
+    strbuf_done(&buf);
+    return body;
+}
+
+/** The reply is due: what has not been read ahead is checked block by block, as large documents are
+ * (contract C5). */
+static void test_document_that_no_time_is_left_for_is_checked_as_it_leaves(void **state)
+{
+    Service *service = *state;
+    StrBuf bytes = {0};
+    store_two(service);
+    damage_hello(service);
+    service->used_ms = 40000;
+    Exchanged done = service_retrieve(service, RETRIEVE(WANT("1.2.3") WANT("1.2.4")));
+    assert_int_equal(done.exchange.part_count, 2);
+    BodySource damaged = done.exchange.parts[0].source;
+    assert_int_equal(damaged.next(damaged.ctx, &bytes), -ERR_CORRUPT);
+    assert_int_equal(bytes.len, 0);
+    exchanged_part(&done, 1, &bytes);
+    assert_true(str_equal(strbuf_str(&bytes), STR("world")));
+    strbuf_done(&bytes);
+    exchanged_free(&done);
+}
+
+/** A short message must not make the repository read one document over and over. */
+static void test_document_asked_for_many_times_is_read_ahead_once(void **state)
+{
+    enum { TIMES = 300, QUADS = 10000 };
+    Service *service = *state;
+    Request *req = request_new(60000);
+    char *base64 = arena_alloc(req->arena, 4 * QUADS + 1);
+    memset(base64, 'A', 4 * QUADS);
+    base64[4 * QUADS] = '\0';
+    Str provide =
+        str_printf(req->arena, PROVIDE(ENTRY("d1", "1.2.3", ""), DOCUMENT("d1", "%s")), base64);
+    assert_provided(service, provide.data);
+    const char *body = make_requests(req, TIMES, 3, 0);
+    uint64_t before = bytes_read();
+    Exchanged done = service_retrieve(service, body);
+    assert_true(bytes_read() - before < 10 * 3 * QUADS);
+    assert_int_equal(done.exchange.part_count, TIMES);
+    exchanged_free(&done);
+    request_free(req);
+}
+
+/** TF-2 3.43.5: one RegistryError with its DocumentUniqueId for each document that does not come.
+ */
+static void test_every_one_of_many_missing_documents_is_listed(void **state)
+{
+    enum { COUNT = 450 };
+    Service *service = *state;
+    Request *req = request_new(60000);
+    Exchanged done = service_retrieve(service, make_requests(req, COUNT, 1000, 1));
+    for (unsigned i = 0; i < COUNT; i++) {
+        Str location = str_printf(req->arena, "location=\"1.2.%u\"", 1000 + i);
+        if (!holds(&done.exchange.reply_xml, location.data)) {
+            fail_msg("%s is not in the reply", location.data);
+        }
+    }
+    exchanged_free(&done);
+    request_free(req);
 }
 
 static void test_removed_document_is_not_served(void **state)
@@ -203,6 +295,9 @@ int main(void)
         TEST(test_request_out_of_order_is_refused_with_the_element_named),
         TEST(test_home_community_is_echoed_if_it_was_sent),
         TEST(test_damaged_document_is_an_error_and_the_others_arrive),
+        TEST(test_document_asked_for_many_times_is_read_ahead_once),
+        TEST(test_document_that_no_time_is_left_for_is_checked_as_it_leaves),
+        TEST(test_every_one_of_many_missing_documents_is_listed),
         TEST(test_removed_document_is_not_served),
         TEST(test_fsck_and_scrub_find_damage_and_name_the_document),
     };
