@@ -26,14 +26,14 @@ static const DbStatement SELECT_FOLDERS = {
  * documents. $2 kind Association, $3 SubmissionSetStatus Original, $4 type HasMember */
 static const DbStatement SELECT_ASSOCIATIONS = {
     "resubmission_associations",
-    "SELECT source_object, target_object, type, submission_set_status FROM association"
+    "SELECT source_object, target_object, type, submission_set_status, metadata FROM association"
     " WHERE source_object = $1::uuid AND target_kind <> $2::int"
     " UNION ALL"
-    " SELECT b.source_object, b.target_object, b.type, b.submission_set_status"
+    " SELECT b.source_object, b.target_object, b.type, b.submission_set_status, b.metadata"
     "   FROM association a JOIN association b ON b.entry_uuid = a.target_object"
     "  WHERE a.source_object = $1::uuid AND a.target_kind = $2::int"
     " UNION ALL"
-    " SELECT r.source_object, r.target_object, r.type, r.submission_set_status"
+    " SELECT r.source_object, r.target_object, r.type, r.submission_set_status, r.metadata"
     "   FROM association a JOIN association r ON r.source_object = a.target_object"
     "  WHERE a.source_object = $1::uuid AND a.submission_set_status = $3::int AND r.type <> "
     "$4::int"};
@@ -103,20 +103,58 @@ static const Member *find_member(const MemberList *list, Str unique_id)
                : bsearch(&key, list->items, list->count, sizeof(Member), compare_members);
 }
 
-/** Whether both say the same, whatever dictionary they were compressed with; ids are set alike in
- * both. */
+/** The beginning of a part's element up to its id; empty if the text starts with something else. */
+static Str part_start(Str xml)
+{
+    static const Str starts[] = {STR_INIT("<rim:Classification id=\""),
+                                 STR_INIT("<rim:ExternalIdentifier id=\"")};
+    for (size_t i = 0; i < ARRAY_LEN(starts); i++) {
+        if (str_starts_with(xml, starts[i])) {
+            return starts[i];
+        }
+    }
+    return STR_EMPTY;
+}
+
+/**
+ * An object's XML without the ids of its Classifications and ExternalIdentifiers: a sender that
+ * builds its message anew gives them new ones. In the texts of an object "<" is escaped.
+ */
+static Str without_part_ids(Arena *arena, Str xml)
+{
+    char *text = arena_alloc(arena, xml.len);
+    size_t len = 0;
+    while (xml.len > 0) {
+        Str start = part_start(xml);
+        size_t kept = MAX(start.len, 1);
+        memcpy(text + len, xml.data, kept);
+        len += kept;
+        xml = str_from_offset(xml, kept);
+        if (start.len > 0) {
+            xml = str_from_offset(xml, str_find_char(xml, '"'));
+        }
+    }
+    return (Str){text, len};
+}
+
+/** Whether both say the same, whatever ids they use and dictionary they were compressed with. */
 static bool is_same_metadata(const Comparison *comparison, ObjectKind kind, Str a, Str b)
 {
     static const RenderValues SAME = {.version = 1, .size_bytes = -1};
     if (str_equal(a, b)) {
         return true;
     }
+    if (str_is_empty(a) || str_is_empty(b)) {
+        return false; /* of Associations one is no more than its columns */
+    }
+    Arena *arena = comparison->req->arena;
     StrBuf text_a = {0};
     StrBuf text_b = {0};
     RenderDictionaries *dictionaries = comparison->registry->dictionaries;
     bool is_same = rendered_append(dictionaries, kind, a, &SAME, &text_a) == 0 &&
                    rendered_append(dictionaries, kind, b, &SAME, &text_b) == 0 &&
-                   str_equal(strbuf_str(&text_a), strbuf_str(&text_b));
+                   str_equal(without_part_ids(arena, strbuf_str(&text_a)),
+                             without_part_ids(arena, strbuf_str(&text_b)));
     strbuf_done(&text_a);
     strbuf_done(&text_b);
     return is_same;
@@ -184,12 +222,13 @@ static bool has_same_folders(const Comparison *comparison)
     return true;
 }
 
-/** An Association without its own id. */
+/** An Association by what it says; its own id does not count. */
 typedef struct Link {
     Uuid source;
     Uuid target;
     int16_t type;
     int16_t submission_set_status;
+    Str metadata; /* of a registered one; does not order */
 } Link;
 
 static int compare_links(const void *a, const void *b)
@@ -229,15 +268,18 @@ static bool has_same_associations(const Comparison *comparison)
             .target = db_uuid(comparison->associations, row, 1),
             .type = db_i16(comparison->associations, row, 2),
             .submission_set_status = db_i16(comparison->associations, row, 3),
+            .metadata = db_text(comparison->associations, row, 4),
         };
     }
     if (stored_count > 0) {
         qsort(stored, stored_count, sizeof(Link), compare_links);
     }
     size_t count = 0;
+    size_t position = 0;
     bool has_replacement = false;
     for (const Association *a = comparison->prepared->submission->associations; a != NULL;
          a = a->next) {
+        Str metadata = comparison->prepared->association_metadata[position++];
         if (a->target.is_in_submission && a->target.kind == OBJECT_ASSOCIATION) {
             continue; /* says only that the membership in a Folder belongs to the set */
         }
@@ -247,8 +289,11 @@ static bool has_same_associations(const Comparison *comparison)
             .type = (int16_t)a->type,
             .submission_set_status = (int16_t)submission_set_status(a),
         };
-        if (stored_count == 0 ||
-            bsearch(&link, stored, stored_count, sizeof(Link), compare_links) == NULL) {
+        const Link *same = stored_count == 0
+                               ? NULL
+                               : bsearch(&link, stored, stored_count, sizeof(Link), compare_links);
+        if (same == NULL ||
+            !is_same_metadata(comparison, OBJECT_ASSOCIATION, same->metadata, metadata)) {
             return false;
         }
         has_replacement = has_replacement || association_type_replaces(a->type);

@@ -11,8 +11,8 @@ typedef struct EarlierRegistration {
 
 /**
  * Compares a submission whose SubmissionSet.uniqueId is taken with what was registered under it
- * (contract C3: after a lost reply a sender learns that nothing is left to do). Ids of one message
- * (symbolic or not) do not count, only what they stand for.
+ * (contract C3: after a lost reply a sender learns that nothing is left to do). Ids do not count,
+ * symbolic or not, of objects or of their parts: only what they stand for.
  *
  * @param prepared  as for a new registration
  * @param patient   internal id of SubmissionSet.patientId
