@@ -7,7 +7,8 @@
 
 /* COPY's binary form: signature, flags, header extension; then per row the number of fields and
  * each with its length (-1 NULL); then -1 (PostgreSQL: COPY, Binary Format). */
-static const char copy_header[] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0";
+static const char copy_header[] =
+    "PGCOPY\n\377\r\n\0" /* flags */ "\0\0\0\0" /* extension */ "\0\0\0\0";
 #define COPY_HEADER_LEN (sizeof(copy_header) - 1)
 #define COPY_END "\377\377"
 
