@@ -19,6 +19,16 @@
 /** Entries gather for this long before they are committed together. */
 #define BATCH_INTERVAL_NS 100000000L
 #define FIRST_MAP_BYTES ((size_t)64 << 20)
+#define MAX_READERS 4096
+/** Of the lock file, which has 64 bytes for each reader. */
+#define LOCK_FILE_BYTES ((off_t)MAX_READERS * 64 + 4096)
+/** The data file has blocks ahead of what it uses, so that entries can be removed, and thus room be
+ * made, on a full disk. */
+#define PAGES_AHEAD 1024
+/** At most: pages that one entry changes, and entries to a page when many are added. */
+#define PAGES_PER_ENTRY 4
+#define ENTRIES_PER_PAGE 16
+#define PAGES_PER_BATCH 16
 #define ITERATE_CHUNK 512
 #define DIGEST_BYTES 32
 
@@ -47,6 +57,7 @@ struct Locator {
     bool has_tables; /* a read-only look at a locator that holds nothing yet has none */
     bool is_read_only;
     pthread_rwlock_t map_lock; /* write: the map grows, no transaction may be open */
+    uint64_t room_bytes;       /* blocks that the data file has; of the writer thread */
     LocatorPlaceFn settled_place;
     void *settled_place_ctx;
     pthread_t thread;
@@ -152,6 +163,35 @@ static int open_tables(Locator *locator)
     return mdb_txn_commit(txn);
 }
 
+/** Gives blocks to the first bytes of a file, which grows if it is shorter. Where the file system
+ * cannot promise any, none are. @return 0 or an errno */
+static int give_blocks(int fd, off_t bytes)
+{
+    while (fallocate(fd, 0, 0, bytes) != 0) {
+        if (errno != EINTR) {
+            return errno == EOPNOTSUPP ? 0 : errno;
+        }
+    }
+    return 0;
+}
+
+/** LMDB writes to its lock file through a map: a page that finds no block on a full disk is SIGBUS.
+ * It must not be open yet, because closing the file here would let go of LMDB's locks on it. */
+static int make_lock_file(const char *directory)
+{
+    char path[4096];
+    if (snprintf(path, sizeof(path), "%s/lock.mdb", directory) >= (int)sizeof(path)) {
+        return ENAMETOOLONG;
+    }
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        return errno;
+    }
+    int rc = give_blocks(fd, LOCK_FILE_BYTES);
+    close(fd);
+    return rc;
+}
+
 static int open_env(Locator *locator, const char *directory)
 {
     int rc = mdb_env_create(&locator->env);
@@ -160,10 +200,13 @@ static int open_env(Locator *locator, const char *directory)
     }
     rc = mdb_env_set_maxdbs(locator->env, 2);
     if (rc == 0) {
-        rc = mdb_env_set_maxreaders(locator->env, 4096);
+        rc = mdb_env_set_maxreaders(locator->env, MAX_READERS);
     }
     if (rc == 0 && !locator->is_read_only) {
         rc = mdb_env_set_mapsize(locator->env, FIRST_MAP_BYTES);
+    }
+    if (rc == 0 && !locator->is_read_only) {
+        rc = make_lock_file(directory);
     }
     unsigned flags = MDB_NOTLS | (locator->is_read_only ? MDB_RDONLY : 0);
     if (rc == 0) {
@@ -247,8 +290,49 @@ static int write_batch(Locator *locator, const StoredPlace *place)
     return mdb_txn_commit(txn);
 }
 
+/**
+ * Gives blocks to what the batch may write. LMDB calls a write that a full disk cuts short EIO,
+ * which is then not to be told from a broken disk (contract C6).
+ *
+ * @return 0 or an errno
+ */
+static int make_room(Locator *locator)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    mdb_filehandle_t fd;
+    int rc = mdb_env_info(locator->env, &info);
+    if (rc == 0) {
+        rc = mdb_env_stat(locator->env, &stat);
+    }
+    if (rc == 0) {
+        rc = mdb_env_get_fd(locator->env, &fd);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    uint64_t entries = locator->committing.count;
+    uint64_t tree = info.me_last_pgno + 1;
+    uint64_t batch =
+        MIN(entries * PAGES_PER_ENTRY, tree) + entries / ENTRIES_PER_PAGE + PAGES_PER_BATCH;
+    uint64_t needed_bytes = (tree + batch) * stat.ms_psize;
+    uint64_t wanted_bytes = needed_bytes + PAGES_AHEAD * (uint64_t)stat.ms_psize;
+    if (needed_bytes + PAGES_AHEAD / 2 * (uint64_t)stat.ms_psize <= locator->room_bytes) {
+        return 0;
+    }
+    rc = give_blocks(fd, (off_t)wanted_bytes);
+    if (rc == 0) {
+        locator->room_bytes = wanted_bytes;
+    }
+    return is_lack_of_room(rc) ? give_blocks(fd, (off_t)needed_bytes) : rc;
+}
+
 static int commit_batch(Locator *locator, const StoredPlace *place)
 {
+    int room = make_room(locator);
+    if (room != 0) {
+        return room;
+    }
     for (;;) {
         pthread_rwlock_rdlock(&locator->map_lock);
         int rc = write_batch(locator, place);

@@ -161,10 +161,11 @@ static rlim_t file_bytes(const LocatorFixture *fixture)
     return (rlim_t)file.st_size;
 }
 
-/** A full disk is no broken one: entries wait in memory, and go to the file when there is room. */
+/** A full disk is no broken one: entries wait in memory, and go to the file when there is room. The
+ * room ends inside a page: LMDB would call the write that it cuts short EIO. */
 static void test_entries_wait_for_room(void **state)
 {
-    enum { ENTRIES = 3000 };
+    enum { ENTRIES = 60000 };
     LocatorFixture *fixture = *state;
     BlobLocation location;
     struct rlimit room;
@@ -172,7 +173,7 @@ static void test_entries_wait_for_room(void **state)
     assert_int_equal(locator_flush(fixture->locator), 0);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &room), 0);
     void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
-    const struct rlimit no_room = {file_bytes(fixture), room.rlim_max};
+    const struct rlimit no_room = {file_bytes(fixture) + 1000, room.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &no_room), 0);
     for (unsigned i = 1; i < ENTRIES; i++) {
         put(fixture, i);
@@ -191,6 +192,48 @@ static void test_entries_wait_for_room(void **state)
         assert_int_equal(find(fixture, i, &location), 1);
         assert_int_equal(location.segment, i);
     }
+}
+
+/** On a full disk entries can be removed, or no document could be freed. */
+static void test_entries_are_removed_without_room(void **state)
+{
+    LocatorFixture *fixture = *state;
+    BlobLocation location;
+    struct rlimit room;
+    for (unsigned i = 0; i < 2000; i++) {
+        put(fixture, i);
+    }
+    assert_int_equal(locator_flush(fixture->locator), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &room), 0);
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    const struct rlimit no_room = {file_bytes(fixture), room.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &no_room), 0);
+    locator_close(fixture->locator); /* as after a restart */
+    open_locator(fixture);
+    int rc = 0;
+    for (unsigned i = 0; i < 200 && rc == 0; i++) {
+        uint8_t sha256[32];
+        digest_of(i, sha256);
+        locator_remove(fixture->locator, sha256);
+        rc = locator_flush(fixture->locator);
+    }
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &room), 0);
+    signal(SIGXFSZ, before);
+    assert_int_equal(rc, 0);
+    assert_int_equal(find(fixture, 100, &location), 0);
+    assert_int_equal(find(fixture, 200, &location), 1);
+}
+
+/** A page of a map that finds no block is SIGBUS: a full disk would end the process. */
+static void test_lock_file_has_all_its_blocks(void **state)
+{
+    const LocatorFixture *fixture = *state;
+    char path[128];
+    struct stat info;
+    snprintf(path, sizeof(path), "%s/lock.mdb", fixture->directory);
+    assert_int_equal(stat(path, &info), 0);
+    assert_true(info.st_size >= 4096 * 64);
+    assert_true(info.st_blocks * 512 >= info.st_size);
 }
 
 static void test_iteration_names_every_entry_once(void **state)
@@ -242,6 +285,8 @@ int main(void)
         TEST(test_place_reached_is_stored_with_the_batch),
         TEST(test_map_grows_while_entries_are_read),
         TEST(test_entries_wait_for_room),
+        TEST(test_entries_are_removed_without_room),
+        TEST(test_lock_file_has_all_its_blocks),
         TEST(test_iteration_names_every_entry_once),
         TEST(test_flipped_byte_in_an_entry_is_noticed),
     };
