@@ -17,6 +17,7 @@ typedef struct Check {
     SubmissionKind kind;
     ObjectSet members;          /* typed targets of HasMember from the SubmissionSet */
     ObjectSet unlinked_folders; /* RimObjects of Folders with a membership that is no such target */
+    ObjectSet transformations;  /* typed sources of XFRM and XFRM_RPLC */
 } Check;
 
 /** "ITI-42": the transaction whose requirements apply. */
@@ -47,10 +48,12 @@ bool is_has_member(const Association *a);
 /** HasMember from a Folder, of this submission or of the registry (TF-3 4.2.2.1.3). */
 bool is_folder_membership(const Association *a);
 
-/** Fills members and unlinked_folders; the other functions need them. */
+/** Fills members, unlinked_folders and transformations; the other functions need them. */
 void check_collect_members(Check *check);
 /** How often the typed object of this submission is a member of the SubmissionSet. */
 size_t membership_count(const Check *check, const void *typed);
+/** Whether the typed DocumentEntry of this submission is a transformation (TF-3 4.2.2.2.2). */
+bool is_transformation(const Check *check, const void *document);
 /**
  * A Folder in the form of the first editions: without codeList, its memberships not members of the
  * SubmissionSet. The NIST toolkit (test 12022) still sends it, so this form alone, as a whole, is

@@ -236,6 +236,11 @@ static void check_relationship_ends(Check *check, const Association *a)
         fault(check, ERR_UNRESOLVED_REFERENCE, a,
               "the target is part of this submission, but must be registered already; send the "
               "entryUUID of the registered DocumentEntry as targetObject");
+    } else if (a->type == ASSOCIATION_APND && is_transformation(check, a->target.object)) {
+        /* TF-3 4.2.2.2.1 */
+        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+              "the target is a transformation in this submission, which cannot be appended to; "
+              "append to the document that it was made from");
     }
 }
 

@@ -54,6 +54,20 @@ static size_t set_count(const ObjectSet *set, const void *object)
     return set_rank(set, (uintptr_t)object + 1) - set_rank(set, (uintptr_t)object);
 }
 
+static void collect_transformations(Check *check)
+{
+    const Submission *submission = check->submission;
+    ObjectSet *set = &check->transformations;
+    set->items = ARENA_ARRAY(check->req->arena, const void *, submission->association_count);
+    for (const Association *a = submission->associations; a; a = a->next) {
+        bool is_transform = a->type == ASSOCIATION_XFRM || a->type == ASSOCIATION_XFRM_RPLC;
+        if (is_transform && is_in(&a->source, OBJECT_DOCUMENT_ENTRY)) {
+            set->items[set->count++] = a->source.object;
+        }
+    }
+    set_sort(set);
+}
+
 void check_collect_members(Check *check)
 {
     const Submission *submission = check->submission;
@@ -75,6 +89,12 @@ void check_collect_members(Check *check)
         }
     }
     set_sort(&check->unlinked_folders);
+    collect_transformations(check);
+}
+
+bool is_transformation(const Check *check, const void *document)
+{
+    return set_count(&check->transformations, document) > 0;
 }
 
 size_t membership_count(const Check *check, const void *typed)
