@@ -163,6 +163,7 @@ bool is_xon(Str value)
     return str_is_empty(id) || oid_is_valid(id);
 }
 
+/** "^[NET]^Internet^address", or a telephone: equipment type in XTN.3, local number in XTN.7. */
 bool is_xtn(Str value)
 {
     Str items[XTN_COMPONENTS];
@@ -173,8 +174,7 @@ bool is_xtn(Str value)
         bool is_network = str_is_empty(items[1]) || str_equal(items[1], STR("NET"));
         return is_network && !str_is_empty(items[3]);
     }
-    /* XTN.7; older senders put the whole number in XTN.1, newer ones in XTN.12 */
-    return !str_is_empty(items[6]) || !str_is_empty(items[0]) || !str_is_empty(items[11]);
+    return !str_is_empty(items[2]) && !str_is_empty(items[6]);
 }
 
 bool is_recipient(Str value)

@@ -81,8 +81,10 @@ static void test_xtn_is_a_mail_address_or_a_number(void **state)
     (void)state;
     CHECK(is_xtn, {"^^Internet^sasaki@minato.example.org", true},
           {"^NET^Internet^sasaki@minato.example.org", true}, {"^PRN^PH^^81^3^55550100", true},
-          {"^WPN^PH^^^^^^^^^+81355550100", true}, {"03-5555-0100", true}, {"", false},
-          {"^^Internet", false}, {"^PRN^Internet^a@example.org", false}, {"^PRN^PH", false});
+          {"^WPN^PH^^^^55550100^12", true}, {"^^CP^^^^55550100", true}, {"", false},
+          {"^^Internet", false}, {"^PRN^Internet^a@example.org", false}, {"^PRN^PH", false},
+          {"^PRN^^^81^3^55550100", false}, {"^WPN^PH^^^^^^^^^+81355550100", false},
+          {"03-5555-0100", false}, {"^PRN^PH^a@example.org", false});
 }
 
 static void test_recipient_is_organization_person_or_address(void **state)
