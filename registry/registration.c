@@ -6,8 +6,6 @@
 #include "registry/resubmission.h"
 #include "registry/store.h"
 
-#define MAX_ATTEMPTS 3
-
 /** One registration on its way: what its attempts share. */
 typedef struct Registration {
     Registry *registry;
@@ -16,10 +14,10 @@ typedef struct Registration {
     const PreparedSubmission *prepared;
     TransactionHook hook;
     void *caller;
+    bool *is_repeated; /* set by check_resubmission() */
 } Registration;
 
-/** The checks that need no database. */
-static int check_message(Registry *registry, Request *req, const Submission *submission)
+int registration_check(Registry *registry, Request *req, const Submission *submission)
 {
     const RegistryConfig *config = &registry->config;
     const CodeSets *codes = config->code_check == CODE_CHECK_OFF ? NULL : *config->codes;
@@ -46,6 +44,7 @@ static int check_resubmission(const Registration *registration, const RegistrySt
     if (rc < 0 || !earlier.is_identical) {
         return rc;
     }
+    *registration->is_repeated = true;
     return error_add(&req->errors, ERR_XDS_DUPLICATE_UNIQUE_ID_IN_REGISTRY,
                      "XDSSubmissionSet.uniqueId",
                      "identical submission already registered at %.*s as %.*s: treat as done",
@@ -166,6 +165,14 @@ static int judge(const Registration *registration, const RegistryState *state)
     return rc;
 }
 
+int registration_judge(Registry *registry, Request *req, DbConn *conn,
+                       const PreparedSubmission *prepared, const RegistryState *state)
+{
+    bool is_repeated;
+    const Registration registration = {registry, req, conn, prepared, NULL, NULL, &is_repeated};
+    return judge(&registration, state);
+}
+
 /** One transaction; the caller rolls back on failure. */
 static int attempt(const Registration *registration)
 {
@@ -197,12 +204,7 @@ static int attempt(const Registration *registration)
     return rc;
 }
 
-/**
- * Whether the transaction lost a race and a new one may end otherwise: serialization failure,
- * deadlock, and an entryUUID that another submission inserted since it was looked up (the next
- * attempt finds it).
- */
-static bool is_worth_another_attempt(const DbConn *conn, int rc)
+bool registration_is_raced(const DbConn *conn, int rc)
 {
     static const char *const RACES[] = {"40001", "40P01", "23505"};
     for (size_t i = 0; rc == -(int)ERR_DATABASE && i < ARRAY_LEN(RACES); i++) {
@@ -231,9 +233,9 @@ static int run_attempts(const Registration *registration)
         if (rc == 0) {
             return 0;
         }
-        bool is_raced = is_worth_another_attempt(registration->conn, rc);
+        bool is_raced = registration_is_raced(registration->conn, rc);
         int rollback = db_rollback(registration->conn, req);
-        if (!is_raced || rollback < 0 || attempts == MAX_ATTEMPTS) {
+        if (!is_raced || rollback < 0 || attempts == REGISTRATION_ATTEMPTS_MAX) {
             return rc;
         }
         error_list_rewind(&req->errors, &before);
@@ -243,7 +245,15 @@ static int run_attempts(const Registration *registration)
 int registration_run(Registry *registry, Request *req, const Submission *submission,
                      TransactionHook hook, void *caller)
 {
-    int rc = check_message(registry, req, submission);
+    bool is_repeated;
+    return registration_run_once(registry, req, submission, hook, caller, &is_repeated);
+}
+
+int registration_run_once(Registry *registry, Request *req, const Submission *submission,
+                          TransactionHook hook, void *caller, bool *ret_is_repeated)
+{
+    *ret_is_repeated = false;
+    int rc = registration_check(registry, req, submission);
     if (rc < 0) {
         return rc;
     }
@@ -257,6 +267,7 @@ int registration_run(Registry *registry, Request *req, const Submission *submiss
     if (rc < 0) {
         return rc;
     }
-    const Registration registration = {registry, req, conn, prepared, hook, caller};
+    const Registration registration = {registry, req,    conn,           prepared,
+                                       hook,     caller, ret_is_repeated};
     return run_attempts(&registration);
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "registry/registry_private.h"
+#include "registry/store.h"
 
 /** Queues the caller's own rows (db_queue) into the transaction of a registration; once per
  * attempt. */
@@ -16,3 +16,30 @@ typedef int (*TransactionHook)(void *caller, Request *req, DbConn *conn);
  */
 int registration_run(Registry *registry, Request *req, const Submission *submission,
                      TransactionHook hook, void *caller) MUST_CHECK;
+
+/**
+ * As registration_run(), and says whether it failed because the very same submission is registered
+ * already, so that nothing is left to do (contract C3).
+ */
+int registration_run_once(Registry *registry, Request *req, const Submission *submission,
+                          TransactionHook hook, void *caller, bool *ret_is_repeated) MUST_CHECK;
+
+/* The steps of a registration, for those that share a transaction (import.c). */
+
+/** The checks that need no database. */
+int registration_check(Registry *registry, Request *req, const Submission *submission) MUST_CHECK;
+
+/** Everything that the registry's content decides, by a state whose transaction is open; adds every
+ * fault found. */
+int registration_judge(Registry *registry, Request *req, DbConn *conn,
+                       const PreparedSubmission *prepared, const RegistryState *state) MUST_CHECK;
+
+/**
+ * Whether the transaction lost a race and a new one may end otherwise: serialization failure,
+ * deadlock, and an entryUUID that another submission inserted since it was looked up (the next
+ * attempt finds it).
+ */
+bool registration_is_raced(const DbConn *conn, int rc);
+
+/** How often a transaction that lost a race is tried, in all. */
+#define REGISTRATION_ATTEMPTS_MAX 3

@@ -19,27 +19,38 @@ static const DbStatement TOUCH_FOLDERS = {
     "UPDATE folder SET last_update_time = GREATEST(last_update_time, $2::timestamptz)"
     " WHERE entry_uuid = ANY ($1::uuid[])"};
 
+/* Columns and values of one row, for INSERT and for COPY alike: the values are of the columns' own
+ * types, which COPY does not cast to. */
+#define SUBMISSION_SET_COLUMNS                                                                     \
+    "submission_set (entry_uuid, patient, submission_time, content_type_code, source_facility,"    \
+    " status, unique_id, source_id, metadata)"
+#define DOCUMENT_ENTRY_COLUMNS                                                                     \
+    "document_entry (entry_uuid, patient, size_bytes, creation_time, service_start_time,"          \
+    " service_stop_time, version, class_code, type_code, format_code, practice_setting_code,"      \
+    " healthcare_facility_type_code, repository, source_facility, status, is_on_demand,"           \
+    " is_latest, hash, unique_id, source_patient_id, confidentiality_code, event_code_list,"       \
+    " reference_id_list, metadata)"
+#define FIRST_VERSION 1
+
 static const DbStatement INSERT_SUBMISSION_SET = {
     "submission_set_insert",
-    "INSERT INTO submission_set (entry_uuid, patient, submission_time, content_type_code,"
-    " source_facility, status, unique_id, source_id, metadata)"
-    " VALUES ($1::uuid, $2::bigint, $3::timestamptz, $4::int, $5::int, $6::int, $7::text, $8::text,"
-    " $9::bytea)"};
+    "INSERT INTO " SUBMISSION_SET_COLUMNS
+    " VALUES ($1::uuid, $2::bigint, $3::timestamptz, $4::int, $5::int, $6::smallint, $7::text,"
+    " $8::text, $9::bytea)"};
+
+static const DbStatement COPY_SUBMISSION_SETS = {
+    "submission_set_copy", "COPY " SUBMISSION_SET_COLUMNS " FROM STDIN (FORMAT binary)"};
 
 static const DbStatement INSERT_DOCUMENT_ENTRY = {
     "document_entry_insert",
-    "INSERT INTO document_entry (entry_uuid, patient, size_bytes, creation_time, "
-    "service_start_time,"
-    " service_stop_time, version, class_code, type_code, format_code, practice_setting_code,"
-    " healthcare_facility_type_code, repository, source_facility, status, is_on_demand, is_latest,"
-    " hash, unique_id, source_patient_id, confidentiality_code, event_code_list, reference_id_list,"
-    " metadata)"
-    " VALUES ($1::uuid, $2::bigint, $3::bigint, $4::timestamptz, $5::timestamptz, $6::timestamptz, "
-    "1,"
-    " $7::int, $8::int, $9::int, $10::int, $11::int, $12::int, $13::int, $14::int, $15::boolean, "
-    "true,"
-    " $16::bytea, $17::text, $18::text, $19::int[], $20::int[], $21::text[], "
-    "$22::bytea)"};
+    "INSERT INTO " DOCUMENT_ENTRY_COLUMNS
+    " VALUES ($1::uuid, $2::bigint, $3::bigint, $4::timestamptz, $5::timestamptz, $6::timestamptz,"
+    " $7::int, $8::int, $9::int, $10::int, $11::int, $12::int, $13::int, $14::int, $15::smallint,"
+    " $16::boolean, $17::boolean, $18::bytea, $19::text, $20::text, $21::int[], $22::int[],"
+    " $23::text[], $24::bytea)"};
+
+static const DbStatement COPY_DOCUMENT_ENTRIES = {
+    "document_entry_copy", "COPY " DOCUMENT_ENTRY_COLUMNS " FROM STDIN (FORMAT binary)"};
 
 static const DbStatement INSERT_FOLDER = {
     "folder_insert", "INSERT INTO folder (entry_uuid, patient, last_update_time, version,"
@@ -57,6 +68,11 @@ static const DbStatement INSERT_ASSOCIATIONS = {
     "               $9::bytea[])"
     "     AS a (entry_uuid, source_object, target_object, type, source_kind, target_kind,"
     "           submission_set_status, metadata)"};
+
+static const DbStatement COPY_ASSOCIATIONS = {
+    "association_copy",
+    "COPY association (entry_uuid, source_object, target_object, type, source_kind, target_kind,"
+    " submission_set_status, status, metadata) FROM STDIN (FORMAT binary)"};
 
 /** The rows of table association, column by column, as unnest() takes them. */
 typedef struct AssociationRows {
@@ -231,64 +247,66 @@ static int32_t source_facility(const Request *req)
     return req->principal != NULL ? req->principal->facility_id : 0;
 }
 
-static int queue_submission_set(Request *req, DbConn *conn, const PreparedSubmission *prepared,
-                                int64_t patient)
+/** The row of SUBMISSION_SET_COLUMNS. */
+static DbParams submission_set_row(const Request *req, const PreparedSubmission *prepared,
+                                   int64_t patient)
 {
     const SubmissionSet *set = prepared->submission->submission_set;
-    DbParams params;
-    db_params_init(&params, req->arena);
-    db_param_uuid(&params, set->entry_uuid);
-    db_param_i64(&params, patient);
-    bind_dtm(&params, set->submission_time);
-    db_param_i32(&params, prepared->content_type_code);
-    db_param_i32(&params, source_facility(req));
-    db_param_i32(&params, STATUS_APPROVED);
-    db_param_text(&params, set->unique_id);
-    db_param_text(&params, set->source_id);
-    db_param_bytes(&params, prepared->set_metadata);
-    return db_queue(conn, req, &INSERT_SUBMISSION_SET, &params);
+    DbParams row;
+    db_params_init(&row, req->arena);
+    db_param_uuid(&row, set->entry_uuid);
+    db_param_i64(&row, patient);
+    bind_dtm(&row, set->submission_time);
+    db_param_i32(&row, prepared->content_type_code);
+    db_param_i32(&row, source_facility(req));
+    db_param_i16(&row, STATUS_APPROVED);
+    db_param_text(&row, set->unique_id);
+    db_param_text(&row, set->source_id);
+    db_param_bytes(&row, prepared->set_metadata);
+    return row;
 }
 
-static int queue_document(Request *req, DbConn *conn, const PreparedDocument *document,
-                          int64_t patient)
+/** The row of DOCUMENT_ENTRY_COLUMNS. */
+static DbParams document_row(const Request *req, const PreparedDocument *document, int64_t patient)
 {
     const DocumentEntry *entry = document->entry;
-    DbParams params;
-    db_params_init(&params, req->arena);
-    db_param_uuid(&params, entry->entry_uuid);
-    db_param_i64(&params, patient);
+    DbParams row;
+    db_params_init(&row, req->arena);
+    db_param_uuid(&row, entry->entry_uuid);
+    db_param_i64(&row, patient);
     if (document->size_bytes >= 0) {
-        db_param_i64(&params, document->size_bytes);
+        db_param_i64(&row, document->size_bytes);
     } else {
-        db_param_null(&params);
+        db_param_null(&row);
     }
-    bind_dtm(&params, entry->creation_time);
-    bind_dtm(&params, entry->service_start_time);
-    bind_dtm(&params, entry->service_stop_time);
+    bind_dtm(&row, entry->creation_time);
+    bind_dtm(&row, entry->service_start_time);
+    bind_dtm(&row, entry->service_stop_time);
+    db_param_i32(&row, FIRST_VERSION);
     for (size_t i = 0; i < SINGLE_CODE_COUNT; i++) {
-        db_param_i32(&params, document->codes[i]);
+        db_param_i32(&row, document->codes[i]);
     }
-    db_param_i32(&params, document->repository);
-    db_param_i32(&params, source_facility(req));
-    db_param_i32(&params, STATUS_APPROVED);
-    db_param_bool(&params, entry->is_on_demand);
-    db_param_text_or_null(&params, document->hash);
-    db_param_text(&params, entry->unique_id);
-    db_param_text(&params, entry->source_patient_id);
-    db_param_i32_array(&params, document->confidentiality_code, entry->confidentiality_code.count);
+    db_param_i32(&row, document->repository);
+    db_param_i32(&row, source_facility(req));
+    db_param_i16(&row, STATUS_APPROVED);
+    db_param_bool(&row, entry->is_on_demand);
+    db_param_bool(&row, true);
+    db_param_text_or_null(&row, document->hash);
+    db_param_text(&row, entry->unique_id);
+    db_param_text(&row, entry->source_patient_id);
+    db_param_i32_array(&row, document->confidentiality_code, entry->confidentiality_code.count);
     if (entry->event_code_list.count > 0) {
-        db_param_i32_array(&params, document->event_code_list, entry->event_code_list.count);
+        db_param_i32_array(&row, document->event_code_list, entry->event_code_list.count);
     } else {
-        db_param_null(&params);
+        db_param_null(&row);
     }
     if (entry->reference_id_list.count > 0) {
-        db_param_text_array(&params, entry->reference_id_list.items,
-                            entry->reference_id_list.count);
+        db_param_text_array(&row, entry->reference_id_list.items, entry->reference_id_list.count);
     } else {
-        db_param_null(&params);
+        db_param_null(&row);
     }
-    db_param_bytes(&params, document->metadata);
-    return db_queue(conn, req, &INSERT_DOCUMENT_ENTRY, &params);
+    db_param_bytes(&row, document->metadata);
+    return row;
 }
 
 static int queue_folder(Request *req, DbConn *conn, const PreparedFolder *prepared, int64_t patient,
@@ -318,12 +336,79 @@ int store_queue(Request *req, DbConn *conn, const PreparedSubmission *prepared,
     int rc = collect_associations(req, prepared, state, &rows);
     rc = rc < 0 ? rc : queue_deprecation(req, conn, submission);
     rc = rc < 0 ? rc : queue_touched_folders(req, conn, state, &rows, now_us);
-    rc = rc < 0 ? rc : queue_submission_set(req, conn, prepared, state->patient.id);
+    const DbParams set = submission_set_row(req, prepared, state->patient.id);
+    rc = rc < 0 ? rc : db_queue(conn, req, &INSERT_SUBMISSION_SET, &set);
     for (size_t i = 0; rc == 0 && i < submission->document_count; i++) {
-        rc = queue_document(req, conn, &prepared->documents[i], state->patient.id);
+        const DbParams document = document_row(req, &prepared->documents[i], state->patient.id);
+        rc = db_queue(conn, req, &INSERT_DOCUMENT_ENTRY, &document);
     }
     for (size_t i = 0; rc == 0 && i < submission->folder_count; i++) {
         rc = queue_folder(req, conn, &prepared->folders[i], state->patient.id, now_us);
     }
     return rc < 0 ? rc : queue_associations(req, conn, &rows);
+}
+
+bool store_can_copy(const Submission *submission)
+{
+    for (const Association *a = submission->associations; a != NULL; a = a->next) {
+        if (a->type != ASSOCIATION_HAS_MEMBER || !a->source.is_in_submission ||
+            !a->target.is_in_submission) {
+            return false;
+        }
+    }
+    return submission->folder_count == 0;
+}
+
+static void copy_associations(Arena *arena, const AssociationRows *rows, DbCopy *copy)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        DbParams row;
+        db_params_init(&row, arena);
+        db_param_uuid(&row, rows->entry_uuid[i]);
+        db_param_uuid(&row, rows->source[i]);
+        db_param_uuid(&row, rows->target[i]);
+        db_param_i16(&row, (int16_t)rows->type[i]);
+        db_param_i16(&row, (int16_t)rows->source_kind[i]);
+        db_param_i16(&row, (int16_t)rows->target_kind[i]);
+        db_param_i16(&row, (int16_t)rows->submission_set_status[i]);
+        db_param_i16(&row, STATUS_APPROVED);
+        db_param_bytes(&row, rows->metadata[i]);
+        db_copy_add(copy, &row);
+    }
+}
+
+void store_copy_init(StoreCopy *copy)
+{
+    db_copy_init(&copy->submission_sets, &COPY_SUBMISSION_SETS);
+    db_copy_init(&copy->document_entries, &COPY_DOCUMENT_ENTRIES);
+    db_copy_init(&copy->associations, &COPY_ASSOCIATIONS);
+}
+
+void store_copy_done(StoreCopy *copy)
+{
+    db_copy_done(&copy->submission_sets);
+    db_copy_done(&copy->document_entries);
+    db_copy_done(&copy->associations);
+}
+
+void store_copy_add(StoreCopy *copy, Request *req, const PreparedSubmission *prepared,
+                    const RegistryState *state)
+{
+    const Submission *submission = prepared->submission;
+    const DbParams set = submission_set_row(req, prepared, state->patient.id);
+    db_copy_add(&copy->submission_sets, &set);
+    for (size_t i = 0; i < submission->document_count; i++) {
+        const DbParams document = document_row(req, &prepared->documents[i], state->patient.id);
+        db_copy_add(&copy->document_entries, &document);
+    }
+    AssociationRows rows = association_rows(req->arena, submission->association_count);
+    add_submitted_associations(prepared, state, &rows);
+    copy_associations(req->arena, &rows, &copy->associations);
+}
+
+int store_copy_run(StoreCopy *copy, Request *req, DbConn *conn)
+{
+    int rc = db_copy_run(conn, req, &copy->submission_sets);
+    rc = rc < 0 ? rc : db_copy_run(conn, req, &copy->document_entries);
+    return rc < 0 ? rc : db_copy_run(conn, req, &copy->associations);
 }

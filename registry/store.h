@@ -80,3 +80,44 @@ int store_read_state(Registry *registry, Request *req, DbConn *conn,
  */
 int store_queue(Request *req, DbConn *conn, const PreparedSubmission *prepared,
                 const RegistryState *state) MUST_CHECK;
+
+/**
+ * Many submissions in one transaction:
+ *
+ *   store_prepare()      of each
+ *   store_read_states()  as store_read_state(), one round trip for all of them
+ *   store_copy_add()     of each; store_copy_run() sends the rows of all by COPY
+ *
+ * Only for submissions that store_can_copy(): new DocumentEntries and their membership in the
+ * SubmissionSet. What else there is (Folders, relationships, references to registered objects)
+ * depends on the order of submissions.
+ */
+bool store_can_copy(const Submission *submission);
+
+/** A submission among others. */
+typedef struct StoreItem {
+    Request *req; /* of its own: arena and errors */
+    const PreparedSubmission *prepared;
+    RegistryState state;
+} StoreItem;
+
+/**
+ * Begins the transaction and fills in the states. A uniqueId that two of the items have is taken in
+ * both. Of claims that are taken nothing more is read.
+ */
+int store_read_states(Registry *registry, Request *req, DbConn *conn, StoreItem *const *items,
+                      size_t count) MUST_CHECK;
+
+/** The rows of several submissions, to be sent at once. */
+typedef struct StoreCopy {
+    DbCopy submission_sets;
+    DbCopy document_entries;
+    DbCopy associations;
+} StoreCopy;
+
+void store_copy_init(StoreCopy *copy);
+void store_copy_done(StoreCopy *copy);
+/** @param req  of the submission */
+void store_copy_add(StoreCopy *copy, Request *req, const PreparedSubmission *prepared,
+                    const RegistryState *state);
+int store_copy_run(StoreCopy *copy, Request *req, DbConn *conn) MUST_CHECK;

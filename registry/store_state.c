@@ -136,26 +136,52 @@ static void collect_claims(Arena *arena, const PreparedSubmission *prepared, Reg
     state->claim_count = n;
 }
 
-static int queue_claims(Request *req, DbConn *conn, const RegistryState *state)
+/** The values of CLAIM_UNIQUE_IDS. */
+typedef struct ClaimRows {
+    Uuid *digests;
+    int32_t *kinds;
+    int64_t *sizes;
+    Str *hashes;
+    size_t count;
+} ClaimRows;
+
+static ClaimRows claim_rows(Arena *arena, size_t capacity)
 {
-    size_t count = state->claim_count;
-    Uuid *digests = ARENA_ARRAY(req->arena, Uuid, count);
-    int32_t *kinds = ARENA_ARRAY(req->arena, int32_t, count);
-    int64_t *sizes = ARENA_ARRAY(req->arena, int64_t, count);
-    Str *hashes = ARENA_ARRAY(req->arena, Str, count);
-    for (size_t i = 0; i < count; i++) {
-        digests[i] = state->claims[i].digest;
-        kinds[i] = (int32_t)state->claims[i].kind;
-        sizes[i] = state->claims[i].size_bytes;
-        hashes[i] = state->claims[i].hash;
-    }
+    return (ClaimRows){
+        .digests = ARENA_ARRAY(arena, Uuid, capacity),
+        .kinds = ARENA_ARRAY(arena, int32_t, capacity),
+        .sizes = ARENA_ARRAY(arena, int64_t, capacity),
+        .hashes = ARENA_ARRAY(arena, Str, capacity),
+    };
+}
+
+static void add_claim(ClaimRows *rows, const UniqueIdClaim *claim)
+{
+    size_t i = rows->count++;
+    rows->digests[i] = claim->digest;
+    rows->kinds[i] = (int32_t)claim->kind;
+    rows->sizes[i] = claim->size_bytes;
+    rows->hashes[i] = claim->hash;
+}
+
+static int queue_claim_rows(Request *req, DbConn *conn, const ClaimRows *rows)
+{
     DbParams params;
     db_params_init(&params, req->arena);
-    db_param_uuid_array(&params, digests, count);
-    db_param_i32_array(&params, kinds, count);
-    db_param_i64_array(&params, sizes, count);
-    db_param_bytes_array(&params, hashes, count);
+    db_param_uuid_array(&params, rows->digests, rows->count);
+    db_param_i32_array(&params, rows->kinds, rows->count);
+    db_param_i64_array(&params, rows->sizes, rows->count);
+    db_param_bytes_array(&params, rows->hashes, rows->count);
     return db_queue(conn, req, &CLAIM_UNIQUE_IDS, &params);
+}
+
+static int queue_claims(Request *req, DbConn *conn, const RegistryState *state)
+{
+    ClaimRows rows = claim_rows(req->arena, state->claim_count);
+    for (size_t i = 0; i < state->claim_count; i++) {
+        add_claim(&rows, &state->claims[i]);
+    }
+    return queue_claim_rows(req, conn, &rows);
 }
 
 static int queue_uuids(Request *req, DbConn *conn, const DbStatement *statement,
@@ -433,5 +459,160 @@ int store_read_state(Registry *registry, Request *req, DbConn *conn,
         return rc;
     }
     *ret_state = state;
+    return 0;
+}
+
+/* ---- many submissions at once ---- */
+
+/** The claims of all items in order of digest. */
+typedef struct ClaimList {
+    UniqueIdClaim **items;
+    size_t count;
+} ClaimList;
+
+static int compare_claim_pointers(const void *a, const void *b)
+{
+    return compare_claims(*(UniqueIdClaim *const *)a, *(UniqueIdClaim *const *)b);
+}
+
+static ClaimList collect_all_claims(Arena *arena, StoreItem *const *items, size_t count)
+{
+    ClaimList all = {0};
+    for (size_t i = 0; i < count; i++) {
+        items[i]->state = (RegistryState){0};
+        collect_claims(items[i]->req->arena, items[i]->prepared, &items[i]->state);
+        all.count += items[i]->state.claim_count;
+    }
+    all.items = ARENA_ARRAY(arena, UniqueIdClaim *, all.count);
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t c = 0; c < items[i]->state.claim_count; c++) {
+            all.items[n++] = &items[i]->state.claims[c];
+        }
+    }
+    qsort(all.items, all.count, sizeof(*all.items), compare_claim_pointers);
+    return all;
+}
+
+static int queue_all_claims(Request *req, DbConn *conn, const ClaimList *all)
+{
+    ClaimRows rows = claim_rows(req->arena, all->count);
+    for (size_t i = 0; i < all->count; i++) {
+        add_claim(&rows, all->items[i]);
+    }
+    return queue_claim_rows(req, conn, &rows);
+}
+
+/** What was inserted came back in the order in which it was sent. */
+static void note_claimed(const ClaimList *all, const DbResult *claimed)
+{
+    int row = 0;
+    for (size_t i = 0; i < all->count; i++) {
+        UniqueIdClaim *claim = all->items[i];
+        bool is_claimed =
+            row < db_rows(claimed) && uuid_equal(claim->digest, db_uuid(claimed, row, 0));
+        row += is_claimed;
+        claim->is_taken = !is_claimed;
+    }
+    for (size_t i = 1; i < all->count; i++) {
+        if (uuid_equal(all->items[i - 1]->digest, all->items[i]->digest)) {
+            all->items[i - 1]->is_taken = true;
+            all->items[i]->is_taken = true;
+        }
+    }
+}
+
+static UuidSet collect_submitted(Arena *arena, StoreItem *const *items, size_t count)
+{
+    UuidSet all;
+    uuid_set_init(&all, arena);
+    for (size_t i = 0; i < count; i++) {
+        const Questions questions =
+            collect_questions(items[i]->req->arena, items[i]->prepared->submission);
+        for (size_t n = 0; n < questions.submitted.count; n++) {
+            uuid_set_add(&all, questions.submitted.items[n]);
+        }
+    }
+    uuid_set_close(&all);
+    return all;
+}
+
+/** Hands the entryUUIDs that exist to the items that submit them. */
+static void note_taken_uuids(StoreItem *const *items, size_t count, const DbResult *rows)
+{
+    for (size_t i = 0; db_rows(rows) > 0 && i < count; i++) {
+        Arena *arena = items[i]->req->arena;
+        const Questions questions = collect_questions(arena, items[i]->prepared->submission);
+        RegistryState *state = &items[i]->state;
+        state->taken_uuids = ARENA_ARRAY(arena, Uuid, questions.submitted.count);
+        for (int row = 0; row < db_rows(rows); row++) {
+            Uuid taken = db_uuid(rows, row, 0);
+            if (uuid_set_has(&questions.submitted, taken) &&
+                state->taken_uuid_count < questions.submitted.count) {
+                state->taken_uuids[state->taken_uuid_count++] = taken;
+            }
+        }
+    }
+}
+
+static Str patient_id(const StoreItem *item)
+{
+    return item->prepared->submission->submission_set->patient_id;
+}
+
+/** Items whose patients are in order, so that each patient is asked for once. */
+static int compare_patients(const void *a, const void *b)
+{
+    return str_compare(patient_id(*(StoreItem *const *)a), patient_id(*(StoreItem *const *)b));
+}
+
+static size_t collect_patients(StoreItem **sorted, size_t count, Str *ret_identifiers)
+{
+    size_t kept = 0;
+    qsort(sorted, count, sizeof(*sorted), compare_patients);
+    for (size_t i = 0; i < count; i++) {
+        if (kept == 0 || !str_equal(ret_identifiers[kept - 1], patient_id(sorted[i]))) {
+            ret_identifiers[kept++] = patient_id(sorted[i]);
+        }
+    }
+    return kept;
+}
+
+static void note_patients(StoreItem *const *sorted, size_t count, const Str *identifiers,
+                          const Patient *patients)
+{
+    size_t patient = 0;
+    for (size_t i = 0; i < count; i++) {
+        patient += !str_equal(identifiers[patient], patient_id(sorted[i]));
+        sorted[i]->state.patient = patients[patient];
+    }
+}
+
+int store_read_states(Registry *registry, Request *req, DbConn *conn, StoreItem *const *items,
+                      size_t count)
+{
+    const PatientDirectory *directory = registry->config.patients;
+    const ClaimList claims = collect_all_claims(req->arena, items, count);
+    const UuidSet submitted = collect_submitted(req->arena, items, count);
+    StoreItem **sorted = ARENA_ARRAY(req->arena, StoreItem *, count);
+    Str *identifiers = ARENA_ARRAY(req->arena, Str, count);
+    memcpy(sorted, items, count * sizeof(*items));
+    size_t patient_count = collect_patients(sorted, count, identifiers);
+
+    enum { CLAIMED, TAKEN_UUIDS, PATIENTS, RESULT_COUNT };
+    DbResult *results[RESULT_COUNT];
+    int rc = db_queue_begin(conn, req);
+    rc = rc < 0 ? rc : queue_all_claims(req, conn, &claims);
+    rc = rc < 0 ? rc : queue_uuids(req, conn, &SELECT_TAKEN_UUIDS, &submitted);
+    rc = rc < 0 ? rc : directory->queue_lock(directory->ctx, req, conn, identifiers, patient_count);
+    rc = rc < 0 ? rc : db_sync(conn, req, results);
+    if (rc < 0) {
+        return rc;
+    }
+    note_claimed(&claims, results[CLAIMED]);
+    note_taken_uuids(items, count, results[TAKEN_UUIDS]);
+    Patient *patients = ARENA_ARRAY(req->arena, Patient, patient_count);
+    directory->locked(directory->ctx, req, results[PATIENTS], identifiers, patient_count, patients);
+    note_patients(sorted, count, identifiers, patients);
     return 0;
 }
