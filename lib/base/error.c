@@ -44,11 +44,12 @@ void error_list_init(ErrorList *list, Arena *arena)
 
 void error_add_str(ErrorList *list, ErrorCode code, Severity severity, Str location, Str context)
 {
+    bool is_kept = !error_list_is_full_of(list, severity);
     list->count++;
     if (severity == SEVERITY_ERROR) {
         list->error_count++;
     }
-    if (list->count > list->kept_max) {
+    if (!is_kept) {
         return;
     }
     Error *error = ARENA_NEW(list->arena, Error);

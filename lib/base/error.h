@@ -40,7 +40,7 @@ typedef struct ErrorList {
     Error *last;
     unsigned count;       /* of both severities */
     unsigned error_count; /* of SEVERITY_ERROR */
-    unsigned kept_max;    /* ERROR_LIST_KEPT_MAX, unless the answer owes more */
+    unsigned kept_max;    /* of each severity: ERROR_LIST_KEPT_MAX, unless the answer owes more */
 } ErrorList;
 
 const ErrorInfo *error_info(ErrorCode code);
@@ -75,10 +75,21 @@ ErrorCode error_code_from_ihe(Str ihe_code);
 
 #define ERROR_LIST_KEPT_MAX 200
 
-/** Whether further errors would only be counted: they need not be described any more. */
+/** How many there are of this severity, kept or not. */
+static inline unsigned error_list_count_of(const ErrorList *list, Severity severity)
+{
+    return severity == SEVERITY_ERROR ? list->error_count : list->count - list->error_count;
+}
+
+/** Whether more of this severity would only be counted: they need not be described any more. */
+static inline bool error_list_is_full_of(const ErrorList *list, Severity severity)
+{
+    return error_list_count_of(list, severity) >= list->kept_max;
+}
+
 static inline bool error_list_is_full(const ErrorList *list)
 {
-    return list->count >= list->kept_max;
+    return error_list_is_full_of(list, SEVERITY_ERROR);
 }
 
 static inline bool error_list_has_errors(const ErrorList *list)

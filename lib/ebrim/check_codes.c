@@ -15,7 +15,7 @@ static void unknown_code(CodeRun *run, const RimObject *object, const XmlNode *a
                          Str set, Code code)
 {
     Arena *arena = run->req->arena;
-    if (check_is_full(run->req)) {
+    if (error_list_is_full_of(&run->req->errors, run->severity)) {
         error_add_str(&run->req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, run->severity, STR_EMPTY,
                       STR_EMPTY);
         return;

@@ -22,6 +22,25 @@ static void append_error(const Request *req, const Error *error, StrBuf *buf)
     strbuf_literal(buf, "/>");
 }
 
+/** Says how many are not in the list: a sender that corrects those alone would be surprised. */
+static void append_rest(const Request *req, Severity severity, StrBuf *buf)
+{
+    unsigned count = error_list_count_of(&req->errors, severity);
+    if (count <= req->errors.kept_max) {
+        return;
+    }
+    const char *kind = severity == SEVERITY_ERROR ? "errors" : "warnings";
+    const Error rest = {
+        .code = req->is_repository ? ERR_XDS_REPOSITORY_ERROR : ERR_XDS_REGISTRY_ERROR,
+        .severity = severity,
+        .context = str_printf(req->arena,
+                              "%u more %s are not listed; correct those that are, then send the "
+                              "message again to see the others",
+                              count - req->errors.kept_max, kind),
+    };
+    append_error(req, &rest, buf);
+}
+
 void registry_error_list_write(const Request *req, StrBuf *buf)
 {
     if (!req->errors.first) {
@@ -33,6 +52,8 @@ void registry_error_list_write(const Request *req, StrBuf *buf)
     for (const Error *error = req->errors.first; error; error = error->next) {
         append_error(req, error, buf);
     }
+    append_rest(req, SEVERITY_ERROR, buf);
+    append_rest(req, SEVERITY_WARNING, buf);
     strbuf_literal(buf, "</rs:RegistryErrorList>");
 }
 

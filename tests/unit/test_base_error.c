@@ -72,6 +72,20 @@ static void test_errors_beyond_those_kept_are_counted(void **state)
     assert_int_equal(errors->error_count, ERROR_LIST_KEPT_MAX + 1);
 }
 
+/* TF-3 4.2.4: a Failure lists at least one Error, however many warnings came before it. */
+static void test_warnings_leave_room_for_errors(void **state)
+{
+    ErrorList *errors = &((Fixture *)*state)->errors;
+    for (unsigned i = 0; i <= ERROR_LIST_KEPT_MAX; i++) {
+        error_warn(errors, ERR_SOAP_SENDER, NULL, "%u", i);
+    }
+    assert_true(error_list_is_full_of(errors, SEVERITY_WARNING));
+    assert_false(error_list_is_full(errors));
+    error_add(errors, ERR_SOAP_SENDER, NULL, "the reason of the refusal");
+    assert_int_equal(errors->last->severity, SEVERITY_ERROR);
+    assert_int_equal(errors->count, ERROR_LIST_KEPT_MAX + 2);
+}
+
 /* TF-3 Table 4.2.4.1-2: general codes carry the name of the actor that answers. */
 static void test_general_faults_are_named_after_the_actor(void **state)
 {
@@ -103,6 +117,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_quoted_text_that_was_cut_inside_a_character_stays_utf8,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_long_texts_are_cut_and_stay_utf8, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_warnings_leave_room_for_errors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_errors_beyond_those_kept_are_counted, set_up,
                                         tear_down),
     };

@@ -246,6 +246,37 @@ static void test_a_registry_response_lists_every_error(void **state)
     strbuf_done(&buf);
 }
 
+/* A sender that corrects what is listed has to know that this is not all. */
+static void test_the_list_says_how_many_it_leaves_out(void **state)
+{
+    Request *req = *state;
+    for (unsigned i = 0; i < ERROR_LIST_KEPT_MAX + 7; i++) {
+        error_warn(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, NULL, "w%u", i);
+        error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, NULL, "e%u", i);
+    }
+    StrBuf buf = {0};
+    registry_error_list_write(req, &buf);
+    unsigned counts[2] = {0};
+    const XmlNode *last[2] = {NULL};
+    for (const XmlNode *error = read_back(req, strbuf_str(&buf))->first_child; error;
+         error = error->next) {
+        Severity severity = str_equal(xml_attribute(error, "severity"), STR(URN_SEVERITY_ERROR))
+                                ? SEVERITY_ERROR
+                                : SEVERITY_WARNING;
+        counts[severity]++;
+        last[severity] = error;
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(counts); i++) {
+        assert_int_equal(counts[i], ERROR_LIST_KEPT_MAX + 1);
+        assert_str(xml_attribute(last[i], "errorCode"), "XDSRegistryError");
+    }
+    assert_true(str_starts_with(xml_attribute(last[SEVERITY_ERROR], "codeContext"),
+                                STR("7 more errors are not listed;")));
+    assert_true(str_starts_with(xml_attribute(last[SEVERITY_WARNING], "codeContext"),
+                                STR("7 more warnings are not listed;")));
+    strbuf_done(&buf);
+}
+
 static void test_only_warnings_have_the_severity_warning(void **state)
 {
     Request *req = *state;
@@ -281,6 +312,7 @@ int main(void)
         REQUEST_TEST(test_a_simple_reply_with_a_source_has_no_known_length),
         REQUEST_TEST(test_a_part_of_another_size_cuts_the_reply),
         REQUEST_TEST(test_a_registry_response_lists_every_error),
+        REQUEST_TEST(test_the_list_says_how_many_it_leaves_out),
         REQUEST_TEST(test_only_warnings_have_the_severity_warning),
         REQUEST_TEST(test_success_has_no_error_list),
     };
