@@ -2,6 +2,7 @@
 
 #include "lib/base/request.h"
 #include "lib/db/db.h"
+#include "lib/tls/tls.h"
 
 /**
  * ATNA audit events: build, spool, send. The only header of atna/ that other folders include.
@@ -50,15 +51,12 @@ typedef struct AuditEvent {
 
 /** What the participants of every event of this process have in common. All is borrowed. */
 typedef struct AuditConfig {
-    const char *directory;       /* data_dir/audit; made if missing */
-    const char *repository;      /* "local", or "tls://HOST:PORT" */
-    const char *source_id;       /* AuditSourceID */
-    const char *host_name;       /* for the syslog header and NetworkAccessPointID */
-    const char *tls_certificate; /* PEM files for tls:// */
-    const char *tls_key;
-    const char *tls_ca;
-    const char *tls_crl;    /* NULL or empty: none */
-    const char *tls_preset; /* NULL or empty: high-security */
+    const char *directory;   /* data_dir/audit; made if missing */
+    const char *repository;  /* "local", or "tls://HOST:PORT" */
+    const char *source_id;   /* AuditSourceID */
+    const char *host_name;   /* for the syslog header and NetworkAccessPointID */
+    Tls *tls;                /* for tls://; NULL: none */
+    const char *fingerprint; /* of the repository's certificate, as in TlsPeer */
 } AuditConfig;
 
 /**
@@ -67,6 +65,13 @@ typedef struct AuditConfig {
  * @return NULL and the reason in ret_problem on failure
  */
 Audit *audit_new(const AuditConfig *config, DbPool *pool, char *ret_problem, size_t problem_size);
+
+/**
+ * For a command beside the server, whose spool it may not write: every event goes into table
+ * audit_outbox, from where the server's drain takes it. No spool, no thread.
+ * @param pool  borrowed
+ */
+Audit *audit_new_outbox(const AuditConfig *config, DbPool *pool);
 
 /** Stops the thread after what is queued was written. audit_free(NULL) is fine. */
 void audit_free(Audit *audit);
@@ -77,6 +82,10 @@ void audit_message_write(const Audit *audit, const Request *req, const AuditEven
 
 /** Queues the INSERT into audit_outbox as part of the caller's transaction. */
 int audit_queue_event(Audit *audit, DbConn *conn, Request *req, const AuditEvent *event) MUST_CHECK;
+
+/** As audit_queue_event(), for many events of one transaction: rows of table audit_outbox. */
+void audit_copy_init(DbCopy *copy);
+void audit_copy_event(Audit *audit, DbCopy *copy, Request *req, const AuditEvent *event);
 
 /**
  * Returns only when the event is durable in the spool (group fdatasync). Must be called before the

@@ -30,7 +30,7 @@
 struct SyslogSender {
     char host[256];
     char port[6];
-    TlsStore *store;
+    TlsPeer peer;
     SSL_CTX *ctx;
     SSL *ssl;   /* NULL: not connected */
     int socket; /* -1: not connected */
@@ -65,50 +65,29 @@ static bool parse_url(SyslogSender *sender, Str url)
     return true;
 }
 
-static bool is_unset(const char *setting)
-{
-    return setting == NULL || *setting == '\0';
-}
-
 SyslogSender *syslog_sender_new(const AuditConfig *config, char *ret_problem, size_t problem_size)
 {
-    TlsPreset preset = TLS_PRESET_HIGH_SECURITY;
-    TlsIdentity identity = {config->tls_certificate, config->tls_key};
     SyslogSender *sender = calloc(1, sizeof *sender);
     if (sender == NULL) {
         abort();
     }
     sender->socket = -1;
+    sender->peer = (TlsPeer){sender->host, config->fingerprint};
     if (!parse_url(sender, str_from(config->repository))) {
         snprintf(ret_problem, problem_size,
                  "[audit] repository = %s: expected local or tls://HOST:PORT", config->repository);
-        goto failed;
-    }
-    if (!is_unset(config->tls_preset) && !tls_preset_parse(str_from(config->tls_preset), &preset)) {
-        snprintf(ret_problem, problem_size, "[server] tls_preset = %s is unknown",
-                 config->tls_preset);
-        goto failed;
-    }
-    if (is_unset(config->tls_certificate) || is_unset(config->tls_key) ||
-        is_unset(config->tls_ca)) {
+    } else if (config->tls == NULL) {
         snprintf(ret_problem, problem_size,
                  "[audit] repository = %s needs tls_certificate, tls_key and tls_ca",
                  config->repository);
-        goto failed;
+    } else {
+        sender->ctx = tls_client_context(config->tls, ret_problem, problem_size);
     }
-    sender->store = tls_store_new(config->tls_ca, config->tls_crl, ret_problem, problem_size);
-    if (sender->store == NULL) {
-        goto failed;
-    }
-    sender->ctx = tls_client_context(&identity, preset, sender->store, ret_problem, problem_size);
     if (sender->ctx == NULL) {
-        goto failed;
+        syslog_sender_free(sender);
+        return NULL;
     }
     return sender;
-
-failed:
-    syslog_sender_free(sender);
-    return NULL;
 }
 
 static void disconnect(SyslogSender *sender)
@@ -129,7 +108,6 @@ void syslog_sender_free(SyslogSender *sender)
     }
     disconnect(sender);
     SSL_CTX_free(sender->ctx);
-    tls_store_free(sender->store);
     free(sender);
 }
 
@@ -217,16 +195,19 @@ static bool handshake(SyslogSender *sender, int64_t deadline_ns, char *ret_probl
                       size_t problem_size)
 {
     int rc = 0;
-    sender->ssl = SSL_new(sender->ctx);
-    if (sender->ssl != NULL && SSL_set_fd(sender->ssl, sender->socket) == 1) {
-        do {
-            ERR_clear_error();
-            rc = SSL_connect(sender->ssl);
-        } while (rc != 1 && may_repeat(sender, rc, deadline_ns));
+    sender->ssl = tls_client_session(sender->ctx, &sender->peer, sender->socket);
+    if (sender->ssl == NULL) {
+        tls_take_error("no session", ret_problem, problem_size);
+        return false;
     }
+    do {
+        ERR_clear_error();
+        rc = SSL_connect(sender->ssl);
+    } while (rc != 1 && may_repeat(sender, rc, deadline_ns));
     if (rc != 1) {
-        char reason[160];
-        tls_take_error("no answer, or the connection was closed", reason, sizeof reason);
+        char reason[400];
+        tls_take_handshake_error(sender->ssl, "no answer, or the connection was closed", reason,
+                                 sizeof reason);
         snprintf(ret_problem, problem_size, "%s:%s: TLS: %s", sender->host, sender->port, reason);
     }
     return rc == 1;

@@ -23,6 +23,7 @@
 #define BODY_MAX_BYTES ((size_t)16 << 20)
 #define CHUNK_LINE_MAX_BYTES ((size_t)256)
 #define READ_BYTES ((size_t)16384)
+#define PROBLEM_BYTES ((size_t)400)
 
 typedef struct HttpConnection {
     int fd;
@@ -36,7 +37,7 @@ struct HttpClient {
     char *host;
     char *port;
     char *path;
-    TlsStore *store;
+    TlsPeer peer;
     SSL_CTX *context;
     pthread_mutex_t lock;
     HttpConnection *idle;
@@ -100,12 +101,8 @@ HttpClient *http_client_new(const HttpClientConfig *config, char *ret_problem, s
         http_client_free(client);
         return NULL;
     }
-    TlsIdentity identity = {config->tls_certificate, config->tls_key};
-    client->store = tls_store_new(config->tls_ca, NULL, ret_problem, problem_size);
-    if (client->store) {
-        client->context = tls_client_context(&identity, TLS_PRESET_HIGH_SECURITY, client->store,
-                                             ret_problem, problem_size);
-    }
+    client->peer = (TlsPeer){client->host, config->fingerprint};
+    client->context = tls_client_context(config->tls, ret_problem, problem_size);
     if (!client->context) {
         http_client_free(client);
         return NULL;
@@ -137,7 +134,6 @@ void http_client_free(HttpClient *client)
         connection_free(connection);
     }
     SSL_CTX_free(client->context);
-    tls_store_free(client->store);
     pthread_mutex_destroy(&client->lock);
     free(client->host);
     free(client->port);
@@ -215,37 +211,41 @@ static int connect_host(const HttpClient *client, int64_t deadline_ns)
     return fd;
 }
 
-static bool shake_hands(const HttpClient *client, HttpConnection *connection, int64_t deadline_ns)
+static bool shake_hands(const HttpClient *client, HttpConnection *connection, int64_t deadline_ns,
+                        char *ret_problem)
 {
-    connection->ssl = SSL_new(client->context);
-    if (!connection->ssl || !SSL_set_fd(connection->ssl, connection->fd) ||
-        !SSL_set_tlsext_host_name(connection->ssl, client->host)) {
+    int rc;
+    connection->ssl = tls_client_session(client->context, &client->peer, connection->fd);
+    if (!connection->ssl) {
+        tls_take_error("no TLS session", ret_problem, PROBLEM_BYTES);
         return false;
     }
-    for (;;) {
+    do {
         ERR_clear_error();
-        int rc = SSL_connect(connection->ssl);
-        if (rc == 1) {
-            return true;
-        }
-        if (!wait_for_tls(connection, rc, deadline_ns)) {
-            return false;
-        }
+        rc = SSL_connect(connection->ssl);
+    } while (rc != 1 && wait_for_tls(connection, rc, deadline_ns));
+    if (rc != 1) {
+        char reason[PROBLEM_BYTES / 2];
+        tls_take_handshake_error(connection->ssl, "no answer, or the connection was closed", reason,
+                                 sizeof(reason));
+        snprintf(ret_problem, PROBLEM_BYTES, "the TLS handshake failed: %s", reason);
     }
+    return rc == 1;
 }
 
 static HttpConnection *connection_new(const HttpClient *client, int64_t deadline_ns,
-                                      const char **ret_problem)
+                                      char *ret_problem)
 {
     HttpConnection *connection = calloc(1, sizeof(*connection));
     if (!connection) {
         abort();
     }
     connection->fd = connect_host(client, deadline_ns);
-    if (connection->fd >= 0 && shake_hands(client, connection, deadline_ns)) {
+    if (connection->fd < 0) {
+        snprintf(ret_problem, PROBLEM_BYTES, "no connection");
+    } else if (shake_hands(client, connection, deadline_ns, ret_problem)) {
         return connection;
     }
-    *ret_problem = connection->fd < 0 ? "no connection" : "the TLS handshake failed";
     connection_free(connection);
     return NULL;
 }
@@ -487,9 +487,9 @@ int http_client_post(HttpClient *client, Request *req, const char *content_type,
     if (connection && run_exchange(client, connection, req, head, body, ret_reply, &is_untouched)) {
         return 0;
     }
-    const char *problem = "the connection broke before the reply was whole";
+    char problem[PROBLEM_BYTES] = "the connection broke before the reply was whole";
     if (!connection || is_untouched) {
-        connection = connection_new(client, req->deadline_ns, &problem);
+        connection = connection_new(client, req->deadline_ns, problem);
         if (connection &&
             run_exchange(client, connection, req, head, body, ret_reply, &is_untouched)) {
             return 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "lib/base/request.h"
+#include "lib/tls/tls.h"
 
 /**
  * A small blocking HTTP/1.1 client over mutual TLS, for one server: connections are kept and used
@@ -9,10 +10,9 @@
 typedef struct HttpClient HttpClient;
 
 typedef struct HttpClientConfig {
-    const char *url; /* https://host[:port]/path */
-    const char *tls_certificate;
-    const char *tls_key;
-    const char *tls_ca;
+    const char *url;         /* https://host[:port]/path */
+    Tls *tls;                /* borrowed */
+    const char *fingerprint; /* of the server's certificate, as in TlsPeer; borrowed */
 } HttpClientConfig;
 
 HttpClient *http_client_new(const HttpClientConfig *config, char *ret_problem, size_t problem_size);

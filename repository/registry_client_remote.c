@@ -230,7 +230,7 @@ RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, c
     if (!remote) {
         abort();
     }
-    HttpClientConfig http = {config->url, config->tls_certificate, config->tls_key, config->tls_ca};
+    HttpClientConfig http = {config->url, config->tls, config->fingerprint};
     remote->http = http_client_new(&http, ret_problem, problem_size);
     if (!remote->http) {
         free(remote);

@@ -4,6 +4,7 @@
 #include "lib/db/db.h"
 #include "lib/ebrim/registry_client.h"
 #include "lib/soap/exchange.h"
+#include "lib/tls/tls.h"
 
 /** The Document Repository: documents at rest (ITI-41, ITI-43). The only header of this folder for
  * others. */
@@ -39,10 +40,9 @@ bool repository_is_writable(const Repository *repository);
 
 /** A RegistryClient that speaks ITI-42 (and ITI-18 GetDocuments) to another process over HTTPS. */
 typedef struct RemoteRegistryConfig {
-    const char *url; /* https://host:port/registry */
-    const char *tls_certificate;
-    const char *tls_key;
-    const char *tls_ca;
+    const char *url;         /* https://host:port/registry */
+    Tls *tls;                /* borrowed */
+    const char *fingerprint; /* of the registry's certificate, as in TlsPeer; borrowed */
 } RemoteRegistryConfig;
 RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, char *ret_problem,
                                            size_t problem_size);

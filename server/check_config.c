@@ -46,29 +46,30 @@ static void finding(const Check *check, ConfigKeyId key, const char *format, ...
 
 static void check_certificate(const Check *check)
 {
-    const TlsIdentity identity = {check->config->server.tls_certificate,
-                                  check->config->server.tls_key};
-    const char *crl = check->config->server.tls_crl;
+    const TlsSettings settings = {
+        .certificate = check->config->server.tls_certificate,
+        .key = check->config->server.tls_key,
+        .ca = check->config->server.tls_ca,
+        .crl = check->config->server.tls_crl,
+    };
     TlsCertificate certificate;
     char problem[256];
 
-    if (identity.certificate[0] == '\0') {
+    if (settings.certificate[0] == '\0') {
         return;
     }
-    TlsStore *store = tls_store_new(check->config->server.tls_ca, crl, problem, sizeof(problem));
+    TlsStore *store = tls_store_new(settings.ca, settings.crl, problem, sizeof(problem));
     if (!store) {
-        finding(check, crl[0] ? CONFIG_server_tls_crl : CONFIG_server_tls_ca, "%s", problem);
+        finding(check, settings.crl[0] ? CONFIG_server_tls_crl : CONFIG_server_tls_ca, "%s",
+                problem);
     }
-    SSL_CTX *tls = store
-                       ? tls_server_context(&identity, (TlsPreset)check->config->server.tls_preset,
-                                            store, problem, sizeof(problem))
-                       : NULL;
+    Tls *tls = store ? tls_new(&settings, problem, sizeof(problem)) : NULL;
     if (store && !tls) { /* also a key that does not belong to the certificate */
         finding(check, CONFIG_server_tls_key, "%s", problem);
     }
-    SSL_CTX_free(tls);
+    tls_free(tls);
     tls_store_free(store);
-    if (!tls_certificate_from_file(check->context->arena, identity.certificate, &certificate,
+    if (!tls_certificate_from_file(check->context->arena, settings.certificate, &certificate,
                                    problem, sizeof(problem))) {
         finding(check, CONFIG_server_tls_certificate, "%s", problem);
         return;

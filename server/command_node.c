@@ -198,7 +198,6 @@ static int read_certificate(const CommandContext *context, const NodeInput *inpu
                             TlsCertificate *ret_certificate)
 {
     char problem[256];
-    uint8_t digest[32];
 
     *ret_certificate =
         (TlsCertificate){.fingerprint = STR_EMPTY, .subject = STR_EMPTY, .not_after_us = INT64_MAX};
@@ -213,20 +212,10 @@ static int read_certificate(const CommandContext *context, const NodeInput *inpu
         }
         return 0;
     }
-    if (input->fingerprint.len > 0) {
-        Str *pairs = NULL; /* openssl x509 -fingerprint writes colons between the bytes */
-        size_t count = split_list(context->arena, input->fingerprint, ":", &pairs);
-        StrBuf joined = {0};
-        for (size_t i = 0; i < count; i++) {
-            strbuf_append(&joined, pairs[i]);
-        }
-        bool is_good = str_unhex(strbuf_str(&joined), digest, sizeof(digest));
-        strbuf_done(&joined);
-        if (!is_good) {
-            return fault(context, input, "a fingerprint is SHA-256, 64 hexadecimal digits",
-                         input->fingerprint);
-        }
-        ret_certificate->fingerprint = str_hex(context->arena, digest, sizeof(digest));
+    if (input->fingerprint.len > 0 &&
+        !tls_fingerprint_parse(context->arena, input->fingerprint, &ret_certificate->fingerprint)) {
+        return fault(context, input, "a fingerprint is SHA-256, 64 hexadecimal digits",
+                     input->fingerprint);
     }
     return 0;
 }

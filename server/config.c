@@ -6,6 +6,7 @@
 #include "lib/access/nodes.h"
 #include "lib/base/ini.h"
 #include "lib/base/oid.h"
+#include "lib/tls/tls.h"
 #include "registry/registry.h"
 #include "server/socket.h"
 
@@ -19,6 +20,7 @@ typedef enum KeyType {
     TYPE_DURATION,
     TYPE_SIZE,
     TYPE_OID,
+    TYPE_FINGERPRINT,
     TYPE_HOME,
     TYPE_LISTEN,
     TYPE_LOOPBACK,
@@ -259,6 +261,19 @@ static int set_home(const Loader *loader)
     return set_text(loader);
 }
 
+static int set_fingerprint(const Loader *loader)
+{
+    Str fingerprint = STR_EMPTY;
+
+    if (!str_is_empty(loader->text) &&
+        !tls_fingerprint_parse(loader->arena, loader->text, &fingerprint)) {
+        return fault(loader, "write the SHA-256 of the certificate, 64 hexadecimal digits: openssl "
+                             "x509 -noout -fingerprint -sha256 -in FILE");
+    }
+    *(const char **)field_of(loader) = str_cstr(loader->arena, fingerprint);
+    return 0;
+}
+
 static int set_listen(const Loader *loader)
 {
     SocketAddress address;
@@ -289,11 +304,13 @@ static int set_reserved(const Loader *loader)
 typedef int (*SetFn)(const Loader *loader);
 
 static const SetFn setters[] = {
-    [TYPE_STRING] = set_text,       [TYPE_PATH] = set_path,     [TYPE_FLAG] = set_flag,
-    [TYPE_CHOICE] = set_choice,     [TYPE_SET] = set_set,       [TYPE_NUMBER] = set_number,
-    [TYPE_DURATION] = set_duration, [TYPE_SIZE] = set_size,     [TYPE_OID] = set_oid,
-    [TYPE_HOME] = set_home,         [TYPE_LISTEN] = set_listen, [TYPE_LOOPBACK] = set_listen,
-    [TYPE_RESERVED] = set_reserved,
+    [TYPE_STRING] = set_text,       [TYPE_PATH] = set_path,
+    [TYPE_FLAG] = set_flag,         [TYPE_CHOICE] = set_choice,
+    [TYPE_SET] = set_set,           [TYPE_NUMBER] = set_number,
+    [TYPE_DURATION] = set_duration, [TYPE_SIZE] = set_size,
+    [TYPE_OID] = set_oid,           [TYPE_HOME] = set_home,
+    [TYPE_LISTEN] = set_listen,     [TYPE_LOOPBACK] = set_listen,
+    [TYPE_RESERVED] = set_reserved, [TYPE_FINGERPRINT] = set_fingerprint,
 };
 
 static bool is_set(const Config *config, ConfigKeyId key)
@@ -481,6 +498,10 @@ static void check_repository(const Config *config, Arena *arena, ErrorList *erro
         conflict(config, arena, errors, CONFIG_repository_registry_url,
                  "write https://HOST:PORT/registry");
     }
+    if (!str_is_empty(url) && is_empty(config->server.tls_certificate)) {
+        conflict(config, arena, errors, CONFIG_repository_registry_url,
+                 "needs server.tls_certificate, server.tls_key and server.tls_ca");
+    }
 }
 
 static void check_audit(const Config *config, Arena *arena, ErrorList *errors)
@@ -489,6 +510,10 @@ static void check_audit(const Config *config, Arena *arena, ErrorList *errors)
 
     if (!str_equal(repository, STR("local")) && !str_starts_with(repository, STR("tls://"))) {
         conflict(config, arena, errors, CONFIG_audit_repository, "write local or tls://HOST:PORT");
+    }
+    if (str_starts_with(repository, STR("tls://")) && is_empty(config->server.tls_certificate)) {
+        conflict(config, arena, errors, CONFIG_audit_repository,
+                 "needs server.tls_certificate, server.tls_key and server.tls_ca");
     }
     if (config_has_role(config, ROLE_IMAGING)) {
         error_warn(errors, ERR_CONFIGURATION, config_location(config, CONFIG_server_roles, arena),
@@ -548,6 +573,17 @@ int config_check_reload(const Config *running, const Config *fresh, ErrorList *e
     return rc;
 }
 
+void config_take_reloaded(Config *running, const Config *fresh, Arena *arena, StrBuf *changes)
+{
+    for (int i = 0; i < CONFIG_KEY_COUNT; i++) {
+        const char *text = fresh->sources[i].text;
+        if (rows[i].reload == RELOAD && strcmp(running->sources[i].text, text) != 0) {
+            running->sources[i].text = str_cstr(arena, str_from(text));
+            strbuf_printf(changes, " %s", rows[i].key);
+        }
+    }
+}
+
 /** Quotes where ini_parse() would otherwise cut. */
 static void print_value(const char *text, FILE *out)
 {
@@ -587,6 +623,7 @@ static const char *const type_names[] = {
     [TYPE_DURATION] = "duration",
     [TYPE_SIZE] = "size",
     [TYPE_OID] = "OID",
+    [TYPE_FINGERPRINT] = "SHA-256",
     [TYPE_HOME] = "urn:oid:",
     [TYPE_LISTEN] = "address:port",
     [TYPE_LOOPBACK] = "loopback address:port",

@@ -18,6 +18,7 @@ typedef ConfigText ConfigType_OID;
 typedef ConfigText ConfigType_HOME;
 typedef ConfigText ConfigType_LISTEN;
 typedef ConfigText ConfigType_LOOPBACK;
+typedef ConfigText ConfigType_FINGERPRINT; /* as TlsCertificate.fingerprint, or empty */
 typedef ConfigText ConfigType_RESERVED;
 typedef bool ConfigType_FLAG;
 typedef unsigned ConfigType_CHOICE;
@@ -71,6 +72,14 @@ int config_load(const char *path, Arena *arena, ErrorList *errors, Config **ret_
 /** SIGHUP: whether fresh differs from running in reloadable keys only; else names each key that
  * needs a restart. */
 int config_check_reload(const Config *running, const Config *fresh, ErrorList *errors) MUST_CHECK;
+
+/**
+ * Notes in running what fresh says of the reloadable keys, as sources: their fields are the
+ * business of those who use them.
+ * @param arena    of running
+ * @param changes  the keys that changed are appended, each behind a space
+ */
+void config_take_reloaded(Config *running, const Config *fresh, Arena *arena, StrBuf *changes);
 
 bool config_has_role(const Config *config, Role role);
 

@@ -113,7 +113,7 @@ static void connection_started(HttpListener *listener, struct MHD_Connection *mh
     connection->watched.is_known = listener->config.is_loopback_only;
     int on = 1;
     (void)setsockopt(connection->watched.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (listener->config.tls_certificate_pem) {
+    if (listener->config.tls_policy) {
         start_tls(connection, info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session);
     }
     watchdog_add(listener->config.watchdog, &connection->watched);
@@ -145,7 +145,7 @@ static void notify_connection(void *ctx, struct MHD_Connection *mhd, void **sock
  * verified again. */
 static bool identify(HttpConnection *connection, struct MHD_Connection *mhd)
 {
-    if (!connection->listener->config.tls_certificate_pem || connection->has_identity) {
+    if (!connection->listener->config.tls_policy || connection->has_identity) {
         return true;
     }
     gnutls_session_t session = info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
@@ -392,7 +392,7 @@ static void fill_exchange(Call *call, struct MHD_Connection *mhd, const char *me
     exchange->req = request_new(call->listener->config.request_timeout_ms);
     exchange->connection = connection;
     exchange->mhd = mhd;
-    exchange->is_tls = call->listener->config.tls_certificate_pem != NULL;
+    exchange->is_tls = call->listener->config.tls_policy != NULL;
     exchange->certificate_fingerprint = connection->fingerprint;
     exchange->certificate_subject = connection->subject;
     exchange->req->peer_address = str_from(connection->watched.address.text);
@@ -511,13 +511,13 @@ HttpListener *http_listener_bind(const HttpListenerConfig *config, char *ret_pro
 bool http_listener_start(HttpListener *listener, char *ret_problem, size_t problem_size)
 {
     const HttpListenerConfig *config = &listener->config;
-    bool is_tls = config->tls_certificate_pem != NULL;
+    bool is_tls = config->tls_policy != NULL;
     unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
                      MHD_USE_POLL | MHD_USE_ITC | (is_tls ? MHD_USE_TLS : 0);
     struct MHD_OptionItem tls[] = {
-        {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)config->tls_certificate_pem},
-        {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)config->tls_key_pem},
-        {MHD_OPTION_HTTPS_MEM_DHPARAMS, 0, (void *)(uintptr_t)config->tls_dh_parameters},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)gnutls_peer_certificate},
+        {MHD_OPTION_HTTPS_MEM_DHPARAMS, 0,
+         is_tls ? (void *)(uintptr_t)gnutls_peer_dh_parameters(config->tls_policy) : NULL},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)config->tls_priorities},
         {MHD_OPTION_END, 0, NULL},
     };
@@ -531,8 +531,7 @@ bool http_listener_start(HttpListener *listener, char *ret_problem, size_t probl
         MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_ARRAY, is_tls ? tls : &tls[ARRAY_LEN(tls) - 1], MHD_OPTION_END);
     if (!listener->daemon) {
-        (void)snprintf(ret_problem, problem_size, "cannot serve HTTP on %s%s", config->address,
-                       is_tls ? ": check that tls_certificate and tls_key belong together" : "");
+        (void)snprintf(ret_problem, problem_size, "cannot serve HTTP on %s", config->address);
         return false;
     }
     return true;

@@ -54,12 +54,9 @@ typedef struct HttpService {
 } HttpService;
 
 typedef struct HttpListenerConfig {
-    const char *address;             /* "0.0.0.0:8443", "[::1]:8080" */
-    const char *tls_certificate_pem; /* contents; NULL: plain */
-    const char *tls_key_pem;
+    const char *address;                 /* "0.0.0.0:8443", "[::1]:8080" */
+    struct GnutlsPeerPolicy *tls_policy; /* NULL: plain */
     const char *tls_priorities;
-    const char *tls_dh_parameters;
-    struct GnutlsPeerPolicy *tls_policy;
     bool is_loopback_only;
     unsigned max_connections;
     unsigned request_timeout_ms;

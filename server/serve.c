@@ -44,11 +44,9 @@ typedef struct Process {
     Postgres *postgres; /* NULL with [database] conninfo */
     Services services;
     Watchdog *watchdog;
-    TlsStore *tls_store; /* NULL without TLS */
+    Tls *tls; /* NULL without a certificate */
     GnutlsPeerPolicy *tls_policy;
     SSL_CTX *mllp_tls;
-    char *tls_certificate_pem;
-    char *tls_key_pem;
     SoapEndpoint tls_endpoint;
     SoapEndpoint plain_endpoint;
     AdminPages admin_pages;
@@ -183,44 +181,22 @@ static bool drop_root(Process *p)
 
 /* ------------------------------------------------------------------ TLS */
 
-static char *read_file(Process *p, const char *path)
-{
-    FILE *file = fopen(path, "re");
-    StrBuf buf = {0};
-    char block[4096];
-    size_t len;
-    if (!file) {
-        (void)fail(p, "cannot read %s: %s", path, strerror(errno));
-        return NULL;
-    }
-    while ((len = fread(block, 1, sizeof(block), file)) > 0) {
-        strbuf_append_bytes(&buf, block, len);
-    }
-    (void)fclose(file);
-    strbuf_append_bytes(&buf, "", 0);
-    return buf.data;
-}
-
 static bool open_tls(Process *p)
 {
     const Config *config = p->config;
     if (!config->server.tls_certificate[0]) {
         return true;
     }
-    TlsIdentity identity = {config->server.tls_certificate, config->server.tls_key};
-    TlsPreset preset = (TlsPreset)config->server.tls_preset; /* the choices are in its order */
-    p->tls_certificate_pem = read_file(p, identity.certificate);
-    p->tls_key_pem = p->tls_certificate_pem ? read_file(p, identity.key) : NULL;
-    if (!p->tls_key_pem) {
-        return false;
-    }
-    p->tls_store =
-        tls_store_new(config->server.tls_ca, config->server.tls_crl, p->problem, PROBLEM_BYTES);
-    p->tls_policy =
-        p->tls_store ? gnutls_peer_policy_new(p->tls_store, p->problem, PROBLEM_BYTES) : NULL;
-    p->mllp_tls = p->tls_policy ? tls_server_context(&identity, preset, p->tls_store, p->problem,
-                                                     PROBLEM_BYTES)
-                                : NULL;
+    TlsSettings settings = {
+        .certificate = config->server.tls_certificate,
+        .key = config->server.tls_key,
+        .ca = config->server.tls_ca,
+        .crl = config->server.tls_crl,
+        .preset = (TlsPreset)config->server.tls_preset, /* the choices are in its order */
+    };
+    p->tls = tls_new(&settings, p->problem, PROBLEM_BYTES);
+    p->tls_policy = p->tls ? gnutls_peer_policy_new(p->tls, p->problem, PROBLEM_BYTES) : NULL;
+    p->mllp_tls = p->tls_policy ? tls_server_context(p->tls, p->problem, PROBLEM_BYTES) : NULL;
     return p->mllp_tls != NULL;
 }
 
@@ -339,11 +315,8 @@ static HttpListener *bind_http(Process *p, const char *address, const HttpServic
     TlsPreset preset = (TlsPreset)p->config->server.tls_preset; /* the choices are in its order */
     HttpListenerConfig config = {
         .address = address,
-        .tls_certificate_pem = is_tls ? p->tls_certificate_pem : NULL,
-        .tls_key_pem = is_tls ? p->tls_key_pem : NULL,
+        .tls_policy = is_tls ? p->tls_policy : NULL,
         .tls_priorities = gnutls_peer_priorities(preset),
-        .tls_dh_parameters = is_tls ? gnutls_peer_dh_parameters(p->tls_policy) : NULL,
-        .tls_policy = p->tls_policy,
         .is_loopback_only = !is_tls,
         .max_connections = p->max_connections,
         .request_timeout_ms = p->config->server.request_timeout_ms,
@@ -490,7 +463,7 @@ static bool start(Process *p)
     forbid_core_files();
     raise_descriptor_limit(p);
     if (!open_database(p, &conninfo) ||
-        !services_open(&p->services, p->config, conninfo, p->problem, PROBLEM_BYTES) ||
+        !services_open(&p->services, p->config, p->tls, conninfo, p->problem, PROBLEM_BYTES) ||
         !bind_listeners(p)) {
         return false;
     }
@@ -537,9 +510,7 @@ static void stop(Process *p)
     watchdog_free(p->watchdog);
     SSL_CTX_free(p->mllp_tls);
     gnutls_peer_policy_free(p->tls_policy);
-    tls_store_free(p->tls_store);
-    free(p->tls_certificate_pem);
-    free(p->tls_key_pem);
+    tls_free(p->tls);
 }
 
 /** SIGHUP: all or nothing; what needs a restart is named. */
@@ -558,15 +529,24 @@ static void reload(Process *p)
         return;
     }
     char problem[PROBLEM_BYTES];
-    if (fresh->affinity_domain.code_check != CODE_CHECK_OFF &&
-        !services_reload_codes(&p->services, fresh->affinity_domain.codes, problem,
-                               sizeof(problem))) {
+    _cleanup_(strbuf_done) StrBuf changes = {0};
+    const bool has_codes = fresh->affinity_domain.code_check != CODE_CHECK_OFF;
+    CodeSets *codes =
+        has_codes ? code_sets_load(fresh->affinity_domain.codes, problem, sizeof(problem)) : NULL;
+    if ((has_codes && !codes) ||
+        (p->tls && !tls_reload(p->tls, &changes, problem, sizeof(problem)))) {
+        code_sets_free(codes);
         log_error("msg=\"configuration not reloaded\" problem=%s",
                   log_quote(arena, str_from(problem)));
         return;
     }
+    if (codes) {
+        services_take_codes(&p->services, codes);
+    }
+    config_take_reloaded(p->config, fresh, p->arena, &changes);
     log_set_level((LogLevel)fresh->server.log_level);
-    log_info("msg=\"configuration reloaded\"");
+    log_info("msg=\"configuration reloaded\" changed=%s",
+             log_quote(arena, str_trim(strbuf_str(&changes))));
 }
 
 static void refresh_nodes(Process *p)

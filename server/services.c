@@ -52,24 +52,30 @@ RepositoryConfig services_repository_config(Arena *arena, const Config *config, 
     };
 }
 
+static AccessMode access_mode(const Config *config)
+{
+    return config->access.mode == 0 ? ACCESS_ENFORCE : ACCESS_OPEN;
+}
+
+static const char *own_host_name(Arena *arena)
+{
+    char *name = arena_calloc(arena, 256, 1);
+    (void)gethostname(name, 255);
+    return name;
+}
+
 static bool open_base(Services *s, const char *conninfo, char *ret_problem, size_t problem_size)
 {
     const Config *config = s->config;
-    AccessMode mode = config->access.mode == 0 ? ACCESS_ENFORCE : ACCESS_OPEN;
     s->pool = db_pool_new(conninfo, config->database.pool_size);
-    s->nodes = node_directory_new(s->pool, mode);
-    char *host_name = arena_calloc(s->arena, 256, 1);
-    (void)gethostname(host_name, 255);
+    s->nodes = node_directory_new(s->pool, access_mode(config));
     AuditConfig audit = {
         .directory = services_path(s->arena, config, "audit"),
         .repository = config->audit.repository,
         .source_id = config->audit.source_id,
-        .host_name = host_name,
-        .tls_certificate = config->server.tls_certificate,
-        .tls_key = config->server.tls_key,
-        .tls_ca = config->server.tls_ca,
-        .tls_crl = config->server.tls_crl,
-        .tls_preset = config->server.tls_preset == 0 ? "high-security" : "bcp195",
+        .host_name = own_host_name(s->arena),
+        .tls = s->tls,
+        .fingerprint = config->audit.repository_fingerprint,
     };
     s->audit = audit_new(&audit, s->pool, ret_problem, problem_size);
     s->journal = s->audit ? journal_new(services_path(s->arena, config, "log"), s->pool,
@@ -83,22 +89,23 @@ static void free_codes(void *object)
     code_sets_free(object);
 }
 
-bool services_reload_codes(Services *services, const char *path, char *ret_problem,
-                           size_t problem_size)
+void services_take_codes(Services *services, CodeSets *codes)
 {
-    CodeSets *fresh = code_sets_load(path, ret_problem, problem_size);
-    if (fresh) {
-        /* requests at work may still read the old ones: all go with the services */
-        arena_defer(services->arena, free_codes, fresh);
-        services->codes = fresh;
-    }
-    return fresh != NULL;
+    /* requests at work may still read the old ones: all go with the services */
+    arena_defer(services->arena, free_codes, codes);
+    services->codes = codes;
 }
 
 static bool open_codes(Services *s, char *ret_problem, size_t problem_size)
 {
-    return s->config->affinity_domain.code_check == CODE_CHECK_OFF ||
-           services_reload_codes(s, s->config->affinity_domain.codes, ret_problem, problem_size);
+    if (s->config->affinity_domain.code_check == CODE_CHECK_OFF) {
+        return true;
+    }
+    CodeSets *codes = code_sets_load(s->config->affinity_domain.codes, ret_problem, problem_size);
+    if (codes) {
+        services_take_codes(s, codes);
+    }
+    return codes != NULL;
 }
 
 static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
@@ -149,9 +156,8 @@ static const RegistryClient *choose_registry(Services *s, char *ret_problem, siz
     }
     RemoteRegistryConfig remote = {
         .url = url,
-        .tls_certificate = s->config->server.tls_certificate,
-        .tls_key = s->config->server.tls_key,
-        .tls_ca = s->config->server.tls_ca,
+        .tls = s->tls,
+        .fingerprint = s->config->repository.registry_fingerprint,
     };
     s->remote_registry = registry_client_remote_new(&remote, ret_problem, problem_size);
     return s->remote_registry;
@@ -182,16 +188,39 @@ static bool read_nodes(Services *s, char *ret_problem, size_t problem_size)
     return rc == 0;
 }
 
-bool services_open(Services *ret_services, const Config *config, const char *conninfo,
+bool services_open(Services *ret_services, const Config *config, Tls *tls, const char *conninfo,
                    char *ret_problem, size_t problem_size)
 {
     Services *s = ret_services;
-    *s = (Services){.config = config, .arena = arena_new()};
+    *s = (Services){.config = config, .tls = tls, .arena = arena_new()};
     bool is_open = open_base(s, conninfo, ret_problem, problem_size) &&
                    read_nodes(s, ret_problem, problem_size) &&
                    open_codes(s, ret_problem, problem_size) &&
                    open_registry(s, ret_problem, problem_size) &&
                    open_repository(s, ret_problem, problem_size);
+    if (!is_open) {
+        services_close(s);
+    }
+    return is_open;
+}
+
+bool services_open_registry(Services *ret_services, const Config *config, const char *conninfo,
+                            unsigned connections, char *ret_problem, size_t problem_size)
+{
+    Services *s = ret_services;
+    *s = (Services){.config = config, .arena = arena_new()};
+    const AuditConfig audit = {.source_id = config->audit.source_id,
+                               .host_name = own_host_name(s->arena)};
+    s->pool = db_pool_new(conninfo, connections);
+    s->nodes = node_directory_new(s->pool, access_mode(config));
+    s->audit = audit_new_outbox(&audit, s->pool);
+    bool is_open = read_nodes(s, ret_problem, problem_size) &&
+                   open_codes(s, ret_problem, problem_size) &&
+                   open_registry(s, ret_problem, problem_size);
+    if (is_open && !s->registry) {
+        (void)snprintf(ret_problem, problem_size, "[server] roles lack registry");
+        is_open = false;
+    }
     if (!is_open) {
         services_close(s);
     }

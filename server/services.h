@@ -12,6 +12,7 @@
 /** The modules of one process, wired as its roles say. */
 typedef struct Services {
     const Config *config;
+    Tls *tls;     /* borrowed; NULL without certificate */
     Arena *arena; /* of the wiring: paths, configurations of modules */
     DbPool *pool;
     NodeDirectory *nodes;
@@ -38,11 +39,18 @@ bool services_make_folders(const Config *config, char *ret_problem, size_t probl
 /** The repository of this configuration, for the server and for fsck and scrub. */
 RepositoryConfig services_repository_config(Arena *arena, const Config *config, DbPool *pool);
 
-/** Opens every module; on failure nothing stays open and the reason is in ret_problem. */
-bool services_open(Services *ret_services, const Config *config, const char *conninfo,
+/** Opens every module; tls is borrowed; on failure nothing stays open and the reason is in
+ * ret_problem. */
+bool services_open(Services *ret_services, const Config *config, Tls *tls, const char *conninfo,
                    char *ret_problem, size_t problem_size);
+/**
+ * Opens the registry alone, for a command that may run beside the server: audit events go through
+ * the outbox.
+ * @param connections  of its pool
+ */
+bool services_open_registry(Services *ret_services, const Config *config, const char *conninfo,
+                            unsigned connections, char *ret_problem, size_t problem_size);
 void services_close(Services *services);
 
-/** Reads the code sets anew; on failure the old ones stay. */
-bool services_reload_codes(Services *services, const char *path, char *ret_problem,
-                           size_t problem_size);
+/** From now on these code sets count, which become the services' own. */
+void services_take_codes(Services *services, CodeSets *codes);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/tls/identity.h"
+
 /** Chains longer than the store accepts are cut one certificate above its limit, so it refuses
  * them. */
 #define MAX_CHAIN 17
@@ -23,7 +25,7 @@ static const char *const priorities[TLS_PRESET_COUNT] = {
 };
 
 struct GnutlsPeerPolicy {
-    TlsStore *store;
+    const Tls *tls;
     gnutls_datum_t ticket_key;
     gnutls_datum_t dh_parameters; /* PEM, ends in NUL */
 };
@@ -55,13 +57,13 @@ static int dh_parameters_write(gnutls_datum_t *ret_pem)
     return rc;
 }
 
-GnutlsPeerPolicy *gnutls_peer_policy_new(TlsStore *store, char *ret_problem, size_t problem_size)
+GnutlsPeerPolicy *gnutls_peer_policy_new(const Tls *tls, char *ret_problem, size_t problem_size)
 {
     GnutlsPeerPolicy *policy = calloc(1, sizeof *policy);
     if (policy == NULL) {
         abort();
     }
-    policy->store = store;
+    policy->tls = tls;
     int rc = gnutls_session_ticket_key_generate(&policy->ticket_key);
     if (rc == GNUTLS_E_SUCCESS) {
         rc = dh_parameters_write(&policy->dh_parameters);
@@ -99,7 +101,7 @@ static bool verify_session(const GnutlsPeerPolicy *policy, gnutls_session_t sess
     for (size_t i = 0; i < len; i++) {
         chain[i] = (Str){(const char *)sent[i].data, sent[i].size};
     }
-    if (!tls_store_verify_der(policy->store, chain, len, ret_problem, problem_size)) {
+    if (!tls_store_verify_der(tls_store_of(policy->tls), chain, len, ret_problem, problem_size)) {
         return false;
     }
     *ret_leaf = chain[0];
@@ -114,6 +116,23 @@ static int on_verify_peer(gnutls_session_t session)
     return verify_session(policy, session, &leaf, problem, sizeof problem)
                ? 0
                : GNUTLS_E_CERTIFICATE_ERROR;
+}
+
+int gnutls_peer_certificate(gnutls_session_t session, const gnutls_datum_t *authorities,
+                            int authority_count, const gnutls_pk_algorithm_t *algorithms,
+                            int algorithm_count, gnutls_pcert_st **ret_chain,
+                            unsigned *ret_chain_length, gnutls_privkey_t *ret_key)
+{
+    const GnutlsPeerPolicy *policy = gnutls_db_get_ptr(session);
+    const TlsIdentity *identity = tls_identity_of(policy->tls);
+    (void)authorities;
+    (void)authority_count;
+    (void)algorithms;
+    (void)algorithm_count;
+    *ret_chain = identity->chain;
+    *ret_chain_length = identity->chain_length;
+    *ret_key = identity->key;
+    return 0;
 }
 
 bool gnutls_peer_start(GnutlsPeerPolicy *policy, gnutls_session_t session)

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <gnutls/gnutls.h>
+#include <gnutls/abstract.h>
 
 #include "lib/tls/tls.h"
 
@@ -9,6 +9,7 @@
  * in the handshake, session tickets, and who the peer is.
  *
  *   daemon option MHD_OPTION_HTTPS_PRIORITIES    gnutls_peer_priorities()
+ *   daemon option MHD_OPTION_HTTPS_CERT_CALLBACK gnutls_peer_certificate()
  *   daemon option MHD_OPTION_HTTPS_MEM_DHPARAMS  gnutls_peer_dh_parameters()
  *   connection notification STARTED              gnutls_peer_start()
  *   first request of each connection             gnutls_peer_identity(), result kept with the
@@ -22,9 +23,9 @@ const char *gnutls_peer_priorities(TlsPreset preset);
 /**
  * Makes the key of the session tickets and the DH parameters; all listeners of a process share one
  * policy.
- * @param store  borrowed
+ * @param tls  borrowed
  */
-GnutlsPeerPolicy *gnutls_peer_policy_new(TlsStore *store, char *ret_problem, size_t problem_size);
+GnutlsPeerPolicy *gnutls_peer_policy_new(const Tls *tls, char *ret_problem, size_t problem_size);
 
 /** Sessions that use it must be gone. gnutls_peer_policy_free(NULL) is fine. */
 void gnutls_peer_policy_free(GnutlsPeerPolicy *policy);
@@ -34,6 +35,13 @@ void gnutls_peer_policy_free(GnutlsPeerPolicy *policy);
  * without it the two DHE suites of TLS_PRESET_BCP195 fail. Owned by the policy.
  */
 const char *gnutls_peer_dh_parameters(const GnutlsPeerPolicy *policy);
+
+/** GnuTLS's callback for the certificate and key of a session that was prepared by
+ * gnutls_peer_start(): the newest ones. */
+int gnutls_peer_certificate(gnutls_session_t session, const gnutls_datum_t *authorities,
+                            int authority_count, const gnutls_pk_algorithm_t *algorithms,
+                            int algorithm_count, gnutls_pcert_st **ret_chain,
+                            unsigned *ret_chain_length, gnutls_privkey_t *ret_key);
 
 /**
  * Prepares a session before its handshake: no certificate, or one that the store does not trust,

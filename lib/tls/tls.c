@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "lib/base/clock.h"
+#include "lib/tls/identity.h"
 
 /** Longest chain that is looked at, and how often files are looked at. */
 #define MAX_CHAIN 16
@@ -19,24 +20,10 @@
 #define VERDICT_SLOTS 256
 
 /** Suites of TLS 1.2, best first; those of TLS 1.3 are OpenSSL's defaults, all AEAD. */
-static const struct {
-    const char *name;
-    const char *ciphers;
-} presets[TLS_PRESET_COUNT] = {
-    [TLS_PRESET_HIGH_SECURITY] = {"high-security", "ECDHE+AESGCM:ECDHE+CHACHA20"},
-    [TLS_PRESET_BCP195] = {"bcp195", "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"},
+static const char *const preset_ciphers[TLS_PRESET_COUNT] = {
+    [TLS_PRESET_HIGH_SECURITY] = "ECDHE+AESGCM:ECDHE+CHACHA20",
+    [TLS_PRESET_BCP195] = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM",
 };
-
-bool tls_preset_parse(Str name, TlsPreset *ret_preset)
-{
-    for (size_t i = 0; i < TLS_PRESET_COUNT; i++) {
-        if (str_equal(name, str_from(presets[i].name))) {
-            *ret_preset = (TlsPreset)i;
-            return true;
-        }
-    }
-    return false;
-}
 
 void tls_take_error(const char *otherwise, char *ret_problem, size_t problem_size)
 {
@@ -379,37 +366,147 @@ bool tls_store_verify_der(TlsStore *store, const Str *chain, size_t count, char 
     return is_good;
 }
 
+/* Who we are. */
+
+enum { FILE_CERTIFICATE, FILE_KEY, FILE_CA, FILE_CRL, FILE_COUNT };
+
+/** The keys of the configuration that name the files. */
+static const char *const file_keys[FILE_COUNT] = {"tls_certificate", "tls_key", "tls_ca",
+                                                  "tls_crl"};
+
+struct Tls {
+    TlsSettings settings;
+    TlsStore *store;
+    TlsIdentity *_Atomic identity;
+    FileVersion versions[FILE_COUNT]; /* as of the last tls_reload() */
+};
+
+/** Notes which version of each file is there now. */
+static bool look_at_files(const Tls *tls, FileVersion *ret_versions, char *ret_problem,
+                          size_t problem_size)
+{
+    const TlsSettings *s = &tls->settings;
+    const char *paths[FILE_COUNT] = {s->certificate, s->key, s->ca, tls->store->crl.path};
+    for (size_t i = 0; i < FILE_COUNT; i++) {
+        if (!file_version(paths[i], &ret_versions[i])) {
+            snprintf(ret_problem, problem_size, "%s: %s", paths[i], strerror(errno));
+            return false;
+        }
+    }
+    return true;
+}
+
+Tls *tls_new(const TlsSettings *settings, char *ret_problem, size_t problem_size)
+{
+    Tls *tls = calloc(1, sizeof *tls);
+    if (tls == NULL) {
+        abort();
+    }
+    tls->settings = *settings;
+    tls->store = tls_store_new(settings->ca, settings->crl, ret_problem, problem_size);
+    if (tls->store == NULL || !look_at_files(tls, tls->versions, ret_problem, problem_size) ||
+        (tls->identity = tls_identity_load(settings, ret_problem, problem_size)) == NULL) {
+        tls_free(tls);
+        return NULL;
+    }
+    return tls;
+}
+
+void tls_free(Tls *tls)
+{
+    if (tls == NULL) {
+        return;
+    }
+    tls_identity_free(tls->identity);
+    tls_store_free(tls->store);
+    free(tls);
+}
+
+bool tls_reload(Tls *tls, StrBuf *changes, char *ret_problem, size_t problem_size)
+{
+    FileVersion versions[FILE_COUNT];
+    bool has_changed[FILE_COUNT];
+    TlsIdentity *fresh = NULL;
+    if (!look_at_files(tls, versions, ret_problem, problem_size)) {
+        return false;
+    }
+    for (size_t i = 0; i < FILE_COUNT; i++) {
+        has_changed[i] = !is_same_version(&versions[i], &tls->versions[i]);
+    }
+    if (has_changed[FILE_CERTIFICATE] || has_changed[FILE_KEY]) {
+        fresh = tls_identity_load(&tls->settings, ret_problem, problem_size);
+        if (fresh == NULL) {
+            return false;
+        }
+    }
+    if (!tls_store_refresh(tls->store, ret_problem, problem_size)) {
+        tls_identity_free(fresh);
+        return false;
+    }
+    if (fresh != NULL) {
+        fresh->older = tls->identity;
+        tls->identity = fresh;
+    }
+    for (size_t i = 0; i < FILE_COUNT; i++) {
+        tls->versions[i] = versions[i];
+        if (has_changed[i]) {
+            strbuf_printf(changes, " %s", file_keys[i]);
+        }
+    }
+    return true;
+}
+
+TlsIdentity *tls_identity_of(const Tls *tls)
+{
+    return tls->identity;
+}
+
+TlsStore *tls_store_of(const Tls *tls)
+{
+    return tls->store;
+}
+
 /* Contexts. */
+
+static bool certificate_describe(Arena *arena, const X509 *certificate,
+                                 TlsCertificate *ret_certificate);
+
+/** Whether a certificate, whose chain is good, is that of the peer that we meant. */
+static int verify_peer(X509 *certificate, const TlsPeer *peer)
+{
+    const unsigned flags =
+        X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
+    if (peer->fingerprint != NULL && *peer->fingerprint != '\0') {
+        _cleanup_(arena_freep) Arena *arena = arena_new();
+        TlsCertificate found;
+        return certificate_describe(arena, certificate, &found) &&
+                       str_equal(found.fingerprint, str_from(peer->fingerprint))
+                   ? X509_V_OK
+                   : X509_V_ERR_CERT_REJECTED;
+    }
+    int is_match = X509_check_ip_asc(certificate, peer->host, 0);
+    if (is_match == -2) { /* no address */
+        is_match = X509_check_host(certificate, peer->host, 0, flags, NULL);
+    }
+    return is_match == 1 ? X509_V_OK : X509_V_ERR_HOSTNAME_MISMATCH;
+}
 
 /** OpenSSL's verification replaced by ours; the verdict chooses the alert that the peer gets. */
 static int on_verify_peer(X509_STORE_CTX *ctx, void *store)
 {
-    int verdict = verify_chain((TlsStore *)store, X509_STORE_CTX_get0_cert(ctx),
-                               X509_STORE_CTX_get0_untrusted(ctx));
+    X509 *certificate = X509_STORE_CTX_get0_cert(ctx);
+    const SSL *ssl = X509_STORE_CTX_get_ex_data(ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
+    const TlsPeer *peer = SSL_get_app_data(ssl);
+    int verdict = verify_chain((TlsStore *)store, certificate, X509_STORE_CTX_get0_untrusted(ctx));
+    if (verdict == X509_V_OK && peer != NULL) {
+        verdict = verify_peer(certificate, peer);
+    }
     X509_STORE_CTX_set_error(ctx, verdict);
     return verdict == X509_V_OK;
 }
 
-static bool context_set_identity(SSL_CTX *ctx, const TlsIdentity *identity, char *ret_problem,
-                                 size_t problem_size)
-{
-    const char *culprit = identity->certificate;
-    bool ok = SSL_CTX_use_certificate_chain_file(ctx, identity->certificate) == 1;
-    if (ok) {
-        culprit = identity->key;
-        ok = SSL_CTX_use_PrivateKey_file(ctx, identity->key, SSL_FILETYPE_PEM) == 1 &&
-             SSL_CTX_check_private_key(ctx) == 1;
-    }
-    if (!ok) {
-        char reason[160];
-        tls_take_error("it cannot be used", reason, sizeof reason);
-        snprintf(ret_problem, problem_size, "%s: %s", culprit, reason);
-    }
-    return ok;
-}
-
-static SSL_CTX *context_new(const SSL_METHOD *method, const TlsIdentity *identity, TlsPreset preset,
-                            TlsStore *store, char *ret_problem, size_t problem_size)
+static SSL_CTX *context_new(const SSL_METHOD *method, Tls *tls, char *ret_problem,
+                            size_t problem_size)
 {
     ERR_clear_error();
     SSL_CTX *ctx = SSL_CTX_new(method);
@@ -425,34 +522,71 @@ static SSL_CTX *context_new(const SSL_METHOD *method, const TlsIdentity *identit
     SSL_CTX_set_dh_auto(ctx, 1);
     SSL_CTX_set_mode(ctx, SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    SSL_CTX_set_cert_verify_callback(ctx, on_verify_peer, store);
+    SSL_CTX_set_cert_verify_callback(ctx, on_verify_peer, tls->store);
+    SSL_CTX_set_cert_cb(ctx, tls_identity_use, tls);
     int groups[] = {NID_X25519, NID_X9_62_prime256v1, NID_secp384r1};
     static const unsigned char session_context[] = "musubi";
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
-        SSL_CTX_set_cipher_list(ctx, presets[preset].ciphers) != 1 ||
+        SSL_CTX_set_cipher_list(ctx, preset_ciphers[tls->settings.preset]) != 1 ||
         SSL_CTX_set1_groups(ctx, groups, ARRAY_LEN(groups)) != 1 ||
         SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1) != 1) {
         tls_take_error("the TLS policy cannot be set", ret_problem, problem_size);
         SSL_CTX_free(ctx);
         return NULL;
     }
-    if (!context_set_identity(ctx, identity, ret_problem, problem_size)) {
-        SSL_CTX_free(ctx);
-        return NULL;
-    }
     return ctx;
 }
 
-SSL_CTX *tls_server_context(const TlsIdentity *identity, TlsPreset preset, TlsStore *store,
-                            char *ret_problem, size_t problem_size)
+SSL_CTX *tls_server_context(Tls *tls, char *ret_problem, size_t problem_size)
 {
-    return context_new(TLS_server_method(), identity, preset, store, ret_problem, problem_size);
+    return context_new(TLS_server_method(), tls, ret_problem, problem_size);
 }
 
-SSL_CTX *tls_client_context(const TlsIdentity *identity, TlsPreset preset, TlsStore *store,
-                            char *ret_problem, size_t problem_size)
+SSL_CTX *tls_client_context(Tls *tls, char *ret_problem, size_t problem_size)
 {
-    return context_new(TLS_client_method(), identity, preset, store, ret_problem, problem_size);
+    return context_new(TLS_client_method(), tls, ret_problem, problem_size);
+}
+
+/** Server Name Indication is for names only (RFC 6066 section 3). */
+static bool send_name(SSL *ssl, const char *host)
+{
+    ASN1_OCTET_STRING *address = a2i_IPADDRESS(host);
+    bool is_address = address != NULL;
+    ASN1_OCTET_STRING_free(address);
+    ERR_clear_error();
+    return is_address || SSL_set_tlsext_host_name(ssl, host) == 1;
+}
+
+SSL *tls_client_session(SSL_CTX *context, const TlsPeer *peer, int socket)
+{
+    SSL *ssl = SSL_new(context);
+    if (ssl == NULL || SSL_set_app_data(ssl, (void *)(uintptr_t)peer) != 1 ||
+        !send_name(ssl, peer->host) || SSL_set_fd(ssl, socket) != 1) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    return ssl;
+}
+
+void tls_take_handshake_error(const SSL *ssl, const char *otherwise, char *ret_problem,
+                              size_t problem_size)
+{
+    const TlsPeer *peer = SSL_get_app_data(ssl);
+    long verdict = SSL_get_verify_result(ssl);
+    if (verdict == X509_V_ERR_HOSTNAME_MISMATCH) {
+        snprintf(ret_problem, problem_size,
+                 "its certificate does not name %s as subjectAltName; correct the host, the "
+                 "certificate, or set its fingerprint",
+                 peer->host);
+    } else if (verdict == X509_V_ERR_CERT_REJECTED) {
+        snprintf(ret_problem, problem_size, "its certificate has another fingerprint");
+    } else if (verdict != X509_V_OK) {
+        snprintf(ret_problem, problem_size, "its certificate: %s",
+                 X509_verify_cert_error_string(verdict));
+    } else {
+        tls_take_error(otherwise, ret_problem, problem_size);
+    }
+    ERR_clear_error();
 }
 
 /* Certificates. */
@@ -495,6 +629,22 @@ static bool certificate_describe(Arena *arena, const X509 *certificate,
         .subject = subject_of(arena, certificate),
         .not_after_us = time_us(X509_get0_notAfter(certificate)),
     };
+    return true;
+}
+
+bool tls_fingerprint_parse(Arena *arena, Str text, Str *ret_fingerprint)
+{
+    _cleanup_(strbuf_done) StrBuf digits = {0};
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    Str rest = text;
+    Str part;
+    while (str_split_next(&rest, ':', &part)) {
+        strbuf_append(&digits, part);
+    }
+    if (!str_unhex(strbuf_str(&digits), digest, sizeof digest)) {
+        return false;
+    }
+    *ret_fingerprint = str_hex(arena, digest, sizeof digest);
     return true;
 }
 

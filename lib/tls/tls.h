@@ -22,9 +22,6 @@ typedef enum TlsPreset {
     TLS_PRESET_COUNT
 } TlsPreset;
 
-/** Reads "high-security" or "bcp195". */
-bool tls_preset_parse(Str name, TlsPreset *ret_preset) MUST_CHECK;
-
 /**
  * Whom we trust: certificate authorities, and peer certificates trusted directly (TF-2 3.19.6.1),
  * from one PEM file; and which certificates are revoked. Thread-safe. Changed files are noticed
@@ -44,32 +41,68 @@ bool tls_store_refresh(TlsStore *store, char *ret_problem, size_t problem_size) 
 
 /**
  * Checks signatures, validity, CA constraints and revocation up to something trusted. Names and key
- * usages of the peer's certificate are not looked at: no attribute may be required
- * (TF-2 3.19.6.1.3). Revocation is checked for every authority that has a CRL in the file.
+ * usages of the peer's certificate are not looked at: of a node that connects to us no attribute
+ * may be required (TF-2 3.19.6.1.3). Revocation is checked for every authority that has a CRL in
+ * the file.
  *
  * @param chain  certificates in DER, the peer's own first; borrowed
  */
 bool tls_store_verify_der(TlsStore *store, const Str *chain, size_t count, char *ret_problem,
                           size_t problem_size) MUST_CHECK;
 
-/** PEM files of our own certificate, with its chain, and key. */
-typedef struct TlsIdentity {
-    const char *certificate;
+/** What a process knows of TLS: PEM files, all borrowed, and its policy. */
+typedef struct TlsSettings {
+    const char *certificate; /* our own, and its chain */
     const char *key;
-} TlsIdentity;
+    const char *ca;  /* as tls_store_new() */
+    const char *crl; /* NULL or empty: none */
+    TlsPreset preset;
+} TlsSettings;
+
+/**
+ * Who we are and whom we trust: one per process, for all its listeners and clients. Thread-safe,
+ * tls_reload() for one thread.
+ */
+typedef struct Tls Tls;
+
+Tls *tls_new(const TlsSettings *settings, char *ret_problem, size_t problem_size);
+
+/** Contexts and sessions that use it must be gone. tls_free(NULL) is fine. */
+void tls_free(Tls *tls);
+
+/**
+ * Reads the files that changed: all of them, or on failure none. Handshakes that begin from now on
+ * use the new ones; the key of connections that stand is kept until tls_free().
+ * @param changes  the keys of the files that changed since the last time are appended, each
+ * behind a space
+ */
+bool tls_reload(Tls *tls, StrBuf *changes, char *ret_problem, size_t problem_size) MUST_CHECK;
 
 /**
  * A context for a listener: a peer without an acceptable certificate fails in the handshake; no
- * renegotiation, no tickets. The caller frees it with SSL_CTX_free(), before the store.
- * @param store  borrowed by the context
+ * renegotiation, no tickets. The caller frees it with SSL_CTX_free(), before the Tls.
+ * @param tls  borrowed by the context
  */
-SSL_CTX *tls_server_context(const TlsIdentity *identity, TlsPreset preset, TlsStore *store,
-                            char *ret_problem, size_t problem_size);
+SSL_CTX *tls_server_context(Tls *tls, char *ret_problem, size_t problem_size);
 
-/** As tls_server_context(), for connections that we open. Host names are not compared
- * (TF-2 3.19.6). */
-SSL_CTX *tls_client_context(const TlsIdentity *identity, TlsPreset preset, TlsStore *store,
-                            char *ret_problem, size_t problem_size);
+/** As tls_server_context(), for connections that we open by tls_client_session(). */
+SSL_CTX *tls_client_context(Tls *tls, char *ret_problem, size_t problem_size);
+
+/** Whom a connection that we open must reach. */
+typedef struct TlsPeer {
+    const char *host; /* name or address as configured: must be in the certificate's subjectAltName
+                         (RFC 9525), its CN does not count */
+    const char *fingerprint; /* of its certificate, which then needs no name; NULL or empty: none */
+} TlsPeer;
+
+/** A session that sends the name (SNI) and holds the peer to it, in addition to its chain.
+ * @param peer  borrowed by the session
+ * @return NULL on failure */
+SSL *tls_client_session(SSL_CTX *context, const TlsPeer *peer, int socket);
+
+/** Why a handshake failed: what is wrong with the peer's certificate, else as tls_take_error(). */
+void tls_take_handshake_error(const SSL *ssl, const char *otherwise, char *ret_problem,
+                              size_t problem_size);
 
 /** What a certificate is called in the node tables and in audit. */
 typedef struct TlsCertificate {
@@ -77,6 +110,12 @@ typedef struct TlsCertificate {
     Str subject;          /* RFC 2253, UTF-8 */
     int64_t not_after_us; /* UTC */
 } TlsCertificate;
+
+/** Reads a fingerprint as people write it: 64 hexadecimal digits of either case, with colons
+ * between the bytes as `openssl x509 -fingerprint` has them, or without. @param ret_fingerprint  in
+ * the arena
+ */
+bool tls_fingerprint_parse(Arena *arena, Str text, Str *ret_fingerprint) MUST_CHECK;
 
 /** Reads one certificate; the texts are in the arena. False if the bytes are no certificate. */
 bool tls_certificate_from_der(Arena *arena, Str der, TlsCertificate *ret_certificate) MUST_CHECK;

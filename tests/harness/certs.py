@@ -31,7 +31,7 @@ def make_one(folder, name, days=825):
     if pem.exists():
         return
     extensions = folder / f"{name}.ext"
-    extensions.write_text("basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n", encoding="utf-8")
+    extensions.write_text("basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n", encoding="utf-8")
     _openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/O=Musubi test/CN={name}", "-keyout", str(key),
              "-out", str(request))
     _openssl("x509", "-req", "-in", str(request), "-CA", str(folder / "ca.pem"), "-CAkey", str(folder / "ca.key"),

@@ -35,14 +35,14 @@ static inline void test_require(bool condition, const char *what)
     }
 }
 
-static inline void test_certificate_add_ca_extension(X509 *certificate)
+static inline void test_certificate_add_extension(X509 *certificate, int nid, const char *value)
 {
-    X509_EXTENSION *extension =
-        X509V3_EXT_conf_nid(NULL, NULL, NID_basic_constraints, "critical,CA:TRUE");
-    test_require(X509_add_ext(certificate, extension, -1) == 1, "CA:TRUE");
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
+    test_require(X509_add_ext(certificate, extension, -1) == 1, value);
     X509_EXTENSION_free(extension);
 }
 
+/** Every certificate names localhost and 127.0.0.1 as subjectAltName. */
 static inline TestCertificate test_certificate_new(const TestCertificateSpec *spec)
 {
     TestCertificate made = {X509_new(), spec->is_rsa ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256")};
@@ -57,8 +57,10 @@ static inline TestCertificate test_certificate_new(const TestCertificateSpec *sp
     X509_set_issuer_name(made.certificate, X509_get_subject_name(issuer->certificate));
     X509_set_pubkey(made.certificate, made.key);
     if (spec->is_ca) {
-        test_certificate_add_ca_extension(made.certificate);
+        test_certificate_add_extension(made.certificate, NID_basic_constraints, "critical,CA:TRUE");
     }
+    test_certificate_add_extension(made.certificate, NID_subject_alt_name,
+                                   "DNS:localhost,IP:127.0.0.1");
     test_require(X509_sign(made.certificate, issuer->key, EVP_sha256()) > 0, "X509_sign");
     return made;
 }

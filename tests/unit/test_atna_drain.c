@@ -43,7 +43,7 @@ typedef struct Fixture {
     char url[64];
     char problem[256];
     Request *req;
-    TlsStore *store;
+    Tls *tls;
     Repository repository;
     AuditConfig config;
 } Fixture;
@@ -91,10 +91,8 @@ static void repository_bind(Fixture *f)
     Repository *repository = &f->repository;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
-    TlsIdentity identity = {f->certificate, f->key};
     pthread_mutex_init(&repository->lock, NULL);
-    repository->ctx = tls_server_context(&identity, TLS_PRESET_HIGH_SECURITY, f->store, f->problem,
-                                         sizeof f->problem);
+    repository->ctx = tls_server_context(f->tls, f->problem, sizeof f->problem);
     assert_non_null(repository->ctx);
     repository->listener = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(bind(repository->listener, (struct sockaddr *)&address, len), 0);
@@ -134,8 +132,9 @@ static int set_up(void **state)
     assert_non_null(mkdtemp(f->directory));
     snprintf(f->spool, sizeof f->spool, "%s/audit", f->directory);
     make_certificates(f);
-    f->store = tls_store_new(f->trust, NULL, f->problem, sizeof f->problem);
-    assert_non_null(f->store);
+    const TlsSettings settings = {.certificate = f->certificate, .key = f->key, .ca = f->trust};
+    f->tls = tls_new(&settings, f->problem, sizeof f->problem);
+    assert_non_null(f->tls);
     f->req = request_new(60000);
     repository_bind(f);
     snprintf(f->url, sizeof f->url, "tls://127.0.0.1:%u", (unsigned)f->repository.port);
@@ -143,9 +142,7 @@ static int set_up(void **state)
                               .repository = f->url,
                               .source_id = "test",
                               .host_name = "registry.example",
-                              .tls_certificate = f->certificate,
-                              .tls_key = f->key,
-                              .tls_ca = f->trust};
+                              .tls = f->tls};
     *state = f;
     return 0;
 }
@@ -157,7 +154,7 @@ static int tear_down(void **state)
     SSL_CTX_free(f->repository.ctx);
     strbuf_done(&f->repository.received);
     pthread_mutex_destroy(&f->repository.lock);
-    tls_store_free(f->store);
+    tls_free(f->tls);
     request_free(f->req);
     test_directory_remove(f->directory);
     free(f);
@@ -308,26 +305,48 @@ static void test_events_of_a_lost_connection_are_sent_again(void **state)
     repository_stop(f);
 }
 
+/* RFC 9525: audit events go to the host that is configured, not to whoever the authorities know. */
+static void test_repository_is_held_to_its_name_or_fingerprint(void **state)
+{
+    Fixture *f = *state;
+    TlsCertificate certificate;
+    assert_true(tls_certificate_from_file(f->req->arena, f->certificate, &certificate, f->problem,
+                                          sizeof f->problem));
+    repository_start(f);
+    f->config.repository = /* another name of the same address */
+        str_printf(f->req->arena, "tls://127.1:%u", (unsigned)f->repository.port).data;
+    Audit *audit = start_audit(f, NULL);
+    record_event(f, audit, 1);
+    usleep(300000);
+    assert_false(has_received(f, 1));
+    audit_free(audit);
+
+    f->config.fingerprint = str_cstr(f->req->arena, certificate.fingerprint);
+    audit = start_audit(f, NULL);
+    wait_for_event(f, 1);
+    audit_free(audit);
+    repository_stop(f);
+}
+
 static void test_wrong_settings_are_named(void **state)
 {
     Fixture *f = *state;
     const struct {
         const char *repository;
-        const char *tls_ca;
+        Tls *tls;
         const char *problem;
     } cases[] = {
-        {"udp://127.0.0.1", f->trust, "expected local or tls://HOST:PORT"},
-        {"tls://", f->trust, "expected local or tls://HOST:PORT"},
-        {"tls://host:0", f->trust, "expected local or tls://HOST:PORT"},
-        {"tls://host:65536", f->trust, "expected local or tls://HOST:PORT"},
-        {"tls://[::1", f->trust, "expected local or tls://HOST:PORT"},
-        {"tls://[::1]x", f->trust, "expected local or tls://HOST:PORT"},
+        {"udp://127.0.0.1", f->tls, "expected local or tls://HOST:PORT"},
+        {"tls://", f->tls, "expected local or tls://HOST:PORT"},
+        {"tls://host:0", f->tls, "expected local or tls://HOST:PORT"},
+        {"tls://host:65536", f->tls, "expected local or tls://HOST:PORT"},
+        {"tls://[::1", f->tls, "expected local or tls://HOST:PORT"},
+        {"tls://[::1]x", f->tls, "expected local or tls://HOST:PORT"},
         {"tls://host", NULL, "tls_ca"},
-        {"tls://host", "/nonexistent", "/nonexistent"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         f->config.repository = cases[i].repository;
-        f->config.tls_ca = cases[i].tls_ca;
+        f->config.tls = cases[i].tls;
         assert_null(audit_new(&f->config, NULL, f->problem, sizeof f->problem));
         if (strstr(f->problem, cases[i].problem) == NULL) {
             fail_msg("case %zu: %s", i, f->problem);
@@ -474,6 +493,7 @@ int main(void)
         WITH_REPOSITORY(test_delivered_events_are_not_sent_again),
         WITH_REPOSITORY(test_events_wait_for_a_repository_that_is_away),
         WITH_REPOSITORY(test_events_of_a_lost_connection_are_sent_again),
+        WITH_REPOSITORY(test_repository_is_held_to_its_name_or_fingerprint),
         WITH_REPOSITORY(test_wrong_settings_are_named),
         WITH_REPOSITORY(test_committed_events_move_from_outbox_to_spool_in_order),
         WITH_REPOSITORY(test_two_processes_share_an_outbox_without_duplicates),

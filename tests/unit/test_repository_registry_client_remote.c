@@ -30,7 +30,7 @@ typedef struct Fixture {
     char certificate[128];
     char key[128];
     char url[64];
-    TlsStore *store;
+    Tls *tls;
     SSL_CTX *context;
     int listener;
     Script script;
@@ -116,10 +116,11 @@ static int set_up(void **state)
                          sizeof(fixture->certificate));
     test_pem_key(fixture->directory, "self.key", &made, fixture->key, sizeof(fixture->key));
     test_certificate_done(&made);
-    fixture->store = tls_store_new(fixture->certificate, NULL, problem, sizeof(problem));
-    TlsIdentity identity = {fixture->certificate, fixture->key};
-    fixture->context = tls_server_context(&identity, TLS_PRESET_HIGH_SECURITY, fixture->store,
-                                          problem, sizeof(problem));
+    const TlsSettings settings = {
+        .certificate = fixture->certificate, .key = fixture->key, .ca = fixture->certificate};
+    fixture->tls = tls_new(&settings, problem, sizeof(problem));
+    assert_non_null(fixture->tls);
+    fixture->context = tls_server_context(fixture->tls, problem, sizeof(problem));
     if (!fixture->context) {
         fail_msg("%s", problem);
     }
@@ -131,8 +132,7 @@ static int set_up(void **state)
     assert_int_equal(getsockname(fixture->listener, (struct sockaddr *)&address, &size), 0);
     snprintf(fixture->url, sizeof(fixture->url), "https://127.0.0.1:%u/registry",
              ntohs(address.sin_port));
-    RemoteRegistryConfig config = {fixture->url, fixture->certificate, fixture->key,
-                                   fixture->certificate};
+    RemoteRegistryConfig config = {fixture->url, fixture->tls, NULL};
     fixture->client = registry_client_remote_new(&config, problem, sizeof(problem));
     if (!fixture->client) {
         fail_msg("%s", problem);
@@ -159,7 +159,7 @@ static int tear_down(void **state)
     }
     close(fixture->listener);
     SSL_CTX_free(fixture->context);
-    tls_store_free(fixture->store);
+    tls_free(fixture->tls);
     strbuf_done(&fixture->requests);
     request_free(fixture->req);
     snprintf(command, sizeof(command), "rm -rf '%s'", fixture->directory);
@@ -289,6 +289,35 @@ static void test_registry_that_is_away_is_not_available(void **state)
     assert_int_equal(submit(fixture), -ERR_XDS_REGISTRY_NOT_AVAILABLE);
 }
 
+/** RFC 9525: a trusted peer that is not the host of the URL is not spoken to, unless its
+ * fingerprint is configured. */
+static void test_registry_is_held_to_the_host_of_the_url(void **state)
+{
+    Fixture *fixture = *state;
+    const char *success = http(fixture, RESPONSE(URN_RESPONSE_SUCCESS, ""));
+    char problem[256];
+    char url[64];
+    TlsCertificate certificate;
+    Request *req = request_new(5000);
+    assert_true(tls_certificate_from_file(req->arena, fixture->certificate, &certificate, problem,
+                                          sizeof(problem)));
+    /* another name of the same address */
+    snprintf(url, sizeof(url), "https://127.1:%s/registry", strrchr(fixture->url, ':') + 1);
+    *strrchr(url, '/') = '\0';
+    const char *fingerprints[] = {"", str_cstr(req->arena, certificate.fingerprint)};
+    start(fixture, (Script){{success}, 1});
+    for (size_t i = 0; i < 2; i++) {
+        RemoteRegistryConfig config = {url, fixture->tls, fingerprints[i]};
+        registry_client_remote_free(fixture->client);
+        fixture->client = registry_client_remote_new(&config, problem, sizeof(problem));
+        assert_non_null(fixture->client);
+        int rc = submit(fixture);
+        assert_int_equal(rc, i == 0 ? -(int)ERR_XDS_REGISTRY_NOT_AVAILABLE : 0);
+    }
+    assert_int_equal(fixture->connection_count, 2);
+    request_free(req);
+}
+
 /** TF-2 3.18.4.1.2.3.7.5: GetDocuments by uniqueId; only an entry with this hash is this document.
  */
 static void test_registered_document_is_recognised_by_its_hash(void **state)
@@ -318,8 +347,7 @@ static void test_address_that_is_no_https_url_is_refused(void **state)
     Fixture *fixture = *state;
     for (size_t i = 0; i < sizeof(URLS) / sizeof(URLS[0]); i++) {
         char problem[256] = "";
-        RemoteRegistryConfig config = {URLS[i], fixture->certificate, fixture->key,
-                                       fixture->certificate};
+        RemoteRegistryConfig config = {URLS[i], fixture->tls, NULL};
         assert_null(registry_client_remote_new(&config, problem, sizeof(problem)));
         assert_non_null(strstr(problem, URLS[i]));
     }
@@ -339,6 +367,7 @@ int main(void)
         TEST(test_kept_connection_that_was_closed_is_replaced),
         TEST(test_registry_that_is_away_is_not_available),
         TEST(test_registered_document_is_recognised_by_its_hash),
+        TEST(test_registry_is_held_to_the_host_of_the_url),
         TEST(test_address_that_is_no_https_url_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -271,17 +271,16 @@ static void test_only_registered_nodes_may_speak_over_tls(void **state)
     make_party(fixture->directory, "server", &ca.made, &server);
     make_party(fixture->directory, "gateway", &ca.made, &node);
     make_party(fixture->directory, "unregistered", &ca.made, &stranger);
-    TlsStore *store = tls_store_new(ca.certificate, NULL, problem, sizeof(problem));
-    assert_non_null(store);
-    const TlsIdentity identities[] = {{server.certificate, server.key},
-                                      {node.certificate, node.key},
-                                      {stranger.certificate, stranger.key}};
+    Party *parties[] = {&server, &node, &stranger};
+    Tls *tls[3];
     SSL_CTX *contexts[3];
-    contexts[0] = tls_server_context(&identities[0], TLS_PRESET_HIGH_SECURITY, store, problem,
-                                     sizeof(problem));
-    for (size_t i = 1; i < ARRAY_LEN(contexts); i++) {
-        contexts[i] = tls_client_context(&identities[i], TLS_PRESET_HIGH_SECURITY, store, problem,
-                                         sizeof(problem));
+    for (size_t i = 0; i < ARRAY_LEN(contexts); i++) {
+        const TlsSettings settings = {
+            .certificate = parties[i]->certificate, .key = parties[i]->key, .ca = ca.certificate};
+        tls[i] = tls_new(&settings, problem, sizeof(problem));
+        assert_non_null(tls[i]);
+        contexts[i] = i == 0 ? tls_server_context(tls[i], problem, sizeof(problem))
+                             : tls_client_context(tls[i], problem, sizeof(problem));
         assert_non_null(contexts[i]);
     }
 
@@ -318,12 +317,10 @@ static void test_only_registered_nodes_may_speak_over_tls(void **state)
     request_free(req);
     for (size_t i = 0; i < ARRAY_LEN(contexts); i++) {
         SSL_CTX_free(contexts[i]);
-    }
-    tls_store_free(store);
-    Party *parties[] = {&ca, &server, &node, &stranger};
-    for (size_t i = 0; i < ARRAY_LEN(parties); i++) {
+        tls_free(tls[i]);
         test_certificate_done(&parties[i]->made);
     }
+    test_certificate_done(&ca.made);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)

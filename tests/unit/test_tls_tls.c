@@ -208,14 +208,36 @@ static void test_unreadable_new_crl_leaves_the_old_one_in_force(void **state)
     assert_true(is_accepted(f, GOOD));
 }
 
+static TlsSettings server_settings(const Fixture *f, TlsPreset preset)
+{
+    return (TlsSettings){f->server_certificate_path, f->server_key_path, f->trust_path, f->crl_path,
+                         preset};
+}
+
+static Tls *tls_or_fail(Fixture *f, const TlsSettings *settings)
+{
+    Tls *tls = tls_new(settings, f->problem, sizeof f->problem);
+    if (tls == NULL) {
+        fail_msg("%s", f->problem);
+    }
+    return tls;
+}
+
+static SSL_CTX *server_of(Fixture *f, Tls *tls)
+{
+    SSL_CTX *ctx = tls_server_context(tls, f->problem, sizeof f->problem);
+    assert_non_null(ctx);
+    return ctx;
+}
+
 static void test_missing_files_are_named(void **state)
 {
     Fixture *f = *state;
-    TlsIdentity swapped = {f->server_certificate_path, f->key_path[GOOD]};
+    TlsSettings swapped = server_settings(f, TLS_PRESET_BCP195);
+    swapped.key = f->key_path[GOOD];
     assert_null(tls_store_new("/nonexistent/ca.pem", NULL, f->problem, sizeof f->problem));
     assert_non_null(strstr(f->problem, "/nonexistent/ca.pem"));
-    assert_null(
-        tls_server_context(&swapped, TLS_PRESET_BCP195, f->store, f->problem, sizeof f->problem));
+    assert_null(tls_new(&swapped, f->problem, sizeof f->problem));
     assert_non_null(strstr(f->problem, f->key_path[GOOD]));
 }
 
@@ -241,16 +263,19 @@ static void test_certificate_is_described_for_the_node_table(void **state)
 typedef struct Client {
     int fd;
     SSL_CTX *ctx;
+    const TlsPeer *peer;   /* NULL: whoever it is */
     SSL_SESSION *resume;   /* or NULL */
     SSL_SESSION *received; /* ticket, to be freed */
     bool is_connected;     /* handshake done and first byte received */
     bool is_resumed;
+    char server_name[64]; /* subject of the server's certificate */
 } Client;
 
 static void *client_run(void *ctx)
 {
     Client *client = ctx;
-    SSL *ssl = SSL_new(client->ctx);
+    SSL *ssl = client->peer != NULL ? tls_client_session(client->ctx, client->peer, client->fd)
+                                    : SSL_new(client->ctx);
     char byte = 0;
     SSL_set_fd(ssl, client->fd);
     if (client->resume != NULL) {
@@ -259,6 +284,10 @@ static void *client_run(void *ctx)
     client->is_connected = SSL_connect(ssl) == 1 && SSL_read(ssl, &byte, 1) == 1;
     client->is_resumed = client->is_connected && SSL_session_reused(ssl) == 1;
     client->received = client->is_connected ? SSL_get1_session(ssl) : NULL;
+    if (client->is_connected) {
+        X509_NAME_get_text_by_NID(X509_get_subject_name(SSL_get0_peer_certificate(ssl)),
+                                  NID_commonName, client->server_name, sizeof client->server_name);
+    }
     SSL_shutdown(ssl);
     SSL_free(ssl);
     shutdown(client->fd, SHUT_RDWR);
@@ -278,39 +307,45 @@ static SSL_CTX *client_context(Fixture *f, Who who)
 }
 
 /** One OpenSSL server handshake; true if both sides are content. */
-static bool openssl_meets(SSL_CTX *server, SSL_CTX *client_ctx)
+static bool openssl_meets_client(SSL_CTX *server, Client *client)
 {
     int pair[2];
     pthread_t thread;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    Client client = {.fd = pair[1], .ctx = client_ctx};
-    pthread_create(&thread, NULL, client_run, &client);
+    client->fd = pair[1];
+    pthread_create(&thread, NULL, client_run, client);
     SSL *ssl = SSL_new(server);
     SSL_set_fd(ssl, pair[0]);
     bool ok = SSL_accept(ssl) == 1 && SSL_write(ssl, "x", 1) == 1;
     SSL_free(ssl);
     shutdown(pair[0], SHUT_WR);
     pthread_join(thread, NULL);
-    SSL_SESSION_free(client.received);
+    SSL_SESSION_free(client->received);
+    client->received = NULL;
     close(pair[0]);
     close(pair[1]);
     ERR_clear_error();
-    return ok && client.is_connected;
+    return ok && client->is_connected;
+}
+
+static bool openssl_meets(SSL_CTX *server, SSL_CTX *client_ctx)
+{
+    Client client = {.ctx = client_ctx};
+    return openssl_meets_client(server, &client);
 }
 
 static void test_openssl_listener_requires_a_trusted_certificate(void **state)
 {
     Fixture *f = *state;
-    TlsIdentity identity = {f->server_certificate_path, f->server_key_path};
+    const TlsSettings settings = server_settings(f, TLS_PRESET_HIGH_SECURITY);
+    Tls *tls = tls_or_fail(f, &settings);
     const struct {
         Who who;
         bool is_accepted;
     } cases[] = {{GOOD, true},       {SELF_SIGNED_TRUSTED, true},
                  {WHO_COUNT, false}, {REVOKED, false},
                  {FOREIGN, false},   {EXPIRED, false}};
-    SSL_CTX *server = tls_server_context(&identity, TLS_PRESET_HIGH_SECURITY, f->store, f->problem,
-                                         sizeof f->problem);
-    assert_non_null(server);
+    SSL_CTX *server = server_of(f, tls);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         SSL_CTX *client = client_context(f, cases[i].who);
         if (openssl_meets(server, client) != cases[i].is_accepted) {
@@ -319,6 +354,7 @@ static void test_openssl_listener_requires_a_trusted_certificate(void **state)
         SSL_CTX_free(client);
     }
     SSL_CTX_free(server);
+    tls_free(tls);
 }
 
 /* RFC 8996, BCP 195; the four suites of "STX: TLS 1.2 Floor using BCP195" (TF-1 9.2.6). */
@@ -351,11 +387,10 @@ static SSL_CTX *client_offering(Fixture *f, size_t offer)
 static void test_openssl_listener_refuses_old_versions_and_cbc(void **state)
 {
     Fixture *f = *state;
-    TlsIdentity identity = {f->server_certificate_path, f->server_key_path};
     for (TlsPreset preset = 0; preset < TLS_PRESET_COUNT; preset++) {
-        SSL_CTX *server =
-            tls_server_context(&identity, preset, f->store, f->problem, sizeof f->problem);
-        assert_non_null(server);
+        const TlsSettings settings = server_settings(f, preset);
+        Tls *tls = tls_or_fail(f, &settings);
+        SSL_CTX *server = server_of(f, tls);
         for (size_t i = 0; i < ARRAY_LEN(offers); i++) {
             SSL_CTX *client = client_offering(f, i);
             if (openssl_meets(server, client) != offers[i].is_accepted[preset]) {
@@ -364,29 +399,72 @@ static void test_openssl_listener_refuses_old_versions_and_cbc(void **state)
             SSL_CTX_free(client);
         }
         SSL_CTX_free(server);
+        tls_free(tls);
     }
 }
 
 static void test_client_refuses_a_server_of_a_foreign_authority(void **state)
 {
     Fixture *f = *state;
-    TlsIdentity ours = {f->certificate_path[GOOD], f->key_path[GOOD]};
-    TlsIdentity foreign = {f->certificate_path[FOREIGN], f->key_path[FOREIGN]};
-    TlsIdentity server_identity = {f->server_certificate_path, f->server_key_path};
-    SSL_CTX *client =
-        tls_client_context(&ours, TLS_PRESET_BCP195, f->store, f->problem, sizeof f->problem);
-    SSL_CTX *server = tls_server_context(&server_identity, TLS_PRESET_BCP195, f->store, f->problem,
-                                         sizeof f->problem);
-    SSL_CTX *impostor =
-        tls_server_context(&foreign, TLS_PRESET_BCP195, f->store, f->problem, sizeof f->problem);
+    const TlsSettings settings[] = {
+        server_settings(f, TLS_PRESET_BCP195),
+        {f->certificate_path[FOREIGN], f->key_path[FOREIGN], f->trust_path, NULL,
+         TLS_PRESET_BCP195},
+        {f->certificate_path[GOOD], f->key_path[GOOD], f->trust_path, NULL, TLS_PRESET_BCP195},
+    };
+    Tls *tls[ARRAY_LEN(settings)];
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
+        tls[i] = tls_or_fail(f, &settings[i]);
+    }
+    SSL_CTX *server = server_of(f, tls[0]);
+    SSL_CTX *impostor = server_of(f, tls[1]);
+    SSL_CTX *client = tls_client_context(tls[2], f->problem, sizeof f->problem);
     assert_true(openssl_meets(server, client));
     assert_false(openssl_meets(impostor, client));
     SSL_CTX_free(client);
     SSL_CTX_free(server);
     SSL_CTX_free(impostor);
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
+        tls_free(tls[i]);
+    }
+}
+
+/* RFC 9525: what we call is in subjectAltName, not in the CN; else a fingerprint is configured. */
+static void test_client_holds_the_server_to_its_name_or_fingerprint(void **state)
+{
+    Fixture *f = *state;
+    const TlsSettings settings = server_settings(f, TLS_PRESET_HIGH_SECURITY);
+    Tls *tls = tls_or_fail(f, &settings);
+    SSL_CTX *server = server_of(f, tls);
+    SSL_CTX *ctx = tls_client_context(tls, f->problem, sizeof f->problem);
+    TlsCertificate certificate;
+    assert_true(tls_certificate_from_file(f->arena, f->server_certificate_path, &certificate,
+                                          f->problem, sizeof f->problem));
+    const char *right = str_cstr(f->arena, certificate.fingerprint);
+    const char *wrong = "0000000000000000000000000000000000000000000000000000000000000000";
+    const struct {
+        TlsPeer peer;
+        bool is_accepted;
+    } cases[] = {
+        {{"localhost", NULL}, true},     {{"LOCALHOST", ""}, true},
+        {{"127.0.0.1", NULL}, true},     {{"127.0.0.2", NULL}, false},
+        {{"::1", NULL}, false},          {{"registry", NULL}, false},
+        {{"host.example", NULL}, false}, {{"host.example", right}, true},
+        {{"localhost", wrong}, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        Client client = {.ctx = ctx, .peer = &cases[i].peer};
+        if (openssl_meets_client(server, &client) != cases[i].is_accepted) {
+            fail_msg("case %zu", i);
+        }
+    }
+    SSL_CTX_free(ctx);
+    SSL_CTX_free(server);
+    tls_free(tls);
 }
 
 typedef struct GnutlsServer {
+    Tls *tls;
     GnutlsPeerPolicy *policy;
     gnutls_certificate_credentials_t credentials;
     gnutls_dh_params_t dh_parameters;
@@ -398,7 +476,9 @@ typedef struct GnutlsServer {
 static GnutlsServer gnutls_server_new(Fixture *f, TlsPreset preset)
 {
     GnutlsServer server = {.preset = preset};
-    server.policy = gnutls_peer_policy_new(f->store, f->problem, sizeof f->problem);
+    const TlsSettings settings = server_settings(f, preset);
+    server.tls = tls_or_fail(f, &settings);
+    server.policy = gnutls_peer_policy_new(server.tls, f->problem, sizeof f->problem);
     assert_non_null(server.policy);
     const char *dh_pem = gnutls_peer_dh_parameters(server.policy);
     gnutls_datum_t pem = {(unsigned char *)strdup(dh_pem), (unsigned)strlen(dh_pem)};
@@ -408,10 +488,7 @@ static GnutlsServer gnutls_server_new(Fixture *f, TlsPreset preset)
     free(pem.data);
     gnutls_certificate_allocate_credentials(&server.credentials);
     gnutls_certificate_set_dh_params(server.credentials, server.dh_parameters);
-    assert_int_equal(gnutls_certificate_set_x509_key_file(server.credentials,
-                                                          f->server_certificate_path,
-                                                          f->server_key_path, GNUTLS_X509_FMT_PEM),
-                     0);
+    gnutls_certificate_set_retrieve_function2(server.credentials, gnutls_peer_certificate);
     return server;
 }
 
@@ -420,6 +497,7 @@ static void gnutls_server_done(GnutlsServer *server)
     gnutls_certificate_free_credentials(server->credentials);
     gnutls_dh_params_deinit(server->dh_parameters);
     gnutls_peer_policy_free(server->policy);
+    tls_free(server->tls);
 }
 
 /** As libmicrohttpd does it: start, handshake, identity; then one byte so that the client is sure.
@@ -514,7 +592,10 @@ static void test_resumed_gnutls_session_is_judged_again(void **state)
     assert_true(str_equal(server.peer.subject, STR("CN=gateway-a")));
 
     crl_file_write(f, 2);
-    assert_true(tls_store_refresh(f->store, f->problem, sizeof f->problem));
+    StrBuf changes = {0};
+    assert_true(tls_reload(server.tls, &changes, f->problem, sizeof f->problem));
+    assert_true(str_equal(strbuf_str(&changes), STR(" tls_crl")));
+    strbuf_done(&changes);
     Client third = {.ctx = ctx, .resume = second.received};
     gnutls_meets(f, &server, &third);
     assert_false(server.is_identified);
@@ -527,13 +608,82 @@ static void test_resumed_gnutls_session_is_judged_again(void **state)
     gnutls_server_done(&server);
 }
 
-static void test_presets_are_read_by_name(void **state)
+static void server_files_write(Fixture *f, const char *name)
 {
-    (void)state;
-    TlsPreset preset;
-    assert_true(tls_preset_parse(STR("bcp195"), &preset));
-    assert_int_equal(preset, TLS_PRESET_BCP195);
-    assert_false(tls_preset_parse(STR("tls1.0"), &preset));
+    TestCertificate made =
+        test_certificate_new(&(TestCertificateSpec){name, &f->ca, false, -DAY, DAY, 77, true});
+    test_pem_certificate(f->directory, "server.pem", &made, f->server_certificate_path, PATH_SIZE);
+    test_pem_key(f->directory, "server.key", &made, f->server_key_path, PATH_SIZE);
+    test_certificate_done(&made);
+}
+
+/** What both kinds of listeners show. */
+static void assert_server_is(Fixture *f, SSL_CTX *openssl, GnutlsServer *gnutls, const char *name)
+{
+    SSL_CTX *ctx = client_context(f, GOOD);
+    Client client = {.ctx = ctx};
+    assert_true(openssl_meets_client(openssl, &client));
+    assert_string_equal(client.server_name, name);
+    Client other = {.ctx = ctx};
+    gnutls_meets(f, gnutls, &other);
+    assert_string_equal(other.server_name, name);
+    SSL_SESSION_free(other.received);
+    SSL_CTX_free(ctx);
+}
+
+static void test_reload_shows_the_new_certificate_and_keeps_the_old_one_on_failure(void **state)
+{
+    Fixture *f = *state;
+    _cleanup_(strbuf_done) StrBuf changes = {0};
+    GnutlsServer gnutls = gnutls_server_new(f, TLS_PRESET_HIGH_SECURITY);
+    SSL_CTX *openssl = server_of(f, gnutls.tls);
+    assert_server_is(f, openssl, &gnutls, "registry");
+
+    server_files_write(f, "renewed");
+    assert_server_is(f, openssl, &gnutls, "registry");
+    assert_true(tls_reload(gnutls.tls, &changes, f->problem, sizeof f->problem));
+    assert_true(str_equal(strbuf_str(&changes), STR(" tls_certificate tls_key")));
+    assert_server_is(f, openssl, &gnutls, "renewed");
+
+    strbuf_clear(&changes);
+    assert_true(tls_reload(gnutls.tls, &changes, f->problem, sizeof f->problem));
+    assert_int_equal(changes.len, 0);
+
+    server_files_write(f, "never in force");
+    FILE *pem = fopen(f->server_key_path, "w");
+    fputs("half a key", pem);
+    fclose(pem);
+    crl_file_write(f, 2); /* all or none */
+    assert_false(tls_reload(gnutls.tls, &changes, f->problem, sizeof f->problem));
+    assert_non_null(strstr(f->problem, f->server_key_path));
+    assert_int_equal(changes.len, 0);
+    assert_server_is(f, openssl, &gnutls, "renewed");
+
+    unlink(f->server_key_path);
+    assert_false(tls_reload(gnutls.tls, &changes, f->problem, sizeof f->problem));
+    assert_non_null(strstr(f->problem, f->server_key_path));
+    SSL_CTX_free(openssl);
+    gnutls_server_done(&gnutls);
+}
+
+static void test_fingerprints_are_read_as_people_write_them(void **state)
+{
+    Fixture *f = *state;
+    Str found;
+    TlsCertificate certificate;
+    assert_true(tls_certificate_from_file(f->arena, f->server_certificate_path, &certificate,
+                                          f->problem, sizeof f->problem));
+    StrBuf colons = {0};
+    for (size_t i = 0; i < certificate.fingerprint.len; i += 2) {
+        strbuf_printf(&colons, "%s%.*s", i > 0 ? ":" : "",
+                      STR_ARG(str_slice(certificate.fingerprint, i, 2)));
+    }
+    assert_true(tls_fingerprint_parse(f->arena, certificate.fingerprint, &found));
+    assert_true(tls_fingerprint_parse(f->arena, strbuf_str(&colons), &found));
+    assert_true(str_equal(found, certificate.fingerprint));
+    assert_false(tls_fingerprint_parse(f->arena, STR("12:34"), &found));
+    assert_false(tls_fingerprint_parse(f->arena, STR_EMPTY, &found));
+    strbuf_done(&colons);
 }
 
 int main(void)
@@ -552,7 +702,9 @@ int main(void)
         WITH_CERTIFICATES(test_gnutls_listener_requires_a_trusted_certificate),
         WITH_CERTIFICATES(test_gnutls_listener_refuses_old_versions_and_cbc),
         WITH_CERTIFICATES(test_resumed_gnutls_session_is_judged_again),
-        cmocka_unit_test(test_presets_are_read_by_name),
+        WITH_CERTIFICATES(test_client_holds_the_server_to_its_name_or_fingerprint),
+        WITH_CERTIFICATES(test_reload_shows_the_new_certificate_and_keeps_the_old_one_on_failure),
+        WITH_CERTIFICATES(test_fingerprints_are_read_as_people_write_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
