@@ -18,6 +18,8 @@
 #define IDLE_TIMEOUT_S 120
 #define REPLY_BLOCK_BYTES (64 * 1024)
 #define UNKNOWN_PER_ADDRESS 64
+/* What a TLS record carries at most (RFC 8446 section 5.1). */
+#define FULL_RECORD_BYTES (16 * 1024)
 
 struct HttpListener {
     HttpListenerConfig config;
@@ -31,7 +33,9 @@ typedef struct HttpConnection {
     HttpListener *listener;
     Arena *arena;
     bool has_identity;
-    bool is_body_next; /* what is sent next is a reply's header, and its body is ready */
+    bool is_header_next; /* what is sent next is a reply's header, and its body is ready */
+    bool is_replying;    /* from queue() to the end of the request */
+    bool is_held;        /* the kernel waits for more before it sends the last bytes */
     Str fingerprint;
     Str subject;
 } HttpConnection;
@@ -70,18 +74,35 @@ static const union MHD_ConnectionInfo *info(struct MHD_Connection *mhd,
 }
 
 /**
- * GnuTLS's way to the socket. libmicrohttpd sends header and body of a reply in two records; the
- * header waits for the body, so that the peer wakes up once.
+ * GnuTLS's way to the socket, one record at a time. The header of a reply waits for its body, and a
+ * full record for the next one, so that the peer wakes up once for many.
  */
 static ssize_t push_records(gnutls_transport_ptr_t transport, const giovec_t *parts, int count)
 {
     HttpConnection *connection = transport;
     struct msghdr message = {.msg_iovlen = (size_t)count};
-    int flags = MSG_NOSIGNAL | (connection->is_body_next ? MSG_MORE : 0);
+    size_t len = 0;
 
+    for (int i = 0; i < count; i++) {
+        len += parts[i].iov_len;
+    }
     memcpy(&message.msg_iov, &parts, sizeof(parts)); /* sendmsg() changes none of them */
-    connection->is_body_next = false;
-    return sendmsg(connection->watched.fd, &message, flags);
+    connection->is_held =
+        connection->is_header_next || (connection->is_replying && len > FULL_RECORD_BYTES);
+    connection->is_header_next = false;
+    return sendmsg(connection->watched.fd, &message,
+                   MSG_NOSIGNAL | (connection->is_held ? MSG_MORE : 0));
+}
+
+/** The reply is over: nothing waits any more. */
+static void send_held(HttpConnection *connection)
+{
+    connection->is_replying = false;
+    if (connection->is_held) {
+        int on = 1;
+        (void)setsockopt(connection->watched.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        connection->is_held = false;
+    }
 }
 
 static void start_tls(HttpConnection *connection, gnutls_session_t session)
@@ -266,7 +287,8 @@ static void queue(HttpExchange *exchange, int status, const char *content_type,
     if (MHD_queue_response(exchange->mhd, (unsigned)status, response) != MHD_YES) {
         exchange->is_cut = true;
     }
-    exchange->connection->is_body_next =
+    exchange->connection->is_replying = true;
+    exchange->connection->is_header_next =
         has_body && !str_equal(exchange->method, STR(MHD_HTTP_METHOD_HEAD));
     MHD_destroy_response(response);
 }
@@ -470,6 +492,7 @@ static void request_completed(void *ctx, struct MHD_Connection *mhd, void **requ
     if (!call) {
         return;
     }
+    send_held(call->connection);
     if (call->has_begun) {
         const HttpService *service = call->listener->config.service;
         call->exchange.is_cut |= code != MHD_REQUEST_TERMINATED_COMPLETED_OK;
