@@ -11,6 +11,9 @@
 /* What is rendered before the first byte is sent, and then with each call of the BodySource. */
 #define FIRST_PIECE_BYTES (1024 * 1024)
 #define PIECE_BYTES (64 * 1024)
+/* Bytes of XML for a byte in the spool: metadata is compressed, a reference is a UUID. */
+#define LIKELY_LEAF_FACTOR 8
+#define LIKELY_REFERENCE_FACTOR 5
 
 #define RESPONSE_BEGIN                                                                             \
     "<query:AdhocQueryResponse xmlns:query=\"" NS_QUERY "\" xmlns:rim=\"" NS_RIM                   \
@@ -277,8 +280,17 @@ static void answer_done(void *ctx)
     query_answer_free(ctx);
 }
 
+/** What is rendered at once takes about as much; more is made room for when it is needed. */
+static size_t likely_bytes(const QueryAnswer *answer)
+{
+    size_t factor = answer->is_leaf_class ? LIKELY_LEAF_FACTOR : LIKELY_REFERENCE_FACTOR;
+    return MIN(result_spool_bytes(answer->spool) * factor + PIECE_BYTES / 64, FIRST_PIECE_BYTES);
+}
+
 int query_answer_write(QueryAnswer *answer, Request *req, StrBuf *xml, BodySource *ret_source)
 {
+    size_t begin = xml->len;
+    (void)strbuf_reserve(xml, likely_bytes(answer));
     strbuf_literal(xml, RESPONSE_BEGIN URN_RESPONSE_SUCCESS "\">");
     registry_error_list_write(req, xml);
     strbuf_literal(xml, LIST_BEGIN);
@@ -289,7 +301,7 @@ int query_answer_write(QueryAnswer *answer, Request *req, StrBuf *xml, BodySourc
     }
     query_answer_free(answer);
     if (r < 0) {
-        strbuf_clear(xml);
+        strbuf_truncate(xml, begin);
         return error_add(&req->errors, ERR_XDS_REGISTRY_ERROR, NULL,
                          "stored metadata cannot be read; the operator of the registry has to "
                          "repair it");

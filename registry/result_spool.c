@@ -44,6 +44,11 @@ void result_spool_free(ResultSpool *spool)
     free(spool);
 }
 
+size_t result_spool_bytes(const ResultSpool *spool)
+{
+    return (size_t)spool->file_bytes + spool->buf.len;
+}
+
 bool result_spool_is_on_disk(const ResultSpool *spool)
 {
     return spool->fd >= 0;

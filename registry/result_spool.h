@@ -31,5 +31,8 @@ int result_spool_finish(ResultSpool *spool, Request *req) MUST_CHECK;
  */
 int result_spool_next(ResultSpool *spool, Str *ret_record) MUST_CHECK;
 
+/** What the records take, before the first is read. */
+size_t result_spool_bytes(const ResultSpool *spool);
+
 /** Whether the records are in a file. */
 bool result_spool_is_on_disk(const ResultSpool *spool);

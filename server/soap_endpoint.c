@@ -208,6 +208,8 @@ static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
     if (error_list_has_errors(&req->errors) && !call->transaction->takes_documents) {
         return -(int)req->errors.first->code; /* of parts that this transaction has no use for */
     }
+    soap_reply_open(&call->exchange, call->transaction->reply_action,
+                    call->transaction->has_mtom_reply);
     return call->transaction->handler(module, &call->exchange);
 }
 
@@ -238,24 +240,25 @@ static void reply(HttpExchange *http)
 {
     SoapCall *call = http->state;
     BodySource source;
-    Str content_type;
     int64_t length;
-    bool as_mtom = call->transaction->has_mtom_reply;
-    soap_reply_source(&call->exchange, call->transaction->reply_action, as_mtom, &source,
-                      &content_type, &length);
-    char *type = str_cstr(http->req->arena, content_type);
+    char *type = str_cstr(http->req->arena, soap_reply_content_type(&call->exchange));
+    _cleanup_(strbuf_done) StrBuf text = {0};
     call->outcome = outcome_of(http->req);
+    if (soap_reply_take(&call->exchange, &text)) {
+        http_reply(http, 200, type, &text);
+        return;
+    }
+    soap_reply_source(&call->exchange, &source, &length);
     if (length < 0 || length > BUFFERED_REPLY_BYTES) {
         http_reply_source(http, 200, type, length, source);
         return;
     }
-    StrBuf buf = {0};
-    if (drain(&source, &buf)) {
-        http_reply(http, 200, type, &buf);
+    (void)strbuf_reserve(&text, (size_t)length);
+    if (drain(&source, &text)) {
+        http_reply(http, 200, type, &text);
     } else {
         http->is_cut = true;
     }
-    strbuf_done(&buf);
 }
 
 static void soap_end(void *ctx, HttpExchange *http)

@@ -278,12 +278,17 @@ void strbuf_done(StrBuf *buf)
     *buf = (StrBuf){0};
 }
 
+void strbuf_truncate(StrBuf *buf, size_t len)
+{
+    buf->len = len;
+    if (buf->data) {
+        buf->data[len] = '\0';
+    }
+}
+
 void strbuf_clear(StrBuf *buf)
 {
-    buf->len = 0;
-    if (buf->data) {
-        buf->data[0] = '\0';
-    }
+    strbuf_truncate(buf, 0);
 }
 
 char *strbuf_grow(StrBuf *buf, size_t extra)

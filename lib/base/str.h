@@ -95,6 +95,8 @@ typedef struct StrBuf {
 
 void strbuf_done(StrBuf *buf);
 void strbuf_clear(StrBuf *buf);
+/** Drops what lies beyond len, which is at most buf->len. */
+void strbuf_truncate(StrBuf *buf, size_t len);
 /** strbuf_reserve() when there is no room left. */
 char *strbuf_grow(StrBuf *buf, size_t extra) NONNULL_RETURN;
 

@@ -95,15 +95,15 @@ bool uuid_parse_urn(Str urn, Uuid *ret_uuid)
 void uuid_format_urn(Uuid uuid, char *ret_text)
 {
     static const char hex[] = "0123456789abcdef";
+    static const unsigned char places[16] = {0,  2,  4,  6,  9,  11, 14, 16,
+                                             19, 21, 24, 26, 28, 30, 32, 34};
     memcpy(ret_text, urn_prefix, URN_PREFIX_LEN);
     char *text = ret_text + URN_PREFIX_LEN;
     for (size_t i = 0; i < 16; i++) {
-        if (has_dash_before(i)) {
-            *text++ = '-';
-        }
-        *text++ = hex[uuid.bytes[i] >> 4];
-        *text++ = hex[uuid.bytes[i] & 15];
+        text[places[i]] = hex[uuid.bytes[i] >> 4];
+        text[places[i] + 1] = hex[uuid.bytes[i] & 15];
     }
+    text[8] = text[13] = text[18] = text[23] = '-';
 }
 
 Str uuid_urn(Arena *arena, Uuid uuid)

@@ -1,5 +1,7 @@
 #include "lib/ebrim/rendered.h"
 
+#include <endian.h>
+
 #include "lib/ebrim/attributes.h"
 #include "lib/ebrim/dictionaries.h"
 #include "lib/ebrim/object_writer.h"
@@ -149,13 +151,33 @@ static bool put_token(Renderer *renderer, unsigned char token)
     return !str_is_empty(renderer->texts[token]); /* put_run() wrote it */
 }
 
+/**
+ * The next token, or end. Eight bytes at a time: a byte below n is one whose difference to n
+ * borrows, and the lowest bit that is left belongs to the first of them.
+ */
+static const char *find_token(const char *at, const char *end)
+{
+    const uint64_t each = 0x0101010101010101;
+    while (end - at >= 8) {
+        uint64_t eight;
+        memcpy(&eight, at, sizeof(eight));
+        eight = le64toh(eight);
+        uint64_t found = (eight - each * RENDER_TOKEN_COUNT) & ~eight & each * 0x80;
+        if (found != 0) {
+            return at + __builtin_ctzll(found) / 8;
+        }
+        at += 8;
+    }
+    while (at < end && !is_token(*at)) {
+        at++;
+    }
+    return at;
+}
+
 /** Text up to the next token, and the token if it is a text too: most are. */
 static size_t put_run(Renderer *renderer, const char *at, const char *end)
 {
-    const char *stop = at;
-    while (stop < end && !is_token(*stop)) {
-        stop++;
-    }
+    const char *stop = find_token(at, end);
     size_t len = (size_t)(stop - at);
     Str text = stop < end ? renderer->texts[(unsigned char)*stop] : STR_EMPTY;
     char *place = strbuf_reserve(renderer->buf, len + text.len);

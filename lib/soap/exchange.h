@@ -6,8 +6,8 @@
 /**
  * A SOAP request with room for its reply: what a transaction's handler gets.
  *
- * The handler writes the XML of the reply's body element into reply_xml and returns 0; or, for a long reply,
- * sets reply_source, which then produces the body element's XML after reply_xml. For a reply with
+ * The handler appends the XML of the reply's body element to reply_xml, which holds what comes before it, and returns 0;
+ * or, for a long reply, sets reply_source, which then produces the body element's XML after reply_xml. For a reply with
  * documents it adds parts; the reply is then MTOM. Errors of the application are in req->errors and already part of
  * the body that it wrote. A negative return value means a SOAP Fault made from req->errors.
  */
@@ -23,9 +23,10 @@ typedef struct SoapExchange {
     SoapMessage *message;
     SoapReceiver *receiver;  /* for soap_message_take_document() */
     StrBuf reply_xml;        /* freed by the listener */
-    BodySource reply_source; /* next == NULL: reply_xml is the whole body */
+    BodySource reply_source; /* next == NULL: reply_xml is the whole body element */
     SoapPart *parts;         /* in req->arena, in order */
     size_t part_count;
+    struct SoapPackage *package; /* of reply.c */
 } SoapExchange;
 
 /** @param module  Registry *, Repository *, ...: whoever serves the transaction */

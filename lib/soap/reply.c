@@ -1,5 +1,7 @@
 #include "lib/soap/reply.h"
 
+#include <assert.h>
+
 #include "lib/base/uuid.h"
 #include "lib/xml/namespaces.h"
 #include "lib/xml/write.h"
@@ -97,7 +99,7 @@ enum { PIECE_BYTES = 65536 };
 
 /** What comes next in the reply. */
 typedef enum Stage {
-    STAGE_ENVELOPE,    /* head, reply_xml */
+    STAGE_ENVELOPE,    /* reply_xml */
     STAGE_BODY_SOURCE, /* reply_source */
     STAGE_TAIL,        /* end of the envelope */
     STAGE_PART_HEAD,   /* boundary and headers of parts[part] */
@@ -106,14 +108,13 @@ typedef enum Stage {
     STAGE_END,
 } Stage;
 
-typedef struct Package {
+typedef struct SoapPackage {
     SoapExchange *exchange;
     Stage stage;
     size_t part;
     uint64_t part_bytes; /* of this part produced so far */
     bool is_mtom;
-    StrBuf head; /* MIME headers of the root part, envelope up to its Body */
-    StrBuf tail;
+    const char *reply_action;
     char boundary[UUID_URN_LEN];
 } Package;
 
@@ -149,6 +150,15 @@ static void append_final(const Package *package, StrBuf *buf)
 {
     append_boundary(package, buf);
     strbuf_literal(buf, "--\r\n");
+}
+
+/** All that stands behind the body element, but for parts. */
+static void append_end(const Package *package, StrBuf *buf)
+{
+    soap_reply_end(buf);
+    if (package->is_mtom) {
+        append_final(package, buf);
+    }
 }
 
 /** One part is produced: its announced size has to come true. */
@@ -188,14 +198,13 @@ static int produce(Package *package, StrBuf *buf)
     const SoapExchange *exchange = package->exchange;
     switch (package->stage) {
     case STAGE_ENVELOPE:
-        strbuf_append(buf, strbuf_str(&package->head));
         strbuf_append(buf, strbuf_str(&exchange->reply_xml));
         package->stage = STAGE_BODY_SOURCE;
         return 0;
     case STAGE_BODY_SOURCE:
         return produce_body(package, buf);
     case STAGE_TAIL:
-        strbuf_append(buf, strbuf_str(&package->tail));
+        soap_reply_end(buf);
         package->stage = package->is_mtom ? STAGE_PART_HEAD : STAGE_END;
         return 0;
     case STAGE_PART_HEAD:
@@ -247,8 +256,6 @@ static void package_done(void *ctx)
     for (size_t i = 0; i < package->exchange->part_count; i++) {
         source_done(&package->exchange->parts[i].source);
     }
-    strbuf_done(&package->head);
-    strbuf_done(&package->tail);
 }
 
 /** The Content-ID of the root part follows from the boundary: one random UUID serves both. */
@@ -258,9 +265,8 @@ static Str root_id(const Package *package)
                            strlen("urn:uuid:"));
 }
 
-static void append_root_head(Package *package)
+static void append_root_head(const Package *package, StrBuf *head)
 {
-    StrBuf *head = &package->head;
     strbuf_literal(head, "--");
     strbuf_append_bytes(head, package->boundary, sizeof(package->boundary));
     strbuf_printf(head,
@@ -270,11 +276,12 @@ static void append_root_head(Package *package)
                   STR_ARG(root_id(package)));
 }
 
-static Str package_type(const Package *package, const char *reply_action)
+Str soap_reply_content_type(const SoapExchange *exchange)
 {
-    Arena *arena = package->exchange->req->arena;
+    const Package *package = exchange->package;
+    Arena *arena = exchange->req->arena;
     if (!package->is_mtom) {
-        return str_printf(arena, SOAP_CONTENT_TYPE "; action=\"%s\"", reply_action);
+        return str_printf(arena, SOAP_CONTENT_TYPE "; action=\"%s\"", package->reply_action);
     }
     return str_printf(arena,
                       "multipart/related; type=\"application/xop+xml\"; start=\"<%.*s@root>\"; "
@@ -289,35 +296,45 @@ static int64_t package_size(const Package *package)
     if (exchange->reply_source.next) {
         return -1;
     }
-    uint64_t size = package->head.len + exchange->reply_xml.len + package->tail.len;
+    uint64_t size = exchange->reply_xml.len;
     StrBuf frame = {0};
     for (size_t i = 0; i < exchange->part_count; i++) {
-        strbuf_clear(&frame);
         append_part_head(package, &exchange->parts[i], &frame);
-        size += frame.len + exchange->parts[i].size_bytes;
+        size += exchange->parts[i].size_bytes;
     }
-    strbuf_clear(&frame);
-    if (package->is_mtom) {
-        append_final(package, &frame);
-    }
+    append_end(package, &frame);
     size += frame.len;
     strbuf_done(&frame);
     return (int64_t)size;
 }
 
-void soap_reply_source(SoapExchange *exchange, const char *reply_action, bool as_mtom,
-                       BodySource *ret_source, Str *ret_content_type, int64_t *ret_content_length)
+void soap_reply_open(SoapExchange *exchange, const char *reply_action, bool as_mtom)
 {
     Package *package = ARENA_NEW(exchange->req->arena, Package);
-    package->exchange = exchange;
-    package->is_mtom = as_mtom || exchange->part_count > 0;
-    uuid_format_urn(uuid_new(), package->boundary);
-    if (package->is_mtom) {
-        append_root_head(package);
+    *package = (Package){.exchange = exchange, .is_mtom = as_mtom, .reply_action = reply_action};
+    exchange->package = package;
+    if (as_mtom) {
+        uuid_format_urn(uuid_new(), package->boundary);
+        append_root_head(package, &exchange->reply_xml);
     }
-    soap_reply_begin(&package->head, str_from(reply_action), exchange->req->message_id);
-    soap_reply_end(&package->tail);
+    soap_reply_begin(&exchange->reply_xml, str_from(reply_action), exchange->req->message_id);
+}
+
+bool soap_reply_take(SoapExchange *exchange, StrBuf *ret_text)
+{
+    if (exchange->reply_source.next || exchange->part_count > 0) {
+        return false;
+    }
+    append_end(exchange->package, &exchange->reply_xml);
+    *ret_text = exchange->reply_xml;
+    exchange->reply_xml = (StrBuf){0};
+    return true;
+}
+
+void soap_reply_source(SoapExchange *exchange, BodySource *ret_source, int64_t *ret_content_length)
+{
+    Package *package = exchange->package;
+    assert(package->is_mtom || exchange->part_count == 0);
     *ret_source = (BodySource){.ctx = package, .next = package_next, .done = package_done};
-    *ret_content_type = package_type(package, reply_action);
     *ret_content_length = package_size(package);
 }

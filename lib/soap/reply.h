@@ -27,18 +27,31 @@ void soap_reply_end(StrBuf *buf);
 unsigned soap_fault_write(const Request *req, StrBuf *buf);
 
 /**
- * Turns what a handler left in the exchange into the body of the HTTP reply: envelope around
- * reply_xml and reply_source, and the parts. Memory does not grow with reply_source or the parts.
+ * Begins the reply in exchange->reply_xml, up to the start of the envelope's Body, for a handler to
+ * append its body element.
+ *
+ * @param reply_action  wsa:Action of the reply
+ * @param as_mtom       a reply with parts has to be MTOM (TF-2 3.43.5.1, Appendix V.8)
+ */
+void soap_reply_open(SoapExchange *exchange, const char *reply_action, bool as_mtom);
+
+/** Content-Type of the HTTP reply that soap_reply_open() began, in req->arena. */
+Str soap_reply_content_type(const SoapExchange *exchange);
+
+/**
+ * Takes a reply that is one text: without reply_source, without parts.
+ *
+ * @return false, with the exchange as it was, for any other reply
+ */
+bool soap_reply_take(SoapExchange *exchange, StrBuf *ret_text);
+
+/**
+ * Turns what a handler left in the exchange into the body of the HTTP reply. Memory does not grow
+ * with reply_source or the parts.
  *
  * The source borrows exchange and req->arena until its done(), which also calls done() of
  * reply_source and of every part.
  *
- * @param reply_action        wsa:Action of the reply
- * @param as_mtom             MTOM as the request was; a reply with parts is MTOM in any case
- * @param ret_content_type    in req->arena
  * @param ret_content_length  in bytes; -1 if reply_source makes it unknown
- *
- * Spec: TF-2 3.43.5.1, Appendix V.8.
  */
-void soap_reply_source(SoapExchange *exchange, const char *reply_action, bool as_mtom,
-                       BodySource *ret_source, Str *ret_content_type, int64_t *ret_content_length);
+void soap_reply_source(SoapExchange *exchange, BodySource *ret_source, int64_t *ret_content_length);

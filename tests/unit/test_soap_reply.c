@@ -136,13 +136,14 @@ static void test_an_mtom_reply_reads_back(void **state)
          .source = source_of(&second)},
     };
     SoapExchange exchange = {.req = req, .parts = parts, .part_count = 2};
+    soap_reply_open(&exchange, "urn:reply", true);
     strbuf_literal(&exchange.reply_xml,
                    "<R xmlns='" NS_XDSB "'><Document><x:Include xmlns:x='" NS_XOP
                    "' href='cid:d1%40x'/></Document></R>");
     BodySource source;
-    Str content_type;
+    Str content_type = soap_reply_content_type(&exchange);
     int64_t content_length = 0;
-    soap_reply_source(&exchange, "urn:reply", true, &source, &content_type, &content_length);
+    soap_reply_source(&exchange, &source, &content_length);
     StrBuf body = {0};
     assert_int_equal(pull(&source, &body), 0);
     assert_int_equal(content_length, body.len);
@@ -179,13 +180,14 @@ static void test_a_simple_reply_with_a_source_has_no_known_length(void **state)
     Request *req = *state;
     Pieces rest = {.rest = STR("<b/><b/></R>")};
     SoapExchange exchange = {.req = req, .reply_source = source_of(&rest)};
+    soap_reply_open(&exchange, "urn:reply", false);
     strbuf_literal(&exchange.reply_xml, "<R>");
     BodySource source;
-    Str content_type;
     int64_t content_length = 0;
-    soap_reply_source(&exchange, "urn:reply", false, &source, &content_type, &content_length);
+    soap_reply_source(&exchange, &source, &content_length);
     assert_int_equal(content_length, -1);
-    assert_str(content_type, "application/soap+xml; charset=UTF-8; action=\"urn:reply\"");
+    assert_str(soap_reply_content_type(&exchange),
+               "application/soap+xml; charset=UTF-8; action=\"urn:reply\"");
     StrBuf body = {0};
     assert_int_equal(pull(&source, &body), 0);
     XmlNode *envelope = read_back(req, strbuf_str(&body));
@@ -194,6 +196,22 @@ static void test_a_simple_reply_with_a_source_has_no_known_length(void **state)
     assert_int_equal(rest.done_count, 1);
     strbuf_done(&body);
     strbuf_done(&exchange.reply_xml);
+}
+
+/* TF-2 Appendix V.8: as MTOM or not, a reply without parts is one text and ends. */
+static void test_a_reply_of_one_text_is_taken_whole(void **state)
+{
+    for (int as_mtom = 0; as_mtom < 2; as_mtom++) {
+        SoapExchange exchange = {.req = *state};
+        StrBuf text = {0};
+        soap_reply_open(&exchange, "urn:reply", as_mtom);
+        strbuf_literal(&exchange.reply_xml, "<R/>");
+        assert_true(soap_reply_take(&exchange, &text));
+        assert_contains(strbuf_str(&text), "<R/></env:Body></env:Envelope>");
+        assert_int_equal(str_ends_with(strbuf_str(&text), STR("--\r\n")), as_mtom);
+        assert_int_equal(exchange.reply_xml.len, 0);
+        strbuf_done(&text);
+    }
 }
 
 /* The length was announced, so a part of another size would shift all that follows. */
@@ -206,14 +224,15 @@ static void test_a_part_of_another_size_cuts_the_reply(void **state)
         SoapPart part = {
             .content_id = STR("d"), .size_bytes = size_bytes, .source = source_of(&three)};
         SoapExchange exchange = {.req = req, .parts = &part, .part_count = 1};
+        soap_reply_open(&exchange, "urn:reply", true);
         BodySource source;
-        Str content_type;
         int64_t content_length = 0;
-        soap_reply_source(&exchange, "urn:reply", false, &source, &content_type, &content_length);
+        soap_reply_source(&exchange, &source, &content_length);
         StrBuf body = {0};
         assert_int_equal(pull(&source, &body), -(int)ERR_CORRUPT);
         assert_int_equal(three.done_count, 1);
         strbuf_done(&body);
+        strbuf_done(&exchange.reply_xml);
         request_free(req);
     }
 }
@@ -310,6 +329,7 @@ int main(void)
         REQUEST_TEST(test_a_fault_without_errors_is_ours),
         REQUEST_TEST(test_an_mtom_reply_reads_back),
         REQUEST_TEST(test_a_simple_reply_with_a_source_has_no_known_length),
+        REQUEST_TEST(test_a_reply_of_one_text_is_taken_whole),
         REQUEST_TEST(test_a_part_of_another_size_cuts_the_reply),
         REQUEST_TEST(test_a_registry_response_lists_every_error),
         REQUEST_TEST(test_the_list_says_how_many_it_leaves_out),
