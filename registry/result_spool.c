@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "lib/base/file_io.h"
 #include "lib/base/macros.h"
 
 #define READ_BYTES (256 * 1024)
@@ -70,19 +71,11 @@ static int flush(ResultSpool *spool, Request *req)
             return add_io_error(req);
         }
     }
-    size_t done = 0;
-    while (done < spool->buf.len) {
-        ssize_t n =
-            pwrite(spool->fd, spool->buf.data + done, spool->buf.len - done, spool->file_bytes);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return add_io_error(req);
-        }
-        done += (size_t)n;
-        spool->file_bytes += n;
+    if (io_pwrite_all(spool->fd, spool->buf.data, spool->buf.len, (uint64_t)spool->file_bytes) <
+        0) {
+        return add_io_error(req);
     }
+    spool->file_bytes += (off_t)spool->buf.len;
     strbuf_clear(&spool->buf);
     return 0;
 }

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "lib/base/fail.h"
-#include "repository/file_io.h"
+#include "lib/base/file_io.h"
 
 #define HEX_DIGITS 64
 

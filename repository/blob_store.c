@@ -10,10 +10,10 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/file_io.h"
 #include "lib/base/log.h"
 #include "repository/blob.h"
 #include "repository/blob_file.h"
-#include "repository/file_io.h"
 #include "repository/locator.h"
 #include "repository/segment.h"
 

@@ -14,8 +14,8 @@
 
 #include "lib/base/crc32c.h"
 #include "lib/base/fail.h"
+#include "lib/base/file_io.h"
 #include "lib/base/str.h"
-#include "repository/file_io.h"
 
 /** First page of a segment: magic, number, nonce, CRC-32C of these; zeros to the end of the page.
  */
@@ -101,8 +101,7 @@ static int write_first_page(SegmentStore *store, Segment *segment)
     head.crc = htole32(page_crc(&head));
     memcpy(page, &head, sizeof(head));
 
-    struct iovec part = {page, sizeof(page)};
-    int rc = io_pwrite_all(segment->fd, &part, 1, 0);
+    int rc = io_pwrite_all(segment->fd, page, sizeof(page), 0);
     if (rc == 0 && fdatasync(segment->fd) != 0) {
         rc = -errno;
     }
@@ -282,7 +281,7 @@ static int write_record(const SegmentSlot *slot, const RecordHeader *header, con
         {io_base(body), (size_t)header->size_bytes},
         {io_base(zeros), (size_t)record_total_bytes(header->size_bytes) - used_bytes},
     };
-    return io_pwrite_all(slot->segment->fd, parts, (int)ARRAY_LEN(parts), slot->offset);
+    return io_pwritev_all(slot->segment->fd, parts, (int)ARRAY_LEN(parts), slot->offset);
 }
 
 int segment_append(SegmentStore *store, RecordHeader *header, const BlockCrcs *crcs,
@@ -394,8 +393,7 @@ void segment_slot_settle(SegmentStore *store, SegmentSlot *slot)
 static int write_tombstone(int fd, uint64_t offset)
 {
     uint32_t state = htole32(RECORD_DEAD);
-    struct iovec part = {&state, sizeof(state)};
-    return io_pwrite_all(fd, &part, 1, offset + RECORD_STATE_OFFSET);
+    return io_pwrite_all(fd, &state, sizeof(state), offset + RECORD_STATE_OFFSET);
 }
 
 /** Gives all pages of a record back, the header's as well: a replay passes over the hole. A crash

@@ -1,14 +1,19 @@
 /* Commands that look at what is stored and at what happened: trace, status, fsck, scrub, audit. */
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/statvfs.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/file_io.h"
 #include "lib/xml/read.h"
 #include "server/command.h"
+#include "server/command_import.h"
 #include "server/command_json.h"
 #include "server/journal.h"
 #include "server/services.h"
+
+#define SUBMISSION_MAX_BYTES ((size_t)1 << 30)
 
 /* ------------------------------------------------------------------ trace */
 
@@ -280,20 +285,6 @@ int command_audit(const Options *options)
 
 /* ------------------------------------------------------------------ submission check */
 
-static int read_whole_file(const char *path, StrBuf *buf)
-{
-    FILE *file = fopen(path, "re");
-    char block[65536];
-    size_t len;
-    if (!file) {
-        return -1;
-    }
-    while ((len = fread(block, 1, sizeof(block), file)) > 0) {
-        strbuf_append_bytes(buf, block, len);
-    }
-    return fclose(file);
-}
-
 /** The lcm:SubmitObjectsRequest anywhere in the document: a bare one, or inside ITI-41 or a SOAP
  * envelope. */
 static const XmlNode *find_submit_objects(const XmlNode *root)
@@ -363,12 +354,17 @@ int command_submission(const Options *options)
 {
     CommandContext context;
     StrBuf buf = {0};
+    if (options->argument_count > 0 && str_equal(str_from(options->arguments[0]), STR("import"))) {
+        return command_submission_import(options);
+    }
     if (options->argument_count != 2 || !str_equal(str_from(options->arguments[0]), STR("check"))) {
         return options_usage(options->command);
     }
     int status = command_open_config(options, &context);
-    if (status == EXIT_GOOD && read_whole_file(options->arguments[1], &buf) != 0) {
-        (void)fprintf(stderr, "musubi: cannot read %s\n", options->arguments[1]);
+    int rc = 0;
+    if (status == EXIT_GOOD &&
+        (rc = io_read_file(options->arguments[1], SUBMISSION_MAX_BYTES, &buf)) < 0) {
+        (void)fprintf(stderr, "musubi: cannot read %s: %s\n", options->arguments[1], strerror(-rc));
         status = EXIT_FAILED;
     }
     if (status == EXIT_GOOD) {

@@ -1,9 +1,9 @@
 #include "server/csv.h"
 
-#include <errno.h>
 #include <iconv.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "lib/base/file_io.h"
 
 typedef struct Reader {
     Arena *arena;
@@ -19,33 +19,18 @@ static int fault(const Reader *reader, unsigned line, const char *text)
                      str_printf(reader->arena, "%s:%u", reader->path, line).data, "%s", text);
 }
 
-static void close_file(FILE **file)
-{
-    if (*file) {
-        fclose(*file);
-    }
-}
-
 static int read_bytes(Reader *reader)
 {
-    _cleanup_(close_file) FILE *file = fopen(reader->path, "re");
     StrBuf buf = {0};
-
-    if (!file) {
-        return error_add(reader->errors, ERR_CONFIGURATION, reader->path,
-                         "cannot read the file: %s", strerror(errno));
+    int rc = io_read_file(reader->path, CSV_MAX_BYTES, &buf);
+    if (rc < 0) {
+        rc = error_add(reader->errors, ERR_CONFIGURATION, reader->path, "cannot read the file: %s",
+                       strerror(-rc));
+    } else {
+        reader->rest = str_dup(reader->arena, strbuf_str(&buf));
     }
-    for (size_t n = 1; n > 0 && buf.len <= CSV_MAX_BYTES;) {
-        n = fread(strbuf_reserve(&buf, 65536), 1, 65536, file);
-        buf.len += n;
-    }
-    reader->rest = str_dup(reader->arena, strbuf_str(&buf));
     strbuf_done(&buf);
-    if (ferror(file) || reader->rest.len > CSV_MAX_BYTES) {
-        return error_add(reader->errors, ERR_CONFIGURATION, reader->path,
-                         "cannot read the file, or it is larger than 16 MiB");
-    }
-    return 0;
+    return rc;
 }
 
 /** What is no UTF-8 is taken for CP932, which Excel writes in Japan. */

@@ -1,8 +1,8 @@
 #include "lib/base/ini.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "lib/base/file_io.h"
 
 typedef struct Parser {
     Arena *arena;
@@ -173,26 +173,15 @@ int ini_parse(Arena *arena, ErrorList *errors, const char *file_name, Str text, 
     return 0;
 }
 
-static void close_file(FILE **file)
-{
-    if (*file) {
-        fclose(*file);
-    }
-}
-
 int ini_read(Arena *arena, ErrorList *errors, const char *path, IniFile *ret_file)
 {
-    _cleanup_(close_file) FILE *file = fopen(path, "re");
-
-    if (!file) {
+    StrBuf buf = {0};
+    int rc = io_read_file(path, INI_MAX_BYTES, &buf);
+    Str text = str_dup(arena, strbuf_str(&buf));
+    strbuf_done(&buf);
+    if (rc < 0) {
         return error_add(errors, ERR_CONFIGURATION, path, "cannot read the file: %s",
-                         strerror(errno));
+                         strerror(-rc));
     }
-    char *bytes = arena_alloc(arena, INI_MAX_BYTES + 1);
-    size_t len = fread(bytes, 1, INI_MAX_BYTES + 1, file);
-    if (ferror(file)) {
-        return error_add(errors, ERR_CONFIGURATION, path, "cannot read the file: %s",
-                         strerror(errno));
-    }
-    return ini_parse(arena, errors, path, (Str){bytes, len}, ret_file);
+    return ini_parse(arena, errors, path, text, ret_file);
 }

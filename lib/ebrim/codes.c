@@ -1,9 +1,10 @@
 #include "lib/ebrim/codes.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "lib/base/file_io.h"
 #include "lib/base/request.h"
 #include "lib/xml/read.h"
 
@@ -76,27 +77,15 @@ static void build_index(CodeSets *sets)
 static bool read_file(Arena *arena, const char *path, Str *ret_bytes, char *ret_problem,
                       size_t problem_size)
 {
-    FILE *file = fopen(path, "rbe");
-    if (!file) {
-        (void)snprintf(ret_problem, problem_size, "%s: %s", path, strerror(errno));
-        return false;
-    }
     StrBuf buf = {0};
-    size_t got;
-    do {
-        got = fread(strbuf_reserve(&buf, 65536), 1, 65536, file);
-        buf.len += got;
-    } while (got > 0 && buf.len <= FILE_SIZE_MAX);
-    bool is_good = !ferror(file) && buf.len <= FILE_SIZE_MAX;
-    if (is_good) {
-        *ret_bytes = str_dup(arena, strbuf_str(&buf));
+    int rc = io_read_file(path, FILE_SIZE_MAX, &buf);
+    if (rc < 0) {
+        (void)snprintf(ret_problem, problem_size, "%s: %s", path, strerror(-rc));
     } else {
-        (void)snprintf(ret_problem, problem_size, "%s: cannot be read, or larger than 16 MiB",
-                       path);
+        *ret_bytes = str_dup(arena, strbuf_str(&buf));
     }
     strbuf_done(&buf);
-    (void)fclose(file);
-    return is_good;
+    return rc == 0;
 }
 
 /** The set that a CodeType fills; empty if the server does not use it. */

@@ -2,8 +2,9 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <string.h>
 
-#include "lib/base/str.h"
+#include "lib/base/file_io.h"
 
 #include "tests/fuzz/fuzz.h"
 
@@ -11,20 +12,14 @@ static int replay_file(const char *folder, const char *name)
 {
     char path[4096];
     snprintf(path, sizeof(path), "%s/%s", folder, name);
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        perror(path);
+    StrBuf input = {0};
+    int rc = io_read_file(path, (size_t)1 << 30, &input);
+    if (rc < 0) {
+        fprintf(stderr, "%s: %s\n", path, strerror(-rc));
         return -1;
     }
     printf("%s\n", name);
     fflush(stdout); /* so that the last name is that of the input that ended the process */
-    StrBuf input = {0};
-    size_t len = 0;
-    do {
-        len = fread(strbuf_reserve(&input, 65536), 1, 65536, file);
-        input.len += len;
-    } while (len > 0);
-    fclose(file);
     LLVMFuzzerTestOneInput((const uint8_t *)input.data, input.len);
     strbuf_done(&input);
     return 0;

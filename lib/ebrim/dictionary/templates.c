@@ -5,7 +5,9 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "lib/base/file_io.h"
 #include "lib/ebrim/object_writer.h"
 #include "lib/ebrim/objects.h"
 #include "lib/xml/read.h"
@@ -14,18 +16,12 @@
 
 static Str read_all(Arena *arena, const char *path)
 {
-    FILE *file = fopen(path, "rbe");
-    if (!file) {
-        perror(path);
+    StrBuf buf = {0};
+    int rc = io_read_file(path, SIZE_MAX / 2, &buf);
+    if (rc < 0) {
+        (void)fprintf(stderr, "%s: %s\n", path, strerror(-rc));
         exit(1);
     }
-    StrBuf buf = {0};
-    size_t got;
-    do {
-        got = fread(strbuf_reserve(&buf, 65536), 1, 65536, file);
-        buf.len += got;
-    } while (got > 0);
-    (void)fclose(file);
     Str text = str_dup(arena, strbuf_str(&buf));
     strbuf_done(&buf);
     return text;

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include "lib/base/macros.h"
+#include "lib/base/str.h"
 
 /** System calls on files, whole or not at all: short transfers and EINTR are continued. All return
  * 0 or -errno. */
@@ -13,14 +14,19 @@
 /** Bytes to be written as the base of an iovec, whose type serves reading as well. */
 void *io_base(const void *bytes);
 
-/** Writes all parts at offset; the parts array is used up. */
-int io_pwrite_all(int fd, struct iovec *parts, int count, uint64_t offset) MUST_CHECK;
+int io_pwrite_all(int fd, const void *bytes, size_t len, uint64_t offset) MUST_CHECK;
+/** Writes all parts, one behind the other; the parts array is used up. */
+int io_pwritev_all(int fd, struct iovec *parts, int count, uint64_t offset) MUST_CHECK;
 
 /** Appends at the file position. */
 int io_write_all(int fd, const void *bytes, size_t len) MUST_CHECK;
 
 /** Reads exactly len bytes; -ENODATA if the file ends before. */
 int io_pread_all(int fd, void *bytes, size_t len, uint64_t offset) MUST_CHECK;
+
+/** Appends a whole file, or what comes from a pipe, to buf; -EFBIG, and buf as it was, if it is
+ * larger than max_bytes. */
+int io_read_file(const char *path, size_t max_bytes, StrBuf *buf) MUST_CHECK;
 
 /** Makes the names in a directory durable. */
 int io_sync_directory(int directory_fd) MUST_CHECK;

@@ -1,9 +1,11 @@
-#include "repository/file_io.h"
+#include "lib/base/file_io.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define READ_STEP_BYTES ((size_t)65536)
 
 void *io_base(const void *bytes)
 {
@@ -27,11 +29,12 @@ static void parts_advance(struct iovec **parts, int *count, size_t done)
     }
 }
 
-int io_pwrite_all(int fd, struct iovec *parts, int count, uint64_t offset)
+/** @param offset  -1: at the file position */
+static int write_parts(int fd, struct iovec *parts, int count, off_t offset)
 {
     parts_advance(&parts, &count, 0);
     while (count > 0) {
-        ssize_t done = pwritev(fd, parts, count, (off_t)offset);
+        ssize_t done = pwritev2(fd, parts, count, offset, 0);
         if (done < 0 && errno == EINTR) {
             continue;
         }
@@ -41,30 +44,27 @@ int io_pwrite_all(int fd, struct iovec *parts, int count, uint64_t offset)
         if (done == 0) {
             return -EIO;
         }
-        offset += (uint64_t)done;
+        offset += offset < 0 ? 0 : done;
         parts_advance(&parts, &count, (size_t)done);
     }
     return 0;
 }
 
+int io_pwritev_all(int fd, struct iovec *parts, int count, uint64_t offset)
+{
+    return write_parts(fd, parts, count, (off_t)offset);
+}
+
+int io_pwrite_all(int fd, const void *bytes, size_t len, uint64_t offset)
+{
+    struct iovec part = {io_base(bytes), len};
+    return write_parts(fd, &part, 1, (off_t)offset);
+}
+
 int io_write_all(int fd, const void *bytes, size_t len)
 {
-    const uint8_t *rest = bytes;
-    while (len > 0) {
-        ssize_t done = write(fd, rest, len);
-        if (done < 0 && errno == EINTR) {
-            continue;
-        }
-        if (done < 0) {
-            return -errno;
-        }
-        if (done == 0) {
-            return -EIO;
-        }
-        rest += done;
-        len -= (size_t)done;
-    }
-    return 0;
+    struct iovec part = {io_base(bytes), len};
+    return write_parts(fd, &part, 1, -1);
 }
 
 int io_pread_all(int fd, void *bytes, size_t len, uint64_t offset)
@@ -86,6 +86,39 @@ int io_pread_all(int fd, void *bytes, size_t len, uint64_t offset)
         len -= (size_t)done;
     }
     return 0;
+}
+
+/** Appends what follows in the file, up to max_bytes and one more. */
+static int read_rest(int fd, size_t max_bytes, StrBuf *buf)
+{
+    size_t end = buf->len + max_bytes;
+    while (buf->len <= end) {
+        ssize_t done = read(fd, strbuf_reserve(buf, READ_STEP_BYTES),
+                            MIN(READ_STEP_BYTES, end + 1 - buf->len));
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done <= 0) {
+            return done < 0 ? -errno : 0;
+        }
+        buf->len += (size_t)done;
+    }
+    return -EFBIG;
+}
+
+int io_read_file(const char *path, size_t max_bytes, StrBuf *buf)
+{
+    _cleanup_(io_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    size_t before = buf->len;
+    int rc = read_rest(fd, max_bytes, buf);
+    if (rc < 0) {
+        buf->len = before;
+    }
+    strbuf_append_bytes(buf, "", 0); /* NUL-terminated */
+    return rc;
 }
 
 int io_sync_directory(int directory_fd)
