@@ -52,6 +52,9 @@ const Query *query_find(Str id)
 
 /* ---- literals ---- */
 
+/** Bytes of a value that an error text quotes. */
+#define SHOWN_MAX 200
+
 typedef struct Literal {
     Str text; /* quotes removed */
     bool is_quoted;
@@ -71,7 +74,8 @@ typedef struct Reader {
     Request *req;
     const QueryParameter *parameter;
     const char *location; /* the Slot's name */
-    Str rest;             /* of the Value */
+    Str value;            /* the Value that is being read, whole */
+    Str rest;             /* of it */
 } Reader;
 
 /** What a good Value of this form looks like, for error texts. */
@@ -95,14 +99,36 @@ static Str example(const Reader *reader)
                                            : str_printf(reader->req->arena, "(%s)", text);
 }
 
-/** Adds a syntax error: what is wrong, and what to send instead. */
-static int syntax_error(const Reader *reader, const char *problem, Str shown)
+/** As error texts quote it: in quotes, on one line, cut to a readable length. */
+static const char *quoted(Arena *arena, Str text)
+{
+    size_t len = MIN(text.len, SHOWN_MAX);
+    while (len < text.len && len > 0 && ((unsigned char)text.data[len] & 0xc0) == 0x80) {
+        len--; /* not inside a character */
+    }
+    char *line = str_cstr(arena, str_slice(text, 0, len));
+    for (size_t i = 0; i < len; i++) {
+        line[i] = (unsigned char)line[i] < ' ' ? ' ' : line[i];
+    }
+    return str_cstr(arena, str_printf(arena, "\"%s%s\"", line, len < text.len ? "..." : ""));
+}
+
+/** The Value as far as it is needed to see where it went wrong: in front of rest. */
+static Str around(const Reader *reader)
+{
+    size_t at = reader->value.len - reader->rest.len;
+    bool is_short = reader->value.len <= SHOWN_MAX || at <= SHOWN_MAX / 2;
+    return is_short ? reader->value : str_from_offset(reader->value, at - SHOWN_MAX / 2);
+}
+
+/** Adds a syntax error: which parameter has which value, what is wrong, and what to send instead.
+ */
+static int syntax_error(const Reader *reader, Str value, const char *problem)
 {
     Str like = example(reader);
     return error_add(&reader->req->errors, ERR_XDS_REGISTRY_ERROR, reader->location,
-                     "%s: %s%s%.*s; send it like %.*s", reader->location, problem,
-                     str_is_empty(shown) ? "" : " near ", STR_ARG(str_slice(shown, 0, 100)),
-                     STR_ARG(like));
+                     "%s is %s: %s; send it like %.*s", reader->location,
+                     quoted(reader->req->arena, value), problem, STR_ARG(like));
 }
 
 static bool is_space(char c)
@@ -169,7 +195,7 @@ static int read_string(Reader *reader, SlotValues *values)
         i++;
     }
     if (i >= start.len) {
-        return syntax_error(reader, "the closing quote is missing", start);
+        return syntax_error(reader, around(reader), "the closing quote is missing");
     }
     Str text = str_slice(start, 1, i - 1);
     append_literal(reader, values, is_doubled ? undouble(reader->req->arena, text, quote) : text,
@@ -189,7 +215,8 @@ static int read_number(Reader *reader, SlotValues *values)
     bool is_end = len == start.len || is_space(start.data[len]) || start.data[len] == ',' ||
                   start.data[len] == ')';
     if (len == 0 || !is_end) {
-        return syntax_error(reader, "a value that is not a number needs single quotes,", start);
+        return syntax_error(reader, around(reader),
+                            "a value that is not a number needs single quotes");
     }
     append_literal(reader, values, str_slice(start, 0, len), false);
     reader->rest = str_from_offset(start, len);
@@ -200,7 +227,7 @@ static int read_literal(Reader *reader, SlotValues *values)
 {
     skip_space(reader);
     if (str_is_empty(reader->rest)) {
-        return syntax_error(reader, "a value is missing", STR_EMPTY);
+        return syntax_error(reader, around(reader), "a value is missing");
     }
     char c = reader->rest.data[0];
     return c == '\'' || c == '"' ? read_string(reader, values) : read_number(reader, values);
@@ -210,8 +237,8 @@ static int read_literal(Reader *reader, SlotValues *values)
 static int read_list(Reader *reader, SlotValues *values)
 {
     if (take(reader, ')')) {
-        return syntax_error(reader, "the list is empty; leave the Slot out or name a value",
-                            STR_EMPTY);
+        return syntax_error(reader, reader->value,
+                            "the list is empty, leave the Slot out or name a value");
     }
     for (;;) {
         int r = read_literal(reader, values);
@@ -222,8 +249,8 @@ static int read_list(Reader *reader, SlotValues *values)
             return 0;
         }
         if (!take(reader, ',')) {
-            return syntax_error(reader, "a comma or the closing parenthesis is missing",
-                                reader->rest);
+            return syntax_error(reader, around(reader),
+                                "a comma or the closing parenthesis is missing");
         }
     }
 }
@@ -231,7 +258,8 @@ static int read_list(Reader *reader, SlotValues *values)
 /** value = list / literal (TF-2 3.18.4.1.2.3.5) */
 static int read_value(Reader *reader, Str text, SlotValues *values)
 {
-    reader->rest = str_trim(text);
+    reader->value = str_trim(text);
+    reader->rest = reader->value;
     bool is_list = take(reader, '(');
     int r = is_list ? read_list(reader, values) : read_literal(reader, values);
     if (r < 0) {
@@ -239,7 +267,7 @@ static int read_value(Reader *reader, Str text, SlotValues *values)
     }
     skip_space(reader);
     if (!str_is_empty(reader->rest)) {
-        return syntax_error(reader, "there is text behind the value,", reader->rest);
+        return syntax_error(reader, around(reader), "there is text behind the value");
     }
     values->is_list = values->is_list && is_list;
     return 0;
@@ -259,8 +287,9 @@ static int read_slot(Reader *reader, const XmlNode *slot, SlotValues *ret_values
         }
     }
     if (ret_values->count == 0) {
-        return syntax_error(reader, "the Slot has no Value; leave it out or name a value",
-                            STR_EMPTY);
+        return error_add(&reader->req->errors, ERR_XDS_REGISTRY_ERROR, reader->location,
+                         "%s has no Value; leave the Slot out or send a Value like %.*s",
+                         reader->location, STR_ARG(example(reader)));
     }
     return 0;
 }
@@ -269,20 +298,27 @@ static int read_slot(Reader *reader, const XmlNode *slot, SlotValues *ret_values
 static int check_how_many(const Reader *reader, const SlotValues *values, bool is_repeated)
 {
     const QueryParameter *parameter = reader->parameter;
-    if (parameter->how_many == MANY_ONE && (values->count > 1 || is_repeated)) {
-        return error_add(&reader->req->errors, ERR_XDS_STORED_QUERY_PARAM_NUMBER, reader->location,
-                         "%s takes one value; send one Slot with one value", reader->location);
+    ErrorList *errors = &reader->req->errors;
+    Str like = example(reader);
+    if (parameter->how_many != MANY_AND_LISTS && is_repeated) {
+        const char *reason = parameter->how_many == MANY_ONE
+                                 ? "takes one value"
+                                 : "repeated Slots (AND) are not defined for it";
+        return error_add(errors, ERR_XDS_STORED_QUERY_PARAM_NUMBER, reader->location,
+                         "%s is sent in several Slots, but %s; send one Slot with a Value like "
+                         "%.*s",
+                         reader->location, reason, STR_ARG(like));
     }
-    if (parameter->how_many == MANY_LIST && is_repeated) {
-        return error_add(
-            &reader->req->errors, ERR_XDS_STORED_QUERY_PARAM_NUMBER, reader->location,
-            "%s is sent twice, but repeated Slots (AND) are not defined for it; send one Slot "
-            "with all alternatives in its list",
-            reader->location);
+    if (parameter->how_many == MANY_ONE && values->count > 1) {
+        return error_add(errors, ERR_XDS_STORED_QUERY_PARAM_NUMBER, reader->location,
+                         "%s is %s, %zu values, but takes one value; send one Slot with a "
+                         "Value like %.*s",
+                         reader->location, quoted(reader->req->arena, reader->value), values->count,
+                         STR_ARG(like));
     }
     if (parameter->how_many != MANY_ONE && !values->is_list) {
-        return syntax_error(reader, "a list needs parentheses, also around a single value",
-                            STR_EMPTY);
+        return syntax_error(reader, reader->value,
+                            "a list needs parentheses, also around a single value");
     }
     return 0;
 }
@@ -307,8 +343,7 @@ static int read_patient(Reader *reader, Str text, Str *ret_identifier)
                  str_split_next(&authority, '&', &type) && str_is_empty(authority);
     if (!is_cx || str_is_empty(components[0]) || !oid_is_valid(oid) ||
         !str_equal(type, STR("ISO"))) {
-        return syntax_error(reader, "this is not an identifier with its assigning authority,",
-                            text);
+        return syntax_error(reader, text, "this is not an identifier with its assigning authority");
     }
     *ret_identifier =
         str_printf(reader->req->arena, "%.*s^^^&%.*s&ISO", STR_ARG(components[0]), STR_ARG(oid));
@@ -324,7 +359,7 @@ static int read_code(Reader *reader, Str text, Code *ret_code)
     bool is_good = str_split_next(&rest, '^', &code) && str_split_next(&rest, '^', &empty);
     if (!is_good || str_is_empty(code) || !str_is_empty(empty) || str_is_empty(rest) ||
         str_find_char(rest, '^') != SIZE_MAX) {
-        return syntax_error(reader, "code and codingScheme are both needed,", text);
+        return syntax_error(reader, text, "code and codingScheme are both needed");
     }
     *ret_code = (Code){.code = code, .scheme = rest};
     return 0;
@@ -361,7 +396,7 @@ static int read_typed(Reader *reader, const Literal *literal, QueryValue *value)
     bool is_kept = true;
     int r = 0;
     if (!literal->is_quoted && reader->parameter->form != FORM_TIME) {
-        return syntax_error(reader, "a text needs single quotes,", literal->text);
+        return syntax_error(reader, literal->text, "a text needs single quotes");
     }
     switch (reader->parameter->form) {
     case FORM_PATIENT:
@@ -376,8 +411,8 @@ static int read_typed(Reader *reader, const Literal *literal, QueryValue *value)
         break;
     case FORM_TIME:
         if (!dtm_parse(literal->text, &value->time_us)) {
-            r = syntax_error(reader, "this is not a time YYYY[MM[DD[hh[mm[ss]]]]] in UTC,",
-                             literal->text);
+            r = syntax_error(reader, literal->text,
+                             "this is not a time YYYY[MM[DD[hh[mm[ss]]]]] in UTC");
         }
         break;
     case FORM_STATUS:
@@ -496,13 +531,18 @@ static void check_required(Request *req, const QueryRequest *request)
 {
     const QueryParameter *parameter = request->query->parameters;
     for (; parameter->name.len > 0; parameter++) {
-        if (parameter->need == NEED_REQUIRED && !is_given(request, parameter)) {
-            Reader reader = {.req = req, .parameter = parameter};
-            Str like = example(&reader);
-            error_add(&req->errors, ERR_XDS_STORED_QUERY_MISSING_PARAM, parameter->name.data,
-                      "%.*s needs %s; add a Slot of this name with a Value like %.*s",
-                      STR_ARG(request->query->name), parameter->name.data, STR_ARG(like));
+        if (parameter->need != NEED_REQUIRED || is_given(request, parameter)) {
+            continue;
         }
+        bool is_unknown = request->values[parameter->field].parameter != NULL;
+        Reader reader = {.req = req, .parameter = parameter};
+        Str like = example(&reader);
+        error_add(&req->errors, ERR_XDS_STORED_QUERY_MISSING_PARAM, parameter->name.data,
+                  "%.*s needs %s, %s; send one Slot of this name with a Value like %.*s",
+                  STR_ARG(request->query->name), parameter->name.data,
+                  is_unknown ? "and the message names no status that there is"
+                             : "which the message does not have",
+                  STR_ARG(like));
     }
 }
 
@@ -528,7 +568,7 @@ static void check_either(Request *req, const QueryRequest *request)
     error_add(&req->errors, code, (given == 0 ? first : second)->name.data,
               "%.*s needs exactly one of %s and %s; the message has %s",
               STR_ARG(request->query->name), first->name.data, second->name.data,
-              given == 0 ? "neither" : "both");
+              given == 0 ? "neither: add one as a Slot" : "both: leave one Slot out");
 }
 
 static void read_return_type(Request *req, const XmlNode *adhoc_query_request,
@@ -539,8 +579,7 @@ static void read_return_type(Request *req, const XmlNode *adhoc_query_request,
     request->is_leaf_class = str_equal(type, STR("LeafClass"));
     if (!request->is_leaf_class && !str_equal(type, STR("ObjectRef"))) {
         error_add(&req->errors, ERR_XDS_REGISTRY_ERROR, "ResponseOption/@returnType",
-                  "returnType is \"%.*s\"; send LeafClass or ObjectRef",
-                  STR_ARG(str_slice(type, 0, 100)));
+                  "returnType is %s; send LeafClass or ObjectRef", quoted(req->arena, type));
     }
 }
 
@@ -559,9 +598,9 @@ int query_request_read(Request *req, const XmlNode *adhoc_query_request, QueryRe
     request->query = query_find(id);
     if (request->query == NULL) {
         return error_add(&req->errors, ERR_XDS_UNKNOWN_STORED_QUERY, "AdhocQuery/@id",
-                         "there is no stored query \"%.*s\"; send an id of ITI TF-2 "
-                         "3.18.4.1.2.4, for example %s for FindDocuments",
-                         STR_ARG(str_slice(id, 0, 100)), queries[0].id.data);
+                         "there is no stored query %s; send an id of ITI TF-2 3.18.4.1.2.4, for "
+                         "example %s for FindDocuments",
+                         quoted(req->arena, id), queries[0].id.data);
     }
     read_parameters(req, adhoc_query, request);
     check_required(req, request);

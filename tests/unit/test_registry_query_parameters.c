@@ -83,7 +83,7 @@ static void test_what_is_wrong_is_named_with_what_to_send(void **state)
                           VALUE("('a^^^&amp;1.2&amp;ISO','b^^^&amp;1.2&amp;ISO')")),
          ERR_XDS_STORED_QUERY_PARAM_NUMBER, "takes one value"},
         {FIND_DOCUMENTS, PATIENT_SLOT STATUS_SLOT STATUS_SLOT, ERR_XDS_STORED_QUERY_PARAM_NUMBER,
-         "sent twice"},
+         "sent in several Slots"},
         /* syntax */
         {FIND_DOCUMENTS,
          STATUS_SLOT SLOT("$XDSDocumentEntryPatientId", VALUE("p1^^^&amp;1.2&amp;ISO")),
@@ -144,6 +144,71 @@ static void test_what_is_wrong_is_named_with_what_to_send(void **state)
         }
         request_free(req);
     }
+}
+
+/* A vendor who reads only the answer has to see which parameter, which value, and what to send. */
+static void test_a_syntax_error_quotes_the_value_and_an_example(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *slots;
+        const char *text;
+    } cases[] = {
+        {SLOT("$XDSDocumentEntryStatus", VALUE("()")),
+         "$XDSDocumentEntryStatus is \"()\": the list is empty, leave the Slot out or name a "
+         "value; "
+         "send it like ('" APPROVED "')"},
+        {SLOT("$XDSDocumentEntryStatus", VALUE("'a\n" APPROVED "'")),
+         "$XDSDocumentEntryStatus is \"'a " APPROVED "'\": a list needs parentheses, also around a "
+         "single value; send it like ('" APPROVED "')"},
+        {SLOT("$XDSDocumentEntryStatus", ""),
+         "$XDSDocumentEntryStatus has no Value; leave the Slot out or send a Value like "
+         "('" APPROVED "')"},
+        {SLOT("$XDSDocumentEntryStatus", VALUE("('a' 'b')")),
+         "$XDSDocumentEntryStatus is \"('a' 'b')\": a comma or the closing parenthesis is missing; "
+         "send it like ('" APPROVED "')"},
+        {SLOT("$XDSDocumentEntryStatus", VALUE("('a')")),
+         "FindDocuments needs $XDSDocumentEntryStatus, and the message names no status that there "
+         "is; send one Slot of this name with a Value like ('" APPROVED "')"},
+        {STATUS_SLOT STATUS_SLOT,
+         "$XDSDocumentEntryStatus is sent in several Slots, but repeated Slots (AND) are not "
+         "defined for it; send one Slot with a Value like ('" APPROVED "')"},
+        {STATUS_SLOT SLOT("$XDSDocumentEntryCreationTimeFrom", VALUE("(2004,2005)")),
+         "$XDSDocumentEntryCreationTimeFrom is \"(2004,2005)\", 2 values, but takes one value; "
+         "send one Slot with a Value like 20260401093000"},
+        {STATUS_SLOT CLASS_CODE("('a^^b','c')"),
+         "$XDSDocumentEntryClassCode is \"c\": code and codingScheme are both needed; send it like "
+         "('code^^codingScheme')"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        Request *req = request_new(10000);
+        QueryRequest *request;
+        char *slots =
+            str_cstr(req->arena, str_printf(req->arena, PATIENT_SLOT "%s", cases[i].slots));
+        assert_true(read_request(req, "LeafClass", FIND_DOCUMENTS, slots, &request) < 0);
+        assert_int_equal(req->errors.error_count, 1);
+        assert_string_equal(req->errors.first->context.data, cases[i].text);
+        request_free(req);
+    }
+}
+
+static void test_a_long_list_is_quoted_where_it_went_wrong(void **state)
+{
+    Request *req = *state;
+    QueryRequest *request;
+    StrBuf slots = {0};
+    strbuf_literal(&slots, PATIENT_SLOT STATUS_SLOT "<Slot name=\"$XDSDocumentEntryClassCode\">"
+                                                    "<ValueList><Value>(");
+    for (int i = 0; i < 1000; i++) {
+        strbuf_printf(&slots, "'c%d^^1'%s", i, i == 700 ? " " : ",");
+    }
+    strbuf_literal(&slots, "'last^^1')</Value></ValueList></Slot>");
+    assert_true(read_request(req, "LeafClass", FIND_DOCUMENTS, slots.data, &request) < 0);
+    Str context = req->errors.first->context;
+    assert_true(str_contains(context, STR("'c700^^1' 'c701^^1'")));
+    assert_true(str_contains(context, STR("...\"")));
+    assert_true(context.len < 400);
+    strbuf_done(&slots);
 }
 
 static void test_return_type_is_leaf_class_or_object_ref(void **state)
@@ -302,6 +367,8 @@ int main(void)
     xml_init();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_wrong_is_named_with_what_to_send),
+        cmocka_unit_test(test_a_syntax_error_quotes_the_value_and_an_example),
+        REQUEST_TEST(test_a_long_list_is_quoted_where_it_went_wrong),
         REQUEST_TEST(test_return_type_is_leaf_class_or_object_ref),
         cmocka_unit_test(test_query_id_is_found_regardless_of_case_and_white_space),
         REQUEST_TEST(test_values_of_a_split_slot_are_one_list),
