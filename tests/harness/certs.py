@@ -26,10 +26,14 @@ def make(folder, names=ROLES, days=825):
 
 def make_one(folder, name, days=825):
     """One end-entity certificate of the test CA."""
+    if not (pathlib.Path(folder) / f"{name}.pem").exists():
+        renew_one(folder, name, days)
+
+
+def renew_one(folder, name, days=825):
+    """As make_one(), in place of the certificate and key that are there."""
     folder = pathlib.Path(folder)
     pem, key, request = folder / f"{name}.pem", folder / f"{name}.key", folder / f"{name}.csr"
-    if pem.exists():
-        return
     extensions = folder / f"{name}.ext"
     extensions.write_text("basicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n", encoding="utf-8")
     _openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/O=Musubi test/CN={name}", "-keyout", str(key),
@@ -38,3 +42,19 @@ def make_one(folder, name, days=825):
              "-CAcreateserial", "-days", str(days), "-extfile", str(extensions), "-out", str(pem))
     request.unlink()
     extensions.unlink()
+
+
+def make_crl(folder, *revoked):
+    """Writes crl.pem of the test CA, which names these certificates."""
+    folder = pathlib.Path(folder)
+    index = folder / "index.txt"
+    index.write_text("", encoding="utf-8")
+    settings = folder / "ca.cnf"
+    settings.write_text(f"[ca]\ndefault_ca=c\n[c]\ndatabase={index}\ndefault_md=sha256\ndefault_crl_days=30\n", encoding="utf-8")
+    ca = ["ca", "-config", str(settings), "-cert", str(folder / "ca.pem"), "-keyfile", str(folder / "ca.key")]
+    for name in revoked:
+        _openssl(*ca, "-revoke", str(folder / f"{name}.pem"))
+    _openssl(*ca, "-gencrl", "-out", str(folder / "crl.pem"))
+    for path in folder.glob("index.txt*"):
+        path.unlink()
+    settings.unlink()
