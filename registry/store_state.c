@@ -17,6 +17,21 @@ static const DbStatement SELECT_UNIQUE_IDS = {
     "unique_id_select", "SELECT digest, kind, COALESCE(size_bytes, -1), COALESCE(hash, ''::bytea)"
                         "  FROM unique_id WHERE digest = ANY ($1::uuid[])"};
 
+/* One entryUUID is one object, whatever its kind (TF-3 4.2.3.1.5), but each kind has its own table
+ * and primary key. So whoever chooses an entryUUID holds it until the end of the transaction, and
+ * SELECT_TAKEN_UUIDS, which comes behind, sees what others that had it before have left. Sorted, as
+ * all locks are. A submission with many takes all there are, in one: PostgreSQL keeps locks in a
+ * table of fixed size. */
+#define HELD_UUIDS_MAX 64
+#define ALL_UUIDS "1, 0"
+#define ONE_UUID "2, key"
+static const DbStatement HOLD_UUIDS = {
+    "entry_uuid_hold",
+    "SELECT pg_advisory_xact_lock_shared(" ALL_UUIDS "), pg_advisory_xact_lock(" ONE_UUID ")"
+    "  FROM (SELECT DISTINCT uuid_hash(u) AS key FROM unnest($1::uuid[]) u ORDER BY key) keys"};
+static const DbStatement HOLD_ALL_UUIDS = {"entry_uuid_hold_all",
+                                           "SELECT pg_advisory_xact_lock(" ALL_UUIDS ")"};
+
 static const DbStatement SELECT_TAKEN_UUIDS = {
     "entry_uuid_select",
     "SELECT entry_uuid FROM document_entry WHERE entry_uuid = ANY ($1::uuid[])"
@@ -193,6 +208,14 @@ static int queue_uuids(Request *req, DbConn *conn, const DbStatement *statement,
     return db_queue(conn, req, statement, &params);
 }
 
+/** Two results: of the lock, and the entryUUIDs that exist. */
+static int queue_submitted(Request *req, DbConn *conn, const UuidSet *submitted)
+{
+    int rc = submitted->count <= HELD_UUIDS_MAX ? queue_uuids(req, conn, &HOLD_UUIDS, submitted)
+                                                : db_queue(conn, req, &HOLD_ALL_UUIDS, NULL);
+    return rc < 0 ? rc : queue_uuids(req, conn, &SELECT_TAKEN_UUIDS, submitted);
+}
+
 static int queue_lock_documents(Request *req, DbConn *conn, const Questions *questions)
 {
     static const int32_t transforms[] = {ASSOCIATION_XFRM, ASSOCIATION_XFRM_RPLC};
@@ -227,7 +250,8 @@ static int queue_memberships(Request *req, DbConn *conn, const Questions *questi
 /** The results of the batch, in the order in which its statements were queued. */
 typedef struct StateBatch {
     DbResult *claimed;
-    DbResult *taken_uuids; /* NULL: not asked (also below) */
+    DbResult *held_uuids; /* says nothing; NULL: not asked (also below) */
+    DbResult *taken_uuids;
     DbResult *documents;
     DbResult *folders;
     DbResult *memberships;
@@ -242,14 +266,15 @@ static int run_state_batch(const Registry *registry, Request *req, DbConn *conn,
 {
     const Questions questions = collect_questions(req->arena, submission);
     const PatientDirectory *patients = registry->config.patients;
-    DbResult *results[6];
-    DbResult **places[6];
+    DbResult *results[7];
+    DbResult **places[7];
     size_t count = 0;
     int rc = db_queue_begin(conn, req);
     rc = rc < 0 ? rc : queue_claims(req, conn, state);
     places[count++] = &ret_batch->claimed;
     if (questions.submitted.count > 0) {
-        rc = rc < 0 ? rc : queue_uuids(req, conn, &SELECT_TAKEN_UUIDS, &questions.submitted);
+        rc = rc < 0 ? rc : queue_submitted(req, conn, &questions.submitted);
+        places[count++] = &ret_batch->held_uuids;
         places[count++] = &ret_batch->taken_uuids;
     }
     if (questions.referenced.count > 0) {
@@ -599,11 +624,11 @@ int store_read_states(Registry *registry, Request *req, DbConn *conn, StoreItem 
     memcpy(sorted, items, count * sizeof(*items));
     size_t patient_count = collect_patients(sorted, count, identifiers);
 
-    enum { CLAIMED, TAKEN_UUIDS, PATIENTS, RESULT_COUNT };
+    enum { CLAIMED, HELD_UUIDS, TAKEN_UUIDS, PATIENTS, RESULT_COUNT };
     DbResult *results[RESULT_COUNT];
     int rc = db_queue_begin(conn, req);
     rc = rc < 0 ? rc : queue_all_claims(req, conn, &claims);
-    rc = rc < 0 ? rc : queue_uuids(req, conn, &SELECT_TAKEN_UUIDS, &submitted);
+    rc = rc < 0 ? rc : queue_submitted(req, conn, &submitted);
     rc = rc < 0 ? rc : directory->queue_lock(directory->ctx, req, conn, identifiers, patient_count);
     rc = rc < 0 ? rc : db_sync(conn, req, results);
     if (rc < 0) {

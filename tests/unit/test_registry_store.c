@@ -413,6 +413,73 @@ static void test_one_of_sixteen_equal_entry_uuids_wins(void **state)
     assert_int_equal(winners, 1);
 }
 
+/** TF-3 4.2.3.1.5: no DocumentEntry and Folder with one entryUUID, though each kind has its table.
+ */
+static void test_an_entry_uuid_becomes_one_object_of_one_kind(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 20; round++) {
+        Request *req = request_new(60000);
+        Racer racers[THREADS] = {0};
+        char *uuid = str_cstr(req->arena, uuid_urn(req->arena, uuid_new()));
+        for (size_t i = 0; i < THREADS; i++) {
+            Racer *racer = &racers[i];
+            snprintf(racer->unique_ids[0], sizeof(racer->unique_ids[0]), "1.2.17.%u.%zu", round, i);
+            snprintf(racer->unique_ids[1], sizeof(racer->unique_ids[1]), "1.2.18.%u.%zu", round, i);
+            racer->spec = one_document(racer->unique_ids[0], racer->unique_ids[1]);
+            racer->spec.documents[0].id = uuid;
+            if (i % 2 == 1) {
+                StrBuf folder = {0};
+                put_folder(&folder, uuid, racer->unique_ids[1], PATIENT_A);
+                racer->spec.documents[0].id = NULL;
+                racer->spec.more = str_cstr(req->arena, strbuf_str(&folder));
+                strbuf_done(&folder);
+            }
+        }
+        run_race(racers);
+        size_t winners = 0;
+        for (size_t i = 0; i < THREADS; i++) {
+            winners += racers[i].rc == 0;
+            assert_true(racers[i].rc == 0 || racers[i].rc == -(int)ERR_XDS_REGISTRY_METADATA_ERROR);
+        }
+        assert_int_equal(winners, 1);
+        request_free(req);
+    }
+}
+
+/** Many entryUUIDs are held by one lock, which those with few must wait for too. */
+static void test_an_entry_uuid_among_many_becomes_one_object(void **state)
+{
+    (void)state;
+    Request *req = request_new(60000);
+    Racer racers[THREADS] = {0};
+    char *uuid = str_cstr(req->arena, uuid_urn(req->arena, uuid_new()));
+    for (size_t i = 0; i < THREADS; i++) {
+        Racer *racer = &racers[i];
+        snprintf(racer->unique_ids[0], sizeof(racer->unique_ids[0]), "1.2.19.%zu", i);
+        snprintf(racer->unique_ids[1], sizeof(racer->unique_ids[1]), "1.2.20.%zu", i);
+        racer->spec = one_document(racer->unique_ids[0], racer->unique_ids[1]);
+        racer->spec.documents[0].id = uuid;
+        StrBuf folders = {0};
+        for (unsigned n = 0; i % 2 == 1 && n < 70; n++) {
+            char *id = n == 0 ? uuid : str_cstr(req->arena, uuid_urn(req->arena, uuid_new()));
+            char *unique_id = str_cstr(req->arena, str_printf(req->arena, "1.2.21.%zu.%u", i, n));
+            put_folder(&folders, id, unique_id, PATIENT_A);
+            racer->spec.documents[0].id = NULL;
+        }
+        racer->spec.more = str_cstr(req->arena, strbuf_str(&folders));
+        strbuf_done(&folders);
+    }
+    run_race(racers);
+    size_t winners = 0;
+    for (size_t i = 0; i < THREADS; i++) {
+        winners += racers[i].rc == 0;
+        assert_true(racers[i].rc == 0 || racers[i].rc == -(int)ERR_XDS_REGISTRY_METADATA_ERROR);
+    }
+    assert_int_equal(winners, 1);
+    request_free(req);
+}
+
 /* ---- interned codes ---- */
 
 typedef struct Interner {
@@ -500,6 +567,8 @@ int main(void)
         cmocka_unit_test(test_one_of_sixteen_replacements_wins),
         cmocka_unit_test(test_one_of_sixteen_identical_submissions_wins_and_the_others_are_done),
         cmocka_unit_test(test_one_of_sixteen_equal_entry_uuids_wins),
+        cmocka_unit_test(test_an_entry_uuid_becomes_one_object_of_one_kind),
+        cmocka_unit_test(test_an_entry_uuid_among_many_becomes_one_object),
         cmocka_unit_test(test_new_codes_of_sixteen_processes_get_the_same_ids),
         cmocka_unit_test(test_lookup_of_an_unknown_code_inserts_nothing),
     };
