@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/access/nodes.h"
 #include "lib/base/ini.h"
@@ -89,16 +90,29 @@ static int set_text(const Loader *loader)
     return 0;
 }
 
+/** The folder of the file, with a slash behind it; absolute if the working directory is known. */
+static Str folder_of(Arena *arena, const char *file)
+{
+    char working[PATH_MAX];
+    const char *slash = strrchr(file, '/');
+    Str folder = {file, slash ? (size_t)(slash + 1 - file) : 0};
+
+    if (file[0] == '/' || !getcwd(working, sizeof(working))) {
+        return folder;
+    }
+    return str_printf(arena, "%s/%.*s", working, STR_ARG(folder));
+}
+
 static int set_path(const Loader *loader)
 {
-    const char *slash = strrchr(loader->config->file, '/');
-
-    if (str_is_empty(loader->text) || loader->text.data[0] == '/' || !slash) {
+    if (str_is_empty(loader->text) || loader->text.data[0] == '/') {
         return set_text(loader);
     }
-    Str path = str_printf(loader->arena, "%.*s/%.*s", (int)(slash - loader->config->file),
-                          loader->config->file, STR_ARG(loader->text));
-    *(const char **)field_of(loader) = path.data;
+    Str folder = folder_of(loader->arena, loader->config->file);
+    const char *path =
+        str_printf(loader->arena, "%.*s%.*s", STR_ARG(folder), STR_ARG(loader->text)).data;
+    *(const char **)field_of(loader) = path;
+    loader->config->sources[loader->row - rows].text = path; /* means the same in any folder */
     return 0;
 }
 
@@ -422,6 +436,7 @@ static void check_tls(Config *config, Arena *arena, ErrorList *errors)
                      "needs server.tls_certificate, server.tls_key and server.tls_ca");
         }
         *fields[i] = "";
+        config->sources[listeners[i]].text = "";
     }
     if (config_is_admin_remote(config)) {
         conflict(config, arena, errors, CONFIG_server_admin_listen,
@@ -458,6 +473,7 @@ static void check_database(Config *config, Arena *arena, ErrorList *errors)
                  "write yes, or set database.conninfo");
     }
     config->database.embedded = !has_conninfo;
+    config->sources[CONFIG_database_embedded].text = has_conninfo ? "no" : "yes";
     if (is_empty(config->database.owner_conninfo)) {
         config->database.owner_conninfo = config->database.conninfo;
     }
@@ -584,11 +600,20 @@ void config_take_reloaded(Config *running, const Config *fresh, Arena *arena, St
     }
 }
 
-/** Quotes where ini_parse() would otherwise cut. */
+/** Whether ini_parse() would cut the text: it was in quotes then, and holds none. */
+static bool needs_quotes(const char *text)
+{
+    for (const char *c = strpbrk(text, "#;"); c; c = strpbrk(c + 1, "#;")) {
+        if (c == text || c[-1] == ' ' || c[-1] == '\t') {
+            return true;
+        }
+    }
+    return str_trim(str_from(text)).len < strlen(text);
+}
+
 static void print_value(const char *text, FILE *out)
 {
-    const bool has_comment = strpbrk(text, "#;") != NULL;
-    fprintf(out, has_comment ? "\"%s\"" : "%s", text);
+    fprintf(out, needs_quotes(text) ? "\"%s\"" : "%s", text);
 }
 
 void config_print(const Config *config, bool all, FILE *out)

@@ -12,8 +12,7 @@ typedef enum Role { ROLE_REGISTRY, ROLE_REPOSITORY, ROLE_PIX, ROLE_ATNA, ROLE_IM
 
 typedef const char *ConfigText;
 typedef ConfigText ConfigType_STRING;
-typedef ConfigText
-    ConfigType_PATH; /* absolute, or relative to the working directory; empty if unset */
+typedef ConfigText ConfigType_PATH; /* absolute; empty if unset */
 typedef ConfigText ConfigType_OID;
 typedef ConfigText ConfigType_HOME;
 typedef ConfigText ConfigType_LISTEN;
@@ -41,7 +40,7 @@ typedef enum ConfigKeyId {
 
 /** Where a value comes from. */
 typedef struct ConfigSource {
-    const char *text; /* as written, or the default */
+    const char *text; /* what is in force, as print-config writes it; paths are absolute */
     unsigned line;    /* 0: default */
 } ConfigSource;
 

@@ -139,6 +139,17 @@ class Operation(common.ServerCase):
             again = run("print-config", "--config", file.name)
         self.assertEqual((again.returncode, again.stdout), (0, result.stdout), again.stderr)
 
+    def test_print_config_all_passes_check_config_in_another_folder(self):
+        """The minimal file of a server without certificates, whose listeners for TLS are off."""
+        printed = self.server.command("print-config", "--all").stdout
+        with tempfile.NamedTemporaryFile("w", suffix=".ini") as file:
+            file.write(printed)
+            file.flush()
+            again = run("print-config", "--all", "--config", file.name)
+            checked = run("check-config", "--config", file.name)
+        self.assertEqual((again.returncode, again.stdout), (0, printed), again.stderr)
+        self.assertIn(checked.returncode, (0, 1), checked.stderr)  # 1: this machine, not the file
+
     def test_check_config_runs_beside_the_server(self):
         result = self.server.command("check-config", check=False)
         self.assertIn(result.returncode, (0, 1), result.stderr)

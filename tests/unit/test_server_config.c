@@ -186,21 +186,48 @@ static void test_a_reload_may_change_only_what_is_reloadable(void **state)
     assert_true(str_contains(fixture->errors.first->context, STR("database.pool_size")));
 }
 
-static void test_what_print_config_prints_loads_as_the_same(void **state)
-{
-    Fixture *fixture = *state;
-    char *printed = NULL;
-    size_t len = 0;
+#define FULL                                                                                       \
+    "[server]\ndata_dir = data\nroles = repository\nhttps_listen = 127.0.0.1:8443\n"               \
+    "tls_certificate = certs/server.pem\ntls_key = certs/server.key\ntls_ca = ../ca.pem\n"         \
+    "tls_crl = /etc/ssl/crl.pem\ntls_preset = bcp195\nmllp_listen =\nrequest_timeout = 5min\n"     \
+    "[affinity_domain]\nhome_community_id = urn:oid:1.2.3\ncodes = codes.xml\n"                    \
+    "[repository]\nregistry_url = https://registry.example/registry\nunique_id = 1.2.3.4\n"        \
+    "registry_fingerprint = 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:"                      \
+    "00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff\nsegment_max_document = 64KiB\n"              \
+    "[database]\nconninfo = host=db.example dbname=m password='a\"b;c#d'\n"                        \
+    "[access]\nmode = enforce\n[audit]\nrepository = tls://arr.example\nsource_id = \" a ; #b "    \
+    "\"\n"
 
-    assert_int_equal(load(fixture, MINIMAL "[audit]\nsource_id = \"a ; b\"\n"), 0);
-    const Config *before = fixture->config;
-    FILE *out = open_memstream(&printed, &len);
-    config_print(before, false, out);
-    fclose(out);
-    assert_int_equal(load(fixture, printed), 0);
-    free(printed);
-    assert_string_equal(fixture->config->audit.source_id, "a ; b");
-    assert_int_equal(config_check_reload(before, fixture->config, &fixture->errors), 0);
+/* What is printed is loaded from another folder, where relative paths would mean other files. */
+static void test_what_print_config_prints_loads_as_the_same_elsewhere(void **state)
+{
+    static const char *const files[] = {MINIMAL, MINIMAL "[audit]\nsource_id = \"a ; b\"\n", FULL};
+    Fixture *fixture = *state;
+
+    for (size_t i = 0; i < 2 * ARRAY_LEN(files); i++) {
+        char *printed = NULL;
+        size_t len = 0;
+        char folder[] = "/tmp/musubi-config-XXXXXX";
+        assert_non_null(mkdtemp(folder));
+        assert_int_equal(load(fixture, files[i / 2]), 0);
+        const Config *before = fixture->config;
+        FILE *out = open_memstream(&printed, &len);
+        config_print(before, i % 2 == 1, out);
+        fclose(out);
+        Str path = str_printf(fixture->arena, "%s/musubi.ini", folder);
+        FILE *file = fopen(path.data, "w");
+        fputs(printed, file);
+        fclose(file);
+        free(printed);
+        if (config_load(path.data, fixture->arena, &fixture->errors, &fixture->config) != 0 ||
+            config_check_reload(before, fixture->config, &fixture->errors) != 0) {
+            fail_msg("case %zu: %.*s", i, STR_ARG(fixture->errors.first->context));
+        }
+        assert_string_equal(fixture->config->server.data_dir, before->server.data_dir);
+        assert_string_equal(fixture->config->audit.source_id, before->audit.source_id);
+        unlink(path.data);
+        rmdir(folder);
+    }
 }
 
 int main(void)
@@ -217,8 +244,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_key_without_effect_is_a_warning, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_reload_may_change_only_what_is_reloadable, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_what_print_config_prints_loads_as_the_same, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_what_print_config_prints_loads_as_the_same_elsewhere,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
