@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "atna/spool_file.h"
-#include "lib/base/crc32c.h"
+#include "lib/base/file_io.h"
 
 /** A new segment is begun when the current one is longer. */
 #define SEGMENT_BYTES (UINT64_C(64) << 20)
@@ -102,23 +102,6 @@ static int roll_if_full_locked(Spool *spool)
     return spool->is_trusted ? begin_segment_locked(spool, spool->end.segment + 1) : -EIO;
 }
 
-/** @return bytes written, or a negative errno if not all were */
-static ssize_t write_at(int file, const char *bytes, size_t len, uint64_t offset)
-{
-    size_t done = 0;
-    while (done < len) {
-        ssize_t n = pwrite(file, bytes + done, len - done, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return n < 0 ? -errno : -ENOSPC;
-        }
-        done += (size_t)n;
-    }
-    return (ssize_t)done;
-}
-
 /** Undoes a failed write; a full disk is no reason to distrust the spool, any other failure is. */
 static void undo_write_locked(Spool *spool, int error)
 {
@@ -138,15 +121,15 @@ static void make_room_locked(Spool *spool)
     static const char zeros[64 * 1024];
     uint64_t begin = MAX(spool->room_end, spool->end.offset);
     uint64_t at = begin;
-    ssize_t n = 1;
-    while (n > 0 && at < begin + ROOM_BYTES) {
-        n = write_at(spool->file, zeros, sizeof zeros, at);
+    int rc = 0;
+    while (rc == 0 && at < begin + ROOM_BYTES) {
+        rc = io_pwrite_all(spool->file, zeros, sizeof zeros, at);
         at += sizeof zeros;
     }
-    if (n > 0) {
+    if (rc == 0) {
         spool->room_end = at;
     } else {
-        undo_write_locked(spool, (int)-n);
+        undo_write_locked(spool, -rc);
     }
 }
 
@@ -156,10 +139,10 @@ static int write_locked(Spool *spool, const char *bytes, size_t len)
     if (spool->end.offset + len > spool->room_end) {
         make_room_locked(spool);
     }
-    ssize_t n = spool->is_trusted ? write_at(spool->file, bytes, len, spool->end.offset) : -EIO;
-    if (n < 0) {
-        undo_write_locked(spool, (int)-n);
-        return (int)n;
+    int rc = spool->is_trusted ? io_pwrite_all(spool->file, bytes, len, spool->end.offset) : -EIO;
+    if (rc < 0) {
+        undo_write_locked(spool, -rc);
+        return rc;
     }
     spool->end.offset += len;
     spool->room_end = MAX(spool->room_end, spool->end.offset);
@@ -242,30 +225,15 @@ SpoolPosition spool_durable_end(Spool *spool)
 
 /* Opening. */
 
-/** Makes the directory entry itself durable. */
-static bool sync_parent(int directory)
+static int open_directory(Spool *spool, const char *directory)
 {
-    int parent = openat(directory, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = parent >= 0 && fsync(parent) == 0;
-    if (parent >= 0) {
-        close(parent);
-    }
-    return ok;
-}
-
-static bool open_directory(Spool *spool, const char *directory)
-{
-    bool is_new = mkdir(directory, 0700) == 0;
-    if (!is_new && errno != EEXIST) {
-        return false;
-    }
-    spool->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (spool->directory < 0 || (is_new && !sync_parent(spool->directory))) {
-        return false;
+    int rc = io_open_directory(AT_FDCWD, directory, &spool->directory);
+    if (rc < 0) {
+        return rc;
     }
     spool->lock_file =
         openat(spool->directory, SPOOL_LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    return spool->lock_file >= 0;
+    return spool->lock_file < 0 ? -errno : 0;
 }
 
 /** Where the newest segment ends, if it holds whole records only; a torn one is left as it is. */
@@ -316,8 +284,9 @@ Spool *spool_open(const char *directory, char *ret_problem, size_t problem_size)
     *spool = (Spool){.directory = -1, .lock_file = -1, .file = -1, .is_trusted = true};
     pthread_mutex_init(&spool->lock, NULL);
     pthread_cond_init(&spool->synced, NULL);
-    if (!open_directory(spool, directory)) {
-        snprintf(ret_problem, problem_size, "%s: %s", directory, strerror(errno));
+    int rc = open_directory(spool, directory);
+    if (rc < 0) {
+        snprintf(ret_problem, problem_size, "%s: %s", directory, strerror(-rc));
         goto failed;
     }
     if (flock(spool->lock_file, LOCK_EX | LOCK_NB) < 0) {
@@ -325,7 +294,7 @@ Spool *spool_open(const char *directory, char *ret_problem, size_t problem_size)
                  directory);
         goto failed;
     }
-    int rc = open_segment(spool, directory);
+    rc = open_segment(spool, directory);
     if (rc < 0) {
         snprintf(ret_problem, problem_size, "%s: no segment can be opened: %s", directory,
                  strerror(-rc));
@@ -338,13 +307,6 @@ failed:
     return NULL;
 }
 
-static void close_if_open(int fd)
-{
-    if (fd >= 0) {
-        close(fd);
-    }
-}
-
 void spool_close(Spool *spool)
 {
     if (spool == NULL) {
@@ -353,9 +315,9 @@ void spool_close(Spool *spool)
     if (spool->file >= 0 && spool->is_trusted) {
         cut_room_locked(spool);
     }
-    close_if_open(spool->file);
-    close_if_open(spool->lock_file);
-    close_if_open(spool->directory);
+    io_closep(&spool->file);
+    io_closep(&spool->lock_file);
+    io_closep(&spool->directory);
     pthread_cond_destroy(&spool->synced);
     pthread_mutex_destroy(&spool->lock);
     free(spool);
