@@ -34,7 +34,7 @@ static int write_parts(int fd, struct iovec *parts, int count, off_t offset)
 {
     parts_advance(&parts, &count, 0);
     while (count > 0) {
-        ssize_t done = pwritev2(fd, parts, count, offset, 0);
+        ssize_t done = offset < 0 ? writev(fd, parts, count) : pwritev(fd, parts, count, offset);
         if (done < 0 && errno == EINTR) {
             continue;
         }
