@@ -9,7 +9,7 @@
  *
  * Events of writes go into table audit_outbox in the same database transaction (audit_queue_event);
  * events of reads go to a durable spool with group commit before the first byte of the reply
- * (audit_record_event).
+ * (audit_append_event, audit_settle).
  */
 
 typedef struct Audit Audit;
@@ -88,10 +88,20 @@ void audit_copy_init(DbCopy *copy);
 void audit_copy_event(Audit *audit, DbCopy *copy, Request *req, const AuditEvent *event);
 
 /**
- * Returns only when the event is durable in the spool (group fdatasync). Must be called before the
- * reply's first byte (contract C4).
+ * Writes the event into the spool; it is durable after audit_settle(). Between the two a reply can
+ * be made, while the syncs of others go on.
  * @return 0, or -ERR_IO: nothing may be sent
  */
+int audit_append_event(Audit *audit, Request *req, const AuditEvent *event) MUST_CHECK;
+
+/**
+ * Returns only when all events that the request appended are durable (group fdatasync). Must be
+ * called before the reply's first byte (contract C4).
+ * @return 0, or -ERR_IO: nothing may be sent
+ */
+int audit_settle(Audit *audit, Request *req) MUST_CHECK;
+
+/** audit_append_event() and audit_settle(). */
 int audit_record_event(Audit *audit, Request *req, const AuditEvent *event) MUST_CHECK;
 
 /** Messages not yet delivered (outbox and spool), for status and metrics. */

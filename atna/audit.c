@@ -16,6 +16,9 @@
 static const DbStatement statement_queue = {"audit_outbox_insert",
                                             "INSERT INTO audit_outbox (message) VALUES ($1::text)"};
 
+static const DbStatement statement_copy = {
+    "audit_outbox_copy", "COPY audit_outbox (message) FROM STDIN (FORMAT binary)"};
+
 bool audit_is_remote(const Audit *audit)
 {
     return strcmp(audit->config.repository, "local") != 0;
@@ -37,6 +40,17 @@ Audit *audit_new(const AuditConfig *config, DbPool *pool, char *ret_problem, siz
         audit_free(audit);
         return NULL;
     }
+    return audit;
+}
+
+Audit *audit_new_outbox(const AuditConfig *config, DbPool *pool)
+{
+    Audit *audit = calloc(1, sizeof *audit);
+    if (audit == NULL) {
+        abort();
+    }
+    audit->config = *config;
+    audit->pool = pool;
     return audit;
 }
 
@@ -62,15 +76,42 @@ int audit_append(Audit *audit, int64_t recorded_us, Str message, uint64_t *ret_t
     return rc;
 }
 
-int audit_queue_event(Audit *audit, DbConn *conn, Request *req, const AuditEvent *event)
+/** A row of audit_outbox. */
+static DbParams outbox_row(const Audit *audit, Request *req, const AuditEvent *event)
 {
     StrBuf message = {0};
-    DbParams params;
+    DbParams row;
     audit_message_write(audit, req, event, &message);
-    db_params_init(&params, req->arena);
-    db_param_text(&params, str_dup(req->arena, strbuf_str(&message)));
+    db_params_init(&row, req->arena);
+    db_param_text(&row, str_dup(req->arena, strbuf_str(&message)));
     strbuf_done(&message);
-    return db_queue(conn, req, &statement_queue, &params);
+    return row;
+}
+
+int audit_queue_event(Audit *audit, DbConn *conn, Request *req, const AuditEvent *event)
+{
+    const DbParams row = outbox_row(audit, req, event);
+    return db_queue(conn, req, &statement_queue, &row);
+}
+
+void audit_copy_init(DbCopy *copy)
+{
+    db_copy_init(copy, &statement_copy);
+}
+
+void audit_copy_event(Audit *audit, DbCopy *copy, Request *req, const AuditEvent *event)
+{
+    const DbParams row = outbox_row(audit, req, event);
+    db_copy_add(copy, &row);
+}
+
+/** The row is durable with its own commit. */
+static int record_in_outbox(Audit *audit, Request *req, const AuditEvent *event)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    const DbParams row = outbox_row(audit, req, event);
+    int rc = db_acquire(audit->pool, req, &conn);
+    return rc < 0 ? rc : db_exec(conn, req, &statement_queue, &row, NULL);
 }
 
 /** What the sender and the operator learn when nothing may be sent. */
@@ -90,21 +131,38 @@ static int refuse(const Audit *audit, Request *req, int error)
         "operator of this server has to look after its audit directory");
 }
 
-int audit_record_event(Audit *audit, Request *req, const AuditEvent *event)
+int audit_append_event(Audit *audit, Request *req, const AuditEvent *event)
 {
-    _cleanup_(strbuf_done) StrBuf message = {0};
-    uint64_t ticket = 0;
-    audit_message_write(audit, req, event, &message);
-    int rc = audit_append(audit, clock_utc_us(), strbuf_str(&message), &ticket);
-    if (rc == 0) {
-        fail_point("audit.appended");
-        rc = spool_sync(audit->spool, ticket);
+    if (audit->spool == NULL) {
+        return record_in_outbox(audit, req, event);
     }
+    _cleanup_(strbuf_done) StrBuf message = {0};
+    audit_message_write(audit, req, event, &message);
+    int rc = audit_append(audit, clock_utc_us(), strbuf_str(&message), &req->audit_ticket);
+    if (rc < 0) {
+        return refuse(audit, req, rc);
+    }
+    fail_point("audit.appended");
+    return 0;
+}
+
+int audit_settle(Audit *audit, Request *req)
+{
+    if (req->audit_ticket == 0) {
+        return 0;
+    }
+    int rc = spool_sync(audit->spool, req->audit_ticket);
     if (rc < 0) {
         return refuse(audit, req, rc);
     }
     fail_point("audit.synced");
     return 0;
+}
+
+int audit_record_event(Audit *audit, Request *req, const AuditEvent *event)
+{
+    int rc = audit_append_event(audit, req, event);
+    return rc < 0 ? rc : audit_settle(audit, req);
 }
 
 uint64_t audit_backlog(Audit *audit)

@@ -42,16 +42,15 @@ static QueryAudit *query_audit_new(const Registry *registry, Request *req, const
     return query;
 }
 
-static int record(const QueryAudit *query, int outcome, Str outcome_text)
+static AuditEvent event_of(const QueryAudit *query, int outcome, Str outcome_text)
 {
-    const AuditEvent event = {
+    return (AuditEvent){
         .type = AUDIT_ITI18_QUERY,
         .outcome = outcome,
         .outcome_text = outcome_text,
         .objects = query->objects,
         .object_count = query->object_count,
     };
-    return audit_record_event(query->audit, query->req, &event);
 }
 
 /** Outcome and text are those of the first error. */
@@ -61,10 +60,10 @@ static int record_outcome(const QueryAudit *query)
     while (error != NULL && error->severity != SEVERITY_ERROR) {
         error = error->next;
     }
-    if (error == NULL) {
-        return record(query, 0, STR_EMPTY);
-    }
-    return record(query, error_info(error->code)->audit_outcome, error->context);
+    const AuditEvent event =
+        error == NULL ? event_of(query, 0, STR_EMPTY)
+                      : event_of(query, error_info(error->code)->audit_outcome, error->context);
+    return audit_append_event(query->audit, query->req, &event);
 }
 
 static int long_reply_next(void *ctx, StrBuf *buf)
@@ -81,8 +80,10 @@ static void long_reply_done(void *ctx)
     LongReply *reply = ctx;
     reply->answer.done(reply->answer.ctx);
     if (!reply->is_complete) {
+        const AuditEvent event =
+            event_of(reply->audit, 8, STR("the reply was cut off before its end"));
         /* A spool that cannot take it refuses every later read by itself (contract C6). */
-        (void)!record(reply->audit, 8, STR("the reply was cut off before its end"));
+        (void)!audit_record_event(reply->audit->audit, reply->audit->req, &event);
     }
 }
 

@@ -286,11 +286,11 @@ static int record(Retrieve *retrieve, bool is_delivered)
         event.outcome_text = req->errors.first->context;
     }
     list_objects(retrieve, is_delivered, &event);
-    return audit_record_event(retrieve->repository->config.audit, req, &event);
+    return audit_append_event(retrieve->repository->config.audit, req, &event);
 }
 
-/** One event for what is about to be sent, one for what is not (C4): durable before the first byte
- * leaves. */
+/** One event for what is about to be sent, one for what is not: durable when the reply goes (C4).
+ */
 static int record_all(Retrieve *retrieve)
 {
     int rc = retrieve->delivered_count > 0 ? record(retrieve, true) : 0;

@@ -223,6 +223,14 @@ static Outcome outcome_of(const Request *req)
     return error_list_has_errors(&req->errors) ? OUTCOME_FAILURE : OUTCOME_SUCCESS;
 }
 
+/** Frees what the source holds. */
+static void drop(BodySource *source)
+{
+    if (source->done) {
+        source->done(source->ctx);
+    }
+}
+
 /** Makes the whole of a short reply at once; false if a source failed. */
 static bool drain(BodySource *source, StrBuf *buf)
 {
@@ -230,13 +238,32 @@ static bool drain(BodySource *source, StrBuf *buf)
     do {
         more = source->next(source->ctx, buf);
     } while (more > 0);
-    if (source->done) {
-        source->done(source->ctx);
-    }
+    drop(source);
     return more == 0;
 }
 
-static void reply(HttpExchange *http)
+/** A reply that is made while it is sent. */
+static void reply_source(SoapEndpoint *endpoint, HttpExchange *http, const char *type,
+                         BodySource source, int64_t length)
+{
+    if (audit_settle(endpoint->audit, http->req) < 0) {
+        drop(&source);
+        reply_fault(http);
+    } else {
+        http_reply_source(http, 200, type, length, source);
+    }
+}
+
+static void reply_text(SoapEndpoint *endpoint, HttpExchange *http, const char *type, StrBuf *text)
+{
+    if (audit_settle(endpoint->audit, http->req) < 0) {
+        reply_fault(http);
+    } else {
+        http_reply(http, 200, type, text);
+    }
+}
+
+static void reply(SoapEndpoint *endpoint, HttpExchange *http)
 {
     SoapCall *call = http->state;
     BodySource source;
@@ -245,29 +272,32 @@ static void reply(HttpExchange *http)
     _cleanup_(strbuf_done) StrBuf text = {0};
     call->outcome = outcome_of(http->req);
     if (soap_reply_take(&call->exchange, &text)) {
-        http_reply(http, 200, type, &text);
+        reply_text(endpoint, http, type, &text);
         return;
     }
     soap_reply_source(&call->exchange, &source, &length);
     if (length < 0 || length > BUFFERED_REPLY_BYTES) {
-        http_reply_source(http, 200, type, length, source);
+        reply_source(endpoint, http, type, source, length);
         return;
     }
     (void)strbuf_reserve(&text, (size_t)length);
     if (drain(&source, &text)) {
-        http_reply(http, 200, type, &text);
+        reply_text(endpoint, http, type, &text);
     } else {
         http->is_cut = true;
     }
 }
 
+/** Whatever is answered, the audit records of the request are durable by then (contract C4). */
 static void soap_end(void *ctx, HttpExchange *http)
 {
+    SoapEndpoint *endpoint = ctx;
     SoapCall *call = http->state;
-    if (call->has_failed || dispatch(ctx, http) != 0) {
-        reply_fault(http);
+    if (!call->has_failed && dispatch(endpoint, http) == 0) {
+        reply(endpoint, http);
     } else {
-        reply(http);
+        (void)!audit_settle(endpoint->audit, http->req); /* a fault gives nothing out */
+        reply_fault(http);
     }
 }
 

@@ -23,11 +23,12 @@ typedef struct Request {
     Str peer_address;             /* "192.0.2.7", for audit and log */
     Str endpoint;                 /* what the peer called: URL, or MSH-6|MSH-5 */
     Str reply_to;                 /* wsa:ReplyTo, or MSH-4|MSH-3; the peer's UserID in audit */
-    Str subject;         /* uniqueId of the SubmissionSet or first document, for musubi trace */
-    bool is_repository;  /* who answers: see error_ihe_code(); false: a registry */
-    bool outcome_is_partial;           /* the reply is a PartialSuccess; set by the handler */
-    int64_t started_ns;  /* clock_now_ns() */
-    int64_t deadline_ns; /* clock_now_ns() by which the reply must be made */
+    Str subject;             /* uniqueId of the SubmissionSet or first document, for musubi trace */
+    uint64_t audit_ticket;   /* of the last event in the audit spool; 0: none (atna/) */
+    bool is_repository;      /* who answers: see error_ihe_code(); false: a registry */
+    bool outcome_is_partial; /* the reply is a PartialSuccess; set by the handler */
+    int64_t started_ns;      /* clock_now_ns() */
+    int64_t deadline_ns;     /* clock_now_ns() by which the reply must be made */
     uint64_t received_bytes;
     uint64_t sent_bytes;
 } Request;
