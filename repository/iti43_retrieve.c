@@ -177,7 +177,7 @@ static void open_document(Retrieve *retrieve, Wanted *wanted)
         *verdict = read_ahead(retrieve, wanted);
     }
     if (*verdict < 0) {
-        refuse(retrieve->exchange->req, wanted, (ErrorCode) - *verdict,
+        refuse(retrieve->exchange->req, wanted, (ErrorCode)(-*verdict),
                *verdict == -ERR_XDS_REPOSITORY_BUSY
                    ? "the repository is busy; ask for the document again later"
                    : "the stored document is damaged or cannot be read and is not given out; the "
