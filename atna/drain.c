@@ -1,8 +1,5 @@
 #include "atna/drain.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -10,6 +7,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
 #include "lib/base/log.h"
+#include "lib/base/thread.h"
 
 #define OUTBOX_BATCH 500
 #define OUTBOX_PAUSE_NS INT64_C(250000000)
@@ -50,10 +48,7 @@ typedef struct Window {
 
 struct Drain {
     Audit *audit;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool is_stopping; /* guarded by lock */
+    Worker worker;
 
     /* The thread's own. */
     int64_t outbox_at_ns; /* next look at the outbox */
@@ -315,25 +310,10 @@ static uint64_t count_undelivered(const Drain *drain, SpoolPosition limit)
 
 /* The thread. */
 
-/** Waits until the time given, or until the drain is to stop. @return true: stop */
-static bool wait_until(Drain *drain, int64_t at_ns)
-{
-    struct timespec at = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000};
-    int rc = 0;
-    pthread_mutex_lock(&drain->lock);
-    while (!drain->is_stopping && rc != ETIMEDOUT && clock_now_ns() < at_ns) {
-        rc = pthread_cond_timedwait(&drain->wake, &drain->lock, &at);
-    }
-    bool is_stopping = drain->is_stopping;
-    pthread_mutex_unlock(&drain->lock);
-    return is_stopping;
-}
-
 static void *drain_run(void *ctx)
 {
     Drain *drain = ctx;
-    bool is_stopping = false;
-    while (!is_stopping) {
+    do {
         int64_t now_ns = clock_now_ns();
         if (now_ns >= drain->outbox_at_ns) {
             outbox_step(drain);
@@ -341,8 +321,7 @@ static void *drain_run(void *ctx)
         if (now_ns >= drain->send_at_ns) {
             send_step(drain);
         }
-        is_stopping = wait_until(drain, MIN(drain->outbox_at_ns, drain->send_at_ns));
-    }
+    } while (worker_rest_until(&drain->worker, MIN(drain->outbox_at_ns, drain->send_at_ns)));
     if (drain->audit->pool != NULL) {
         do {
             outbox_step(drain);
@@ -358,21 +337,7 @@ static void drain_destroy(Drain *drain)
 {
     spool_reader_free(drain->reader);
     syslog_sender_free(drain->sender);
-    pthread_cond_destroy(&drain->wake);
-    pthread_mutex_destroy(&drain->lock);
     free(drain);
-}
-
-/** Signals are the main thread's; a lost connection is no SIGPIPE here. */
-static int start_thread(Drain *drain)
-{
-    sigset_t all;
-    sigset_t old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&drain->thread, NULL, drain_run, drain);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return rc;
 }
 
 static bool set_up_sending(Drain *drain, char *ret_problem, size_t problem_size)
@@ -391,23 +356,17 @@ static bool set_up_sending(Drain *drain, char *ret_problem, size_t problem_size)
 Drain *drain_new(Audit *audit, char *ret_problem, size_t problem_size)
 {
     Drain *drain = calloc(1, sizeof *drain);
-    pthread_condattr_t monotonic;
     if (drain == NULL) {
         abort();
     }
     drain->audit = audit;
-    pthread_mutex_init(&drain->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&drain->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
     drain->outbox_at_ns = audit->pool != NULL ? 0 : INT64_MAX;
     drain->send_at_ns = audit_is_remote(audit) ? 0 : INT64_MAX;
     if (audit_is_remote(audit) && !set_up_sending(drain, ret_problem, problem_size)) {
         drain_destroy(drain);
         return NULL;
     }
-    int rc = start_thread(drain);
+    int rc = worker_start(&drain->worker, drain_run, drain);
     if (rc != 0) {
         snprintf(ret_problem, problem_size, "no thread for audit: %s", strerror(rc));
         drain_destroy(drain);
@@ -421,10 +380,6 @@ void drain_free(Drain *drain)
     if (drain == NULL) {
         return;
     }
-    pthread_mutex_lock(&drain->lock);
-    drain->is_stopping = true;
-    pthread_cond_signal(&drain->wake);
-    pthread_mutex_unlock(&drain->lock);
-    pthread_join(drain->thread, NULL);
+    worker_stop(&drain->worker);
     drain_destroy(drain);
 }

@@ -5,7 +5,6 @@
 #include <openssl/err.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/thread.h"
 #include "lib/hl7/ack.h"
 #include "lib/hl7/mllp.h"
 #include "lib/tls/tls.h"
@@ -560,13 +560,7 @@ MllpListener *mllp_listener_bind(const MllpListenerConfig *config, char *ret_pro
 
 bool mllp_listener_start(MllpListener *listener, char *ret_problem, size_t problem_size)
 {
-    /* signals are the main thread's; SIGPIPE would come from OpenSSL writing to a closed socket */
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    int failed = pthread_create(&listener->acceptor, NULL, accept_run, listener);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int failed = thread_start(&listener->acceptor, accept_run, listener);
     if (failed) {
         (void)snprintf(ret_problem, problem_size, "cannot start a thread for %s: %s",
                        listener->config.address, strerror(failed));

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/thread.h"
 
 #define SECOND_NS 1000000000LL
 /** A body or reply must make this much progress on average after its first seconds. */
@@ -19,10 +19,8 @@ static const int phase_limit_s[] = {
 };
 
 struct Watchdog {
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    pthread_t thread;
-    bool is_stopping;
+    Worker worker;
+    pthread_mutex_t lock; /* guards what follows */
     unsigned count;
     Watched *first;
 };
@@ -39,23 +37,24 @@ static bool is_too_slow(const Watched *watched, int64_t now_ns)
     return now_ns - watched->phase_began_ns > limit_s * SECOND_NS;
 }
 
+static void shut_slow(Watchdog *watchdog)
+{
+    int64_t now_ns = clock_now_ns();
+    pthread_mutex_lock(&watchdog->lock);
+    for (Watched *w = watchdog->first; w; w = w->next) {
+        if (is_too_slow(w, now_ns)) {
+            shutdown(w->fd, SHUT_RDWR);
+        }
+    }
+    pthread_mutex_unlock(&watchdog->lock);
+}
+
 static void *run(void *argument)
 {
     Watchdog *watchdog = argument;
-    pthread_mutex_lock(&watchdog->lock);
-    while (!watchdog->is_stopping) {
-        int64_t now_ns = clock_now_ns();
-        for (Watched *w = watchdog->first; w; w = w->next) {
-            if (is_too_slow(w, now_ns)) {
-                shutdown(w->fd, SHUT_RDWR);
-            }
-        }
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec++;
-        pthread_cond_timedwait(&watchdog->wake, &watchdog->lock, &until);
-    }
-    pthread_mutex_unlock(&watchdog->lock);
+    do {
+        shut_slow(watchdog);
+    } while (worker_rest_until(&watchdog->worker, clock_now_ns() + SECOND_NS));
     return NULL;
 }
 
@@ -65,13 +64,8 @@ Watchdog *watchdog_new(void)
     if (!watchdog) {
         abort();
     }
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&watchdog->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
     pthread_mutex_init(&watchdog->lock, NULL);
-    if (pthread_create(&watchdog->thread, NULL, run, watchdog) != 0) {
+    if (worker_start(&watchdog->worker, run, watchdog) != 0) {
         abort();
     }
     return watchdog;
@@ -82,13 +76,8 @@ void watchdog_free(Watchdog *watchdog)
     if (!watchdog) {
         return;
     }
-    pthread_mutex_lock(&watchdog->lock);
-    watchdog->is_stopping = true;
-    pthread_cond_signal(&watchdog->wake);
-    pthread_mutex_unlock(&watchdog->lock);
-    pthread_join(watchdog->thread, NULL);
+    worker_stop(&watchdog->worker);
     pthread_mutex_destroy(&watchdog->lock);
-    pthread_cond_destroy(&watchdog->wake);
     free(watchdog);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/thread.h"
 #include "lib/db/connection.h"
 
 /** How long a release may take to roll back before the connection is dropped instead. */
@@ -43,7 +44,6 @@ static void *allocate(size_t count, size_t size_bytes)
 DbPool *db_pool_new(const char *conninfo, unsigned size)
 {
     DbPool *pool = allocate(1, sizeof(*pool));
-    pthread_condattr_t attributes;
 
     pool->conninfo = strdup(conninfo);
     if (!pool->conninfo) {
@@ -51,10 +51,7 @@ DbPool *db_pool_new(const char *conninfo, unsigned size)
     }
     pool->size = size > 0 ? size : 1;
     pthread_mutex_init(&pool->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->released, &attributes);
-    pthread_condattr_destroy(&attributes);
+    thread_condition_init(&pool->released);
     return pool;
 }
 
@@ -190,14 +187,12 @@ static bool is_stale(const DbConn *conn)
  * passed */
 static DbConn *pool_take(DbPool *pool, int64_t deadline_ns)
 {
-    struct timespec until = {.tv_sec = deadline_ns / 1000000000,
-                             .tv_nsec = deadline_ns % 1000000000};
     DbConn *conn = NULL;
-    int rc = 0;
+    bool has_time = true;
 
     pthread_mutex_lock(&pool->lock);
-    while (!pool->free_list && pool->in_use >= pool->size && rc == 0) {
-        rc = pthread_cond_timedwait(&pool->released, &pool->lock, &until);
+    while (!pool->free_list && pool->in_use >= pool->size && has_time) {
+        has_time = thread_wait_until(&pool->released, &pool->lock, deadline_ns);
     }
     if (pool->free_list) {
         conn = pool->free_list;
