@@ -41,3 +41,33 @@ int registry_iti18_stored_query(void *registry, SoapExchange *exchange);
 
 /** The local RegistryClient for a repository of the same process. */
 RegistryClient registry_client_local(Registry *registry);
+
+/** What became of a submission of a bulk import. */
+typedef enum ImportOutcome {
+    IMPORT_WAITS, /* depends on the order of submissions: for registry_import_one() */
+    IMPORT_STORED,
+    IMPORT_PRESENT, /* the very same submission is registered already (contract C3) */
+    IMPORT_REFUSED, /* by its own errors, as ITI-42 would */
+    IMPORT_FAILED,  /* the database could not do it: outcome unknown or not stored */
+} ImportOutcome;
+
+/** One submission of a bulk import. */
+typedef struct ImportItem {
+    Request *req;                          /* of its own: principal in, errors out */
+    const XmlNode *submit_objects_request; /* NULL: could not be read; req has the errors */
+    Submission *submission;                /* NULL until it is read */
+    ImportOutcome outcome;
+} ImportItem;
+
+/**
+ * Registers submissions by the rules of ITI-42 (TF-2 3.42.4.1.3), as many as possible in one
+ * transaction with their audit events. One that cannot be stored changes nothing for the others.
+ * Those with Folders, relationships or references to registered objects are left to
+ * registry_import_one(), with outcome IMPORT_WAITS. Thread-safe, also beside ITI-42.
+ *
+ * @param req  for what concerns all of them: arena, deadline
+ */
+void registry_import_batch(Registry *registry, Request *req, ImportItem *items, size_t count);
+
+/** Registers an item with outcome IMPORT_WAITS in a transaction of its own. */
+void registry_import_one(Registry *registry, ImportItem *item);

@@ -99,6 +99,7 @@ typedef struct StoreItem {
     Request *req; /* of its own: arena and errors */
     const PreparedSubmission *prepared;
     RegistryState state;
+    bool shares_uuid; /* another item chose the same entryUUID */
 } StoreItem;
 
 /**

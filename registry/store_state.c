@@ -547,18 +547,46 @@ static void note_claimed(const ClaimList *all, const DbResult *claimed)
     }
 }
 
+static UuidSet submitted_by(const StoreItem *item)
+{
+    return collect_questions(item->req->arena, item->prepared->submission).submitted;
+}
+
+/** Marks the items of which another one chose the same entryUUID: no primary key would notice if
+ * their kinds differ. */
+static void note_shared_uuids(Arena *arena, StoreItem *const *items, size_t count,
+                              const UuidSet *all)
+{
+    StoreItem **owners = ARENA_ARRAY(arena, StoreItem *, all->count);
+    for (size_t i = 0; i < count; i++) {
+        const UuidSet own = submitted_by(items[i]);
+        for (size_t n = 0; n < own.count; n++) {
+            StoreItem **owner = &owners[uuid_set_find(all, own.items[n])];
+            if (*owner != NULL) {
+                (*owner)->shares_uuid = true;
+                items[i]->shares_uuid = true;
+            }
+            *owner = items[i];
+        }
+    }
+}
+
+/** All entryUUIDs that the senders chose. */
 static UuidSet collect_submitted(Arena *arena, StoreItem *const *items, size_t count)
 {
     UuidSet all;
     uuid_set_init(&all, arena);
     for (size_t i = 0; i < count; i++) {
-        const Questions questions =
-            collect_questions(items[i]->req->arena, items[i]->prepared->submission);
-        for (size_t n = 0; n < questions.submitted.count; n++) {
-            uuid_set_add(&all, questions.submitted.items[n]);
+        const UuidSet own = submitted_by(items[i]);
+        for (size_t n = 0; n < own.count; n++) {
+            uuid_set_add(&all, own.items[n]);
         }
     }
+    size_t repeated = all.count;
     uuid_set_close(&all);
+    if (repeated > all.count) {
+        note_shared_uuids(arena, items, count, &all);
+    }
     return all;
 }
 
@@ -567,13 +595,12 @@ static void note_taken_uuids(StoreItem *const *items, size_t count, const DbResu
 {
     for (size_t i = 0; db_rows(rows) > 0 && i < count; i++) {
         Arena *arena = items[i]->req->arena;
-        const Questions questions = collect_questions(arena, items[i]->prepared->submission);
+        const UuidSet own = submitted_by(items[i]);
         RegistryState *state = &items[i]->state;
-        state->taken_uuids = ARENA_ARRAY(arena, Uuid, questions.submitted.count);
+        state->taken_uuids = ARENA_ARRAY(arena, Uuid, own.count);
         for (int row = 0; row < db_rows(rows); row++) {
             Uuid taken = db_uuid(rows, row, 0);
-            if (uuid_set_has(&questions.submitted, taken) &&
-                state->taken_uuid_count < questions.submitted.count) {
+            if (uuid_set_has(&own, taken) && state->taken_uuid_count < own.count) {
                 state->taken_uuids[state->taken_uuid_count++] = taken;
             }
         }

@@ -38,6 +38,12 @@ void uuid_set_close(UuidSet *set)
     set->count = kept;
 }
 
+size_t uuid_set_find(const UuidSet *set, Uuid uuid)
+{
+    const Uuid *found = bsearch(&uuid, set->items, set->count, sizeof(Uuid), uuid_compare);
+    return (size_t)(found - set->items);
+}
+
 bool uuid_set_has(const UuidSet *set, Uuid uuid)
 {
     return set->count > 0 &&

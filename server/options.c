@@ -50,6 +50,11 @@ static const OptionRow option_rows[] = {
                 "SubmissionSet.sourceId that it may submit with; without, any"),
     TEXT_OPTION("ae-title", ae_title, "LIST", "node", "its DICOM application entity titles"),
     FLAG_OPTION("operator", is_operator, "node", "may use the admin listener"),
+    TEXT_OPTION("node", node, "NAME", "submission", "import: the registered node that submits"),
+    TEXT_OPTION("threads", threads, "N", "submission",
+                "import: submissions in work at a time, otherwise two for each processor"),
+    TEXT_OPTION("batch", batch, "N", "submission",
+                "import: submissions in one transaction, otherwise 256"),
     TEXT_OPTION("rate", rate, "BYTES", "scrub", "most bytes per second, e.g. 50MiB"),
 };
 

@@ -35,7 +35,10 @@ typedef struct Options {
     const char *source;
     const char *source_id;
     const char *ae_title;
-    const char *rate; /* scrub */
+    const char *rate;    /* scrub */
+    const char *node;    /* submission */
+    const char *threads; /* submission */
+    const char *batch;   /* submission */
 } Options;
 
 typedef int (*CommandFn)(const Options *options);

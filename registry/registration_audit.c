@@ -1,0 +1,50 @@
+#include "registry/registration_audit.h"
+
+RegistrationAudit registration_audit(Registry *registry, const Submission *submission)
+{
+    RegistrationAudit audit = {.audit = registry->config.audit};
+    const SubmissionSet *set = submission != NULL ? submission->submission_set : NULL;
+    if (set != NULL && !str_is_empty(set->patient_id)) {
+        audit.objects[audit.object_count++] =
+            (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = set->patient_id};
+    }
+    if (set != NULL) {
+        audit.objects[audit.object_count++] =
+            (AuditObject){.kind = AUDIT_OBJECT_SUBMISSION_SET, .id = set->unique_id};
+    }
+    return audit;
+}
+
+AuditEvent registration_audit_event(const RegistrationAudit *audit)
+{
+    return (AuditEvent){
+        .type = AUDIT_ITI42_IMPORT,
+        .objects = audit->objects,
+        .object_count = audit->object_count,
+    };
+}
+
+int registration_audit_queue(void *caller, Request *req, DbConn *conn)
+{
+    const RegistrationAudit *audit = caller;
+    AuditEvent event = registration_audit_event(audit);
+    return audit_queue_event(audit->audit, conn, req, &event);
+}
+
+static const Error *first_failure(const ErrorList *errors)
+{
+    const Error *error = errors->first;
+    while (error != NULL && error->severity != SEVERITY_ERROR) {
+        error = error->next;
+    }
+    return error;
+}
+
+int registration_audit_failure(const RegistrationAudit *audit, Request *req)
+{
+    const Error *error = first_failure(&req->errors);
+    AuditEvent event = registration_audit_event(audit);
+    event.outcome = error_info(error != NULL ? error->code : ERR_XDS_REGISTRY_ERROR)->audit_outcome;
+    event.outcome_text = error != NULL ? error->context : STR_EMPTY;
+    return audit_record_event(audit->audit, req, &event);
+}
