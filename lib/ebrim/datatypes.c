@@ -194,10 +194,11 @@ bool is_dtm(Str value)
     return dtm_parse(value, &utc_us);
 }
 
+/** 1*DIGIT; a database holds sizes as signed 64-bit numbers. */
 bool is_integer(Str value)
 {
     uint64_t number;
-    return str_to_u64(value, &number);
+    return str_to_u64(value, &number) && number <= INT64_MAX;
 }
 
 bool is_sha1(Str value)

@@ -104,7 +104,8 @@ static void test_simple_types_have_one_form(void **state)
           {"20261301", false}, {"20260401003000+0900", false}, {"20260401003000.1", false},
           {"", false});
     CHECK(is_integer, {"0", true}, {"061224", true}, {"-1", false}, {"+1", false}, {"", false},
-          {"1.0", false}, {"99999999999999999999", false});
+          {"1.0", false}, {"9223372036854775807", true}, {"9223372036854775808", false},
+          {"18446744073709551615", false}, {"99999999999999999999", false});
     CHECK(is_sha1, {"da39a3ee5e6b4b0d3255bfef95601890afd80709", true},
           {"DA39A3EE5E6B4B0D3255BFEF95601890AFD80709", true},
           {"da39a3ee5e6b4b0d3255bfef95601890afd8070", false},
