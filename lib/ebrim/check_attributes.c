@@ -161,9 +161,18 @@ void check_extra_slot(Check *check, const RimObject *object, const Slot *slot)
 
 /* ---- Classifications ---- */
 
-static void check_classified_object(Check *check, const RimObject *object, const Classification *c,
-                                    const char *name)
+/** What a Classification of any kind says of itself (ebRIM 4.3: internal or external, not both). */
+static void check_classification(Check *check, const RimObject *object, const Classification *c,
+                                 const char *name)
 {
+    if (!str_is_empty(c->classification_scheme) && !str_is_empty(c->classification_node)) {
+        check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, c->xml, name,
+                    "%s has classificationScheme \"%.*s\" and classificationNode \"%.*s\"; send a "
+                    "code with the first, a marker with the second, each in a Classification of "
+                    "its own",
+                    name, STR_ARG(shown(c->classification_scheme)),
+                    STR_ARG(shown(c->classification_node)));
+    }
     if (!str_equal(c->classified_object, object->id)) {
         check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, c->xml, name,
                     "classifiedObject of %s is \"%.*s\"; send \"%.*s\", the id of the object that "
@@ -174,11 +183,13 @@ static void check_classified_object(Check *check, const RimObject *object, const
 
 void check_coded(Check *check, const RimObject *object, const Classification *c, const char *name)
 {
-    check_classified_object(check, object, c, name);
+    check_classification(check, object, c, name);
     check_slot_names(check, object, c->slots, c->xml);
     if (str_is_empty(c->node_representation)) {
         check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, c->xml, name,
                     "%s has no code; send it as nodeRepresentation", name);
+    } else {
+        check_value(check, object, c->xml, name, TYPE_TEXT, c->node_representation);
     }
     const Slot *scheme = slot_find(c->slots, STR(SLOT_CODING_SCHEME));
     if (!scheme) {
@@ -194,6 +205,8 @@ void check_coded(Check *check, const RimObject *object, const Classification *c,
                     "%s \"%.*s\" has no display name; send rim:Name with a LocalizedString that "
                     "has a value",
                     name, STR_ARG(shown(c->node_representation)));
+    } else {
+        check_value(check, object, c->xml, name, TYPE_COMMENTS, c->name->value);
     }
 }
 
@@ -201,7 +214,7 @@ void check_coded(Check *check, const RimObject *object, const Classification *c,
 static void check_author(Check *check, const RimObject *object, const Classification *c)
 {
     bool is_identified = false;
-    check_classified_object(check, object, c, "author");
+    check_classification(check, object, c, "author");
     check_slot_names(check, object, c->slots, c->xml);
     if (!str_is_empty(c->node_representation)) {
         check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, c->xml, "author",
@@ -356,7 +369,7 @@ static void check_known_classification(Check *check, ObjectKind kind, const RimO
         return;
     }
     if (is_own_marker(kind, c->classification_node)) {
-        check_classified_object(check, object, c, "the marker Classification");
+        check_classification(check, object, c, "the marker Classification");
     } else if (!attribute_find(kind, CARRIER_CLASSIFICATION_NODE, c->classification_node)) {
         check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, c->xml, "Classification",
                     "a Classification has classificationScheme \"\" and classificationNode "

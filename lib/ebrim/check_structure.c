@@ -30,6 +30,9 @@ static const ChildRule part_children[] = {
     {"Description", 1},
     {"VersionInfo", 1},
 };
+static const ChildRule slot_children[] = {{"ValueList", 1}};
+static const ChildRule value_list_children[] = {{"Value", 0}};
+static const ChildRule localized_children[] = {{"LocalizedString", 0}};
 static const ChildRule list_children[] = {
     {"ExtrinsicObject", 0}, {"RegistryPackage", 0}, {"Association", 0},
     {"Classification", 0},  {"ObjectRef", 0},
@@ -51,6 +54,20 @@ static void check_children(Check *check, const RimObject *object, const XmlNode 
         } else if (++counts[rule] > rules[rule].max && rules[rule].max > 0) {
             check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, child, "",
                         "element rim:%s occurs more than once; send one", rules[rule].name);
+        }
+    }
+}
+
+/** Inside Slots and texts too nothing may stand that would be lost: a second ValueList, say. */
+static void check_grandchildren(Check *check, const RimObject *object, const XmlNode *node)
+{
+    for (const XmlNode *child = node ? node->first_child : NULL; child; child = child->next) {
+        if (xml_is(child, NS_RIM, "Slot")) {
+            check_children(check, object, child, slot_children, ARRAY_LEN(slot_children));
+            check_children(check, object, xml_child(child, NS_RIM, "ValueList"),
+                           value_list_children, ARRAY_LEN(value_list_children));
+        } else if (xml_is(child, NS_RIM, "Name") || xml_is(child, NS_RIM, "Description")) {
+            check_children(check, object, child, localized_children, ARRAY_LEN(localized_children));
         }
     }
 }
@@ -87,12 +104,15 @@ static void check_elements(Check *check)
     check_children(check, NULL, list, list_children, ARRAY_LEN(list_children));
     for (const RimObject *object = check->submission->objects; object; object = object->next) {
         check_children(check, object, object->xml, object_children, ARRAY_LEN(object_children));
+        check_grandchildren(check, object, object->xml);
         check_order(check, object);
         for (const Classification *c = object->classifications; c; c = c->next) {
             check_children(check, object, c->xml, part_children, ARRAY_LEN(part_children));
+            check_grandchildren(check, object, c->xml);
         }
         for (const ExternalIdentifier *e = object->external_identifiers; e; e = e->next) {
             check_children(check, object, e->xml, part_children, ARRAY_LEN(part_children));
+            check_grandchildren(check, object, e->xml);
         }
     }
 }

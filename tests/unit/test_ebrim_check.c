@@ -97,6 +97,22 @@ static void test_elements_that_the_schema_does_not_know_are_refused(void **state
          {{"<rim:Description>", "<x:Name xmlns:x=\"urn:x\"/><rim:Description>"}},
          META,
          "{urn:x}Name"},
+        {"two lists of values",
+         {{"<rim:Value>D12^山田^一^^^^^^&amp;1.2.392.200270.9.3&amp;ISO</rim:Value></"
+           "rim:ValueList>",
+           "<rim:Value>A^B</rim:Value></rim:ValueList><rim:ValueList/>"}},
+         META,
+         "element rim:ValueList occurs more than once"},
+        {"two lists of values in a Classification",
+         {{"<rim:Value>主治医</rim:Value></rim:ValueList>",
+           "<rim:Value>主治医</rim:Value></rim:ValueList><rim:ValueList/>"}},
+         META,
+         "element rim:ValueList occurs more than once"},
+        {"element among values",
+         {{"<rim:Value>summary", "<rim:Val/><rim:Value>summary"}},
+         META,
+         "Val "},
+        {"element in a text", {{"<rim:Description>", "<rim:Description><rim:P/>"}}, META, "}P is"},
         {"two names", {{"<rim:Description>", "<rim:Name/><rim:Description>"}}, META, "rim:Name"},
         {"out of order",
          {{"</rim:Description>", "</rim:Description>" SLOT("urn:example:late", "1")}},
@@ -286,8 +302,18 @@ static void test_schemes_must_belong_to_the_object(void **state)
          {{"classificationScheme=\"urn:uuid:2c6b8cb7-8b2a-4051-b291-b1ae6a575ef4\"",
            "classificationNode=\"urn:uuid:x\""}},
          META,
-         "classificationNode \"urn:uuid:x\""});
+         "classificationNode \"urn:uuid:x\""},
+        {"scheme and node",
+         {{"nodeRepresentation=\"REPORT\"",
+           "nodeRepresentation=\"REPORT\" classificationNode=\"urn:uuid:x\""}},
+         META,
+         "classCode has classificationScheme"});
 }
+
+/* 260 characters, 4 more than a LongName */
+#define TEN "0123456789"
+#define FIFTY TEN TEN TEN TEN TEN
+#define LONG_CODE FIFTY FIFTY FIFTY FIFTY FIFTY TEN
 
 /** TF-3 4.2.3.1.2, 4.2.3.1.3 */
 static void test_parts_are_complete_and_point_to_their_object(void **state)
@@ -320,6 +346,10 @@ static void test_parts_are_complete_and_point_to_their_object(void **state)
          {{"<rim:Name><rim:LocalizedString value=\"報告書\"/></rim:Name>", ""}},
          META,
          "classCode \"REPORT\" has no display name"},
+        {"long code",
+         {{"nodeRepresentation=\"REPORT\"", "nodeRepresentation=\"" LONG_CODE "\""}},
+         META,
+         "send 1 to 256 characters"},
         {"empty display name",
          {{"<rim:LocalizedString value=\"報告書\"/>", "<rim:LocalizedString value=\"\"/>"}},
          META,
