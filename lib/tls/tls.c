@@ -404,11 +404,15 @@ Tls *tls_new(const TlsSettings *settings, char *ret_problem, size_t problem_size
     }
     tls->settings = *settings;
     tls->store = tls_store_new(settings->ca, settings->crl, ret_problem, problem_size);
-    if (tls->store == NULL || !look_at_files(tls, tls->versions, ret_problem, problem_size) ||
-        (tls->identity = tls_identity_load(settings, ret_problem, problem_size)) == NULL) {
+    TlsIdentity *identity = NULL;
+    if (tls->store != NULL && look_at_files(tls, tls->versions, ret_problem, problem_size)) {
+        identity = tls_identity_load(settings, ret_problem, problem_size);
+    }
+    if (identity == NULL) {
         tls_free(tls);
         return NULL;
     }
+    tls->identity = identity;
     return tls;
 }
 
@@ -554,7 +558,9 @@ static bool send_name(SSL *ssl, const char *host)
     bool is_address = address != NULL;
     ASN1_OCTET_STRING_free(address);
     ERR_clear_error();
-    return is_address || SSL_set_tlsext_host_name(ssl, host) == 1;
+    /* as SSL_set_tlsext_host_name() does it, which drops the const */
+    return is_address || SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                                  (void *)(uintptr_t)host) == 1;
 }
 
 SSL *tls_client_session(SSL_CTX *context, const TlsPeer *peer, int socket)
