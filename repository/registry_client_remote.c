@@ -99,6 +99,7 @@ static int relay_errors(Request *req, const XmlNode *response, bool is_success)
             code = ERR_XDS_REGISTRY_ERROR;
         }
         Severity severity = severity_of(error, is_success);
+        req->errors.kept_max++; /* also one that says how many the registry left out */
         error_add_str(&req->errors, code, severity, xml_attribute(error, "location"),
                       xml_attribute(error, "codeContext"));
         if (rc == 0 && severity == SEVERITY_ERROR) {

@@ -207,7 +207,6 @@ static void test_success_of_the_registry_is_success(void **state)
     assert_true(str_contains(requests, STR("SubmitObjectsRequest")));
 }
 
-/** TF-2 3.41.4.1.3.2: every error and warning is relayed with its own words. */
 /* A registration that was carried out is not answered as Failure. */
 static void test_success_stays_one_whatever_comes_with_it(void **state)
 {
@@ -221,6 +220,30 @@ static void test_success_stays_one_whatever_comes_with_it(void **state)
     assert_false(error_list_has_errors(&fixture->req->errors));
 }
 
+/** TF-2 3.41.4.1.3.2: every error and warning is relayed, also the last of a long list, which says
+ * how many more there are. */
+static void test_long_lists_are_relayed_whole(void **state)
+{
+    Fixture *fixture = *state;
+    StrBuf list = {0};
+    strbuf_literal(&list, "<rs:RegistryErrorList>");
+    for (unsigned i = 0; i <= ERROR_LIST_KEPT_MAX; i++) {
+        strbuf_printf(&list,
+                      "<rs:RegistryError errorCode=\"XDSRegistryMetadataError\" severity=\"%s\" "
+                      "codeContext=\"fault %u\"/>",
+                      URN_SEVERITY_ERROR, i);
+    }
+    strbuf_literal(&list, "</rs:RegistryErrorList>");
+    Str reply = str_printf(fixture->req->arena, RESPONSE(URN_RESPONSE_FAILURE, "%s"), list.data);
+    start(fixture, (Script){{http(fixture, str_cstr(fixture->req->arena, reply))}, 1});
+    assert_int_equal(submit(fixture), -ERR_XDS_REGISTRY_METADATA_ERROR);
+    assert_int_equal(fixture->req->errors.error_count, ERROR_LIST_KEPT_MAX + 1);
+    assert_true(str_equal(fixture->req->errors.last->context,
+                          str_printf(fixture->req->arena, "fault %u", ERROR_LIST_KEPT_MAX)));
+    strbuf_done(&list);
+}
+
+/** TF-2 3.41.4.1.3.2: every error and warning is relayed with its own words. */
 static void test_errors_and_warnings_are_relayed(void **state)
 {
     Fixture *fixture = *state;
@@ -361,6 +384,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
         TEST(test_success_of_the_registry_is_success),
         TEST(test_success_stays_one_whatever_comes_with_it),
+        TEST(test_long_lists_are_relayed_whole),
         TEST(test_errors_and_warnings_are_relayed),
         TEST(test_chunked_reply_is_read),
         TEST(test_reply_that_says_nothing_is_not_an_answer),
