@@ -12,6 +12,7 @@
 #include "lib/ebrim/codes.h"
 #include "lib/tls/tls.h"
 #include "server/command.h"
+#include "server/language.h"
 #include "server/postgres_embedded.h"
 #include "server/socket.h"
 
@@ -37,7 +38,7 @@ static void finding(const Check *check, ConfigKeyId key, const char *format, ...
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    vsnprintf(text, sizeof(text), tr(format), args);
     va_end(args);
     error_add(&check->context->req->errors, ERR_CONFIGURATION,
               config_location(check->config, key, check->context->arena), "%s: %s",
@@ -162,10 +163,11 @@ static void check_clock(const Check *check)
     struct timex state = {0};
 
     if (adjtimex(&state) == TIME_ERROR) {
-        error_warn(&check->context->req->errors, ERR_CONFIGURATION, NULL,
-                   "the clock is not synchronised; run chrony or systemd-timesyncd: audit records "
-                   "need the right time "
-                   "(ITI TF-1 7, Consistent Time)");
+        error_warn(
+            &check->context->req->errors, ERR_CONFIGURATION, NULL,
+            tr("the clock is not synchronised; run chrony or systemd-timesyncd: audit records "
+               "need the right time "
+               "(ITI TF-1 7, Consistent Time)"));
     }
 }
 
@@ -210,11 +212,11 @@ int command_check_config(const Options *options)
     check_clock(&check);
     check_database(&check);
     if (check.is_running) {
-        printf("the server is running: its ports were not checked\n");
+        (void)fputs(tr("the server is running: its ports were not checked\n"), stdout);
     }
     if (context.req->errors.error_count > 0) {
         return command_close(&context, EXIT_FOUND);
     }
-    printf("%s: no finding\n", options->config);
+    printf(tr("%s: no finding\n"), options->config);
     return command_close(&context, EXIT_GOOD);
 }

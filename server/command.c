@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "server/language.h"
 #include "server/postgres_embedded.h"
 
 /** Long enough for a migration of a large database. */
@@ -13,7 +14,8 @@ void command_print_errors(const ErrorList *errors)
     for (const Error *error = errors->first; error; error = error->next) {
         fprintf(stderr, "musubi: %.*s%s%s%.*s\n", STR_ARG(error->location),
                 error->location.len > 0 ? ": " : "",
-                error->severity == SEVERITY_WARNING ? "warning: " : "", STR_ARG(error->context));
+                error->severity == SEVERITY_WARNING ? tr("warning: ") : "",
+                STR_ARG(error->context));
     }
 }
 

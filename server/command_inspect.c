@@ -11,6 +11,7 @@
 #include "server/command_import.h"
 #include "server/command_json.h"
 #include "server/journal.h"
+#include "server/language.h"
 #include "server/services.h"
 
 #define SUBMISSION_MAX_BYTES ((size_t)1 << 30)
@@ -145,6 +146,12 @@ typedef struct Status {
     json_t *json; /* NULL: text */
 } Status;
 
+static void print_label(const char *english)
+{
+    const char *label = tr(english);
+    printf("%-*s ", language_pad(label, 18), label);
+}
+
 static void show_process(const Status *status)
 {
     const Config *config = status->context->config;
@@ -160,9 +167,11 @@ static void show_process(const Status *status)
         json_object_set_new(status->json, "disk_bytes", json_integer((json_int_t)total_bytes));
         return;
     }
-    printf("%-18s %s\n", "roles", roles);
+    print_label("roles");
+    printf("%s\n", roles);
     if (has_disk) {
-        printf("%-18s %.1f GiB of %.1f GiB (%s)\n", "disk free", (double)free_bytes / (1 << 30),
+        print_label("disk free");
+        printf(tr("%.1f GiB of %.1f GiB (%s)\n"), (double)free_bytes / (1 << 30),
                (double)total_bytes / (1 << 30), config->server.data_dir);
     }
 }
@@ -176,7 +185,8 @@ static int show_counts(const Status *status)
         if (status->json) {
             json_object_set_new(status->json, counts[i].name, json_integer(count));
         } else {
-            printf("%-18s %lld\n", counts[i].label, (long long)count);
+            print_label(counts[i].label);
+            printf("%lld\n", (long long)count);
         }
     }
     return rc;
@@ -194,8 +204,9 @@ static void show_silent_node(json_t *list, Str node, Str facility, Str since)
                               json_pack("{s:o, s:o, s:o}", "node", json_text(node), "facility",
                                         json_text(facility), "last_success", last));
     } else {
-        printf("%-18s %.*s (%.*s): no success %s%.*s\n", "silent node", STR_ARG(node),
-               STR_ARG(facility), since.len > 0 ? "since " : "ever", STR_ARG(since));
+        print_label("silent node");
+        printf(tr("%.*s (%.*s): no success %s%.*s\n"), STR_ARG(node), STR_ARG(facility),
+               since.len > 0 ? tr("since ") : tr("ever"), STR_ARG(since));
     }
 }
 

@@ -8,6 +8,7 @@
 #include "server/command.h"
 #include "server/command_json.h"
 #include "server/csv.h"
+#include "server/language.h"
 
 /* musubi node and musubi facility: who is registered. */
 
@@ -478,21 +479,30 @@ static Str join_list(const CommandContext *context, const DbResult *rows, int ro
     return text;
 }
 
+static void print_cell(const char *text, int columns)
+{
+    printf("%-*s ", language_pad(text, columns), text);
+}
+
 static void print_nodes(const CommandContext *context, const DbResult *rows)
 {
-    printf("%-20s %-20s %-10s %-11s %s\n", "NODE", "FACILITY", "STATE", "CERT UNTIL",
-           "TRANSACTIONS");
+    print_cell(tr("NODE"), 20);
+    print_cell(tr("FACILITY"), 20);
+    print_cell(tr("STATE"), 10);
+    print_cell(tr("CERT UNTIL"), 11);
+    printf("%s\n", tr("TRANSACTIONS"));
     for (int i = 0; i < db_rows(rows); i++) {
-        const char *state = db_bool(rows, i, 6) ? "operator" : "registered";
+        const char *state = db_bool(rows, i, 6) ? tr("operator") : tr("registered");
         if (!db_is_null(rows, i, 7)) {
-            state = "revoked";
+            state = tr("revoked");
         }
         Str until = db_is_null(rows, i, 9)
                         ? STR("-")
                         : clock_iso8601(context->arena, db_timestamp(rows, i, 9));
-        printf("%-20.*s %-20.*s %-10s %-11.*s %.*s\n", STR_ARG(db_text(rows, i, 0)),
-               STR_ARG(db_text(rows, i, 1)), state,
-               STR_ARG(str_slice(until, 0, sizeof("2026-04-01") - 1)),
+        print_cell(str_cstr(context->arena, db_text(rows, i, 0)), 20);
+        print_cell(str_cstr(context->arena, db_text(rows, i, 1)), 20);
+        print_cell(state, 10);
+        printf("%-11.*s %.*s\n", STR_ARG(str_slice(until, 0, sizeof("2026-04-01") - 1)),
                STR_ARG(join_list(context, rows, i, 2)));
     }
 }

@@ -9,6 +9,7 @@
 #include "lib/base/oid.h"
 #include "lib/tls/tls.h"
 #include "registry/registry.h"
+#include "server/language.h"
 #include "server/socket.h"
 
 typedef enum KeyType {
@@ -81,7 +82,7 @@ static void *field_of(const Loader *loader)
 static int fault(const Loader *loader, const char *expected)
 {
     return error_add(loader->errors, ERR_CONFIGURATION, loader->location, "%s = %.*s: %s",
-                     loader->row->key, STR_ARG(loader->text), expected);
+                     loader->row->key, STR_ARG(loader->text), tr(expected));
 }
 
 static int set_text(const Loader *loader)
@@ -142,7 +143,7 @@ static int find_choice(const char *choices, Str wanted)
 
 static int fault_choice(const Loader *loader)
 {
-    return fault(loader, str_printf(loader->arena, "write one of %s", loader->row->range).data);
+    return fault(loader, str_printf(loader->arena, tr("write one of %s"), loader->row->range).data);
 }
 
 static int set_choice(const Loader *loader)
@@ -223,9 +224,9 @@ static int parse_in_range(const Loader *loader, const Unit *units, const char *e
         return fault(loader, "this key has no valid range");
     }
     if (!parse_amount(loader->text, units, &value) || value < least || value > most) {
-        return fault(
-            loader,
-            str_printf(loader->arena, "write %s within %s", expected, loader->row->range).data);
+        return fault(loader, str_printf(loader->arena, tr("write %s within %s"), tr(expected),
+                                        loader->row->range)
+                                 .data);
     }
     *ret_value = value;
     return 0;
@@ -310,7 +311,7 @@ static int set_reserved(const Loader *loader)
 {
     if (!str_is_empty(loader->text)) {
         error_warn(loader->errors, ERR_CONFIGURATION, loader->location,
-                   "%s has no effect in this version", loader->row->key);
+                   tr("%s has no effect in this version"), loader->row->key);
     }
     return set_text(loader);
 }
@@ -381,7 +382,7 @@ static void take_entries(Config *config, const IniFile *file, Arena *arena, Erro
         if (row < 0) {
             error_add(errors, ERR_CONFIGURATION,
                       str_printf(arena, "%s:%u", config->file, entry->line).data,
-                      "unknown key %.*s in section [%.*s]; print-config --all shows every key",
+                      tr("unknown key %.*s in section [%.*s]; print-config --all shows every key"),
                       STR_ARG(entry->key), STR_ARG(entry->section));
             continue;
         }
@@ -410,7 +411,7 @@ static void conflict(const Config *config, Arena *arena, ErrorList *errors, Conf
                      const char *text)
 {
     error_add(errors, ERR_CONFIGURATION, config_location(config, key, arena), "%s: %s",
-              rows[key].full_name, text);
+              rows[key].full_name, tr(text));
 }
 
 static void check_tls(Config *config, Arena *arena, ErrorList *errors)
@@ -533,7 +534,7 @@ static void check_audit(const Config *config, Arena *arena, ErrorList *errors)
     }
     if (config_has_role(config, ROLE_IMAGING)) {
         error_warn(errors, ERR_CONFIGURATION, config_location(config, CONFIG_server_roles, arena),
-                   "the role imaging has no effect in this version");
+                   tr("the role imaging has no effect in this version"));
     }
 }
 

@@ -6,8 +6,7 @@
 #include <string.h>
 
 #include "lib/base/str.h"
-
-#define DEFAULT_CONFIG "/etc/musubi/musubi.ini"
+#include "server/language.h"
 
 static const Command commands[] = {
 #define COMMAND(name, handler, arguments, help) {name, handler, arguments, help},
@@ -36,6 +35,7 @@ typedef struct OptionRow {
 static const OptionRow option_rows[] = {
     TEXT_OPTION("config", config, "FILE", NULL, "configuration file, otherwise " DEFAULT_CONFIG),
     FLAG_OPTION("json", json, NULL, "print JSON"),
+    TEXT_OPTION("lang", lang, "LANGUAGE", NULL, "language of texts for operators, en or ja"),
     FLAG_OPTION("all", all, "print-config", "defaults and descriptions as well"),
     FLAG_OPTION("markdown", markdown, "print-config", "the reference page of all keys"),
     FLAG_OPTION("dry-run", dry_run, "node", "import: check everything, change nothing"),
@@ -93,29 +93,31 @@ static void print_options(const Command *command)
             char text[32];
             (void)snprintf(text, sizeof(text), "%s%s%s", row->name, row->value ? "=" : "",
                            row->value ? row->value : "");
-            printf("  --%-19s %s\n", text, row->help);
+            printf("  --%-19s %s\n", text, tr(row->help));
         }
     }
 }
 
 static void print_command_help(const Command *command)
 {
-    printf("musubi %s: %s\n\n", command->name, command->help);
+    printf("musubi %s: %s\n\n", command->name, tr(command->help));
     print_forms(command, stdout);
-    printf("\noptions:\n");
+    (void)fputs(tr("\noptions:\n"), stdout);
     print_options(command);
 }
 
 static void print_help(void)
 {
-    printf("usage: musubi COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n");
+    (void)fputs(tr("usage: musubi COMMAND [ARGUMENTS] [OPTIONS]\n\ncommands:\n"), stdout);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        printf("  %-13s %s\n", commands[i].name, commands[i].help);
+        printf("  %-13s %s\n", commands[i].name, tr(commands[i].help));
     }
-    printf("\noptions of every command:\n");
+    (void)fputs(tr("\noptions of every command:\n"), stdout);
     print_options(NULL);
-    printf("\nmusubi COMMAND --help shows its arguments and options\n"
-           "exit status: 0 good, 1 found something, 2 usage or configuration, 3 could not do it\n");
+    (void)fputs(tr("\nmusubi COMMAND --help shows its arguments and options\n"
+                   "exit status: 0 good, 1 found something, 2 usage or configuration, 3 could not "
+                   "do it\n"),
+                stdout);
 }
 
 static void show_help(const Command *command)
@@ -129,7 +131,7 @@ static void show_help(const Command *command)
 
 int options_usage(const char *command)
 {
-    fprintf(stderr, "musubi: write\n");
+    fprintf(stderr, "musubi: %s\n", tr("write"));
     print_forms(find_command(command), stderr);
     return EXIT_USAGE;
 }
@@ -160,7 +162,7 @@ static void set_option(Options *options, const OptionRow *row, const char *value
 
 static int usage_fault(const char *text, const char *what)
 {
-    fprintf(stderr, "musubi: %s%s%s; musubi --help shows commands and options\n", text,
+    fprintf(stderr, tr("musubi: %s%s%s; musubi --help shows commands and options\n"), tr(text),
             what[0] ? " " : "", what);
     return EXIT_USAGE;
 }
@@ -203,6 +205,9 @@ int options_parse(int argc, char **argv, Options *ret_options, const Command **r
             return usage_fault("unknown option, or one without its value:", argv[optind - 1]);
         }
         set_option(&options, &option_rows[value - FIRST_VALUE], optarg);
+    }
+    if (options.lang && !language_set(options.lang)) {
+        return usage_fault("unknown language, write en or ja instead of", options.lang);
     }
     if (wants_help) {
         show_help(optind < argc ? find_command(argv[optind]) : NULL);

@@ -15,6 +15,7 @@ typedef enum ExitStatus {
 } ExitStatus;
 
 #define OPTIONS_MAX_ARGUMENTS 16
+#define DEFAULT_CONFIG "/etc/musubi/musubi.ini"
 
 /** Option values are NULL, false or 0 when the option was not given. */
 typedef struct Options {
@@ -22,7 +23,8 @@ typedef struct Options {
     const char *arguments[OPTIONS_MAX_ARGUMENTS]; /* what is no option, behind the command: "add",
                                                      "gateway-a" */
     int argument_count;
-    const char *config; /* --config, default /etc/musubi/musubi.ini */
+    const char *config; /* --config, otherwise DEFAULT_CONFIG */
+    const char *lang;
     bool all;
     bool markdown;
     bool json;

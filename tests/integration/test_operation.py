@@ -129,6 +129,14 @@ class Operation(common.ServerCase):
         self.assertRegex(result.stdout, r"DocumentEntries +\d+")
         self.assertLess(len(result.stdout.splitlines()), 50)
 
+    def test_operators_read_japanese_if_they_like(self):
+        status = self.server.command("status", "--lang", "ja")
+        self.assertRegex(status.stdout, r"役割 +registry")
+        self.assertRegex(status.stdout, r"DocumentEntries +\d+")
+        self.assertIn("施設", self.server.command("node", "list", "--lang", "ja").stdout)
+        self.assertIn("使い方", run("--help", "--lang", "ja").stdout)
+        self.assertEqual(run("version", "--lang", "fr").returncode, 2)
+
     def test_print_config_is_a_configuration(self):
         result = self.server.command("print-config")
         self.assertIn(f"patient_id_authority = {harness.AUTHORITY}", result.stdout)
