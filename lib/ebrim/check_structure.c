@@ -8,66 +8,76 @@
 
 /* ---- elements that the schema does not allow ---- */
 
-/** Child elements of an ebRIM element; max 0 = any number. */
-typedef struct ChildRule {
+typedef struct ChildRule ChildRule;
+
+/** What an ebRIM element may hold. */
+typedef struct Content {
+    const ChildRule *rules;
+    size_t count;
+} Content;
+
+/** A child element; max 0 = any number. */
+struct ChildRule {
     const char *name;
     size_t max;
-} ChildRule;
+    const Content *content; /* of the child; NULL: not looked at */
+};
 
+#define CONTENT(rules)                                                                             \
+    {                                                                                              \
+        rules, ARRAY_LEN(rules)                                                                    \
+    }
+
+static const ChildRule value_rules[] = {{"Value", 0, NULL}};
+static const Content values = CONTENT(value_rules);
+static const ChildRule slot_rules[] = {{"ValueList", 1, &values}};
+static const Content slot_content = CONTENT(slot_rules);
+static const ChildRule text_rules[] = {{"LocalizedString", 0, NULL}};
+static const Content text_content = CONTENT(text_rules);
+static const ChildRule part_rules[] = {
+    {"Slot", 0, &slot_content},
+    {"Name", 1, &text_content},
+    {"Description", 1, &text_content},
+    {"VersionInfo", 1, NULL},
+};
+static const Content part_content = CONTENT(part_rules);
 /* In schema order. */
-static const ChildRule object_children[] = {
-    {"Slot", 0},
-    {"Name", 1},
-    {"Description", 1},
-    {"VersionInfo", 1},
-    {"Classification", 0},
-    {"ExternalIdentifier", 0},
-    {"ContentVersionInfo", 1},
+static const ChildRule object_rules[] = {
+    {"Slot", 0, &slot_content},           {"Name", 1, &text_content},
+    {"Description", 1, &text_content},    {"VersionInfo", 1, NULL},
+    {"Classification", 0, &part_content}, {"ExternalIdentifier", 0, &part_content},
+    {"ContentVersionInfo", 1, NULL},
 };
-static const ChildRule part_children[] = {
-    {"Slot", 0},
-    {"Name", 1},
-    {"Description", 1},
-    {"VersionInfo", 1},
+static const Content object_content = CONTENT(object_rules);
+static const ChildRule list_rules[] = {
+    {"ExtrinsicObject", 0, NULL},         {"RegistryPackage", 0, NULL}, {"Association", 0, NULL},
+    {"Classification", 0, &part_content}, {"ObjectRef", 0, NULL},
 };
-static const ChildRule slot_children[] = {{"ValueList", 1}};
-static const ChildRule value_list_children[] = {{"Value", 0}};
-static const ChildRule localized_children[] = {{"LocalizedString", 0}};
-static const ChildRule list_children[] = {
-    {"ExtrinsicObject", 0}, {"RegistryPackage", 0}, {"Association", 0},
-    {"Classification", 0},  {"ObjectRef", 0},
-};
+static const Content list_content = CONTENT(list_rules);
 
-static void check_children(Check *check, const RimObject *object, const XmlNode *node,
-                           const ChildRule *rules, size_t rule_count)
+/** Goes as deep as the tables do: what they do not name would be lost. */
+static void check_content(Check *check, const RimObject *object, const XmlNode *node,
+                          const Content *content)
 {
-    size_t counts[ARRAY_LEN(object_children)] = {0};
+    size_t counts[ARRAY_LEN(object_rules)] = {0};
     for (const XmlNode *child = node ? node->first_child : NULL; child; child = child->next) {
-        size_t rule = 0;
-        while (rule < rule_count && !xml_is(child, NS_RIM, rules[rule].name)) {
+        const ChildRule *rule = content->rules;
+        const ChildRule *end = rule + content->count;
+        while (rule < end && !xml_is(child, NS_RIM, rule->name)) {
             rule++;
         }
-        if (rule == rule_count) {
+        if (rule == end) {
             check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, child, "",
                         "element {%.*s}%.*s is not allowed here; leave it out",
                         STR_ARG(shown(child->ns)), STR_ARG(shown(child->name)));
-        } else if (++counts[rule] > rules[rule].max && rules[rule].max > 0) {
-            check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, child, "",
-                        "element rim:%s occurs more than once; send one", rules[rule].name);
+            continue;
         }
-    }
-}
-
-/** Inside Slots and texts too nothing may stand that would be lost: a second ValueList, say. */
-static void check_grandchildren(Check *check, const RimObject *object, const XmlNode *node)
-{
-    for (const XmlNode *child = node ? node->first_child : NULL; child; child = child->next) {
-        if (xml_is(child, NS_RIM, "Slot")) {
-            check_children(check, object, child, slot_children, ARRAY_LEN(slot_children));
-            check_children(check, object, xml_child(child, NS_RIM, "ValueList"),
-                           value_list_children, ARRAY_LEN(value_list_children));
-        } else if (xml_is(child, NS_RIM, "Name") || xml_is(child, NS_RIM, "Description")) {
-            check_children(check, object, child, localized_children, ARRAY_LEN(localized_children));
+        if (++counts[rule - content->rules] > rule->max && rule->max > 0) {
+            check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, child, "",
+                        "element rim:%s occurs more than once; send one", rule->name);
+        }
+        if (rule->content) {
+            check_content(check, object, child, rule->content);
         }
     }
 }
@@ -82,8 +92,7 @@ static void check_order(Check *check, const RimObject *object)
     for (const XmlNode *child = object->xml ? object->xml->first_child : NULL; child;
          child = child->next) {
         size_t rule = 0;
-        while (rule < ARRAY_LEN(object_children) &&
-               !xml_is(child, NS_RIM, object_children[rule].name)) {
+        while (rule < ARRAY_LEN(object_rules) && !xml_is(child, NS_RIM, object_rules[rule].name)) {
             rule++;
         }
         if (rule < reached) {
@@ -91,29 +100,20 @@ static void check_order(Check *check, const RimObject *object)
                         "element rim:%s stands behind rim:%s; send Slot, Name, Description, "
                         "VersionInfo, Classification, "
                         "ExternalIdentifier in this order",
-                        object_children[rule].name, object_children[reached].name);
+                        object_rules[rule].name, object_rules[reached].name);
             return;
         }
-        reached = rule < ARRAY_LEN(object_children) ? rule : reached;
+        reached = rule < ARRAY_LEN(object_rules) ? rule : reached;
     }
 }
 
 static void check_elements(Check *check)
 {
     const XmlNode *list = xml_child(check->submission->xml, NS_RIM, "RegistryObjectList");
-    check_children(check, NULL, list, list_children, ARRAY_LEN(list_children));
+    check_content(check, NULL, list, &list_content);
     for (const RimObject *object = check->submission->objects; object; object = object->next) {
-        check_children(check, object, object->xml, object_children, ARRAY_LEN(object_children));
-        check_grandchildren(check, object, object->xml);
+        check_content(check, object, object->xml, &object_content);
         check_order(check, object);
-        for (const Classification *c = object->classifications; c; c = c->next) {
-            check_children(check, object, c->xml, part_children, ARRAY_LEN(part_children));
-            check_grandchildren(check, object, c->xml);
-        }
-        for (const ExternalIdentifier *e = object->external_identifiers; e; e = e->next) {
-            check_children(check, object, e->xml, part_children, ARRAY_LEN(part_children));
-            check_grandchildren(check, object, e->xml);
-        }
     }
 }
 
