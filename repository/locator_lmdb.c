@@ -10,10 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/crc32c.h"
 #include "lib/base/error.h"
 #include "lib/base/fail.h"
 #include "lib/base/log.h"
+#include "lib/base/thread.h"
 #include "repository/locator.h"
 
 /** Entries gather for this long before they are committed together. */
@@ -229,7 +231,7 @@ Locator *locator_open(const char *directory, bool is_read_only, char *ret_proble
     locator->is_read_only = is_read_only;
     pthread_rwlock_init(&locator->map_lock, NULL);
     pthread_mutex_init(&locator->lock, NULL);
-    pthread_cond_init(&locator->work, NULL);
+    thread_condition_init(&locator->work);
     pthread_cond_init(&locator->committed, NULL);
     int rc = open_env(locator, directory);
     if (rc != 0) {
@@ -410,15 +412,10 @@ static void wait_for_batch(Locator *locator)
     while (locator->pending.count == 0 && !locator->is_hurried && !locator->is_stopping) {
         pthread_cond_wait(&locator->work, &locator->lock);
     }
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += BATCH_INTERVAL_NS;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
-    while (!locator->is_hurried && !locator->is_stopping) {
-        if (pthread_cond_timedwait(&locator->work, &locator->lock, &until) == ETIMEDOUT) {
-            break;
-        }
+    int64_t until_ns = clock_now_ns() + BATCH_INTERVAL_NS;
+    bool is_early = true;
+    while (is_early && !locator->is_hurried && !locator->is_stopping) {
+        is_early = thread_wait_until(&locator->work, &locator->lock, until_ns);
     }
 }
 
@@ -442,7 +439,7 @@ int locator_start(Locator *locator, LocatorPlaceFn settled_place, void *ctx)
 {
     locator->settled_place = settled_place;
     locator->settled_place_ctx = ctx;
-    locator->has_thread = pthread_create(&locator->thread, NULL, writer_thread, locator) == 0;
+    locator->has_thread = thread_start(&locator->thread, writer_thread, locator) == 0;
     return locator->has_thread ? 0 : -ERR_STORAGE;
 }
 

@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/thread.h"
 #include "repository/document_rows.h"
 #include "repository/repository_private.h"
 
@@ -20,11 +20,7 @@
 
 struct Sweep {
     Repository *repository;
-    pthread_t thread;
-    bool has_thread;
-    pthread_mutex_t lock;
-    pthread_cond_t stop;
-    bool is_stopping;
+    Worker worker;
 };
 
 static int settle_row(Repository *repository, Request *req, const DocumentRow *row)
@@ -165,28 +161,12 @@ int sweep_free_marked(Repository *repository, const MarkedBlobs *marked)
     return rc;
 }
 
-/** Waits; true if the thread is to end. */
-static bool wait_or_stop(Sweep *sweep, int64_t seconds)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += seconds;
-    pthread_mutex_lock(&sweep->lock);
-    while (!sweep->is_stopping) {
-        if (pthread_cond_timedwait(&sweep->stop, &sweep->lock, &until) != 0) {
-            break;
-        }
-    }
-    bool is_stopping = sweep->is_stopping;
-    pthread_mutex_unlock(&sweep->lock);
-    return is_stopping;
-}
-
 /** Waits while unsettled registrations go on being settled. True if the thread is to end. */
 static bool wait_and_settle(Sweep *sweep, int64_t seconds)
 {
     for (int64_t waited = 0; waited < seconds; waited += SETTLE_INTERVAL_S) {
-        if (wait_or_stop(sweep, SETTLE_INTERVAL_S)) {
+        if (!worker_rest_until(&sweep->worker,
+                               clock_now_ns() + SETTLE_INTERVAL_S * 1000 * SECOND_US)) {
             return true;
         }
         (void)!sweep_settle_pending(sweep->repository, clock_utc_us() - PENDING_AGE_US);
@@ -225,9 +205,9 @@ Sweep *sweep_start(Repository *repository)
         abort();
     }
     sweep->repository = repository;
-    pthread_mutex_init(&sweep->lock, NULL);
-    pthread_cond_init(&sweep->stop, NULL);
-    sweep->has_thread = pthread_create(&sweep->thread, NULL, sweep_thread, sweep) == 0;
+    if (worker_start(&sweep->worker, sweep_thread, sweep) != 0) {
+        abort();
+    }
     return sweep;
 }
 
@@ -236,14 +216,6 @@ void sweep_stop(Sweep *sweep)
     if (!sweep) {
         return;
     }
-    pthread_mutex_lock(&sweep->lock);
-    sweep->is_stopping = true;
-    pthread_cond_signal(&sweep->stop);
-    pthread_mutex_unlock(&sweep->lock);
-    if (sweep->has_thread) {
-        pthread_join(sweep->thread, NULL);
-    }
-    pthread_cond_destroy(&sweep->stop);
-    pthread_mutex_destroy(&sweep->lock);
+    worker_stop(&sweep->worker);
     free(sweep);
 }

@@ -13,9 +13,10 @@
 #include "lib/access/access.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/base/thread.h"
 #include "lib/db/db.h"
 
-#define FLUSH_EVERY_S 5
+#define FLUSH_EVERY_NS 5000000000LL
 #define ACTIVITY_MAX 4096
 #define LOG_MAX_BYTES (256L * 1024 * 1024)
 #define FILE_NAME "requests.log"
@@ -36,9 +37,7 @@ typedef struct Activity {
 
 struct Journal {
     pthread_mutex_t lock;
-    pthread_cond_t wake;
-    pthread_t thread;
-    bool is_stopping;
+    Worker flusher;
     int fd;
     char *path;
     char *old_path;
@@ -138,18 +137,10 @@ static void rotate(Journal *journal)
 static void *run(void *argument)
 {
     Journal *journal = argument;
-    pthread_mutex_lock(&journal->lock);
-    while (!journal->is_stopping) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += FLUSH_EVERY_S;
-        pthread_cond_timedwait(&journal->wake, &journal->lock, &until);
+    while (worker_rest_until(&journal->flusher, clock_now_ns() + FLUSH_EVERY_NS)) {
         rotate(journal);
-        pthread_mutex_unlock(&journal->lock);
         flush_activity(journal);
-        pthread_mutex_lock(&journal->lock);
     }
-    pthread_mutex_unlock(&journal->lock);
     return NULL;
 }
 
@@ -180,13 +171,8 @@ Journal *journal_new(const char *log_directory, struct DbPool *pool, char *ret_p
     journal->path = path;
     journal->old_path = join(log_directory, OLD_FILE_NAME);
     journal->pool = pool;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&journal->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
     pthread_mutex_init(&journal->lock, NULL);
-    if (pthread_create(&journal->thread, NULL, run, journal) != 0) {
+    if (worker_start(&journal->flusher, run, journal) != 0) {
         abort();
     }
     return journal;
@@ -197,14 +183,9 @@ void journal_free(Journal *journal)
     if (!journal) {
         return;
     }
-    pthread_mutex_lock(&journal->lock);
-    journal->is_stopping = true;
-    pthread_cond_signal(&journal->wake);
-    pthread_mutex_unlock(&journal->lock);
-    pthread_join(journal->thread, NULL);
+    worker_stop(&journal->flusher);
     flush_activity(journal);
     pthread_mutex_destroy(&journal->lock);
-    pthread_cond_destroy(&journal->wake);
     close(journal->fd);
     free(journal->path);
     free(journal->old_path);
