@@ -408,8 +408,9 @@ static void test_copied_rows_are_part_of_the_transaction(void **state)
     assert_int_equal(db_run_script(fixture->conn, fixture->req, "DROP TABLE test_copy"), 0);
 }
 
-/** A man in the middle of a UNIX socket that, when armed, swallows the server's answer to COMMIT
- * and hangs up; or stops to pass on what the server says. */
+/** A man in the middle of a UNIX socket that, when armed, swallows the server's answer to one
+ * COMMIT (and, if told so, all that came before it) and hangs up; or stops to pass on what the
+ * server says. */
 typedef struct Proxy {
     char directory[32];
     struct sockaddr_un server;
@@ -417,25 +418,31 @@ typedef struct Proxy {
     pthread_t thread;
     atomic_bool is_armed;
     atomic_bool is_stopping;
+    bool loses_all_answers; /* when armed, not only the one to COMMIT */
     atomic_uint mute_after; /* answers that are passed on; 0: all */
     unsigned answers;
 } Proxy;
 
-static bool holds_commit(const char *bytes, size_t len)
-{
-    return memmem(bytes, len, "COMMIT", sizeof("COMMIT")) != NULL;
-}
+/** The CommandComplete of COMMIT. What the server said before it may come by the same read(). */
+static const char commit_complete[] = "C\0\0\0\x0b"
+                                      "COMMIT";
 
 static bool forward(Proxy *proxy, int from, int to, bool is_answer)
 {
     char buffer[16384];
     ssize_t n = read(from, buffer, sizeof(buffer));
-    if (n <= 0 || (is_answer && proxy->is_armed && holds_commit(buffer, (size_t)n))) {
+    if (n <= 0) {
         return false;
     }
+    bool is_armed = is_answer && proxy->is_armed;
+    const char *cut =
+        is_armed ? memmem(buffer, (size_t)n, commit_complete, sizeof(commit_complete)) : NULL;
+    ssize_t passed = cut ? cut - buffer : n;
     proxy->answers += is_answer;
-    bool is_mute = is_answer && proxy->mute_after > 0 && proxy->answers >= proxy->mute_after;
-    return is_mute || write(to, buffer, (size_t)n) == n;
+    bool is_mute = (is_armed && proxy->loses_all_answers) ||
+                   (is_answer && proxy->mute_after > 0 && proxy->answers >= proxy->mute_after);
+    proxy->is_armed = proxy->is_armed && !cut;
+    return (is_mute || write(to, buffer, (size_t)passed) == passed) && !cut;
 }
 
 static void relay(Proxy *proxy, int client)
@@ -461,7 +468,6 @@ static void *proxy_run(void *arg)
         struct pollfd pfd = {.fd = proxy->listener, .events = POLLIN};
         if (poll(&pfd, 1, 50) > 0) {
             relay(proxy, accept(proxy->listener, NULL, NULL));
-            proxy->is_armed = false;
         }
     }
     return NULL;
@@ -497,13 +503,14 @@ static void proxy_stop(Proxy *proxy)
     rmdir(proxy->directory);
 }
 
-/* Durability contract C1: a commit whose answer is lost is found to be committed. */
-static void test_a_commit_whose_answer_is_lost_is_resolved(void **state)
+/** Commits one row through a proxy that loses the answer; the row is there in any case.
+ * @param ret_id  what INSERT returned; -1 nothing
+ * @return what db_commit() said */
+static int commit_and_lose_answer(Fixture *fixture, bool loses_all_answers, int64_t *ret_id)
 {
-    Fixture *fixture = *state;
     const DbStatement insert = {"insert",
                                 "INSERT INTO test_commit VALUES ($1::bigint) RETURNING id"};
-    Proxy proxy = {0};
+    Proxy proxy = {.loses_all_answers = loses_all_answers};
     char text[256];
     DbConn *conn = NULL;
     DbResult *results[1];
@@ -519,18 +526,41 @@ static void test_a_commit_whose_answer_is_lost_is_resolved(void **state)
     db_param_i64(&fixture->params, 42);
     assert_int_equal(db_queue_begin(conn, fixture->req), 0);
     assert_int_equal(db_queue(conn, fixture->req, &insert, &fixture->params), 0);
-    assert_int_equal(db_commit(conn, fixture->req, results), 0);
+    int rc = db_commit(conn, fixture->req, results);
+    *ret_id = results[0] ? db_i64(results[0], 0, 0) : -1;
+    db_release(conn);
+    db_pool_free(pool);
+    proxy_stop(&proxy);
     assert_false(proxy.is_armed);
-    assert_int_equal(db_i64(results[0], 0, 0), 42);
-    assert_int_equal(fixture->req->errors.count, 0);
 
     fixture->params.count = 0;
     assert_int_equal(db_rows(exec(fixture, fixture->conn, "read", "SELECT id FROM test_commit")),
                      1);
     exec(fixture, fixture->conn, "drop", "DROP TABLE IF EXISTS test_commit");
-    db_release(conn);
-    db_pool_free(pool);
-    proxy_stop(&proxy);
+    return rc;
+}
+
+/* Durability contract C1: a commit whose answer is lost is found to be committed. */
+static void test_a_commit_whose_answer_is_lost_is_resolved(void **state)
+{
+    Fixture *fixture = *state;
+    int64_t id = 0;
+
+    assert_int_equal(commit_and_lose_answer(fixture, false, &id), 0);
+    assert_int_equal(id, 42);
+    assert_int_equal(fixture->req->errors.count, 0);
+}
+
+/* Durability contract C1, C3: without the transaction's id nobody can tell, and nothing is
+ * promised. */
+static void test_a_commit_whose_every_answer_is_lost_is_unknown(void **state)
+{
+    Fixture *fixture = *state;
+    int64_t id = 0;
+
+    assert_int_equal(commit_and_lose_answer(fixture, true, &id), -ERR_DATABASE);
+    assert_int_equal(id, -1);
+    assert_true(str_contains(fixture->req->errors.last->context, STR("unknown")));
 }
 
 /* A server that takes the connection and then says nothing, or nothing behind its ReadyForQuery,
@@ -635,6 +665,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_copied_rows_are_part_of_the_transaction, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_commit_whose_answer_is_lost_is_resolved, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_commit_whose_every_answer_is_lost_is_unknown, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_connecting_ends_at_the_deadline_of_the_request, setup,
                                         teardown),
