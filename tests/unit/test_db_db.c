@@ -589,19 +589,34 @@ static void test_connecting_ends_at_the_deadline_of_the_request(void **state)
     }
 }
 
-static void *terminate_later(void *arg)
+typedef struct Terminator {
+    Fixture *fixture;
+    int32_t backend;
+} Terminator;
+
+/** Ends the backend once it is inside COMMIT. */
+static void *terminate_in_commit(void *arg)
 {
-    Fixture *fixture = arg;
+    const Terminator *terminator = arg;
     DbConn *conn = NULL;
+    DbParams params;
+    DbResult *killed = NULL;
+    bool is_killed = false;
     const DbStatement kill = {
-        "kill", "SELECT pg_sleep(0.3), pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                "WHERE query LIKE 'COMMIT%' AND state = 'active'"};
-    const DbStatement wait = {"wait", "SELECT pg_sleep(0.3)"};
+        "kill", "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE pid = $1::integer AND query LIKE 'COMMIT%' AND state = 'active'"};
     Request *req = request_new(5000);
 
-    if (db_acquire(fixture->pool, req, &conn) < 0 || db_exec(conn, req, &wait, NULL, NULL) < 0 ||
-        db_exec(conn, req, &kill, NULL, NULL) < 0) {
-        print_message("terminate_later: %s\n", db_last_failure());
+    db_params_init(&params, req->arena);
+    db_param_i32(&params, terminator->backend);
+    int rc = db_acquire(terminator->fixture->pool, req, &conn);
+    while (rc == 0 && !is_killed && clock_now_ns() < req->deadline_ns) {
+        usleep(20000);
+        rc = db_exec(conn, req, &kill, &params, &killed);
+        is_killed = rc == 0 && db_rows(killed) > 0;
+    }
+    if (rc < 0) {
+        print_message("terminate_in_commit: %s\n", db_last_failure());
     }
     db_release(conn);
     request_free(req);
@@ -612,6 +627,7 @@ static void *terminate_later(void *arg)
 static void test_a_commit_that_the_server_aborts_is_reported_as_rolled_back(void **state)
 {
     Fixture *fixture = *state;
+    Terminator terminator = {.fixture = fixture};
     pthread_t killer;
 
     assert_int_equal(
@@ -625,7 +641,9 @@ static void test_a_commit_that_the_server_aborts_is_reported_as_rolled_back(void
         0);
     assert_int_equal(db_queue_begin(fixture->conn, fixture->req), 0);
     exec(fixture, fixture->conn, "insert_abort", "INSERT INTO test_abort VALUES (1)");
-    pthread_create(&killer, NULL, terminate_later, fixture);
+    terminator.backend =
+        db_i32(exec(fixture, fixture->conn, "backend", "SELECT pg_backend_pid()"), 0, 0);
+    pthread_create(&killer, NULL, terminate_in_commit, &terminator);
     assert_int_equal(db_commit(fixture->conn, fixture->req, NULL), -ERR_DATABASE);
     pthread_join(killer, NULL);
     assert_false(str_contains(fixture->req->errors.last->context, STR("unknown")));
