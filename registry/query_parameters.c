@@ -233,14 +233,31 @@ static int read_literal(Reader *reader, SlotValues *values)
     return c == '\'' || c == '"' ? read_string(reader, values) : read_number(reader, values);
 }
 
+/** @return what is wrong with a list that has a comma or its end where a value should be; NULL: it
+ * has not */
+static const char *missing_in_list(Reader *reader, bool is_first)
+{
+    skip_space(reader);
+    char c = str_is_empty(reader->rest) ? '\0' : reader->rest.data[0];
+    if (c == ',') {
+        return is_first ? "a value is missing in front of the first comma"
+                        : "a value is missing between two commas";
+    }
+    if (c == ')') {
+        return is_first ? "the list is empty, leave the Slot out or name a value"
+                        : "a value is missing behind the last comma";
+    }
+    return NULL;
+}
+
 /** "(" literal *("," literal) ")", behind its first parenthesis */
 static int read_list(Reader *reader, SlotValues *values)
 {
-    if (take(reader, ')')) {
-        return syntax_error(reader, reader->value,
-                            "the list is empty, leave the Slot out or name a value");
-    }
-    for (;;) {
+    for (bool is_first = true;; is_first = false) {
+        const char *missing = missing_in_list(reader, is_first);
+        if (missing != NULL) {
+            return syntax_error(reader, around(reader), missing);
+        }
         int r = read_literal(reader, values);
         if (r < 0) {
             return r;

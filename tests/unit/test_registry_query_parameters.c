@@ -101,7 +101,13 @@ static void test_what_is_wrong_is_named_with_what_to_send(void **state)
         {FIND_DOCUMENTS, PATIENT_SLOT STATUS_SLOT CLASS_CODE("('a^^b','c^^d)"),
          ERR_XDS_REGISTRY_ERROR, "closing quote"},
         {FIND_DOCUMENTS, PATIENT_SLOT STATUS_SLOT CLASS_CODE("('a^^b',)"), ERR_XDS_REGISTRY_ERROR,
-         "single quotes"},
+         "a value is missing behind the last comma"},
+        {FIND_DOCUMENTS, PATIENT_SLOT STATUS_SLOT CLASS_CODE("('a^^b', ,'c^^d')"),
+         ERR_XDS_REGISTRY_ERROR, "a value is missing between two commas"},
+        {FIND_DOCUMENTS, PATIENT_SLOT STATUS_SLOT CLASS_CODE("(,'a^^b')"), ERR_XDS_REGISTRY_ERROR,
+         "a value is missing in front of the first comma"},
+        {FIND_DOCUMENTS, PATIENT_SLOT STATUS_SLOT CLASS_CODE("('a^^b',"), ERR_XDS_REGISTRY_ERROR,
+         "a value is missing"},
         {FIND_DOCUMENTS, PATIENT_SLOT STATUS_SLOT CLASS_CODE("('a^^b' 'c^^d')"),
          ERR_XDS_REGISTRY_ERROR, "comma"},
         {FIND_DOCUMENTS, PATIENT_SLOT STATUS_SLOT CLASS_CODE("('a^^b') x"), ERR_XDS_REGISTRY_ERROR,
@@ -167,6 +173,9 @@ static void test_a_syntax_error_quotes_the_value_and_an_example(void **state)
         {SLOT("$XDSDocumentEntryStatus", VALUE("('a' 'b')")),
          "$XDSDocumentEntryStatus is \"('a' 'b')\": a comma or the closing parenthesis is missing; "
          "send it like ('" APPROVED "')"},
+        {SLOT("$XDSDocumentEntryStatus", VALUE("('a',,'b')")),
+         "$XDSDocumentEntryStatus is \"('a',,'b')\": a value is missing between two commas; send "
+         "it like ('" APPROVED "')"},
         {SLOT("$XDSDocumentEntryStatus", VALUE("('a')")),
          "FindDocuments needs $XDSDocumentEntryStatus, and the message names no status that there "
          "is; send one Slot of this name with a Value like ('" APPROVED "')"},
