@@ -13,6 +13,8 @@
 /** Up to this size every byte is checked before the reply is composed; larger ones are checked as
  * they leave. */
 #define VERIFY_MAX_BYTES ((uint64_t)1 << 20)
+/** Of the bytes that were checked so many are kept for the reply; others are read again. */
+#define KEPT_MAX_BYTES ((uint64_t)256 << 10)
 /** Documents of one reply that are kept open; the others are opened again when their turn comes. */
 #define OPEN_MAX 32
 /** Of a row whose document has not been looked at; else 0 or the negative ErrorCode of it. */
@@ -36,6 +38,8 @@ typedef struct Retrieve {
     size_t count;
     DocumentRows rows;
     int *verdicts; /* of rows.items */
+    StrBuf *kept;  /* of rows.items: the whole document, or empty */
+    uint64_t kept_bytes;
     size_t delivered_count;
     size_t open_count;
 } Retrieve;
@@ -103,6 +107,11 @@ static int read_requests(Retrieve *retrieve, const XmlNode *body)
 
 /* ---- what may be given ---- */
 
+static void done_kept(void *kept)
+{
+    strbuf_done(kept);
+}
+
 static int find_rows(Retrieve *retrieve)
 {
     Request *req = retrieve->exchange->req;
@@ -119,8 +128,10 @@ static int find_rows(Retrieve *retrieve)
         return rc;
     }
     retrieve->verdicts = ARENA_ARRAY(req->arena, int, retrieve->rows.count);
+    retrieve->kept = ARENA_ARRAY(req->arena, StrBuf, retrieve->rows.count);
     for (size_t i = 0; i < retrieve->rows.count; i++) {
         retrieve->verdicts[i] = UNREAD;
+        arena_defer(req->arena, done_kept, &retrieve->kept[i]);
     }
     return 0;
 }
@@ -142,10 +153,31 @@ static void refuse(Request *req, const Wanted *wanted, ErrorCode code, const cha
     error_add(&req->errors, code, str_cstr(req->arena, wanted->unique_id), "%s", text);
 }
 
+static StrBuf *kept_of(const Retrieve *retrieve, const Wanted *wanted)
+{
+    return &retrieve->kept[wanted->row - retrieve->rows.items];
+}
+
 /** Half of the time for the reply may go into reading ahead. */
 static bool is_late(const Request *req)
 {
     return clock_now_ns() - req->started_ns > (req->deadline_ns - req->started_ns) / 2;
+}
+
+/** Reads a document whole, to keep it, unless that takes too much memory. */
+static int check(Retrieve *retrieve, BlobReader *reader, StrBuf *kept)
+{
+    uint64_t size_bytes = blob_reader_size_bytes(reader);
+    if (size_bytes > KEPT_MAX_BYTES - retrieve->kept_bytes) {
+        return blob_reader_verify(reader);
+    }
+    retrieve->kept_bytes += size_bytes;
+    (void)strbuf_reserve(kept, size_bytes);
+    int rc = 1;
+    while (rc > 0) {
+        rc = blob_reader_next(reader, kept);
+    }
+    return rc;
 }
 
 /** Opens the document and, if it is small, reads it once: damage is then an error of this document
@@ -155,12 +187,13 @@ static int read_ahead(Retrieve *retrieve, Wanted *wanted)
     if (is_late(retrieve->exchange->req)) {
         return 0;
     }
+    StrBuf *kept = kept_of(retrieve, wanted);
     BlobReader *reader = NULL;
     int rc = blob_reader_open(retrieve->repository->blobs, wanted->row->sha256, &reader);
     if (rc == 0 && blob_reader_size_bytes(reader) <= VERIFY_MAX_BYTES) {
-        rc = blob_reader_verify(reader);
+        rc = check(retrieve, reader, kept);
     }
-    if (rc < 0 || retrieve->open_count == OPEN_MAX) {
+    if (rc < 0 || kept->len > 0 || retrieve->open_count == OPEN_MAX) {
         blob_reader_free(reader);
         return rc;
     }
@@ -310,6 +343,7 @@ typedef struct PartSource {
     Repository *repository;
     Request *req;
     const Wanted *wanted;
+    Str kept; /* the whole document; empty: reader has it */
     BlobReader *reader;
     bool is_sent;
 } PartSource;
@@ -317,6 +351,11 @@ typedef struct PartSource {
 static int part_next(void *ctx, StrBuf *buf)
 {
     PartSource *part = ctx;
+    if (!str_is_empty(part->kept)) {
+        strbuf_append(buf, part->kept);
+        part->is_sent = true;
+        return 0;
+    }
     if (!part->reader) {
         int rc =
             blob_reader_open(part->repository->blobs, part->wanted->row->sha256, &part->reader);
@@ -381,7 +420,13 @@ static void add_parts(Retrieve *retrieve)
             continue;
         }
         PartSource *source = ARENA_NEW(arena, PartSource);
-        *source = (PartSource){retrieve->repository, exchange->req, wanted, wanted->reader, false};
+        *source = (PartSource){
+            .repository = retrieve->repository,
+            .req = exchange->req,
+            .wanted = wanted,
+            .kept = strbuf_str(kept_of(retrieve, wanted)),
+            .reader = wanted->reader,
+        };
         wanted->content_id = str_printf(arena, "%zu.%.*s@musubi", exchange->part_count + 1,
                                         STR_ARG(str_from_offset(urn, sizeof("urn:uuid:") - 1)));
         exchange->parts[exchange->part_count++] = (SoapPart){
