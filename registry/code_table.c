@@ -285,14 +285,6 @@ int code_table_intern(CodeTable *table, Request *req, DbConn *conn, const Code *
     return intern(&table->codes, req, conn, codes, count, ret_ids);
 }
 
-int code_table_lookup_repositories(CodeTable *table, Request *req, DbConn *conn,
-                                   const Str *unique_ids, size_t count, int32_t *ret_ids)
-{
-    size_t missing;
-    return lookup(&table->repositories, req, conn, as_codes(req->arena, unique_ids, count), count,
-                  ret_ids, &missing);
-}
-
 int code_table_intern_repositories(CodeTable *table, Request *req, DbConn *conn,
                                    const Str *unique_ids, size_t count, int32_t *ret_ids)
 {

@@ -29,11 +29,6 @@ int code_table_lookup(CodeTable *table, Request *req, DbConn *conn, const Code *
 int code_table_intern(CodeTable *table, Request *req, DbConn *conn, const Code *codes, size_t count,
                       int32_t *ret_ids) MUST_CHECK;
 
-/** As code_table_lookup(), of repositoryUniqueIds. */
-int code_table_lookup_repositories(CodeTable *table, Request *req, DbConn *conn,
-                                   const Str *unique_ids, size_t count,
-                                   int32_t *ret_ids) MUST_CHECK;
-
 /** As code_table_intern(), of repositoryUniqueIds. */
 int code_table_intern_repositories(CodeTable *table, Request *req, DbConn *conn,
                                    const Str *unique_ids, size_t count,

@@ -5,11 +5,6 @@
 
 enum { SLOT_FREE, SLOT_USED, SLOT_WAS_USED };
 
-bool location_is_same_place(const BlobLocation *a, const BlobLocation *b)
-{
-    return a->place == b->place && a->segment == b->segment && a->offset == b->offset;
-}
-
 /** Digests are evenly spread already: any eight bytes are the hash. */
 static size_t first_slot(const LocationTable *table, const uint8_t sha256[32])
 {

@@ -15,8 +15,6 @@ typedef struct BlobLocation {
     int64_t written_us;
 } BlobLocation;
 
-bool location_is_same_place(const BlobLocation *a, const BlobLocation *b);
-
 /** A map of SHA-256 to location in memory; zero-initialise it. Not thread-safe. */
 typedef struct LocationEntry {
     uint8_t sha256[32];

@@ -575,15 +575,8 @@ unsigned mllp_listener_port(const MllpListener *listener)
     return socket_port(listener->fd);
 }
 
-unsigned mllp_listener_connections(MllpListener *listener)
-{
-    pthread_mutex_lock(&listener->lock);
-    unsigned count = listener->count;
-    pthread_mutex_unlock(&listener->lock);
-    return count;
-}
-
-void mllp_listener_quiesce(MllpListener *listener)
+/** No new connections and no new messages; those in work go on. */
+static void quiesce(MllpListener *listener)
 {
     uint64_t one = 1;
     while (write(listener->stop_fd, &one, sizeof(one)) < 0 && errno == EINTR) {
@@ -603,7 +596,7 @@ void mllp_listener_free(MllpListener *listener)
     if (!listener) {
         return;
     }
-    mllp_listener_quiesce(listener);
+    quiesce(listener);
     pthread_mutex_lock(&listener->lock);
     while (listener->count > 0) {
         pthread_cond_wait(&listener->is_empty, &listener->lock);

@@ -65,11 +65,6 @@ bool mllp_listener_start(MllpListener *listener, char *ret_problem, size_t probl
 /** The port it listens on, for address port 0. */
 unsigned mllp_listener_port(const MllpListener *listener);
 
-/** Connections at this moment, for metrics. */
-unsigned mllp_listener_connections(MllpListener *listener);
-
-/** No new connections and no new messages; those in work go on. */
-void mllp_listener_quiesce(MllpListener *listener);
-
-/** Quiesces, waits until the messages in work are answered, and frees. NULL is fine. */
+/** Takes no new connections and no new messages, waits until those in work are answered, and frees.
+ * NULL is fine. */
 void mllp_listener_free(MllpListener *listener);

@@ -796,11 +796,6 @@ const char *postgres_conninfo(const Postgres *postgres, const char *role)
     return conninfo(postgres, role, DATABASE);
 }
 
-pid_t postgres_pid(const Postgres *postgres)
-{
-    return postgres->pid;
-}
-
 bool postgres_is_adopted(const Postgres *postgres)
 {
     return postgres->is_adopted;

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <sys/types.h>
-
 #include "lib/base/error.h"
 #include "server/config.h"
 
@@ -52,6 +50,5 @@ int postgres_stop(Postgres *postgres, ErrorList *errors);
 /** conninfo text for this role; in the arena of the Postgres. */
 const char *postgres_conninfo(const Postgres *postgres, const char *role);
 
-pid_t postgres_pid(const Postgres *postgres);
 /** Whether the postmaster was already running. */
 bool postgres_is_adopted(const Postgres *postgres);
