@@ -68,7 +68,3 @@ int spool_reader_next(SpoolReader *reader, const SpoolPosition *limit,
 
 /** After the last record that was returned. */
 SpoolPosition spool_reader_position(const SpoolReader *reader);
-
-/** Segments left because of bytes that are no whole record; the newest counts if nobody writes to
- * it. */
-unsigned spool_reader_damaged(const SpoolReader *reader);

@@ -135,11 +135,6 @@ SpoolPosition spool_reader_position(const SpoolReader *reader)
     return reader->position;
 }
 
-unsigned spool_reader_damaged(const SpoolReader *reader)
-{
-    return reader->damaged;
-}
-
 static uint64_t file_size(const SpoolReader *reader)
 {
     struct stat status;
@@ -362,7 +357,7 @@ int audit_spool_read(const char *directory, AuditRecordFn callback, void *ctx,
         snprintf(ret_problem, problem_size, "%s: %s", directory, strerror(-rc));
         verdict = -ERR_IO;
     }
-    *ret_damaged = spool_reader_damaged(reader);
+    *ret_damaged = reader->damaged;
     spool_reader_free(reader);
     return verdict;
 }

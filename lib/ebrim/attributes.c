@@ -50,7 +50,7 @@ const Attribute attributes[] = {
 };
 const size_t attribute_count = ARRAY_LEN(attributes);
 
-const AuthorSlot author_slots[] = {
+static const AuthorSlot author_slots[] = {
 #define ATTRIBUTE(object, field, name, carrier, id, many, type, iti41, iti42, iti61)
 #define CARRIED(object, name, carrier, id, many, type, iti41, iti42, iti61)
 #define AUTHOR_SLOT(name, many, type) {STR_INIT(name), many, TYPE_##type},
@@ -59,7 +59,6 @@ const AuthorSlot author_slots[] = {
 #undef CARRIED
 #undef AUTHOR_SLOT
 };
-const size_t author_slot_count = ARRAY_LEN(author_slots);
 
 const RimXmlAttribute rim_xml_attributes[] = {
     {"id", offsetof(RimObject, id)},
@@ -120,7 +119,7 @@ const Attribute *attribute_named(ObjectKind object, const char *name)
 
 const AuthorSlot *author_slot_find(Str name)
 {
-    for (size_t i = 0; i < author_slot_count; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(author_slots); i++) {
         if (str_equal(author_slots[i].name, name)) {
             return &author_slots[i];
         }

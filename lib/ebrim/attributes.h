@@ -55,8 +55,6 @@ typedef struct AuthorSlot {
 
 extern const Attribute attributes[];
 extern const size_t attribute_count;
-extern const AuthorSlot author_slots[];
-extern const size_t author_slot_count;
 
 /** The attribute of this object that is carried so under this id, or NULL. */
 const Attribute *attribute_find(ObjectKind object, Carrier carrier, Str id);

@@ -19,9 +19,6 @@ typedef enum RenderToken {
 /** The text of a TOKEN_TEXT; empty for the others. */
 extern const Str render_token_texts[RENDER_TOKEN_COUNT];
 
-/** Writes the object in schema order as it was submitted: its own ids and references. */
-void object_write(StrBuf *buf, const RimObject *object);
-
 /**
  * Writes the object in schema order with the bytes of render_tokens.def: what a rendered blob
  * holds. Of an Association only what its columns do not hold is the object's.

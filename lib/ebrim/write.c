@@ -382,7 +382,8 @@ static void put_object(ObjectWriter *writer)
     strbuf_printf(writer->buf, "</rim:%s>", elements[object->kind]);
 }
 
-void object_write(StrBuf *buf, const RimObject *object)
+/** Writes the object in schema order as it was submitted: its own ids and references. */
+static void write_submitted(StrBuf *buf, const RimObject *object)
 {
     put_object(&(ObjectWriter){.buf = buf, .object = object});
 }
@@ -403,7 +404,7 @@ void submission_write(const Submission *submission, StrBuf *buf)
     strbuf_literal(buf, "<lcm:SubmitObjectsRequest xmlns:lcm=\"" NS_LCM "\" xmlns:rim=\"" NS_RIM
                         "\"><rim:RegistryObjectList>");
     for (const RimObject *object = submission->objects; object; object = object->next) {
-        object_write(buf, object);
+        write_submitted(buf, object);
     }
     strbuf_literal(buf, "</rim:RegistryObjectList></lcm:SubmitObjectsRequest>");
 }

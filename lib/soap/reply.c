@@ -8,7 +8,13 @@
 
 /* ---- The envelope ---- */
 
-void soap_reply_begin(StrBuf *buf, Str action, Str relates_to)
+/**
+ * Appends the envelope up to and including the start of its Body, with wsa:Action (mustUnderstand),
+ * wsa:MessageID (new), wsa:To (anonymous) and wsa:RelatesTo (TF-2 Appendix V.3).
+ *
+ * @param relates_to  wsa:MessageID of the request; empty: no RelatesTo
+ */
+static void envelope_begin(StrBuf *buf, Str action, Str relates_to)
 {
     char message_id[UUID_URN_LEN];
     uuid_format_urn(uuid_new(), message_id);
@@ -28,7 +34,8 @@ void soap_reply_begin(StrBuf *buf, Str action, Str relates_to)
     strbuf_literal(buf, "</env:Header><env:Body>");
 }
 
-void soap_reply_end(StrBuf *buf)
+/** Appends the end of Body and envelope. */
+static void envelope_end(StrBuf *buf)
 {
     strbuf_literal(buf, "</env:Body></env:Envelope>");
 }
@@ -78,8 +85,8 @@ unsigned soap_fault_write(const Request *req, StrBuf *buf)
 {
     Fault fault = fault_of(req);
     bool is_addressing = fault.ns && str_equal(str_from(fault.ns), STR(NS_WSA));
-    soap_reply_begin(buf, is_addressing ? STR(NS_WSA "/fault") : STR(NS_WSA "/soap/fault"),
-                     req->message_id);
+    envelope_begin(buf, is_addressing ? STR(NS_WSA "/fault") : STR(NS_WSA "/soap/fault"),
+                   req->message_id);
     strbuf_printf(buf, "<env:Fault><env:Code><env:Value>env:%s</env:Value>", fault.code);
     if (fault.subcode) {
         strbuf_printf(buf,
@@ -89,7 +96,7 @@ unsigned soap_fault_write(const Request *req, StrBuf *buf)
     strbuf_literal(buf, "</env:Code><env:Reason><env:Text xml:lang=\"en\">");
     append_reasons(req, buf);
     strbuf_literal(buf, "</env:Text></env:Reason></env:Fault>");
-    soap_reply_end(buf);
+    envelope_end(buf);
     return str_equal(str_from(fault.code), STR("Sender")) ? 400 : 500;
 }
 
@@ -155,7 +162,7 @@ static void append_final(const Package *package, StrBuf *buf)
 /** All that stands behind the body element, but for parts. */
 static void append_end(const Package *package, StrBuf *buf)
 {
-    soap_reply_end(buf);
+    envelope_end(buf);
     if (package->is_mtom) {
         append_final(package, buf);
     }
@@ -204,7 +211,7 @@ static int produce(Package *package, StrBuf *buf)
     case STAGE_BODY_SOURCE:
         return produce_body(package, buf);
     case STAGE_TAIL:
-        soap_reply_end(buf);
+        envelope_end(buf);
         package->stage = package->is_mtom ? STAGE_PART_HEAD : STAGE_END;
         return 0;
     case STAGE_PART_HEAD:
@@ -317,7 +324,7 @@ void soap_reply_open(SoapExchange *exchange, const char *reply_action, bool as_m
         uuid_format_urn(uuid_new(), package->boundary);
         append_root_head(package, &exchange->reply_xml);
     }
-    soap_reply_begin(&exchange->reply_xml, str_from(reply_action), exchange->req->message_id);
+    envelope_begin(&exchange->reply_xml, str_from(reply_action), exchange->req->message_id);
 }
 
 bool soap_reply_take(SoapExchange *exchange, StrBuf *ret_text)

@@ -7,17 +7,6 @@
 #define SOAP_CONTENT_TYPE "application/soap+xml; charset=UTF-8"
 
 /**
- * Appends the envelope up to and including the start of its Body, with wsa:Action (mustUnderstand),
- * wsa:MessageID (new), wsa:To (anonymous) and wsa:RelatesTo (TF-2 Appendix V.3).
- *
- * @param relates_to  wsa:MessageID of the request; empty: no RelatesTo
- */
-void soap_reply_begin(StrBuf *buf, Str action, Str relates_to);
-
-/** Appends the end of Body and envelope. */
-void soap_reply_end(StrBuf *buf);
-
-/**
  * Appends a whole envelope with a SOAP 1.2 Fault made from req->errors: code and subcode of the
  * first error, the texts of all, with the reference for `musubi trace`.
  *
