@@ -90,6 +90,9 @@ class Server:
             sections["server"]["user"] = user.pw_name
         for section, values in settings.items():
             sections.setdefault(section, {}).update(values)
+        codes = sections["affinity_domain"].get("codes")
+        if codes:  # the service user may not be able to reach the clone
+            sections["affinity_domain"]["codes"] = shutil.copyfile(codes, self.dir / "codes.xml")
         lines = []
         for section, values in sections.items():
             lines.append(f"[{section}]")
