@@ -6,6 +6,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ import ssl
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -30,6 +32,11 @@ SMALL, LARGE = 100_000, 10_000_000
 AUDIT_BYTES = 1200
 WRITE_PATIENTS = 1000
 SMALL_DOCUMENTS, LARGE_DOCUMENTS = 64, 4
+IMPORT_ARC = 61
+IMPORTS_PER_SECOND = 10_000  # how many a measured second of bulk_import takes
+FEED_CONNECTIONS = 8
+FILL_PIECE = 250_000  # imports between two looks at the outbox
+SCALE_GOALS = {"scale_find_1e7": 0.65, "scale_register_1e7": 0.50}  # of the rate at a tenth of the entries
 REGISTRY_TABLES = ("code", "metadata_dictionary", "repository", "unique_id", "submission_set", "document_entry", "folder",
                    "association", "repository_document", "repository_document_kind")
 
@@ -215,10 +222,14 @@ class Bench:
             self.kit.ciphersuite = tls.cipher()[0] if tls.version() == "TLSv1.3" else None
 
     def feed(self, prefix, count):
-        """Patients by ITI-8."""
+        """Patients by ITI-8, over several connections."""
+        with concurrent.futures.ThreadPoolExecutor(FEED_CONNECTIONS) as pool:
+            list(pool.map(lambda part: self._feed_some(prefix, range(part, count, FEED_CONNECTIONS)), range(FEED_CONNECTIONS)))
+
+    def _feed_some(self, prefix, numbers):
         mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllps_port}", self.certs / "bench.pem", self.certs / "bench.key",
                               self.certs / "ca.pem")
-        for number in range(count):
+        for number in numbers:
             reply = mllp.send(xds.adt("A04", data.patient_id(f"{prefix}{number:012}")))
             if xds.acknowledgement(reply) != "AA":
                 raise RuntimeError(f"patient not fed: {reply}")
@@ -235,6 +246,34 @@ class Bench:
         with contextlib.closing(statements.connect(self.server)) as connection, connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")
         return found["rate"]
+
+    def import_stream(self, stream, first, count, modulo):
+        """`musubi submission import` of these numbers, made while it reads; gives its summary."""
+        command = [str(harness.binary()), "submission", "import", "--json", "--node", "bench", "--config",
+                   str(self.server.config_path), "-"]
+        with tempfile.TemporaryFile("w+", dir=self.folder) as output:
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output) as process:
+                fcntl.fcntl(process.stdin, fcntl.F_SETPIPE_SZ, 2 ** 20)
+                stream.write(process.stdin, first, count, modulo)
+            output.seek(0)
+            lines = output.read().splitlines()
+        summary = json.loads(lines[-1])
+        if process.returncode or summary["stored"] != count:
+            raise RuntimeError(f"not imported: {lines[0][:600]}")
+        return summary
+
+    def fill_by_import(self, first, count, patients, prefix):
+        """As fill(), without documents in the repository; gives the rate."""
+        stream = data.Stream(data.patient_id(prefix + data.MODULO))
+        seconds = 0
+        with contextlib.closing(statements.connect(self.server)) as connection, connection.cursor() as cursor:
+            for begin in range(first, first + count, FILL_PIECE):
+                with floors.frozen(self.server):
+                    piece = min(FILL_PIECE, first + count - begin)
+                    seconds += self.import_stream(stream, begin, piece, patients)["seconds"]
+                cursor.execute("VACUUM audit_outbox")
+            cursor.execute("VACUUM ANALYZE")
+        return count / seconds
 
     def file(self, name, content):
         """A file of the run."""
@@ -280,6 +319,23 @@ class Bench:
         """The row of this name."""
         request = data.iti42(8001, patient=data.patient_id("W" + data.MODULO), arc=35)
         self.write_operation("iti42", 0.75, request).measure()
+
+    def bulk_import(self):
+        """Metadata of another registry, against COPY of the same rows into empty tables."""
+        stream = data.Stream(data.patient_id("W" + data.MODULO), IMPORT_ARC)
+        count = round(self.seconds * IMPORTS_PER_SECOND)
+
+        def measure():
+            first = self.kit.reserve(count)
+            self.settle()
+            with floors.frozen(self.server):
+                summary = self.import_stream(stream, first, count, WRITE_PATIENTS)
+                with contextlib.closing(floors.Copy(self.server, self.folder, IMPORT_ARC, first)) as copy:
+                    return {"rate": summary["stored_per_second"], "floor": count / copy.seconds(), "rows": copy.rows}
+        found = _median(measure, self.runs)
+        ratio = found["rate"] / found["floor"]
+        self.add(Row("bulk_import", found["rate"], "1/s", found["floor"], ratio, ratio, *_at_least(ratio, 0.30),
+                     counts=[{"submissions": count, **found["rows"]}]))
 
     def read_operation(self, name, goal, request, modulo):
         """ITI-18: SAX, statements, sending the response, audit."""
@@ -414,18 +470,22 @@ class Bench:
             patients = 10 ** exponent // data.ENTRIES_PER_PATIENT + 1
             prefix = f"S{exponent}"
             self.feed(prefix, patients)
-            self.fill(done, patients * data.ENTRIES_PER_PATIENT, patients, prefix)
+            rate = self.fill_by_import(done, patients * data.ENTRIES_PER_PATIENT, patients, prefix)
+            print(f"{patients * data.ENTRIES_PER_PATIENT} entries of {patients} patients imported at {rate:.0f}/s", flush=True)
             done += patients * data.ENTRIES_PER_PATIENT
             find = self.file("scale_find", data.find_documents("LeafClass", data.patient_id(prefix + data.MODULO))[0])
             self._scale_row(f"scale_find_1e{exponent}", find, patients)
             self._scale_row(f"scale_register_1e{exponent}", register, WRITE_PATIENTS)
 
     def _scale_row(self, name, path, modulo):
-        """Four connections; the peer is the first stage."""
+        """Four connections; the peer is the first stage, where there is a goal the one before."""
         found = _median(lambda: self.kit.load(self.server.https_port, [path], 4, self.seconds, modulo=modulo, expect='Success"'),
                         self.runs)
-        first = next((row for row in self.rows if row.name == f"{name[:-1]}4"), None)
-        self.add(Row(name, found["rate"], "1/s", first and first.value, first and found["rate"] / first.value,
+        peer = int(name[-1]) - 1 if name in SCALE_GOALS else 4
+        first = next((row for row in self.rows if row.name == f"{name[:-1]}{peer}"), None)
+        ratio = first and found["rate"] / first.value
+        goal, met = _at_least(ratio, SCALE_GOALS[name]) if name in SCALE_GOALS else ("", None)
+        self.add(Row(name, found["rate"], "1/s", first and first.value, ratio, goal=goal, met=met,
                      p50_ms=found["p50_ms"], p99_ms=found["p99_ms"], connections=4))
         self.settle()
 
@@ -484,8 +544,8 @@ def machine(folder):
             "load_average": os.getloadavg(), "versions": versions.splitlines() + [output("pgbench", "--version"), nginx.strip()]}
 
 
-OPERATIONS = ("connect_full", "connect_resumed", "idle_connection_bytes", "iti42", "iti41_100k", "iti41_10m", "iti18_leafclass_50",
-              "iti18_objectref_50", "iti18_getdocuments", "iti43_100k", "iti43_10m", "memory")
+OPERATIONS = ("connect_full", "connect_resumed", "idle_connection_bytes", "iti42", "bulk_import", "iti41_100k", "iti41_10m",
+              "iti18_leafclass_50", "iti18_objectref_50", "iti18_getdocuments", "iti43_100k", "iti43_10m", "memory")
 
 
 def run(bench, wanted, largest):

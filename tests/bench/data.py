@@ -140,10 +140,16 @@ def iti41(seed, size_bytes, **options):
     return post("/repository", *xds.mtom(root, whole.attachments(), boundary=f"MIMEBoundary{seed:08}")), root
 
 
-def iti42(seed, **options):
-    """(request, metadata): ITI-42. The hash is that of no document, and another in each request."""
+def _register_xml(seed, **options):
+    """(lcm:SubmitObjectsRequest, institution). The hash is that of no document, and another for each number."""
     whole, institution = submission(seed, 1000, **options)
-    body = re.sub(r'(<rim:Slot name="hash"><rim:ValueList><rim:Value>)[0-9a-f]{40}', rf"\g<1>{'c' * 28}{NUMBER}", whole.register_xml())
+    return re.sub(r'(<rim:Slot name="hash"><rim:ValueList><rim:Value>)[0-9a-f]{40}', rf"\g<1>{'c' * 28}{NUMBER}",
+                  whole.register_xml()), institution
+
+
+def iti42(seed, **options):
+    """(request, metadata): ITI-42."""
+    body, institution = _register_xml(seed, **options)
     root = _submission_message(xds.ACTIONS["ITI-42"], body, institution)
     return post("/registry", "application/soap+xml; charset=UTF-8", root), root
 
@@ -183,3 +189,32 @@ def write_registry(folder, size_bytes, patient):
             file.write(iti41(index, size_bytes, patient=patient, is_wanted=index % 2 == 0)[0])
         paths.append(path)
     return paths
+
+
+class Stream:
+    """Input of `musubi submission import -`: registrations separated by NUL, as write_registry() would have them."""
+
+    def __init__(self, patient, arc=5):
+        self._templates = []
+        for index in range(TEMPLATES):
+            body, institution = _register_xml(index, patient=patient, arc=arc, is_wanted=index % 2 == 0)
+            text = _symbolic(body.encode().replace(b"Musubi Hospital", institution.encode()))
+            pieces = re.split(b"(%s|%s)" % (NUMBER.encode(), MODULO.encode()), text + b"\0")
+            self._templates.append((pieces, [i for i, piece in enumerate(pieces) if piece == NUMBER.encode()],
+                                    [i for i, piece in enumerate(pieces) if piece == MODULO.encode()]))
+
+    def write(self, file, first, count, modulo):
+        """Writes numbers first..first+count-1."""
+        chunk = []
+        for number in range(first, first + count):
+            pieces, numbers, patients = self._templates[number % TEMPLATES]
+            number_text, patient_text = b"%012d" % number, b"%012d" % (number % modulo)
+            for i in numbers:
+                pieces[i] = number_text
+            for i in patients:
+                pieces[i] = patient_text
+            chunk += pieces
+            if len(chunk) > 4000:
+                file.write(b"".join(chunk))
+                chunk = []
+        file.write(b"".join(chunk))
