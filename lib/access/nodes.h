@@ -3,12 +3,13 @@
 #include "lib/access/access.h"
 #include "lib/db/db.h"
 
-/**
- * The registered nodes of the database as a snapshot in memory, renewed within seconds of a change (polled).
- * Thread-safe: principals are copied into the caller's arena.
- */
-
 typedef enum AccessMode { ACCESS_ENFORCE, ACCESS_OPEN } AccessMode;
+
+/**
+ * The registered nodes of the database as a snapshot in memory, renewed within seconds of a change
+ * (polled). Thread-safe: principals are copied into the caller's arena.
+ */
+typedef struct NodeDirectory NodeDirectory;
 
 NodeDirectory *node_directory_new(DbPool *pool, AccessMode mode);
 void node_directory_free(NodeDirectory *directory);
@@ -17,16 +18,20 @@ void node_directory_free(NodeDirectory *directory);
 int node_directory_refresh(NodeDirectory *directory, Request *req) MUST_CHECK;
 
 /**
- * Who this certificate is. In mode enforce an unregistered or revoked certificate gets NULL; in mode open a principal
- * that may do everything.
+ * Who this certificate is. In mode enforce an unregistered or revoked certificate gets NULL; in
+ * mode open a principal that may do everything.
  * @param fingerprint  SHA-256, 64 lower-case hexadecimal digits; empty for a plain loopback peer
  */
-const Principal *node_directory_find(NodeDirectory *directory, Arena *arena, Str fingerprint, Str subject);
+const Principal *node_directory_find(NodeDirectory *directory, Arena *arena, Str fingerprint,
+                                     Str subject);
 
 /** The registered node of this name, for [server] plain_node. */
 const Principal *node_directory_find_name(NodeDirectory *directory, Arena *arena, Str name);
 
-/** Whether this node may send HL7 v2 messages as MSH-3|MSH-4; a registered "*" stands for any value of one part. */
-bool node_directory_may_send_as(NodeDirectory *directory, const Principal *principal, Str application, Str facility);
+/** Whether this node may send HL7 v2 messages as MSH-3|MSH-4; a registered "*" stands for any value
+ * of one part. */
+bool node_directory_may_send_as(NodeDirectory *directory, const Principal *principal,
+                                Str application, Str facility);
 /** Whether this node may submit with this SubmissionSet.sourceId. */
-bool node_directory_may_submit_as(NodeDirectory *directory, const Principal *principal, Str source_id);
+bool node_directory_may_submit_as(NodeDirectory *directory, const Principal *principal,
+                                  Str source_id);

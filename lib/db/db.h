@@ -8,9 +8,10 @@
 #include "lib/base/uuid.h"
 
 /**
- * PostgreSQL: a bounded pool of connections, statements prepared once per connection, values always bound,
- * results in binary. Every function that fails adds to the ErrorList: DATABASE_BUSY when no connection is
- * free in time, else DATABASE with no detail for strangers; db_last_failure() has the detail for the log.
+ * PostgreSQL: a bounded pool of connections, statements prepared once per connection, values always
+ * bound, results in binary. Every function that fails adds to the ErrorList: DATABASE_BUSY when no
+ * connection is free in time, else DATABASE with no detail for strangers; db_last_failure() has the
+ * detail for the log.
  */
 
 typedef struct DbPool DbPool;
@@ -27,7 +28,8 @@ int db_acquire(DbPool *pool, Request *req, DbConn **ret_conn) MUST_CHECK;
 void db_release(DbConn *conn);
 void db_releasep(DbConn **conn);
 
-/** One statement of the program: constant SQL with $1..$n, each parameter cast in the SQL to its type. */
+/** One statement of the program: constant SQL with $1..$n, each parameter cast in the SQL to its
+ * type. */
 typedef struct DbStatement {
     const char *name; /* unique in the program, [a-z0-9_]+ */
     const char *sql;
@@ -35,7 +37,8 @@ typedef struct DbStatement {
 
 #define DB_MAX_PARAMS 48
 
-/** Values of $1..$n in order, in PostgreSQL's binary form; bytes in the arena, or borrowed until sent. */
+/** Values of $1..$n in order, in PostgreSQL's binary form; bytes in the arena, or borrowed until
+ * sent. */
 typedef struct DbParams {
     Arena *arena;
     int count;
@@ -49,14 +52,15 @@ void db_param_bool(DbParams *params, bool value);
 void db_param_i16(DbParams *params, int16_t value);
 void db_param_i32(DbParams *params, int32_t value);
 void db_param_i64(DbParams *params, int64_t value);
-void db_param_text(DbParams *params, Str value);           /* borrowed */
-void db_param_text_or_null(DbParams *params, Str value);   /* empty becomes NULL */
-void db_param_bytes(DbParams *params, Str value);          /* bytea, borrowed */
+void db_param_text(DbParams *params, Str value);         /* borrowed */
+void db_param_text_or_null(DbParams *params, Str value); /* empty becomes NULL */
+void db_param_bytes(DbParams *params, Str value);        /* bytea, borrowed */
 void db_param_uuid(DbParams *params, Uuid value);
 void db_param_timestamp(DbParams *params, int64_t utc_us); /* timestamptz */
 void db_param_i32_array(DbParams *params, const int32_t *values, size_t count);
 void db_param_i64_array(DbParams *params, const int64_t *values, size_t count);
-void db_param_text_array(DbParams *params, const Str *values, size_t count); /* {NULL,0} data = SQL NULL */
+/** A value whose data is NULL is the SQL NULL. */
+void db_param_text_array(DbParams *params, const Str *values, size_t count);
 void db_param_bytes_array(DbParams *params, const Str *values, size_t count);
 void db_param_uuid_array(DbParams *params, const Uuid *values, size_t count);
 void db_param_timestamp_array(DbParams *params, const int64_t *values, size_t count);
@@ -71,11 +75,14 @@ int16_t db_i16(const DbResult *result, int row, int column);
 int32_t db_i32(const DbResult *result, int row, int column);
 int64_t db_i64(const DbResult *result, int row, int column);
 int64_t db_timestamp(const DbResult *result, int row, int column);
-Str db_text(const DbResult *result, int row, int column);  /* text, bytea; borrowed from the result */
+/** text, bytea; borrowed from the result. */
+Str db_text(const DbResult *result, int row, int column);
 Uuid db_uuid(const DbResult *result, int row, int column);
 /** Arrays, copied to the arena; NULL column gives count 0. */
-size_t db_i32_array(const DbResult *result, int row, int column, Arena *arena, int32_t **ret_values);
-size_t db_i64_array(const DbResult *result, int row, int column, Arena *arena, int64_t **ret_values);
+size_t db_i32_array(const DbResult *result, int row, int column, Arena *arena,
+                    int32_t **ret_values);
+size_t db_i64_array(const DbResult *result, int row, int column, Arena *arena,
+                    int64_t **ret_values);
 size_t db_text_array(const DbResult *result, int row, int column, Arena *arena, Str **ret_values);
 /** Rows that an INSERT, UPDATE or DELETE touched. */
 int64_t db_affected(const DbResult *result);
@@ -85,11 +92,13 @@ int db_exec(DbConn *conn, Request *req, const DbStatement *statement, const DbPa
             DbResult **ret_result) MUST_CHECK;
 
 /**
- * Pipeline: db_queue() sends without waiting, db_sync() waits for all queued and gives their results in order.
- * After a failed statement the rest of the batch is skipped by PostgreSQL and db_sync() fails.
+ * Pipeline: db_queue() sends without waiting, db_sync() waits for all queued and gives their
+ * results in order. After a failed statement the rest of the batch is skipped by PostgreSQL and
+ * db_sync() fails.
  * @param ret_results  room for as many as were queued; NULL if not wanted
  */
-int db_queue(DbConn *conn, Request *req, const DbStatement *statement, const DbParams *params) MUST_CHECK;
+int db_queue(DbConn *conn, Request *req, const DbStatement *statement,
+             const DbParams *params) MUST_CHECK;
 int db_sync(DbConn *conn, Request *req, DbResult **ret_results) MUST_CHECK;
 
 /** Queues BEGIN (READ COMMITTED) as part of the next batch. */
@@ -98,14 +107,16 @@ int db_queue_begin(DbConn *conn, Request *req) MUST_CHECK;
 /**
  * Queues COMMIT behind what is queued and waits. A connection lost meanwhile is resolved with
  * pg_xact_status() on a new one, until req->deadline_ns.
- * @return 0 committed; -ERR_DATABASE rolled back, or still unknown (the error text then says "unknown")
+ * @return 0 committed; -ERR_DATABASE rolled back, or still unknown (the error text then says
+ * "unknown")
  */
 int db_commit(DbConn *conn, Request *req, DbResult **ret_results) MUST_CHECK;
 int db_rollback(DbConn *conn, Request *req);
 
 /**
- * Rows of one table in bulk: COPY ... FROM STDIN (FORMAT binary), collected in memory first. A field is of the column's
- * own type: nothing is cast, smallint takes db_param_i16(). Columns left out of the list get their defaults.
+ * Rows of one table in bulk: COPY ... FROM STDIN (FORMAT binary), collected in memory first. A
+ * field is of the column's own type: nothing is cast, smallint takes db_param_i16(). Columns left
+ * out of the list get their defaults.
  */
 typedef struct DbCopy {
     const DbStatement *statement; /* COPY table (columns) FROM STDIN (FORMAT binary) */
@@ -118,12 +129,13 @@ void db_copy_done(DbCopy *copy);
 /** Adds one row, its fields in the order of the columns; copied. */
 void db_copy_add(DbCopy *copy, const DbParams *row);
 /**
- * Sends all rows and waits; part of the open transaction, of which nothing may be queued at that moment. No rows: no round
- * trip.
+ * Sends all rows and waits; part of the open transaction, of which nothing may be queued at that
+ * moment. No rows: no round trip.
  */
 int db_copy_run(DbConn *conn, Request *req, DbCopy *copy) MUST_CHECK;
 
-/** SQLSTATE of the last failure on this connection ("" if none), for the handling of 23505, 40001, 40P01. */
+/** SQLSTATE of the last failure on this connection ("" if none), for the handling of 23505, 40001,
+ * 40P01. */
 const char *db_sqlstate(const DbConn *conn);
 
 /**
@@ -131,8 +143,8 @@ const char *db_sqlstate(const DbConn *conn);
  * @param row  returns 0 to go on, or a negative ErrorCode to stop
  */
 typedef int (*DbRowFn)(void *ctx, Request *req, const DbResult *row);
-int db_stream(DbConn *conn, Request *req, const DbStatement *statement, const DbParams *params, DbRowFn row,
-              void *ctx) MUST_CHECK;
+int db_stream(DbConn *conn, Request *req, const DbStatement *statement, const DbParams *params,
+              DbRowFn row, void *ctx) MUST_CHECK;
 
 /** Detail of the last failure on this thread, for the log line; holds no bound values. */
 const char *db_last_failure(void);

@@ -3,14 +3,14 @@
 #include "lib/base/request.h"
 
 /**
- * Where the bytes of submitted documents go while they arrive. The repository fills this in; lib/soap only calls it.
- * A DocumentContent is owned by the sink; whoever opened it must finish with either abandon() or a hand-over
- * to the repository's own commit.
+ * Where the bytes of submitted documents go while they arrive. The repository fills this in;
+ * lib/soap only calls it. A DocumentContent is owned by the sink; whoever opened it must finish
+ * with either abandon() or a hand-over to the repository's own commit.
  */
 typedef struct DocumentContent {
     uint64_t size_bytes;
-    uint8_t sha1[20];    /* valid after close() */
-    uint8_t sha256[32];  /* valid after close() */
+    uint8_t sha1[20];   /* valid after close() */
+    uint8_t sha256[32]; /* valid after close() */
 } DocumentContent;
 
 typedef struct DocumentSink {

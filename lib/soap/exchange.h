@@ -3,21 +3,23 @@
 #include "lib/base/body.h"
 #include "lib/soap/receive.h"
 
-/**
- * A SOAP request with room for its reply: what a transaction's handler gets.
- *
- * The handler appends the XML of the reply's body element to reply_xml, which holds what comes before it, and returns 0;
- * or, for a long reply, sets reply_source, which then produces the body element's XML after reply_xml. For a reply with
- * documents it adds parts; the reply is then MTOM. Errors of the application are in req->errors and already part of
- * the body that it wrote. A negative return value means a SOAP Fault made from req->errors.
- */
+/** One document of an MTOM reply. */
 typedef struct SoapPart {
-    Str content_id;   /* without <> */
+    Str content_id; /* without <> */
     Str content_type;
     uint64_t size_bytes;
     BodySource source;
 } SoapPart;
 
+/**
+ * A SOAP request with room for its reply: what a transaction's handler gets.
+ *
+ * The handler appends the XML of the reply's body element to reply_xml, which holds what comes
+ * before it, and returns 0; or, for a long reply, sets reply_source, which then produces the body
+ * element's XML after reply_xml. For a reply with documents it adds parts; the reply is then MTOM.
+ * Errors of the application are in req->errors and already part of the body that it wrote. A
+ * negative return value means a SOAP Fault made from req->errors.
+ */
 typedef struct SoapExchange {
     Request *req;
     SoapMessage *message;

@@ -6,9 +6,10 @@
 
 /**
  * Receives one SOAP 1.2 message while its bytes arrive: SIMPLE (application/soap+xml) or MTOM/XOP
- * (multipart/related; RFC 2387, RFC 2046 5.1, TF-2 Appendix V.8). XML goes through the pre-scan and libxml2's
- * push parser into an XmlNode tree; the content of xds:Document (inline base64 or xop:Include) and every other
- * MIME part go to the DocumentSink while they arrive, in constant memory.
+ * (multipart/related; RFC 2387, RFC 2046 5.1, TF-2 Appendix V.8). XML goes through the pre-scan and
+ * libxml2's push parser into an XmlNode tree; the content of xds:Document (inline base64 or
+ * xop:Include) and every other MIME part go to the DocumentSink while they arrive, in constant
+ * memory.
  */
 typedef struct SoapReceiver SoapReceiver;
 
@@ -22,9 +23,9 @@ typedef struct SoapDocument {
 
 typedef struct SoapMessage {
     bool is_mtom;
-    Str action;      /* wsa:Action, trimmed */
-    Str message_id;  /* wsa:MessageID; empty if absent */
-    Str reply_to;    /* wsa:ReplyTo/wsa:Address; empty if absent */
+    Str action;     /* wsa:Action, trimmed */
+    Str message_id; /* wsa:MessageID; empty if absent */
+    Str reply_to;   /* wsa:ReplyTo/wsa:Address; empty if absent */
     Str to;
     XmlNode *envelope;
     XmlNode *header; /* NULL if none */
@@ -35,13 +36,15 @@ typedef struct SoapMessage {
 
 /**
  * @param content_type  HTTP Content-Type header value, borrowed for the call
- * @param sink          NULL where the endpoint takes no documents: parts besides the root are then refused
- * @return NULL if the Content-Type is not one of the two forms; the fault is in req->errors (SOAP_SENDER)
+ * @param sink          NULL where the endpoint takes no documents: parts besides the root are then
+ * refused
+ * @return NULL if the Content-Type is not one of the two forms; the fault is in req->errors
+ * (SOAP_SENDER)
  */
 SoapReceiver *soap_receiver_new(Request *req, Str content_type, const DocumentSink *sink);
 
-/** From now on documents are read and forgotten: the sink is not asked. For a sender who may not send
- * any, which the message, once it is whole, is answered with. */
+/** From now on documents are read and forgotten: the sink is not asked. For a sender who may not
+ * send any, which the message, once it is whole, is answered with. */
 void soap_receiver_drop_documents(SoapReceiver *receiver);
 
 /** Takes the next bytes. After a failure further bytes are ignored and finish() fails. */
@@ -50,10 +53,10 @@ int soap_receiver_push(SoapReceiver *receiver, const void *bytes, size_t len) MU
 /**
  * The last byte arrived: checks that the message is whole, resolves xop:Include, reads the headers
  * (wsa:Action exactly one, others at most one, mustUnderstand of unknown headers; TF-2 V.3).
- * Documents that the sink refused make no fault: the message is good, its documents have no content, and
- * req->errors holds what the sink said, for the transaction to answer.
- * An XmlNode named xds:Document has node->document = 1 + index into ret_message->documents.
- * ret_message lives in req->arena.
+ * Documents that the sink refused make no fault: the message is good, its documents have no
+ * content, and req->errors holds what the sink said, for the transaction to answer. An XmlNode
+ * named xds:Document has node->document = 1 + index into ret_message->documents. ret_message lives
+ * in req->arena.
  */
 int soap_receiver_finish(SoapReceiver *receiver, SoapMessage **ret_message) MUST_CHECK;
 
