@@ -10,9 +10,7 @@
 static const DbStatement DEPRECATE_DOCUMENTS = {
     "document_entry_deprecate",
     "UPDATE document_entry SET status = $3::int"
-    " WHERE status <> $3::int AND entry_uuid = ANY (ARRAY(SELECT unnest($1::uuid[]) UNION"
-    "       SELECT source_object FROM association"
-    "        WHERE target_object = ANY ($1::uuid[]) AND type = ANY ($2::int[])))"};
+    " WHERE status <> $3::int AND entry_uuid = ANY (" SQL_WITH_FOLLOWERS("$1", "$1", "$2") ")"};
 
 static const DbStatement TOUCH_FOLDERS = {
     "folder_touch",
@@ -187,11 +185,16 @@ static int queue_associations(Request *req, DbConn *conn, const AssociationRows 
     return db_queue(conn, req, &INSERT_ASSOCIATIONS, &params);
 }
 
+void store_bind_followers(DbParams *params)
+{
+    static const int32_t FOLLOWERS[] = {ASSOCIATION_XFRM, ASSOCIATION_APND};
+    db_param_i32_array(params, FOLLOWERS, ARRAY_LEN(FOLLOWERS));
+}
+
 /** The replaced entries and their direct XFRM and APND. Queued before the new Associations, so that
  * it does not reach an addendum to the old entry that comes with its replacement. */
 static int queue_deprecation(Request *req, DbConn *conn, const Submission *submission)
 {
-    static const int32_t FOLLOWERS[] = {ASSOCIATION_XFRM, ASSOCIATION_APND};
     UuidSet replaced;
     uuid_set_init(&replaced, req->arena);
     for (const Association *a = submission->associations; a != NULL; a = a->next) {
@@ -205,7 +208,7 @@ static int queue_deprecation(Request *req, DbConn *conn, const Submission *submi
     DbParams params;
     db_params_init(&params, req->arena);
     db_param_uuid_array(&params, replaced.items, replaced.count);
-    db_param_i32_array(&params, FOLLOWERS, ARRAY_LEN(FOLLOWERS));
+    store_bind_followers(&params);
     db_param_i32(&params, STATUS_DEPRECATED);
     return db_queue(conn, req, &DEPRECATE_DOCUMENTS, &params);
 }

@@ -32,6 +32,17 @@ static inline SetStatus submission_set_status(const Association *association)
     return association->is_reference ? SET_STATUS_REFERENCE : SET_STATUS_NONE;
 }
 
+/**
+ * SQL of an uuid[]: these objects, and what is deprecated with replaced ones, their direct XFRM and
+ * APND (TF-3 4.2.2.2.3). Each argument is a parameter's place; ARRAY() keeps the use of it an index
+ * scan. store_bind_followers() binds the types.
+ */
+#define SQL_WITH_FOLLOWERS(uuids, replaced, types)                                                 \
+    "ARRAY(SELECT unnest(" uuids "::uuid[]) UNION SELECT source_object FROM association"           \
+    " WHERE target_object = ANY (" replaced "::uuid[]) AND type = ANY (" types "::int[]))"
+
+void store_bind_followers(DbParams *params);
+
 typedef struct PreparedDocument {
     const DocumentEntry *entry;
     const int32_t *codes;                /* SINGLE_CODE_COUNT items */

@@ -40,15 +40,19 @@ static const DbStatement SELECT_TAKEN_UUIDS = {
     " UNION ALL SELECT entry_uuid FROM association WHERE entry_uuid = ANY ($1::uuid[])"};
 
 /* A lock that the replacement of the same entry waits for; it then sees the status that this one
- * left. */
+ * left. Whoever replaces ($3) changes the followers too, and another submission may refer to them:
+ * one order for all. */
+#define LOCKED_DOCUMENTS SQL_WITH_FOLLOWERS("$1", "$3", "$4")
 static const DbStatement LOCK_DOCUMENTS = {
     "document_entry_lock",
-    "SELECT entry_uuid, patient, status, is_on_demand, source_facility, class_code,"
-    "       confidentiality_code, COALESCE(service_start_time, creation_time),"
-    "       EXISTS (SELECT FROM association"
-    "                WHERE source_object = document_entry.entry_uuid AND type = ANY ($2::int[]))"
-    "  FROM document_entry WHERE entry_uuid = ANY ($1::uuid[])"
-    " ORDER BY entry_uuid FOR NO KEY UPDATE"};
+    "WITH locked AS MATERIALIZED"
+    " (SELECT entry_uuid, patient, status, is_on_demand, source_facility, class_code,"
+    "         confidentiality_code, COALESCE(service_start_time, creation_time) AS effective"
+    "    FROM document_entry WHERE entry_uuid = ANY (" LOCKED_DOCUMENTS ")"
+    "   ORDER BY entry_uuid FOR NO KEY UPDATE)"
+    " SELECT locked.*, EXISTS (SELECT FROM association WHERE type = ANY ($2::int[])"
+    "                             AND source_object = locked.entry_uuid)"
+    "   FROM locked WHERE entry_uuid = ANY ($1::uuid[])"};
 
 /* $1 Folders that Associations name, $2 replaced documents: the Folders that hold them get the
  * replacement. ARRAY() keeps it an index scan. Membership cannot change any more: whoever adds a
@@ -223,6 +227,8 @@ static int queue_lock_documents(Request *req, DbConn *conn, const Questions *que
     db_params_init(&params, req->arena);
     db_param_uuid_array(&params, questions->referenced.items, questions->referenced.count);
     db_param_i32_array(&params, transforms, ARRAY_LEN(transforms));
+    db_param_uuid_array(&params, questions->replaced.items, questions->replaced.count);
+    store_bind_followers(&params);
     return db_queue(conn, req, &LOCK_DOCUMENTS, &params);
 }
 

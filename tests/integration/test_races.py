@@ -1,12 +1,18 @@
 """Many senders at once (contract C3)."""
 
+import contextlib
 import threading
+import time
 import unittest
+import uuid
+
+import psycopg2
 
 from conformance import client as xds
 from tests.integration import common
 
 SENDERS = 16
+WAIT_S = 20
 
 
 def at_once(server, messages):
@@ -69,6 +75,65 @@ class Races(common.ServerCase):
                 self.assertIn([error[0] for error in reply.errors], ([], ["XDSRegistryDeprecatedDocumentError"]))
             self.assertEqual(set(common.find(soap, patient)), {winners[0].documents[0].unique_id})
             self.assertEqual(set(common.find(soap, patient, "Deprecated")), {original.documents[0].unique_id})
+
+    def database(self):
+        """A connection to the server's PostgreSQL that ends with the test."""
+        connection = psycopg2.connect(host=f"{self.server.dir}/data/postgres", user="musubi_owner", dbname="musubi")
+        self.addCleanup(connection.close)
+        return connection
+
+    def deadlocks(self):
+        """How many PostgreSQL has broken so far."""
+        with contextlib.closing(self.database().cursor()) as cursor:
+            cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+            return cursor.fetchone()[0]
+
+    def wait_for_waiting(self, cursor, count):
+        """Until so many transactions wait for a lock."""
+        deadline = time.monotonic() + WAIT_S
+        waiting = 0
+        while waiting < count:
+            self.assertLess(time.monotonic(), deadline, f"{waiting} of {count} wait")
+            time.sleep(0.01)
+            cursor.execute("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
+            waiting = cursor.fetchone()[0]
+
+    def send_in_turn(self, *submissions):
+        """Sends each when those before it hold their locks and wait: the patients are held until the last one waits."""
+        replies = [None] * len(submissions)
+
+        def send(index):
+            with contextlib.closing(common.client(self.server)) as soap:
+                replies[index] = soap.post("/repository", *message(submissions[index]))
+        threads = [threading.Thread(target=send, args=(index,)) for index in range(len(submissions))]
+        connection = self.database()
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT FROM patient_identifier FOR NO KEY UPDATE")
+            for number, thread in enumerate(threads, 1):
+                thread.start()
+                self.wait_for_waiting(cursor, number)
+        for thread in threads:
+            thread.join()
+        return replies
+
+    def test_replacements_of_a_document_and_of_its_addendum_do_not_deadlock(self):
+        for kind in ("APND", "XFRM"):
+            soap, before = self.soap(), self.deadlocks()
+            target, follower = f"urn:uuid:f{str(uuid.uuid4())[1:]}", f"urn:uuid:0{str(uuid.uuid4())[1:]}"
+            self.assert_success(soap.provide(common.submission("P3", id=target)))
+            addendum = common.submission("P3", id=follower)
+            addendum.associations = [xds.association_xml(xds.IHE_ASSOCIATION + kind, follower, target)]
+            self.assert_success(soap.provide(addendum))
+            replacement = common.submission("P3", b"new")
+            replacement.associations = [xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", "Document01", target)]
+            both = common.submission("P3", b"new addendum")
+            both.associations = [xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", "Document01", follower),
+                                 xds.association_xml(xds.IHE_ASSOCIATION + kind, "Document01", target)]
+            first, second = self.send_in_turn(replacement, both)
+            self.assert_success(first)
+            self.assertEqual({error[0] for error in second.errors}, {"XDSRegistryDeprecatedDocumentError"})
+            self.assertLessEqual({target, follower}, set(common.find(soap, "P3", "Deprecated").values()))
+            self.assertEqual(self.deadlocks(), before)
 
     def test_sixteen_different_contents_of_one_unique_id_have_one_winner(self):
         contenders = [common.submission("P2", f"content {n}".encode(), unique_id="1.2.392.99999.77.1.2.3") for n in range(SENDERS)]
