@@ -110,12 +110,6 @@ int registry_iti18_stored_query(void *module, SoapExchange *exchange)
     Registry *registry = module;
     Request *req = exchange->req;
     const XmlNode *body = exchange->message->body;
-    if (!xml_is(body, NS_QUERY, "AdhocQueryRequest")) {
-        return error_add(&req->errors, ERR_SOAP_SENDER, "Body",
-                         "the body of ITI-18 must be {" NS_QUERY
-                         "}AdhocQueryRequest, not {%.*s}%.*s",
-                         STR_ARG(body->ns), STR_ARG(body->name));
-    }
     QueryRequest *request;
     _cleanup_(query_answer_freep) QueryAnswer *answer = NULL;
     int r = query_request_read(req, body, &request);

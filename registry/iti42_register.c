@@ -23,15 +23,8 @@ int registry_iti42_register(void *module, SoapExchange *exchange)
 {
     Registry *registry = module;
     Request *req = exchange->req;
-    const XmlNode *body = exchange->message->body;
-    if (!xml_is(body, NS_LCM, "SubmitObjectsRequest")) {
-        return error_add(&req->errors, ERR_SOAP_SENDER, "Body",
-                         "the body of ITI-42 must be {" NS_LCM
-                         "}SubmitObjectsRequest, not {%.*s}%.*s",
-                         STR_ARG(body->ns), STR_ARG(body->name));
-    }
     RegistrationAudit audit;
-    int rc = register_body(registry, req, body, &audit);
+    int rc = register_body(registry, req, exchange->message->body, &audit);
     if (rc < 0) {
         rc = registration_audit_failure(&audit, req);
         registry_response_write(req, URN_RESPONSE_FAILURE, &exchange->reply_xml);

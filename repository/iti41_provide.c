@@ -307,13 +307,6 @@ int repository_iti41_provide(void *repository, SoapExchange *exchange)
     Request *req = exchange->req;
     Provide provide = {.repository = repository, .exchange = exchange};
     fail_point("iti41.received");
-    if (!xml_is(exchange->message->body, NS_XDSB, "ProvideAndRegisterDocumentSetRequest")) {
-        return error_add(
-            &req->errors, ERR_SOAP_SENDER, NULL,
-            "the body of ITI-41 must be xds:ProvideAndRegisterDocumentSetRequest, not %.*s",
-            STR_ARG(exchange->message->body->name));
-    }
-
     bool is_audited = false;
     int rc = provide_run(&provide, &is_audited);
     const char *status = rc == 0 ? URN_RESPONSE_SUCCESS : URN_RESPONSE_FAILURE;

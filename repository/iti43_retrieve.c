@@ -491,11 +491,6 @@ int repository_iti43_retrieve(void *repository, SoapExchange *exchange)
     Request *req = exchange->req;
     const XmlNode *body = exchange->message->body;
     Retrieve retrieve = {.repository = repository, .exchange = exchange};
-    if (!xml_is(body, NS_XDSB, "RetrieveDocumentSetRequest")) {
-        return error_add(&req->errors, ERR_SOAP_SENDER, NULL,
-                         "the body of ITI-43 must be xds:RetrieveDocumentSetRequest, not %.*s",
-                         STR_ARG(body->name));
-    }
     if (read_requests(&retrieve, body) == 0) {
         (void)!decide_all(&retrieve); /* its error is in the reply, which then holds no document */
     }

@@ -31,5 +31,9 @@ typedef struct SoapExchange {
     struct SoapPackage *package; /* of reply.c */
 } SoapExchange;
 
-/** @param module  Registry *, Repository *, ...: whoever serves the transaction */
+/**
+ * The body of the message is the element that the transaction's row names.
+ *
+ * @param module  Registry *, Repository *, ...: whoever serves the transaction
+ */
 typedef int (*SoapHandler)(void *module, SoapExchange *exchange);
