@@ -167,9 +167,16 @@ static void test_admin_pages_beyond_loopback_need_a_certificate(void **state)
 static void test_a_key_without_effect_is_a_warning(void **state)
 {
     Fixture *fixture = *state;
-    assert_int_equal(load(fixture, MINIMAL "[imaging]\nae_title = MUSUBI\n"), 0);
-    assert_int_equal(fixture->errors.error_count, 0);
-    assert_int_equal(fixture->errors.count, 1);
+    const char *const keys[] = {"[imaging]\nae_title = MUSUBI\n",
+                                "[affinity_domain]\npid_owner = external\n",
+                                "[affinity_domain]\nsource_timezone = Asia/Tokyo\n"};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        Str text = str_printf(fixture->arena, MINIMAL "%s", keys[i]);
+        error_list_init(&fixture->errors, fixture->arena);
+        assert_int_equal(load(fixture, text.data), 0);
+        assert_int_equal(fixture->errors.error_count, 0);
+        assert_int_equal(fixture->errors.count, 1);
+    }
 }
 
 static void test_a_reload_may_change_only_what_is_reloadable(void **state)
