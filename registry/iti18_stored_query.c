@@ -54,7 +54,7 @@ static AuditEvent event_of(const QueryAudit *query, int outcome, Str outcome_tex
 }
 
 /** Outcome and text are those of the first error. */
-static int record_outcome(const QueryAudit *query)
+static int append_outcome(const QueryAudit *query)
 {
     const Error *error = query->req->errors.first;
     while (error != NULL && error->severity != SEVERITY_ERROR) {
@@ -93,7 +93,7 @@ static int write_reply(QueryAudit *audit, QueryAnswer *answer, SoapExchange *exc
     BodySource rest = {0};
     int r = query_answer_write(answer, audit->req, &exchange->reply_xml, &rest);
     if (r < 0) {
-        int recorded = record_outcome(audit);
+        int recorded = append_outcome(audit);
         return recorded < 0 ? recorded : r;
     }
     if (rest.next != NULL) {
@@ -117,7 +117,7 @@ int registry_iti18_stored_query(void *module, SoapExchange *exchange)
         r = query_run(registry, req, request, &answer);
     }
     QueryAudit *audit = query_audit_new(registry, req, body, request);
-    int recorded = record_outcome(audit);
+    int recorded = append_outcome(audit);
     if (r == 0 && recorded == 0) {
         QueryAnswer *owned = answer;
         answer = NULL;

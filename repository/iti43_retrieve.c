@@ -310,7 +310,7 @@ static void list_objects(Retrieve *retrieve, bool is_delivered, AuditEvent *even
     event->object_count = count;
 }
 
-static int record(Retrieve *retrieve, bool is_delivered)
+static int append_event(Retrieve *retrieve, bool is_delivered)
 {
     Request *req = retrieve->exchange->req;
     AuditEvent event = {.type = AUDIT_ITI43_EXPORT};
@@ -324,11 +324,11 @@ static int record(Retrieve *retrieve, bool is_delivered)
 
 /** One event for what is about to be sent, one for what is not: durable when the reply goes (C4).
  */
-static int record_all(Retrieve *retrieve)
+static int append_events(Retrieve *retrieve)
 {
-    int rc = retrieve->delivered_count > 0 ? record(retrieve, true) : 0;
+    int rc = retrieve->delivered_count > 0 ? append_event(retrieve, true) : 0;
     if (rc == 0 && (retrieve->delivered_count < retrieve->count || retrieve->count == 0)) {
-        rc = record(retrieve, false);
+        rc = append_event(retrieve, false);
     }
     if (rc == 0) {
         fail_point("iti43.audited");
@@ -494,7 +494,7 @@ int repository_iti43_retrieve(void *repository, SoapExchange *exchange)
     if (read_requests(&retrieve, body) == 0) {
         (void)!decide_all(&retrieve); /* its error is in the reply, which then holds no document */
     }
-    if (record_all(&retrieve) < 0) {
+    if (append_events(&retrieve) < 0) {
         close_readers(&retrieve);
         return error_add(
             &req->errors, ERR_SOAP_RECEIVER, NULL,
