@@ -63,7 +63,7 @@ static int begin_segment_locked(Spool *spool, uint64_t segment)
     if (file < 0) {
         return -errno;
     }
-    if (fsync(spool->directory) < 0) {
+    if (io_sync_directory(spool->directory) < 0) {
         spool->is_trusted = false;
         close(file);
         return -EIO;

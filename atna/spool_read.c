@@ -11,6 +11,7 @@
 
 #include "atna/spool_file.h"
 #include "lib/base/crc32c.h"
+#include "lib/base/file_io.h"
 
 #define SEGMENT_SUFFIX ".spool"
 #define CURSOR_FILE "cursor"
@@ -316,7 +317,8 @@ static int write_cursor_file(const char *directory, SpoolPosition delivered)
     if (file < 0) {
         return -errno;
     }
-    int rc = write(file, text, (size_t)len) == len && fsync(file) == 0 ? 0 : -EIO;
+    int rc = io_write_all(file, text, (size_t)len);
+    rc = rc == 0 && fsync(file) < 0 ? -errno : rc;
     return close(file) < 0 ? -EIO : rc;
 }
 
@@ -333,13 +335,8 @@ int spool_cursor_store(const char *directory, SpoolPosition delivered)
     if (rename(new_path, path) < 0) {
         return -errno;
     }
-    int parent = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (parent < 0) {
-        return -errno;
-    }
-    rc = fsync(parent) < 0 ? -EIO : 0;
-    close(parent);
-    return rc;
+    _cleanup_(io_closep) int parent = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return parent < 0 ? -errno : io_sync_directory(parent);
 }
 
 int audit_spool_read(const char *directory, AuditRecordFn callback, void *ctx,

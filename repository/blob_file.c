@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/fail.h"
 #include "lib/base/file_io.h"
+#include "lib/base/random.h"
 
 #define HEX_DIGITS 64
 
@@ -128,9 +128,7 @@ void file_store_close(FileStore *store)
 int file_upload_begin(FileStore *store, FileUpload *ret_upload)
 {
     uint8_t random[16];
-    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
-        return -EIO;
-    }
+    random_bytes(random, sizeof(random));
     hex_write(random, sizeof(random), ret_upload->name);
     ret_upload->fd =
         openat(store->temporary_fd, ret_upload->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

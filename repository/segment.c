@@ -8,13 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/crc32c.h"
 #include "lib/base/fail.h"
 #include "lib/base/file_io.h"
+#include "lib/base/random.h"
 #include "lib/base/str.h"
 
 /** First page of a segment: magic, number, nonce, CRC-32C of these; zeros to the end of the page.
@@ -122,10 +122,7 @@ static int begin_segment(SegmentStore *store)
     segment->users = 1;
     segment->fd = openat(store->directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     int rc = segment->fd < 0 ? -errno : 0;
-    if (rc == 0 &&
-        getrandom(segment->nonce, RECORD_NONCE_BYTES, 0) != (ssize_t)RECORD_NONCE_BYTES) {
-        rc = -EIO;
-    }
+    random_bytes(segment->nonce, RECORD_NONCE_BYTES);
     if (rc == 0) {
         rc = write_first_page(store, segment);
     }
