@@ -104,7 +104,7 @@ int audit_settle(Audit *audit, Request *req) MUST_CHECK;
 /** audit_append_event() and audit_settle(). */
 int audit_record_event(Audit *audit, Request *req, const AuditEvent *event) MUST_CHECK;
 
-/** Messages not yet delivered (outbox and spool), for status and metrics. */
+/** Messages not yet delivered (spool, and outbox up to 10 000), for status and metrics. */
 uint64_t audit_backlog(Audit *audit);
 
 /** False once the spool can no longer be trusted (contract C6): every read is refused from then on.

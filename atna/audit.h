@@ -14,7 +14,8 @@ struct Audit {
     DbPool *pool; /* borrowed; NULL: there is no outbox */
     Spool *spool;
     Drain *drain;
-    atomic_uint_fast64_t outbox_count; /* rows of audit_outbox when last looked at */
+    atomic_uint_fast64_t
+        outbox_count; /* rows of audit_outbox when last looked at; at most 10 000 */
     atomic_uint_fast64_t unsent_count; /* spooled, not yet confirmed by the remote repository */
 };
 
