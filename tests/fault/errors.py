@@ -38,7 +38,13 @@ CASES = [
 ]
 ATTACH_S = 10
 WORK_S = 1.0
+HIT_S = 20  # until the call is made; that takes some 0.1 s
 EXIT_NOT_POSSIBLE = 77
+
+
+def name(case):
+    """A case as the run prints it."""
+    return f"{case.call.split(',')[0]} of {case.folder or 'any file'} {case.error}"
 
 
 def paths_of(data, folder):
@@ -56,7 +62,7 @@ class Errors:
         self.ledger = workload.Ledger()
         self.tally = check.Tally()
         self.site = None
-        self.hits = collections.Counter()
+        self.hits = {}  # {Case: how often it happened} of those that were tried
 
     def strace(self, case):
         """Attaches; gives the process and its log. Every later call of the chosen kind by one thread fails once."""
@@ -84,12 +90,12 @@ class Errors:
             return False
         self.ledger.may_refuse = True
         workers = workload.start_workers(self.site, self.ledger, self.random.randrange(1 << 30))
-        deadline = time.monotonic() + 2 * WORK_S
+        deadline = time.monotonic() + HIT_S
         while time.monotonic() < deadline and "(INJECTED)" not in (log.read_text() if log.exists() else ""):
             time.sleep(0.02)
         time.sleep(0.3)
         hit = [line for line in log.read_text().splitlines() if "(INJECTED)" in line] if log.exists() else []
-        self.hits[case] += bool(hit)
+        self.hits[case] = self.hits.get(case, 0) + bool(hit)
         workload.stop_workers(workers)
         tracer.send_signal(signal.SIGINT)
         tracer.wait(10)
@@ -139,13 +145,17 @@ class Errors:
             time.sleep(WORK_S)
             workload.stop_workers(workers)
             for number in range(1, self.arguments.cycles + 1):
-                if not self.cycle(CASES[(number - 1) % len(CASES)]):
+                case = CASES[(number - 1) % len(CASES)]
+                is_attached = self.cycle(case)
+                if not is_attached and number == 1:
                     print("errors: skipped, strace cannot attach here (ptrace)")
                     return EXIT_NOT_POSSIBLE
+                if not is_attached:
+                    self.tally.other.append(f"{name(case)}: strace could attach before, but not any more")
                 if self.tally.has_failed and not self.arguments.keep_going:
                     break
         finally:
             self.site.close()
-        print("failed calls hit: " + ", ".join(f"{case.call.split(',')[0]} of {case.folder or 'any file'} {case.error} {count}"
-                                                for case, count in self.hits.items()))
+        print("failed calls hit: " + ", ".join(f"{name(case)} {count}" for case, count in self.hits.items()))
+        self.tally.other += [f"never happened: {name(case)}" for case, count in self.hits.items() if not count]
         return kill.report(self.ledger, self.tally, number, None, self.site)
