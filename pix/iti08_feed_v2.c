@@ -101,7 +101,8 @@ static int check_id(ErrorList *errors, const FedIdentifier *identifier)
     }
     if (identifier->id.len > HL7_CX_ID_MAX_BYTES) {
         return error_add(errors, ERR_HL7_DATA_TYPE, identifier->location,
-                         "the identifier (CX-1) is longer than %d bytes", HL7_CX_ID_MAX_BYTES);
+                         "the identifier (CX-1) has %zu bytes; send at most %d", identifier->id.len,
+                         HL7_CX_ID_MAX_BYTES);
     }
     if (has_control(identifier->id)) {
         return error_add(
@@ -151,7 +152,8 @@ static int check_field(ErrorList *errors, const Er7Message *message, const Ident
     char path[32];
     if (!er7_segment(message, str_from(field->segment), 1)) {
         (void)snprintf(path, sizeof(path), "%s^1", field->segment);
-        return error_add(errors, ERR_HL7_SEGMENT_SEQUENCE, path, "segment %s is missing",
+        return error_add(errors, ERR_HL7_SEGMENT_SEQUENCE, path,
+                         "segment %s is missing; send it with the patient's identifier",
                          field->segment);
     }
     if (er7_segment(message, str_from(field->segment), 2)) {
@@ -167,9 +169,11 @@ static int check_field(ErrorList *errors, const Er7Message *message, const Ident
                          "authority",
                          field->segment, field->number);
     }
-    if (er7_repetition_count(&message->delimiters, raw) > REPETITIONS_MAX) {
-        return error_add(errors, ERR_HL7_DATA_TYPE, path, "%s-%zu has more than %d repetitions",
-                         field->segment, field->number, REPETITIONS_MAX);
+    size_t count = er7_repetition_count(&message->delimiters, raw);
+    if (count > REPETITIONS_MAX) {
+        return error_add(errors, ERR_HL7_DATA_TYPE, path,
+                         "%s-%zu has %zu repetitions; send at most %d", field->segment,
+                         field->number, count, REPETITIONS_MAX);
     }
     return 0;
 }

@@ -178,7 +178,8 @@ static int begin_root(SoapReceiver *receiver, const MimePart *part)
 {
     if (receiver->has_root) {
         return error_add(&receiver->req->errors, ERR_SOAP_SENDER, NULL,
-                         "two MIME parts have the Content-ID of the root part, %.*s",
+                         "two MIME parts have the Content-ID of the root part, %.*s; give each "
+                         "part a Content-ID of its own",
                          STR_ARG(receiver->root_id));
     }
     receiver->has_root = true;
