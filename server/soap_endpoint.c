@@ -8,8 +8,7 @@
 
 /** A reply of known length up to this is made before its first byte is sent. */
 #define BUFFERED_REPLY_BYTES (1024 * 1024)
-/** After a fault this much of the rest of the body is still read, so that the peer sees the answer.
- */
+/** After a fault this much more of the body is still read, so that the peer sees the answer. */
 #define SWALLOW_BYTES (64ULL * 1024 * 1024)
 
 /** One SOAP request: HttpExchange.state. */
@@ -80,11 +79,10 @@ static bool may_send_documents(const Request *req, Str path)
     return false;
 }
 
-static void begin_call(SoapEndpoint *endpoint, HttpExchange *http)
+/** @param takes_documents  whether a transaction of this path does */
+static void begin_call(SoapEndpoint *endpoint, HttpExchange *http, bool takes_documents)
 {
     Request *req = http->req;
-    bool takes_documents;
-    bool path_exists UNUSED = transaction_path_exists(http->path, &takes_documents);
     SoapCall *call = ARENA_NEW(req->arena, SoapCall);
     http->state = call;
     call->exchange.req = req;
@@ -119,7 +117,7 @@ static void soap_begin(void *ctx, HttpExchange *http)
     } else if (!str_equal(http->method, STR("POST"))) {
         reply_plain(http, 405, "SOAP messages are sent with POST; the WSDL is at ?wsdl.");
     } else {
-        begin_call(endpoint, http);
+        begin_call(endpoint, http, takes_documents);
     }
 }
 
