@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdlib.h>
 
 #include "lib/ebrim/check.h"
@@ -55,29 +56,58 @@ static const ChildRule list_rules[] = {
 };
 static const Content list_content = CONTENT(list_rules);
 
-/** Goes as deep as the tables do: what they do not name would be lost. */
+/* The tables' longest way down: list or object, Classification, Slot, ValueList. */
+#define CONTENT_LEVELS 4
+
+/** An element on the way down. */
+typedef struct Level {
+    const Content *content;
+    const XmlNode *next; /* child to look at */
+    size_t counts[ARRAY_LEN(object_rules)];
+} Level;
+
+/** @return what the child may hold; NULL: it is not looked at */
+static const Content *check_child(Check *check, const RimObject *object, const XmlNode *child,
+                                  Level *level)
+{
+    const Content *content = level->content;
+    size_t i = 0;
+    while (i < content->count && !xml_is(child, NS_RIM, content->rules[i].name)) {
+        i++;
+    }
+    if (i == content->count) {
+        check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, child, "",
+                    "element {%.*s}%.*s is not allowed here; leave it out",
+                    STR_ARG(shown(child->ns)), STR_ARG(shown(child->name)));
+        return NULL;
+    }
+    const ChildRule *rule = &content->rules[i];
+    if (++level->counts[i] > rule->max && rule->max > 0) {
+        check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, child, "",
+                    "element rim:%s occurs more than once; send one", rule->name);
+    }
+    return rule->content;
+}
+
+/** Goes as deep as the tables do, in document order: what they do not name would be lost. */
 static void check_content(Check *check, const RimObject *object, const XmlNode *node,
                           const Content *content)
 {
-    size_t counts[ARRAY_LEN(object_rules)] = {0};
-    for (const XmlNode *child = node ? node->first_child : NULL; child; child = child->next) {
-        const ChildRule *rule = content->rules;
-        const ChildRule *end = rule + content->count;
-        while (rule < end && !xml_is(child, NS_RIM, rule->name)) {
-            rule++;
-        }
-        if (rule == end) {
-            check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, child, "",
-                        "element {%.*s}%.*s is not allowed here; leave it out",
-                        STR_ARG(shown(child->ns)), STR_ARG(shown(child->name)));
+    Level levels[CONTENT_LEVELS];
+    levels[0] = (Level){.content = content, .next = node ? node->first_child : NULL};
+    size_t depth = 1;
+    while (depth > 0) {
+        Level *level = &levels[depth - 1];
+        const XmlNode *child = level->next;
+        if (child == NULL) {
+            depth--;
             continue;
         }
-        if (++counts[rule - content->rules] > rule->max && rule->max > 0) {
-            check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, child, "",
-                        "element rim:%s occurs more than once; send one", rule->name);
-        }
-        if (rule->content) {
-            check_content(check, object, child, rule->content);
+        level->next = child->next;
+        const Content *inner = check_child(check, object, child, level);
+        if (inner != NULL) {
+            assert(depth < CONTENT_LEVELS);
+            levels[depth++] = (Level){.content = inner, .next = child->first_child};
         }
     }
 }
