@@ -35,29 +35,29 @@ struct CodeTable {
     InternTable repositories;
 };
 
-static const DbStatement SELECT_CODES = {
+static const DbStatement select_codes = {
     "code_select", "SELECT (k.n - 1)::int, c.id"
                    "  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (scheme, code, n)"
                    "  JOIN code c ON c.scheme = k.scheme AND c.code = k.code"};
 /* Sorted, so that two senders with the same new codes wait for each other instead of deadlocking.
  */
-static const DbStatement INSERT_CODES = {
+static const DbStatement insert_codes = {
     "code_insert",
     "INSERT INTO code (scheme, code)"
     " SELECT DISTINCT scheme, code FROM unnest($1::text[], $2::text[]) AS k (scheme, code)"
     "  ORDER BY scheme, code ON CONFLICT DO NOTHING"};
 
-static const DbStatement SELECT_REPOSITORIES = {
+static const DbStatement select_repositories = {
     "repository_select",
     "SELECT (k.n - 1)::int, r.id"
     "  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (scheme, code, n)"
     "  JOIN repository r ON r.unique_id = k.code"};
-static const DbStatement INSERT_REPOSITORIES = {
+static const DbStatement insert_repositories = {
     "repository_insert",
     "INSERT INTO repository (unique_id)"
     " SELECT DISTINCT code FROM unnest($1::text[], $2::text[]) AS k (scheme, code)"
     "  ORDER BY code ON CONFLICT DO NOTHING"};
-static const DbStatement SELECT_REPOSITORY_BY_ID = {
+static const DbStatement select_repository_by_id = {
     "repository_by_id", "SELECT unique_id FROM repository WHERE id = $1::int"};
 
 static void intern_table_init(InternTable *table, const DbStatement *select,
@@ -88,8 +88,8 @@ CodeTable *code_table_new(void)
     if (table == NULL) {
         abort();
     }
-    intern_table_init(&table->codes, &SELECT_CODES, &INSERT_CODES);
-    intern_table_init(&table->repositories, &SELECT_REPOSITORIES, &INSERT_REPOSITORIES);
+    intern_table_init(&table->codes, &select_codes, &insert_codes);
+    intern_table_init(&table->repositories, &select_repositories, &insert_repositories);
     return table;
 }
 
@@ -319,7 +319,7 @@ int code_table_repository_text(CodeTable *table, Request *req, DbConn *conn, int
     db_params_init(&params, req->arena);
     db_param_i32(&params, id);
     DbResult *result;
-    int rc = db_exec(conn, req, &SELECT_REPOSITORY_BY_ID, &params, &result);
+    int rc = db_exec(conn, req, &select_repository_by_id, &params, &result);
     if (rc < 0) {
         return rc;
     }

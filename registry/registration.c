@@ -206,9 +206,9 @@ static int attempt(const Registration *registration)
 
 bool registration_is_raced(const DbConn *conn, int rc)
 {
-    static const char *const RACES[] = {"40001", "40P01", "23505"};
-    for (size_t i = 0; rc == -(int)ERR_DATABASE && i < ARRAY_LEN(RACES); i++) {
-        if (strcmp(db_sqlstate(conn), RACES[i]) == 0) {
+    static const char *const races[] = {"40001", "40P01", "23505"};
+    for (size_t i = 0; rc == -(int)ERR_DATABASE && i < ARRAY_LEN(races); i++) {
+        if (strcmp(db_sqlstate(conn), races[i]) == 0) {
             return true;
         }
     }

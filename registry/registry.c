@@ -6,12 +6,12 @@
 
 #define START_TIMEOUT_MS 10000
 
-static const DbStatement SELECT_DICTIONARIES = {"metadata_dictionary_select",
+static const DbStatement select_dictionaries = {"metadata_dictionary_select",
                                                 "SELECT id, bytes FROM metadata_dictionary"};
-static const DbStatement INSERT_DICTIONARY = {
+static const DbStatement insert_dictionary = {
     "metadata_dictionary_insert", "INSERT INTO metadata_dictionary (id, bytes)"
                                   " VALUES ($1::bigint, $2::bytea) ON CONFLICT DO NOTHING"};
-static const DbStatement SELECT_IS_REGISTERED = {
+static const DbStatement select_is_registered = {
     "document_entry_is_registered",
     "SELECT EXISTS (SELECT FROM document_entry WHERE hashtext(unique_id) = hashtext($1::text)"
     " AND unique_id = $1::text AND hash = $2::bytea)"};
@@ -25,7 +25,7 @@ static int keep_builtin_dictionary(Request *req, DbConn *conn)
     db_params_init(&params, req->arena);
     db_param_i64(&params, id);
     db_param_bytes(&params, bytes);
-    return db_exec(conn, req, &INSERT_DICTIONARY, &params, NULL);
+    return db_exec(conn, req, &insert_dictionary, &params, NULL);
 }
 
 static int load_dictionaries(Registry *registry, Request *req, DbConn *conn)
@@ -34,7 +34,7 @@ static int load_dictionaries(Registry *registry, Request *req, DbConn *conn)
     db_params_init(&none, req->arena);
     DbResult *rows;
     int rc = keep_builtin_dictionary(req, conn);
-    rc = rc < 0 ? rc : db_exec(conn, req, &SELECT_DICTIONARIES, &none, &rows);
+    rc = rc < 0 ? rc : db_exec(conn, req, &select_dictionaries, &none, &rows);
     if (rc < 0) {
         return rc;
     }
@@ -112,7 +112,7 @@ static int client_is_registered(void *module, Request *req, Str document_unique_
     db_param_text(&params, document_unique_id);
     db_param_bytes(&params, (Str){bytes, SHA1_LEN});
     DbResult *result;
-    rc = db_exec(conn, req, &SELECT_IS_REGISTERED, &params, &result);
+    rc = db_exec(conn, req, &select_is_registered, &params, &result);
     return rc < 0 ? rc : db_bool(result, 0, 0);
 }
 

@@ -4,27 +4,27 @@
 
 #include "lib/base/dtm.h"
 
-static const DbStatement SELECT_SET = {
+static const DbStatement select_set = {
     "resubmission_set", "SELECT entry_uuid, patient, registered_at, submission_time,"
                         "       content_type_code, source_id, metadata"
                         "  FROM submission_set WHERE hashtext(unique_id) = hashtext($1::text)"
                         "   AND unique_id = $1::text"};
 
-static const DbStatement SELECT_DOCUMENTS = {
+static const DbStatement select_documents = {
     "resubmission_documents",
     "SELECT d.entry_uuid, d.unique_id, d.patient, d.metadata, COALESCE(d.size_bytes, -1),"
     "       COALESCE(d.hash, ''::bytea), d.repository"
     "  FROM association a JOIN document_entry d ON d.entry_uuid = a.target_object"
     " WHERE a.source_object = $1::uuid AND a.submission_set_status = $2::int"};
 
-static const DbStatement SELECT_FOLDERS = {
+static const DbStatement select_folders = {
     "resubmission_folders", "SELECT f.entry_uuid, f.unique_id, f.patient, f.metadata"
                             "  FROM association a JOIN folder f ON f.entry_uuid = a.target_object"
                             " WHERE a.source_object = $1::uuid AND a.target_kind = $2::int"};
 
 /* Members of the set; memberships in Folders, which are members of the set; relationships of its
  * documents. $2 kind Association, $3 SubmissionSetStatus Original, $4 type HasMember */
-static const DbStatement SELECT_ASSOCIATIONS = {
+static const DbStatement select_associations = {
     "resubmission_associations",
     "SELECT source_object, target_object, type, submission_set_status, metadata FROM association"
     " WHERE source_object = $1::uuid AND target_kind <> $2::int"
@@ -140,7 +140,7 @@ static Str without_part_ids(Arena *arena, Str xml)
 /** Whether both say the same, whatever ids they use and dictionary they were compressed with. */
 static bool is_same_metadata(const Comparison *comparison, ObjectKind kind, Str a, Str b)
 {
-    static const RenderValues SAME = {.version = 1, .size_bytes = -1};
+    static const RenderValues ignored = {.version = 1, .size_bytes = -1};
     if (str_equal(a, b)) {
         return true;
     }
@@ -151,8 +151,8 @@ static bool is_same_metadata(const Comparison *comparison, ObjectKind kind, Str 
     StrBuf text_a = {0};
     StrBuf text_b = {0};
     RenderDictionaries *dictionaries = comparison->registry->dictionaries;
-    bool is_same = rendered_append(dictionaries, kind, a, &SAME, &text_a) == 0 &&
-                   rendered_append(dictionaries, kind, b, &SAME, &text_b) == 0 &&
+    bool is_same = rendered_append(dictionaries, kind, a, &ignored, &text_a) == 0 &&
+                   rendered_append(dictionaries, kind, b, &ignored, &text_b) == 0 &&
                    str_equal(without_part_ids(arena, strbuf_str(&text_a)),
                              without_part_ids(arena, strbuf_str(&text_b)));
     strbuf_done(&text_a);
@@ -311,17 +311,17 @@ static int read_members(Comparison *comparison, DbConn *conn)
     db_params_init(&params, req->arena);
     db_param_uuid(&params, set);
     db_param_i32(&params, SET_STATUS_ORIGINAL);
-    int rc = db_queue(conn, req, &SELECT_DOCUMENTS, &params);
+    int rc = db_queue(conn, req, &select_documents, &params);
     db_params_init(&params, req->arena);
     db_param_uuid(&params, set);
     db_param_i32(&params, OBJECT_FOLDER);
-    rc = rc < 0 ? rc : db_queue(conn, req, &SELECT_FOLDERS, &params);
+    rc = rc < 0 ? rc : db_queue(conn, req, &select_folders, &params);
     db_params_init(&params, req->arena);
     db_param_uuid(&params, set);
     db_param_i32(&params, OBJECT_ASSOCIATION);
     db_param_i32(&params, SET_STATUS_ORIGINAL);
     db_param_i32(&params, ASSOCIATION_HAS_MEMBER);
-    rc = rc < 0 ? rc : db_queue(conn, req, &SELECT_ASSOCIATIONS, &params);
+    rc = rc < 0 ? rc : db_queue(conn, req, &select_associations, &params);
     DbResult *results[3];
     rc = rc < 0 ? rc : db_sync(conn, req, results);
     if (rc < 0) {
@@ -343,7 +343,7 @@ int resubmission_compare(Registry *registry, Request *req, DbConn *conn,
     db_params_init(&params, req->arena);
     db_param_text(&params, prepared->submission->submission_set->unique_id);
     DbResult *set;
-    int rc = db_exec(conn, req, &SELECT_SET, &params, &set);
+    int rc = db_exec(conn, req, &select_set, &params, &set);
     if (rc < 0) {
         return rc;
     }

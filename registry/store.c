@@ -7,12 +7,12 @@
 
 #define MICROSECONDS_PER_SECOND 1000000
 
-static const DbStatement DEPRECATE_DOCUMENTS = {
+static const DbStatement deprecate_documents = {
     "document_entry_deprecate",
     "UPDATE document_entry SET status = $3::int"
     " WHERE status <> $3::int AND entry_uuid = ANY (" SQL_WITH_FOLLOWERS("$1", "$1", "$2") ")"};
 
-static const DbStatement TOUCH_FOLDERS = {
+static const DbStatement touch_folders = {
     "folder_touch",
     "UPDATE folder SET last_update_time = GREATEST(last_update_time, $2::timestamptz)"
     " WHERE entry_uuid = ANY ($1::uuid[])"};
@@ -30,16 +30,16 @@ static const DbStatement TOUCH_FOLDERS = {
     " reference_id_list, metadata)"
 #define FIRST_VERSION 1
 
-static const DbStatement INSERT_SUBMISSION_SET = {
+static const DbStatement insert_submission_set = {
     "submission_set_insert",
     "INSERT INTO " SUBMISSION_SET_COLUMNS
     " VALUES ($1::uuid, $2::bigint, $3::timestamptz, $4::int, $5::int, $6::smallint, $7::text,"
     " $8::text, $9::bytea)"};
 
-static const DbStatement COPY_SUBMISSION_SETS = {
+static const DbStatement submission_sets_copy = {
     "submission_set_copy", "COPY " SUBMISSION_SET_COLUMNS " FROM STDIN (FORMAT binary)"};
 
-static const DbStatement INSERT_DOCUMENT_ENTRY = {
+static const DbStatement insert_document_entry = {
     "document_entry_insert",
     "INSERT INTO " DOCUMENT_ENTRY_COLUMNS
     " VALUES ($1::uuid, $2::bigint, $3::bigint, $4::timestamptz, $5::timestamptz, $6::timestamptz,"
@@ -47,16 +47,16 @@ static const DbStatement INSERT_DOCUMENT_ENTRY = {
     " $16::boolean, $17::boolean, $18::bytea, $19::text, $20::text, $21::int[], $22::int[],"
     " $23::text[], $24::bytea)"};
 
-static const DbStatement COPY_DOCUMENT_ENTRIES = {
+static const DbStatement document_entries_copy = {
     "document_entry_copy", "COPY " DOCUMENT_ENTRY_COLUMNS " FROM STDIN (FORMAT binary)"};
 
-static const DbStatement INSERT_FOLDER = {
+static const DbStatement insert_folder = {
     "folder_insert", "INSERT INTO folder (entry_uuid, patient, last_update_time, version,"
                      " source_facility, status, is_latest, unique_id, code_list, metadata)"
                      " VALUES ($1::uuid, $2::bigint, $3::timestamptz, 1, $4::int, $5::int, true,"
                      " $6::text, $7::int[], $8::bytea)"};
 
-static const DbStatement INSERT_ASSOCIATIONS = {
+static const DbStatement insert_associations = {
     "association_insert",
     "INSERT INTO association (entry_uuid, source_object, target_object, type, source_kind,"
     " target_kind, submission_set_status, status, metadata)"
@@ -67,7 +67,7 @@ static const DbStatement INSERT_ASSOCIATIONS = {
     "     AS a (entry_uuid, source_object, target_object, type, source_kind, target_kind,"
     "           submission_set_status, metadata)"};
 
-static const DbStatement COPY_ASSOCIATIONS = {
+static const DbStatement associations_copy = {
     "association_copy",
     "COPY association (entry_uuid, source_object, target_object, type, source_kind, target_kind,"
     " submission_set_status, status, metadata) FROM STDIN (FORMAT binary)"};
@@ -182,13 +182,13 @@ static int queue_associations(Request *req, DbConn *conn, const AssociationRows 
     db_param_i32_array(&params, rows->submission_set_status, rows->count);
     db_param_i32(&params, STATUS_APPROVED);
     db_param_bytes_array(&params, rows->metadata, rows->count);
-    return db_queue(conn, req, &INSERT_ASSOCIATIONS, &params);
+    return db_queue(conn, req, &insert_associations, &params);
 }
 
 void store_bind_followers(DbParams *params)
 {
-    static const int32_t FOLLOWERS[] = {ASSOCIATION_XFRM, ASSOCIATION_APND};
-    db_param_i32_array(params, FOLLOWERS, ARRAY_LEN(FOLLOWERS));
+    static const int32_t followers[] = {ASSOCIATION_XFRM, ASSOCIATION_APND};
+    db_param_i32_array(params, followers, ARRAY_LEN(followers));
 }
 
 /** The replaced entries and their direct XFRM and APND. Queued before the new Associations, so that
@@ -210,7 +210,7 @@ static int queue_deprecation(Request *req, DbConn *conn, const Submission *submi
     db_param_uuid_array(&params, replaced.items, replaced.count);
     store_bind_followers(&params);
     db_param_i32(&params, STATUS_DEPRECATED);
-    return db_queue(conn, req, &DEPRECATE_DOCUMENTS, &params);
+    return db_queue(conn, req, &deprecate_documents, &params);
 }
 
 /** lastUpdateTime of the registered Folders that got a member. */
@@ -232,7 +232,7 @@ static int queue_touched_folders(Request *req, DbConn *conn, const RegistryState
     db_params_init(&params, req->arena);
     db_param_uuid_array(&params, touched.items, touched.count);
     db_param_timestamp(&params, now_us);
-    return db_queue(conn, req, &TOUCH_FOLDERS, &params);
+    return db_queue(conn, req, &touch_folders, &params);
 }
 
 static void bind_dtm(DbParams *params, Str dtm)
@@ -326,7 +326,7 @@ static int queue_folder(Request *req, DbConn *conn, const PreparedFolder *prepar
     db_param_text(&params, folder->unique_id);
     db_param_i32_array(&params, prepared->code_list, folder->code_list.count);
     db_param_bytes(&params, prepared->metadata);
-    return db_queue(conn, req, &INSERT_FOLDER, &params);
+    return db_queue(conn, req, &insert_folder, &params);
 }
 
 int store_queue(Request *req, DbConn *conn, const PreparedSubmission *prepared,
@@ -340,10 +340,10 @@ int store_queue(Request *req, DbConn *conn, const PreparedSubmission *prepared,
     rc = rc < 0 ? rc : queue_deprecation(req, conn, submission);
     rc = rc < 0 ? rc : queue_touched_folders(req, conn, state, &rows, now_us);
     const DbParams set = submission_set_row(req, prepared, state->patient.id);
-    rc = rc < 0 ? rc : db_queue(conn, req, &INSERT_SUBMISSION_SET, &set);
+    rc = rc < 0 ? rc : db_queue(conn, req, &insert_submission_set, &set);
     for (size_t i = 0; rc == 0 && i < submission->document_count; i++) {
         const DbParams document = document_row(req, &prepared->documents[i], state->patient.id);
-        rc = db_queue(conn, req, &INSERT_DOCUMENT_ENTRY, &document);
+        rc = db_queue(conn, req, &insert_document_entry, &document);
     }
     for (size_t i = 0; rc == 0 && i < submission->folder_count; i++) {
         rc = queue_folder(req, conn, &prepared->folders[i], state->patient.id, now_us);
@@ -382,9 +382,9 @@ static void copy_associations(Arena *arena, const AssociationRows *rows, DbCopy 
 
 void store_copy_init(StoreCopy *copy)
 {
-    db_copy_init(&copy->submission_sets, &COPY_SUBMISSION_SETS);
-    db_copy_init(&copy->document_entries, &COPY_DOCUMENT_ENTRIES);
-    db_copy_init(&copy->associations, &COPY_ASSOCIATIONS);
+    db_copy_init(&copy->submission_sets, &submission_sets_copy);
+    db_copy_init(&copy->document_entries, &document_entries_copy);
+    db_copy_init(&copy->associations, &associations_copy);
 }
 
 void store_copy_done(StoreCopy *copy)

@@ -6,33 +6,33 @@
 /* The first statement of every registration: whoever comes second waits here for the first one's
  * outcome. All transactions wait in the same order: the parameters come sorted by digest, and
  * unnest() keeps their order. */
-static const DbStatement CLAIM_UNIQUE_IDS = {
+static const DbStatement claim_unique_ids = {
     "unique_id_claim", "INSERT INTO unique_id (digest, kind, size_bytes, hash)"
                        " SELECT digest, kind, NULLIF(size_bytes, -1), NULLIF(hash, ''::bytea)"
                        "   FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::bytea[]) AS c "
                        "(digest, kind, size_bytes, hash)"
                        " ON CONFLICT DO NOTHING RETURNING digest"};
 
-static const DbStatement SELECT_UNIQUE_IDS = {
+static const DbStatement select_unique_ids = {
     "unique_id_select", "SELECT digest, kind, COALESCE(size_bytes, -1), COALESCE(hash, ''::bytea)"
                         "  FROM unique_id WHERE digest = ANY ($1::uuid[])"};
 
 /* One entryUUID is one object, whatever its kind (TF-3 4.2.3.1.5), but each kind has its own table
  * and primary key. So whoever chooses an entryUUID holds it until the end of the transaction, and
- * SELECT_TAKEN_UUIDS, which comes behind, sees what others that had it before have left. Sorted, as
+ * select_taken_uuids, which comes behind, sees what others that had it before have left. Sorted, as
  * all locks are. A submission with many takes all there are, in one: PostgreSQL keeps locks in a
  * table of fixed size. */
 #define HELD_UUIDS_MAX 64
 #define ALL_UUIDS "1, 0"
 #define ONE_UUID "2, key"
-static const DbStatement HOLD_UUIDS = {
+static const DbStatement hold_uuids = {
     "entry_uuid_hold",
     "SELECT pg_advisory_xact_lock_shared(" ALL_UUIDS "), pg_advisory_xact_lock(" ONE_UUID ")"
     "  FROM (SELECT DISTINCT uuid_hash(u) AS key FROM unnest($1::uuid[]) u ORDER BY key) keys"};
-static const DbStatement HOLD_ALL_UUIDS = {"entry_uuid_hold_all",
+static const DbStatement hold_all_uuids = {"entry_uuid_hold_all",
                                            "SELECT pg_advisory_xact_lock(" ALL_UUIDS ")"};
 
-static const DbStatement SELECT_TAKEN_UUIDS = {
+static const DbStatement select_taken_uuids = {
     "entry_uuid_select",
     "SELECT entry_uuid FROM document_entry WHERE entry_uuid = ANY ($1::uuid[])"
     " UNION ALL SELECT entry_uuid FROM submission_set WHERE entry_uuid = ANY ($1::uuid[])"
@@ -43,7 +43,7 @@ static const DbStatement SELECT_TAKEN_UUIDS = {
  * left. Whoever replaces ($3) changes the followers too, and another submission may refer to them:
  * one order for all. */
 #define LOCKED_DOCUMENTS SQL_WITH_FOLLOWERS("$1", "$3", "$4")
-static const DbStatement LOCK_DOCUMENTS = {
+static const DbStatement lock_documents = {
     "document_entry_lock",
     "WITH locked AS MATERIALIZED"
     " (SELECT entry_uuid, patient, status, is_on_demand, source_facility, class_code,"
@@ -57,7 +57,7 @@ static const DbStatement LOCK_DOCUMENTS = {
 /* $1 Folders that Associations name, $2 replaced documents: the Folders that hold them get the
  * replacement. ARRAY() keeps it an index scan. Membership cannot change any more: whoever adds a
  * document to a Folder locks the document first. */
-static const DbStatement LOCK_FOLDERS = {
+static const DbStatement lock_folders = {
     "folder_lock",
     "SELECT entry_uuid, patient, status, source_facility FROM folder"
     " WHERE entry_uuid = ANY (ARRAY(SELECT unnest($1::uuid[]) UNION"
@@ -65,7 +65,7 @@ static const DbStatement LOCK_FOLDERS = {
     "        WHERE target_object = ANY ($2::uuid[]) AND type = $3::int AND source_kind = $4::int))"
     " ORDER BY entry_uuid FOR NO KEY UPDATE"};
 
-static const DbStatement SELECT_MEMBERSHIPS = {
+static const DbStatement select_memberships = {
     "folder_membership_select",
     "SELECT source_object, target_object FROM association"
     " WHERE target_object = ANY ($1::uuid[]) AND type = $2::int AND source_kind = $3::int"
@@ -155,7 +155,7 @@ static void collect_claims(Arena *arena, const PreparedSubmission *prepared, Reg
     state->claim_count = n;
 }
 
-/** The values of CLAIM_UNIQUE_IDS. */
+/** The values of claim_unique_ids. */
 typedef struct ClaimRows {
     Uuid *digests;
     int32_t *kinds;
@@ -191,7 +191,7 @@ static int queue_claim_rows(Request *req, DbConn *conn, const ClaimRows *rows)
     db_param_i32_array(&params, rows->kinds, rows->count);
     db_param_i64_array(&params, rows->sizes, rows->count);
     db_param_bytes_array(&params, rows->hashes, rows->count);
-    return db_queue(conn, req, &CLAIM_UNIQUE_IDS, &params);
+    return db_queue(conn, req, &claim_unique_ids, &params);
 }
 
 static int queue_claims(Request *req, DbConn *conn, const RegistryState *state)
@@ -215,9 +215,9 @@ static int queue_uuids(Request *req, DbConn *conn, const DbStatement *statement,
 /** Two results: of the lock, and the entryUUIDs that exist. */
 static int queue_submitted(Request *req, DbConn *conn, const UuidSet *submitted)
 {
-    int rc = submitted->count <= HELD_UUIDS_MAX ? queue_uuids(req, conn, &HOLD_UUIDS, submitted)
-                                                : db_queue(conn, req, &HOLD_ALL_UUIDS, NULL);
-    return rc < 0 ? rc : queue_uuids(req, conn, &SELECT_TAKEN_UUIDS, submitted);
+    int rc = submitted->count <= HELD_UUIDS_MAX ? queue_uuids(req, conn, &hold_uuids, submitted)
+                                                : db_queue(conn, req, &hold_all_uuids, NULL);
+    return rc < 0 ? rc : queue_uuids(req, conn, &select_taken_uuids, submitted);
 }
 
 static int queue_lock_documents(Request *req, DbConn *conn, const Questions *questions)
@@ -229,7 +229,7 @@ static int queue_lock_documents(Request *req, DbConn *conn, const Questions *que
     db_param_i32_array(&params, transforms, ARRAY_LEN(transforms));
     db_param_uuid_array(&params, questions->replaced.items, questions->replaced.count);
     store_bind_followers(&params);
-    return db_queue(conn, req, &LOCK_DOCUMENTS, &params);
+    return db_queue(conn, req, &lock_documents, &params);
 }
 
 static int queue_lock_folders(Request *req, DbConn *conn, const Questions *questions)
@@ -240,7 +240,7 @@ static int queue_lock_folders(Request *req, DbConn *conn, const Questions *quest
     db_param_uuid_array(&params, questions->replaced.items, questions->replaced.count);
     db_param_i32(&params, ASSOCIATION_HAS_MEMBER);
     db_param_i32(&params, OBJECT_FOLDER);
-    return db_queue(conn, req, &LOCK_FOLDERS, &params);
+    return db_queue(conn, req, &lock_folders, &params);
 }
 
 static int queue_memberships(Request *req, DbConn *conn, const Questions *questions)
@@ -250,7 +250,7 @@ static int queue_memberships(Request *req, DbConn *conn, const Questions *questi
     db_param_uuid_array(&params, questions->replaced.items, questions->replaced.count);
     db_param_i32(&params, ASSOCIATION_HAS_MEMBER);
     db_param_i32(&params, OBJECT_FOLDER);
-    return db_queue(conn, req, &SELECT_MEMBERSHIPS, &params);
+    return db_queue(conn, req, &select_memberships, &params);
 }
 
 /** The results of the batch, in the order in which its statements were queued. */
@@ -333,7 +333,7 @@ static int read_taken_claims(Request *req, DbConn *conn, const DbResult *claimed
             uuid_set_add(&taken, state->claims[i].digest);
         }
     }
-    int rc = queue_uuids(req, conn, &SELECT_UNIQUE_IDS, &taken);
+    int rc = queue_uuids(req, conn, &select_unique_ids, &taken);
     DbResult *rows;
     rc = rc < 0 ? rc : db_sync(conn, req, &rows);
     if (rc < 0) {

@@ -45,13 +45,13 @@ static void check_patient(Request *req, const SubmissionSet *set, const Patient 
 
 static const char *kind_name(ObjectKind kind)
 {
-    static const char *const NAMES[] = {
+    static const char *const names[] = {
         [OBJECT_DOCUMENT_ENTRY] = "DocumentEntry",
         [OBJECT_SUBMISSION_SET] = "SubmissionSet",
         [OBJECT_FOLDER] = "Folder",
         [OBJECT_ASSOCIATION] = "Association",
     };
-    return NAMES[kind];
+    return names[kind];
 }
 
 /** Checks 18 and 19: documents with the same uniqueId are the same bytes (TF-2 3.42.4.1.3.3.1). */

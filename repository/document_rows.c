@@ -33,12 +33,12 @@ enum {
     COLUMN_CONFIDENTIALITY_IDS,
 };
 
-static const DbStatement FIND = {
+static const DbStatement select_document = {
     "repository_document_find",
     "SELECT " ROW_COLUMNS " WHERE d.digest = ANY ($1::uuid[])",
 };
 
-static const DbStatement FIND_PENDING = {
+static const DbStatement select_pending = {
     "repository_document_find_pending",
     "SELECT " ROW_COLUMNS " WHERE d.state = 0 AND d.stored_at < $1::timestamptz "
     "ORDER BY d.stored_at LIMIT $2::integer",
@@ -48,7 +48,7 @@ static const DbStatement FIND_PENDING = {
  * transaction has just inserted it. NULL into state is refused by the table, and with it the
  * transaction: the last line against two documents under one uniqueId. The attributes of access and
  * audit stay those of the first submitter, unless it is gone. */
-static const DbStatement INSERT = {
+static const DbStatement insert_documents = {
     "repository_document_insert",
     "WITH known AS (SELECT id FROM repository_document_kind WHERE digest = $9::uuid), "
     "added AS (INSERT INTO repository_document_kind AS k (digest, mime_type, patient_id_authority, "
@@ -72,7 +72,7 @@ static const DbStatement INSERT = {
 };
 
 /* Only for transactions with several kinds: see document_rows_queue(). */
-static const DbStatement INSERT_KIND = {
+static const DbStatement insert_kinds = {
     "repository_document_kind_insert",
     "INSERT INTO repository_document_kind (digest, mime_type, patient_id_authority, class_code, "
     "confidentiality_code) SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text[] "
@@ -80,17 +80,17 @@ static const DbStatement INSERT_KIND = {
     "ON CONFLICT DO NOTHING",
 };
 
-static const DbStatement SET_REGISTERED = {
+static const DbStatement set_registered = {
     "repository_document_registered",
     "UPDATE repository_document SET state = 1 WHERE digest = ANY ($1::uuid[]) AND state IN (0, 3)",
 };
 
-static const DbStatement SET_REMOVED = {
+static const DbStatement set_removed = {
     "repository_document_removed",
     "UPDATE repository_document SET state = 3 WHERE digest = ANY ($1::uuid[]) AND state = 0",
 };
 
-static const DbStatement NAMED = {
+static const DbStatement select_named = {
     "repository_document_named",
     "SELECT EXISTS (SELECT FROM repository_document d WHERE substr(d.sha256, 1, 7) = "
     "substr(u.sha256, 1, 7) AND d.sha256 = u.sha256) "
@@ -177,7 +177,7 @@ int document_rows_find(Request *req, DbConn *conn, const Str *unique_ids, size_t
     DbParams params;
     db_params_init(&params, req->arena);
     bind_digests(&params, unique_ids, count);
-    return select_rows(req, conn, &FIND, &params, ret_rows);
+    return select_rows(req, conn, &select_document, &params, ret_rows);
 }
 
 const DocumentRow *document_rows_get(const DocumentRows *rows, Str unique_id)
@@ -253,7 +253,7 @@ static int queue_kind(Request *req, DbConn *conn, const QueuedRow *queued)
     DbParams params;
     db_params_init(&params, req->arena);
     bind_kind(&params, queued);
-    return db_queue(conn, req, &INSERT_KIND, &params);
+    return db_queue(conn, req, &insert_kinds, &params);
 }
 
 static int queue_row(Request *req, DbConn *conn, const QueuedRow *queued)
@@ -270,7 +270,7 @@ static int queue_row(Request *req, DbConn *conn, const QueuedRow *queued)
     db_param_text(&params, row->unique_id);
     db_param_text(&params, queued->patient_id_number);
     bind_kind(&params, queued);
-    return db_queue(conn, req, &INSERT, &params);
+    return db_queue(conn, req, &insert_documents, &params);
 }
 
 int document_rows_queue(Request *req, DbConn *conn, const DocumentRow *rows, size_t count)
@@ -307,12 +307,12 @@ static int queue_for_ids(Request *req, DbConn *conn, const DbStatement *statemen
 
 int document_rows_queue_registered(Request *req, DbConn *conn, const Str *unique_ids, size_t count)
 {
-    return queue_for_ids(req, conn, &SET_REGISTERED, unique_ids, count);
+    return queue_for_ids(req, conn, &set_registered, unique_ids, count);
 }
 
 int document_rows_queue_removed(Request *req, DbConn *conn, const Str *unique_ids, size_t count)
 {
-    return queue_for_ids(req, conn, &SET_REMOVED, unique_ids, count);
+    return queue_for_ids(req, conn, &set_removed, unique_ids, count);
 }
 
 int document_rows_find_pending(Request *req, DbConn *conn, int64_t before_us, int32_t limit,
@@ -322,7 +322,7 @@ int document_rows_find_pending(Request *req, DbConn *conn, int64_t before_us, in
     db_params_init(&params, req->arena);
     db_param_timestamp(&params, before_us);
     db_param_i32(&params, limit);
-    return select_rows(req, conn, &FIND_PENDING, &params, ret_rows);
+    return select_rows(req, conn, &select_pending, &params, ret_rows);
 }
 
 int document_rows_name(Request *req, DbConn *conn, const Str *sha256, size_t count,
@@ -332,7 +332,7 @@ int document_rows_name(Request *req, DbConn *conn, const Str *sha256, size_t cou
     DbResult *result;
     db_params_init(&params, req->arena);
     db_param_bytes_array(&params, sha256, count);
-    int rc = db_exec(conn, req, &NAMED, &params, &result);
+    int rc = db_exec(conn, req, &select_named, &params, &result);
     if (rc < 0) {
         return rc;
     }

@@ -11,7 +11,7 @@
 #define SETTLED_US (6 * 3600 * SECOND_US)
 #define DIGEST_BYTES 32
 
-static const DbStatement ROWS = {
+static const DbStatement select_documents = {
     "repository_fsck_rows",
     "SELECT d.unique_id, " DOCUMENT_PATIENT_ID ", d.state, d.size_bytes, d.sha256, d.stored_at "
     "FROM " DOCUMENT_AND_KIND " WHERE d.state <> 3",
@@ -106,7 +106,7 @@ static int check_rows(Inspection *inspection)
     db_params_init(&params, req->arena);
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(inspection->config->pool, req, &conn);
-    return rc < 0 ? rc : db_stream(conn, req, &ROWS, &params, check_row, inspection);
+    return rc < 0 ? rc : db_stream(conn, req, &select_documents, &params, check_row, inspection);
 }
 
 int64_t repository_fsck(const RepositoryConfig *config, Request *req, RepositoryFindingFn finding,

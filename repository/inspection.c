@@ -5,7 +5,7 @@
 
 #include "repository/document_rows.h"
 
-static const DbStatement OWNERS = {
+static const DbStatement select_owners = {
     "repository_document_owners",
     "SELECT d.unique_id, " DOCUMENT_PATIENT_ID " FROM " DOCUMENT_AND_KIND
     " WHERE substr(d.sha256, 1, 7) = substr($1::bytea, 1, 7) AND d.sha256 = $1::bytea",
@@ -62,7 +62,7 @@ int inspection_owners(Inspection *inspection, const uint8_t sha256[32], Str *ret
     db_param_bytes(&params, (Str){(const char *)sha256, 32});
     int rc = db_acquire(inspection->config->pool, req, &conn);
     if (rc == 0) {
-        rc = db_exec(conn, req, &OWNERS, &params, &result);
+        rc = db_exec(conn, req, &select_owners, &params, &result);
     }
     if (rc < 0) {
         return rc;

@@ -47,7 +47,7 @@ typedef struct Retrieve {
 /* ---- the request ---- */
 
 /** TF-2 3.43.4.1.2: these children in this order; the first is optional. */
-static const char *const CHILDREN[] = {"HomeCommunityId", "RepositoryUniqueId", "DocumentUniqueId"};
+static const char *const children[] = {"HomeCommunityId", "RepositoryUniqueId", "DocumentUniqueId"};
 
 static int refuse_element(Request *req, size_t number, const char *fault, Str name)
 {
@@ -64,18 +64,18 @@ static int read_request(Request *req, const XmlNode *node, size_t number, Wanted
     size_t next = 0;
     for (const XmlNode *child = node->first_child; child; child = child->next) {
         size_t at = next;
-        while (at < ARRAY_LEN(CHILDREN) && !xml_is(child, NS_XDSB, CHILDREN[at])) {
+        while (at < ARRAY_LEN(children) && !xml_is(child, NS_XDSB, children[at])) {
             at++;
         }
-        if (at == ARRAY_LEN(CHILDREN)) {
+        if (at == ARRAY_LEN(children)) {
             return refuse_element(req, number, "unexpected or misplaced", child->name);
         }
         *values[at] = str_trim(child->text);
         next = at + 1;
     }
-    for (size_t i = 1; i < ARRAY_LEN(CHILDREN); i++) {
+    for (size_t i = 1; i < ARRAY_LEN(children); i++) {
         if (str_is_empty(*values[i])) {
-            return refuse_element(req, number, "missing", str_from(CHILDREN[i]));
+            return refuse_element(req, number, "missing", str_from(children[i]));
         }
     }
     return 0;

@@ -7,7 +7,7 @@
 #include "lib/base/crc32c.h"
 #include "lib/base/macros.h"
 
-static const char MAGIC[8] = "MUSUBIR1";
+static const char magic[8] = "MUSUBIR1";
 
 enum {
     AT_STATE = 8,
@@ -123,7 +123,7 @@ void record_encode(const RecordHeader *header, const uint32_t *crcs,
                    uint8_t ret_fixed[RECORD_FIXED_BYTES])
 {
     memset(ret_fixed, 0, RECORD_FIXED_BYTES);
-    memcpy(ret_fixed, MAGIC, sizeof(MAGIC));
+    memcpy(ret_fixed, magic, sizeof(magic));
     put_u32(ret_fixed + AT_STATE, header->state);
     put_u32(ret_fixed + AT_BLOCK_COUNT, header->block_count);
     put_u64(ret_fixed + AT_SIZE, header->size_bytes);
@@ -136,7 +136,7 @@ void record_encode(const RecordHeader *header, const uint32_t *crcs,
 
 bool record_decode(const uint8_t fixed[RECORD_FIXED_BYTES], RecordHeader *ret_header)
 {
-    if (memcmp(fixed, MAGIC, sizeof(MAGIC)) != 0) {
+    if (memcmp(fixed, magic, sizeof(magic)) != 0) {
         return false;
     }
     uint64_t size_bytes = get_u64(fixed + AT_SIZE);

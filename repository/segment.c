@@ -26,7 +26,7 @@ typedef struct SegmentPage {
     uint32_t crc;
 } SegmentPage;
 
-static const char PAGE_MAGIC[8] = "MUSUBIS1";
+static const char page_magic[8] = "MUSUBIS1";
 
 typedef struct Segment {
     uint32_t number;
@@ -96,7 +96,7 @@ static int write_first_page(SegmentStore *store, Segment *segment)
 {
     uint8_t page[RECORD_ALIGN_BYTES] = {0};
     SegmentPage head = {.number = htole32(segment->number)};
-    memcpy(head.magic, PAGE_MAGIC, sizeof(head.magic));
+    memcpy(head.magic, page_magic, sizeof(head.magic));
     memcpy(head.nonce, segment->nonce, sizeof(head.nonce));
     head.crc = htole32(page_crc(&head));
     memcpy(page, &head, sizeof(head));
@@ -470,7 +470,7 @@ static int open_for_replay(int directory_fd, uint32_t number, SegmentPage *ret_p
     if (rc == 0) {
         rc = io_pread_all(fd, ret_page, sizeof(*ret_page), 0);
     }
-    if (rc == -ENODATA || (rc == 0 && (memcmp(ret_page->magic, PAGE_MAGIC, 8) != 0 ||
+    if (rc == -ENODATA || (rc == 0 && (memcmp(ret_page->magic, page_magic, 8) != 0 ||
                                        le32toh(ret_page->crc) != page_crc(ret_page)))) {
         rc = -EBADMSG;
     }
