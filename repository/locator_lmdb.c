@@ -77,11 +77,11 @@ struct Locator {
     bool is_stopping;
 };
 
-static const MDB_val PLACE_KEY = {sizeof("settled") - 1, (void *)(uintptr_t) "settled"};
+static const MDB_val place_key = {sizeof("settled") - 1, WITHOUT_CONST("settled")};
 
 static MDB_val value_of(const void *bytes, size_t len)
 {
-    return (MDB_val){len, (void *)(uintptr_t)bytes};
+    return (MDB_val){len, WITHOUT_CONST(bytes)};
 }
 
 static uint32_t stored_crc(const uint8_t sha256[DIGEST_BYTES], const StoredLocation *stored)
@@ -279,7 +279,7 @@ static int write_batch(Locator *locator, const StoredPlace *place)
          rc == 0 && (entry = location_table_next(&locator->committing, &index));) {
         rc = write_entry(locator, txn, entry);
     }
-    MDB_val key = PLACE_KEY;
+    MDB_val key = place_key;
     MDB_val value = value_of(place, sizeof(*place));
     if (rc == 0) {
         rc = mdb_put(txn, locator->meta, &key, &value, 0);
@@ -516,7 +516,7 @@ int locator_settled_place(Locator *locator, uint32_t *ret_number, uint64_t *ret_
     if (rc < 0) {
         return rc;
     }
-    MDB_val key = PLACE_KEY;
+    MDB_val key = place_key;
     MDB_val value;
     rc = mdb_get(txn, locator->meta, &key, &value);
     StoredPlace place = {0};

@@ -538,10 +538,10 @@ bool http_listener_start(HttpListener *listener, char *ret_problem, size_t probl
     unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
                      MHD_USE_POLL | MHD_USE_ITC | (is_tls ? MHD_USE_TLS : 0);
     struct MHD_OptionItem tls[] = {
-        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)gnutls_peer_certificate},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, WITHOUT_CONST(gnutls_peer_certificate)},
         {MHD_OPTION_HTTPS_MEM_DHPARAMS, 0,
-         is_tls ? (void *)(uintptr_t)gnutls_peer_dh_parameters(config->tls_policy) : NULL},
-        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)config->tls_priorities},
+         is_tls ? WITHOUT_CONST(gnutls_peer_dh_parameters(config->tls_policy)) : NULL},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, WITHOUT_CONST(config->tls_priorities)},
         {MHD_OPTION_END, 0, NULL},
     };
     listener->daemon = MHD_start_daemon(

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <stdint.h>
+
 /* The compiler extensions that the code uses, in one place. */
 
 #define MUST_CHECK __attribute__((warn_unused_result))
@@ -9,6 +11,10 @@
 
 /** Runs fn(&variable) when the variable leaves its scope. */
 #define _cleanup_(fn) __attribute__((cleanup(fn)))
+
+/** For libraries that take a pointer without const although they only read. */
+#define WITHOUT_CONST(pointer)                                                                     \
+    ((void *)(uintptr_t)(pointer)) /* NOLINT(performance-no-int-to-ptr): no arithmetic is meant */
 
 #define ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))
 

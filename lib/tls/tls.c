@@ -560,13 +560,13 @@ static bool send_name(SSL *ssl, const char *host)
     ERR_clear_error();
     /* as SSL_set_tlsext_host_name() does it, which drops the const */
     return is_address || SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
-                                  (void *)(uintptr_t)host) == 1;
+                                  WITHOUT_CONST(host)) == 1;
 }
 
 SSL *tls_client_session(SSL_CTX *context, const TlsPeer *peer, int socket)
 {
     SSL *ssl = SSL_new(context);
-    if (ssl == NULL || SSL_set_app_data(ssl, (void *)(uintptr_t)peer) != 1 ||
+    if (ssl == NULL || SSL_set_app_data(ssl, WITHOUT_CONST(peer)) != 1 ||
         !send_name(ssl, peer->host) || SSL_set_fd(ssl, socket) != 1) {
         SSL_free(ssl);
         return NULL;
