@@ -108,7 +108,9 @@ static const char *quoted(Arena *arena, Str text)
     }
     char *line = str_cstr(arena, str_slice(text, 0, len));
     for (size_t i = 0; i < len; i++) {
-        line[i] = (unsigned char)line[i] < ' ' ? ' ' : line[i];
+        if ((unsigned char)line[i] < ' ') {
+            line[i] = ' ';
+        }
     }
     return str_cstr(arena, str_printf(arena, "\"%s%s\"", line, len < text.len ? "..." : ""));
 }
@@ -238,7 +240,10 @@ static int read_literal(Reader *reader, SlotValues *values)
 static const char *missing_in_list(Reader *reader, bool is_first)
 {
     skip_space(reader);
-    char c = str_is_empty(reader->rest) ? '\0' : reader->rest.data[0];
+    if (str_is_empty(reader->rest)) {
+        return NULL;
+    }
+    char c = reader->rest.data[0];
     if (c == ',') {
         return is_first ? "a value is missing in front of the first comma"
                         : "a value is missing between two commas";

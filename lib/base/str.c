@@ -9,7 +9,10 @@
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+    if (c >= 'A' && c <= 'Z') {
+        return (char)(c + ('a' - 'A'));
+    }
+    return c;
 }
 
 bool str_equal_ci(Str a, Str b)
@@ -258,16 +261,16 @@ static int hex_digit(char c)
 bool str_unhex(Str s, void *ret_bytes, size_t len)
 {
     unsigned char *out = ret_bytes;
-    if (s.len != 2 * len) {
+    if (s.len % 2 != 0 || s.len / 2 != len) {
         return false;
     }
-    for (size_t i = 0; i < s.len; i++) {
-        if (hex_digit(s.data[i]) < 0) {
+    for (size_t i = 0; i < len; i++) {
+        int high = hex_digit(s.data[2 * i]);
+        int low = hex_digit(s.data[2 * i + 1]);
+        if (high < 0 || low < 0) {
             return false;
         }
-    }
-    for (size_t i = 0; i < len; i++) {
-        out[i] = (unsigned char)(hex_digit(s.data[2 * i]) << 4 | hex_digit(s.data[2 * i + 1]));
+        out[i] = (unsigned char)(high << 4 | low);
     }
     return true;
 }

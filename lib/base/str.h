@@ -82,7 +82,7 @@ Str str_shown(Arena *arena, Str s);
 
 /** 2 * len lower-case hexadecimal digits, in the arena. */
 Str str_hex(Arena *arena, const void *bytes, size_t len);
-/** Reads exactly 2 * len hexadecimal digits of either case. */
+/** Reads exactly 2 * len hexadecimal digits of either case; if false, ret_bytes holds anything. */
 bool str_unhex(Str s, void *ret_bytes, size_t len) MUST_CHECK;
 
 /** A growing text on the heap; zero-initialise it, free with strbuf_done(). Always NUL-terminated
