@@ -3,6 +3,7 @@
     python3 -m tests.full.builds NAME      NAME: sanitizers | threads | clang | valgrind | format | tidy
 """
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -63,13 +64,18 @@ def run_tidy():
         subprocess.run(["meson", "setup", str(folder), str(ROOT), *BUILDS["clang"][1]], check=True, env=dict(os.environ, CC="clang"),
                        stdout=subprocess.DEVNULL)
     subprocess.run(["ninja", "-C", str(folder), "--quiet"], check=True)
+
+    def findings(name):
+        return subprocess.run(["clang-tidy", "-p", str(folder), "--quiet", name], cwd=ROOT, capture_output=True, text=True,
+                              check=False).stdout
+
     failed = 0
     names = [name for name in sources() if name.endswith(".c") and not name.startswith("tests/")]
-    for name in names:
-        result = subprocess.run(["clang-tidy", "-p", str(folder), "--quiet", name], cwd=ROOT, capture_output=True, text=True, check=False)
-        if re.search(r"(warning|error):", result.stdout):
-            failed += 1
-            print(f"FAIL {name}\n{result.stdout[:1500]}")
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as processes:
+        for name, found in zip(names, processes.map(findings, names)):
+            if re.search(r"(warning|error):", found):
+                failed += 1
+                print(f"FAIL {name}\n{found[:1500]}", flush=True)
     print(f"{len(names) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
