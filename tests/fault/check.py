@@ -1,5 +1,7 @@
 """The durability contract held against a ledger: C1 (acknowledged is there), C2 (wholly or not at all), C3 (send again)."""
 
+import base64
+import collections
 import dataclasses
 import hashlib
 import re
@@ -177,10 +179,18 @@ class Checker:
 
 def check_audit(site, ledger, tally):
     """Every acknowledged write and every delivered document is in the audit trail (C4, outbox)."""
-    recorded = set(re.findall(r'ParticipantObjectID="([^"]*)"', site.audit_text()))
+    text = site.audit_text()
+    recorded = set(re.findall(r'ParticipantObjectID="([^"]*)"', text))
+    retrieves, queried = collections.Counter(), set()
+    for message in text.split("<AuditMessage")[1:]:
+        if 'csd-code="ITI-43"' in message and 'EventOutcomeIndicator="0"' in message:
+            retrieves.update(set(re.findall(r'ParticipantObjectID="([^"]*)"', message)))
+        for query in re.findall("<ParticipantObjectQuery>([^<]*)<", message):
+            queried.update(re.findall(rb"2\.25\.\d+", base64.b64decode(query)))
     for operation in ledger.operations:
         if operation.submission and operation.state == "acknowledged" and operation.submission.unique_id not in recorded:
             tally.other.append(f"no audit record of {operation.kind} {operation.submission.unique_id}")
-    for unique_id in ledger.delivered:
-        if unique_id not in recorded:
-            tally.other.append(f"no audit record of the retrieve of {unique_id}")
+    for unique_id, count in ledger.delivered.items():
+        if retrieves[unique_id] < count:
+            tally.other.append(f"{unique_id} was delivered {count} times, {retrieves[unique_id]} audit records say so")
+    tally.other += [f"no audit record of the query for {marker}" for marker in ledger.answered if marker.encode() not in queried]

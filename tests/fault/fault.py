@@ -18,8 +18,8 @@ def main():
     parser.add_argument("--cycles", type=int, default=50)
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of what is random; printed")
     parser.add_argument("--two-processes", action="store_true", help="kill: registry and repository as two processes")
-    parser.add_argument("--without-sync", action="store_true",
-                        help="power: documents are never synced; exit status 0 when the test notices")
+    parser.add_argument("--without-sync", choices=power.VOLUMES,
+                        help="power: what is on this file system is never synced; exit status 0 when the test notices")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first fault")
     arguments = parser.parse_args()
     print(f"{arguments.what}: {arguments.cycles} cycles, seed {arguments.seed}", flush=True)

@@ -135,7 +135,7 @@ def report(ledger, tally, cycles, reached, site):
         kinds[operation.kind] = kinds.get(operation.kind, 0) + 1
     print(f"operations: {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}")
     print(f"of those cut off: {tally.unknown_present} wholly present, {tally.unknown_absent} wholly absent; "
-          f"{len(ledger.delivered)} documents delivered")
+          f"{sum(ledger.delivered.values())} documents delivered, {len(ledger.answered)} queries answered")
     if reached is not None:
         print("steps killed at: " + ", ".join(f"{step} {count}" for step, count in sorted(reached.items())))
         missed = [step for step in steps(site.two_processes) if not reached.get(step)]

@@ -1,6 +1,7 @@
-/* LD_PRELOAD library for the mutant proof of the power test: fsync() and fdatasync() of files on the file system of
- * MUSUBI_NO_SYNC_DIR do nothing. A server that runs with it acknowledges documents that are not durable, so the power test has to
- * report losses; if it does not, it proves nothing. */
+/* LD_PRELOAD library for the mutant proof of the power test: fsync() and fdatasync() of files on
+ * the file system of MUSUBI_NO_SYNC_DIR do nothing. A server that runs with it acknowledges
+ * documents that are not durable, so the power test has to report losses; if it does not, it proves
+ * nothing. */
 #define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdlib.h>

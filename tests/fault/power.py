@@ -118,7 +118,7 @@ class Power:
             return EXIT_NOT_POSSIBLE
         environment = {}
         if self.arguments.without_sync:
-            environment = {"LD_PRELOAD": str(build_no_sync(folder)), "MUSUBI_NO_SYNC_DIR": str(self.disks.data / "blobs")}
+            environment = {"LD_PRELOAD": str(build_no_sync(folder)), "MUSUBI_NO_SYNC_DIR": str(self.disks.data / self.arguments.without_sync)}
         self.site = sites.Site(data_dir=folder, wrapper_environment=environment)
         try:
             return self.cycles()
@@ -146,6 +146,8 @@ class Power:
                 print(f"cycle {number}: {len(self.ledger.operations)} operations", flush=True)
             if self.tally.has_failed and not self.arguments.keep_going:
                 break
+        self.site.stop()  # the outbox goes out
+        check.check_audit(self.site, self.ledger, self.tally)
         if self.arguments.without_sync:
             return self.judge_mutant(number)
         return kill.report(self.ledger, self.tally, number, None, self.site)
@@ -175,6 +177,6 @@ class Power:
     def judge_mutant(self, cycles):
         """Without syncs the test has to see losses."""
         found = len(self.tally.lost) + len(self.tally.half_visible) + len(self.tally.other)
-        print(f"{cycles} cycles without sync: {found} faults seen"
+        print(f"{cycles} cycles without sync of {self.arguments.without_sync}: {found} faults seen"
               + ("; the power test notices" if found else "; THE POWER TEST IS BLIND"))
         return 0 if found else 1

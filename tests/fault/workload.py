@@ -1,5 +1,6 @@
 """Clients that write, read and remember what they were told."""
 
+import collections
 import dataclasses
 import hashlib
 import http.client
@@ -56,7 +57,8 @@ class Ledger:
 
     def __init__(self):
         self.operations = []
-        self.delivered = set()  # uniqueIds of which a byte came by ITI-43
+        self.delivered = collections.Counter()  # uniqueId: how often it came by ITI-43
+        self.answered = set()  # of ITI-18: the uniqueId that only this query names
         self.complaints = []
         self.may_refuse = False  # the database is being killed: Failure is allowed, and means unknown
         self._lock = threading.Lock()
@@ -65,6 +67,11 @@ class Ledger:
         """Remembers an operation before it is sent."""
         with self._lock:
             self.operations.append(operation)
+
+    def count_delivered(self, unique_ids):
+        """Documents of one reply."""
+        with self._lock:
+            self.delivered.update(list(unique_ids))
 
     def complain(self, text):
         """A reply that no fault excuses."""
@@ -102,8 +109,8 @@ class Worker(threading.Thread):
         self.clients = self.site.clients()
         try:
             while not self.stopping.is_set():
-                self.random.choices((self.provide_small, self.provide_large, self.register, self.replace, self.feed, self.retrieve),
-                                    (6, 1, 2, 3, 1, 3))[0]()
+                self.random.choices((self.provide_small, self.provide_large, self.register, self.replace, self.feed, self.retrieve,
+                                     self.query), (6, 1, 2, 3, 1, 3, 3))[0]()
         except BROKEN:
             pass  # cut off: what was under way stays unknown
         finally:
@@ -188,12 +195,22 @@ class Worker(threading.Thread):
         wanted = self.random.sample(self.own, min(3, len(self.own)))
         reply = common.fetch(self.clients.repository, *wanted)
         got = reply.documents() if reply.outcome != "Fault" else {}
-        self.ledger.delivered.update(got)
+        self.ledger.count_delivered(got)
         for document in wanted:
             if got.get(document.unique_id, document.content) != document.content:
                 self.ledger.complain(f"wrong bytes of {document.unique_id}")
         if len(got) < len(wanted) and not self.ledger.may_refuse:
             self.ledger.complain(f"retrieve: {reply.outcome} {reply.errors}")
+
+
+    def query(self):
+        """ITI-18 that no other one resembles, so that its audit record can be told."""
+        marker = f"2.25.{self.random.getrandbits(96)}"
+        reply = self.clients.registry.query("GetDocuments", {"$XDSDocumentEntryUniqueId": f"('{marker}')"}, "ObjectRef")
+        if reply.outcome == "Success":
+            self.ledger.answered.add(marker)
+        elif not self.ledger.may_refuse:
+            self.ledger.complain(f"query: {reply.outcome} {reply.errors}")
 
 
 def start_workers(site, ledger, seed):
