@@ -286,3 +286,29 @@ class Privacy(common.ServerCase):
 
 if __name__ == "__main__":
     unittest.main()
+
+
+class SubmissionCheck(unittest.TestCase):
+    """`submission check` says what the server would say, under the code_check that the server has."""
+
+    def check(self, code_check, codes):
+        """(exit status, output) for a submission with a class code that no code set has."""
+        submission = common.submission("P1")
+        scheme, _, system, display = submission.documents[0].codes.get("classCode") or xds.CODES["classCode"]
+        submission.documents[0].codes["classCode"] = (scheme, "NO-SUCH-CLASS", system, display)
+        settings = {"affinity_domain": {"code_check": code_check, "codes": codes}}
+        with tempfile.TemporaryDirectory() as folder:
+            server = harness.Server(data_dir=folder, settings=settings)
+            file = pathlib.Path(folder, "submission.xml")
+            file.write_text(submission.register_xml(), encoding="utf-8")
+            found = server.command("submission", "check", str(file), check=False)
+        return found.returncode, found.stdout
+
+    def test_codes_are_checked_as_configured(self):
+        """strict refuses, warn tells, off does not look and needs no code sets."""
+        codes = pathlib.Path(__file__).parents[2] / "conformance" / "given" / "codes.xml"
+        for code_check, given, status, is_told in (("strict", codes, 1, True), ("warn", codes, 0, True), ("off", None, 0, False)):
+            with self.subTest(code_check=code_check):
+                found, output = self.check(code_check, given)
+                self.assertEqual(found, status, output)
+                self.assertEqual("NO-SUCH-CLASS" in output, is_told, output)
