@@ -58,10 +58,10 @@ static int noted(FileStore *store, int rc)
 /** With the folder locked by this process, whatever is in it was left by an earlier one. */
 static int remove_leftovers(int temporary_fd)
 {
-    int fd = openat(temporary_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-    if (!directory) {
-        return -errno;
+    DIR *directory;
+    int rc = io_list_directory(temporary_fd, &directory);
+    if (rc < 0) {
+        return rc;
     }
     for (struct dirent *entry; (entry = readdir(directory));) {
         if (entry->d_name[0] != '.') {
@@ -277,9 +277,9 @@ static int visit(int folder_fd, const char *name, FileRecordFn fn, void *ctx)
         return 0;
     }
     _cleanup_(io_closep) int fd = openat(folder_fd, name, O_RDONLY | O_CLOEXEC);
-    RecordHeader header;
-    uint32_t *crcs;
-    if (fd < 0 || file_read_record(fd, &header, &crcs) < 0) {
+    RecordHeader header = {0};
+    uint32_t *crcs = NULL;
+    if (fd < 0 || file_read_record(fd, &header, &crcs) != 0) {
         return 0;
     }
     free(crcs);
@@ -291,12 +291,11 @@ static int visit(int folder_fd, const char *name, FileRecordFn fn, void *ctx)
 
 static int walk_folder(int folder_fd, FileRecordFn fn, void *ctx)
 {
-    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-    if (!directory) {
-        return -errno;
+    DIR *directory;
+    int rc = io_list_directory(folder_fd, &directory);
+    if (rc < 0) {
+        return rc;
     }
-    int rc = 0;
     for (struct dirent *entry; rc == 0 && (entry = readdir(directory));) {
         rc = visit(folder_fd, entry->d_name, fn, ctx);
     }

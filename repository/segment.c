@@ -168,10 +168,10 @@ static bool number_from_name(const char *name, uint32_t *ret_number)
 /** Numbers of the segments in the folder, ascending; the caller frees them. */
 static int list_numbers(int directory_fd, uint32_t **ret_numbers, size_t *ret_count)
 {
-    int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-    if (!directory) {
-        return -errno;
+    DIR *directory;
+    int rc = io_list_directory(directory_fd, &directory);
+    if (rc < 0) {
+        return rc;
     }
     uint32_t *numbers = NULL;
     size_t count = 0;
@@ -275,8 +275,8 @@ static int write_record(const SegmentSlot *slot, const RecordHeader *header, con
     struct iovec parts[] = {
         {fixed, sizeof(fixed)},
         {crcs->items, crcs->count * sizeof(*crcs->items)},
-        {io_base(body), (size_t)header->size_bytes},
-        {io_base(zeros), (size_t)record_total_bytes(header->size_bytes) - used_bytes},
+        {WITHOUT_CONST(body), (size_t)header->size_bytes},
+        {WITHOUT_CONST(zeros), (size_t)record_total_bytes(header->size_bytes) - used_bytes},
     };
     return io_pwritev_all(slot->segment->fd, parts, (int)ARRAY_LEN(parts), slot->offset);
 }
@@ -465,7 +465,7 @@ static int open_for_replay(int directory_fd, uint32_t number, SegmentPage *ret_p
     if (fd < 0) {
         return -errno;
     }
-    struct stat info;
+    struct stat info = {0};
     int rc = fdatasync(fd) == 0 && fstat(fd, &info) == 0 ? 0 : -errno;
     if (rc == 0) {
         rc = io_pread_all(fd, ret_page, sizeof(*ret_page), 0);
@@ -474,7 +474,7 @@ static int open_for_replay(int directory_fd, uint32_t number, SegmentPage *ret_p
                                        le32toh(ret_page->crc) != page_crc(ret_page)))) {
         rc = -EBADMSG;
     }
-    if (rc < 0) {
+    if (rc != 0) {
         close(fd);
         return rc;
     }

@@ -7,15 +7,6 @@
 
 #define READ_STEP_BYTES ((size_t)65536)
 
-void *io_base(const void *bytes)
-{
-    union {
-        const void *in;
-        void *out;
-    } base = {.in = bytes};
-    return base.out;
-}
-
 static void parts_advance(struct iovec **parts, int *count, size_t done)
 {
     while (*count > 0 && done >= (*parts)->iov_len) {
@@ -57,13 +48,13 @@ int io_pwritev_all(int fd, struct iovec *parts, int count, uint64_t offset)
 
 int io_pwrite_all(int fd, const void *bytes, size_t len, uint64_t offset)
 {
-    struct iovec part = {io_base(bytes), len};
+    struct iovec part = {WITHOUT_CONST(bytes), len};
     return write_parts(fd, &part, 1, (off_t)offset);
 }
 
 int io_write_all(int fd, const void *bytes, size_t len)
 {
-    struct iovec part = {io_base(bytes), len};
+    struct iovec part = {WITHOUT_CONST(bytes), len};
     return write_parts(fd, &part, 1, -1);
 }
 
@@ -149,10 +140,33 @@ int io_open_directory(int parent_fd, const char *name, int *ret_fd)
     return 0;
 }
 
+int io_list_directory(int directory_fd, DIR **ret_directory)
+{
+    int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    DIR *directory = fdopendir(fd);
+    if (directory == NULL) {
+        int rc = -errno;
+        close(fd);
+        return rc;
+    }
+    *ret_directory = directory;
+    return 0;
+}
+
 void io_closep(int *fd)
 {
     if (*fd >= 0) {
         close(*fd);
     }
     *fd = -1;
+}
+
+int io_take_fd(int *fd)
+{
+    int taken = *fd;
+    *fd = -1;
+    return taken;
 }

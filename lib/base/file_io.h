@@ -1,5 +1,6 @@
 #pragma once
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,9 +11,6 @@
 
 /** System calls on files, whole or not at all: short transfers and EINTR are continued. All return
  * 0 or -errno. */
-
-/** Bytes to be written as the base of an iovec, whose type serves reading as well. */
-void *io_base(const void *bytes);
 
 int io_pwrite_all(int fd, const void *bytes, size_t len, uint64_t offset) MUST_CHECK;
 /** Writes all parts, one behind the other; the parts array is used up. */
@@ -35,5 +33,10 @@ int io_sync_directory(int directory_fd) MUST_CHECK;
  * parent. */
 int io_open_directory(int parent_fd, const char *name, int *ret_fd) MUST_CHECK;
 
+/** For readdir(), from the first name on; closedir() is the caller's, directory_fd stays open. */
+int io_list_directory(int directory_fd, DIR **ret_directory) MUST_CHECK;
+
 /** Closes *fd if it is open. For _cleanup_(). */
 void io_closep(int *fd);
+/** The descriptor, which io_closep() then leaves open. */
+int io_take_fd(int *fd) MUST_CHECK;

@@ -79,7 +79,7 @@ static void test_write_that_is_cut_short_fails(void **state)
     const Fixture *fixture = *state;
     const char text[] = "0123456789";
     struct rlimit room;
-    struct iovec parts[] = {{io_base(text), 10}, {io_base(text), 10}};
+    struct iovec parts[] = {{WITHOUT_CONST(text), 10}, {WITHOUT_CONST(text), 10}};
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &room), 0);
     void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
     const struct rlimit little_room = {15, room.rlim_max};
@@ -100,7 +100,7 @@ static void test_parts_are_written_one_behind_the_other(void **state)
 {
     const Fixture *fixture = *state;
     char got[10];
-    struct iovec parts[] = {{io_base("ab"), 2}, {NULL, 0}, {io_base("cde"), 3}};
+    struct iovec parts[] = {{WITHOUT_CONST("ab"), 2}, {NULL, 0}, {WITHOUT_CONST("cde"), 3}};
     assert_int_equal(io_write_all(fixture->fd, "123", 3), 0);
     assert_int_equal(io_write_all(fixture->fd, "456", 3), 0);
     assert_int_equal(io_pwritev_all(fixture->fd, parts, 3, 4), 0);
