@@ -314,8 +314,7 @@ static int read_segment_record(const BlobStore *store, const BlobLocation *locat
         return rc;
     }
     *ret_crcs = crcs;
-    *ret_fd = fd;
-    fd = -1;
+    *ret_fd = io_take_fd(&fd);
     return 0;
 }
 
@@ -346,10 +345,10 @@ static int open_location(const BlobStore *store, const uint8_t sha256[32],
                          const BlobLocation *location, BlobReader **ret_reader)
 {
     int fd = -1;
-    RecordHeader header;
-    uint32_t *crcs;
+    RecordHeader header = {0};
+    uint32_t *crcs = NULL;
     int rc = read_record(store, sha256, location, &fd, &header, &crcs);
-    if (rc < 0) {
+    if (rc != 0) {
         return storage_code(rc);
     }
     BlobReader *reader = calloc(1, sizeof(*reader));
@@ -686,7 +685,7 @@ int blob_writers_commit(BlobStore *store, Request *req, BlobWriter **writers, si
 
 static int sink_open(void *ctx, Request *req, DocumentContent **ret_content)
 {
-    BlobWriter *writer;
+    BlobWriter *writer = NULL;
     int rc = blob_writer_open(ctx, req, &writer);
     if (rc == 0) {
         *ret_content = &writer->content;

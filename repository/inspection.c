@@ -64,7 +64,7 @@ int inspection_owners(Inspection *inspection, const uint8_t sha256[32], Str *ret
     if (rc == 0) {
         rc = db_exec(conn, req, &select_owners, &params, &result);
     }
-    if (rc < 0) {
+    if (rc != 0) {
         return rc;
     }
     Str owners = STR_EMPTY;

@@ -286,7 +286,7 @@ static int provide_run(Provide *provide, bool *ret_is_audited)
     if (rc == 0) {
         rc = provided_read(req, provide->exchange->message, &provide->provided);
     }
-    if (rc < 0) {
+    if (rc != 0) {
         return rc;
     }
     if (provide->provided.submission->submission_set) {
@@ -312,7 +312,7 @@ int repository_iti41_provide(void *repository, SoapExchange *exchange)
     const char *status = rc == 0 ? URN_RESPONSE_SUCCESS : URN_RESPONSE_FAILURE;
     if (rc == 0) {
         fail_point("iti41.registered");
-    } else if (!is_audited && (rc = record_failure(&provide)) < 0) {
+    } else if (!is_audited && record_failure(&provide) < 0) {
         return error_add(&req->errors, ERR_SOAP_RECEIVER, NULL,
                          "the outcome could not be recorded; send the same message again later");
     }

@@ -66,8 +66,9 @@ static void make_room(LocationTable *table)
     for (const LocationEntry *entry; (entry = location_table_next(table, &index));) {
         insert_new(&larger, entry);
     }
-    location_table_done(table);
+    LocationTable smaller = *table;
     *table = larger;
+    location_table_done(&smaller);
 }
 
 void location_table_put(LocationTable *table, const LocationEntry *entry)
