@@ -343,8 +343,12 @@ void strbuf_append_base64(StrBuf *buf, const void *bytes, size_t len)
         unsigned second = len == 2 ? in[1] : 0u;
         out[n++] = digits[in[0] >> 2];
         out[n++] = digits[(in[0] & 3u) << 4 | second >> 4];
-        out[n++] = len == 2 ? digits[(second & 15) << 2] : '=';
-        out[n++] = '=';
+        out[n] = '=';
+        if (len == 2) {
+            out[n] = digits[(second & 15) << 2];
+        }
+        out[n + 1] = '=';
+        n += 2;
     }
     buf->len += n;
     buf->data[buf->len] = '\0';
