@@ -521,7 +521,7 @@ static ClaimList collect_all_claims(Arena *arena, StoreItem *const *items, size_
             all.items[n++] = &items[i]->state.claims[c];
         }
     }
-    qsort(all.items, all.count, sizeof(*all.items), compare_claim_pointers);
+    qsort(all.items, all.count, sizeof(UniqueIdClaim *), compare_claim_pointers);
     return all;
 }
 
@@ -627,7 +627,7 @@ static int compare_patients(const void *a, const void *b)
 static size_t collect_patients(StoreItem **sorted, size_t count, Str *ret_identifiers)
 {
     size_t kept = 0;
-    qsort(sorted, count, sizeof(*sorted), compare_patients);
+    qsort(sorted, count, sizeof(StoreItem *), compare_patients);
     for (size_t i = 0; i < count; i++) {
         if (kept == 0 || !str_equal(ret_identifiers[kept - 1], patient_id(sorted[i]))) {
             ret_identifiers[kept++] = patient_id(sorted[i]);
@@ -654,7 +654,7 @@ int store_read_states(Registry *registry, Request *req, DbConn *conn, StoreItem 
     const UuidSet submitted = collect_submitted(req->arena, items, count);
     StoreItem **sorted = ARENA_ARRAY(req->arena, StoreItem *, count);
     Str *identifiers = ARENA_ARRAY(req->arena, Str, count);
-    memcpy(sorted, items, count * sizeof(*items));
+    memcpy(sorted, items, count * sizeof(StoreItem *));
     size_t patient_count = collect_patients(sorted, count, identifiers);
 
     enum { CLAIMED, HELD_UUIDS, TAKEN_UUIDS, PATIENTS, RESULT_COUNT };

@@ -80,13 +80,12 @@ static const union MHD_ConnectionInfo *info(struct MHD_Connection *mhd,
 static ssize_t push_records(gnutls_transport_ptr_t transport, const giovec_t *parts, int count)
 {
     HttpConnection *connection = transport;
-    struct msghdr message = {.msg_iovlen = (size_t)count};
+    struct msghdr message = {.msg_iov = WITHOUT_CONST(parts), .msg_iovlen = (size_t)count};
     size_t len = 0;
 
     for (int i = 0; i < count; i++) {
         len += parts[i].iov_len;
     }
-    memcpy(&message.msg_iov, &parts, sizeof(parts)); /* sendmsg() changes none of them */
     connection->is_held =
         connection->is_header_next || (connection->is_replying && len > FULL_RECORD_BYTES);
     connection->is_header_next = false;
