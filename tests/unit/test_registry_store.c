@@ -353,6 +353,18 @@ static void run_race(Racer *racers)
     pthread_barrier_destroy(&start);
 }
 
+/** One entryUUID is fought for: one submission gets it, the others hear of it. */
+static void run_race_for_one_uuid(Racer *racers)
+{
+    run_race(racers);
+    size_t winners = 0;
+    for (size_t i = 0; i < THREADS; i++) {
+        winners += racers[i].rc == 0;
+        assert_true(racers[i].rc == 0 || racers[i].rc == -(int)ERR_XDS_REGISTRY_METADATA_ERROR);
+    }
+    assert_int_equal(winners, 1);
+}
+
 static void test_one_of_sixteen_replacements_wins(void **state)
 {
     (void)state;
@@ -404,13 +416,7 @@ static void test_one_of_sixteen_equal_entry_uuids_wins(void **state)
         racers[i].spec = one_document(racers[i].unique_ids[0], racers[i].unique_ids[1]);
         racers[i].spec.documents[0].id = "urn:uuid:00000000-0000-4000-8000-000000000013";
     }
-    run_race(racers);
-    size_t winners = 0;
-    for (size_t i = 0; i < THREADS; i++) {
-        winners += racers[i].rc == 0;
-        assert_true(racers[i].rc == 0 || racers[i].rc == -(int)ERR_XDS_REGISTRY_METADATA_ERROR);
-    }
-    assert_int_equal(winners, 1);
+    run_race_for_one_uuid(racers);
 }
 
 /** TF-3 4.2.3.1.5: no DocumentEntry and Folder with one entryUUID, though each kind has its table.
@@ -436,13 +442,7 @@ static void test_an_entry_uuid_becomes_one_object_of_one_kind(void **state)
                 strbuf_done(&folder);
             }
         }
-        run_race(racers);
-        size_t winners = 0;
-        for (size_t i = 0; i < THREADS; i++) {
-            winners += racers[i].rc == 0;
-            assert_true(racers[i].rc == 0 || racers[i].rc == -(int)ERR_XDS_REGISTRY_METADATA_ERROR);
-        }
-        assert_int_equal(winners, 1);
+        run_race_for_one_uuid(racers);
         request_free(req);
     }
 }
@@ -470,13 +470,7 @@ static void test_an_entry_uuid_among_many_becomes_one_object(void **state)
         racer->spec.more = str_cstr(req->arena, strbuf_str(&folders));
         strbuf_done(&folders);
     }
-    run_race(racers);
-    size_t winners = 0;
-    for (size_t i = 0; i < THREADS; i++) {
-        winners += racers[i].rc == 0;
-        assert_true(racers[i].rc == 0 || racers[i].rc == -(int)ERR_XDS_REGISTRY_METADATA_ERROR);
-    }
-    assert_int_equal(winners, 1);
+    run_race_for_one_uuid(racers);
     request_free(req);
 }
 

@@ -367,22 +367,24 @@ static void test_references_that_lead_nowhere_are_reported_up_to_a_limit(void **
     strbuf_done(&text);
 }
 
+/** One document, as a part and inline. */
+static const char *const one_document[] = {
+    ROOT ENV HEADER PNR END PART("<d>", "one") FINAL,
+    ROOT ENV HEADER PNR "<Document>Zm9v</Document>" END FINAL,
+};
+
 /* TF-3 4.2.4: that there is no room is an error of the transaction, not a SOAP fault. */
 static void test_documents_that_the_sink_refuses_leave_the_message_good(void **state)
 {
     (void)state;
-    static const char *const CASES[] = {
-        ROOT ENV HEADER PNR END PART("<d>", "one") FINAL,
-        ROOT ENV HEADER PNR "<Document>Zm9v</Document>" END FINAL,
-    };
-    for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(one_document); i++) {
         Request *req = request_new(1000);
         int open_count = 0;
         DocumentSink sink = MEMORY_SINK(&open_count);
         sink.write = fail_write;
         SoapReceiver *receiver = soap_receiver_new(req, STR(MTOM), &sink);
         SoapMessage *message = NULL;
-        assert_int_equal(receive(receiver, str_from(CASES[i]), 4096, &message), 0);
+        assert_int_equal(receive(receiver, str_from(one_document[i]), 4096, &message), 0);
         assert_int_equal(req->errors.count, 1);
         assert_int_equal(req->errors.first->code, ERR_STORAGE);
         assert_null(message->documents[0].content);
@@ -406,17 +408,13 @@ static int unexpected_open(void *ctx, Request *req, DocumentContent **ret_conten
 static void test_documents_to_be_dropped_never_reach_the_sink(void **state)
 {
     (void)state;
-    static const char *const CASES[] = {
-        ROOT ENV HEADER PNR END PART("<d>", "one") FINAL,
-        ROOT ENV HEADER PNR "<Document>Zm9v</Document>" END FINAL,
-    };
-    for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(one_document); i++) {
         Request *req = request_new(1000);
         DocumentSink sink = {.open = unexpected_open};
         SoapReceiver *receiver = soap_receiver_new(req, STR(MTOM), &sink);
         SoapMessage *message = NULL;
         soap_receiver_drop_documents(receiver);
-        assert_int_equal(receive(receiver, str_from(CASES[i]), 4096, &message), 0);
+        assert_int_equal(receive(receiver, str_from(one_document[i]), 4096, &message), 0);
         assert_int_equal(req->errors.count, 0);
         assert_int_equal(message->document_count, 1);
         assert_null(message->documents[0].content);
