@@ -120,7 +120,9 @@ static void write_event_identification(StrBuf *buf, const Request *req, const Au
     write_attribute(buf, ATTRIBUTE("EventOutcomeIndicator"), str_from(outcome));
     strbuf_append_char(buf, '>');
     write_code(buf, STR("<EventID"), &event_rows[event->type].id);
-    write_code(buf, STR("<EventTypeCode"), &event_rows[event->type].type);
+    if (event_rows[event->type].type.code[0] != '\0') {
+        write_code(buf, STR("<EventTypeCode"), &event_rows[event->type].type);
+    }
     if (!str_is_empty(event->outcome_text)) {
         strbuf_literal(buf, "<EventOutcomeDescription>");
         xml_append_escaped(buf, event->outcome_text);

@@ -34,8 +34,8 @@ int identity_open_authority(Pix *pix, Request *req)
 /* In the order of values, so that two messages with the same identifiers wait for each other. */
 static const DbStatement insert_identifiers = {
     "pix_insert_identifiers",
-    "INSERT INTO patient_identifier (authority, value)"
-    " SELECT $1::int4, value FROM unnest($2::text[]) AS value ORDER BY value"
+    "INSERT INTO patient_identifier (authority, value, person, is_xad_pid)"
+    " SELECT $1::int4, value, nextval('person_id'), true FROM unnest($2::text[]) AS value ORDER BY value"
     " ON CONFLICT (authority, value) DO NOTHING",
 };
 

@@ -4,9 +4,18 @@
 #include "lib/access/nodes.h"
 #include "lib/db/db.h"
 #include "lib/ebrim/patient_directory.h"
+#include "lib/ebrim/patient_move.h"
+#include "lib/soap/exchange.h"
+#include "lib/tls/tls.h"
+#include "pix/match.h"
 
-/** Patient identity: feeds (ITI-8) and the identifiers of the affinity domain. The only header of
- * this folder for others. */
+/** The PIX manager: identity feeds, cross-references, demographics. What other folders need of
+ * this one; commands of server/ also use authorities.h, identity.h and search.h. */
+
+typedef enum PidOwner {
+    PID_OWNER_SELF,     /* we mint XAD-PIDs and are the Patient Identity Source of their domain */
+    PID_OWNER_EXTERNAL, /* they arrive by feed; an identifier without one waits */
+} PidOwner;
 
 typedef struct PixConfig {
     DbPool *pool;
@@ -14,12 +23,25 @@ typedef struct PixConfig {
     NodeDirectory *nodes;
     const char *patient_id_authority; /* OID of the affinity domain */
     const char *patient_id_namespace; /* may be empty */
+    PidOwner pid_owner;
+    bool takes_any_source; /* [access] mode = open: also feeds of the affinity domain's own
+                              authority, whoever owns it */
+    MatchConfig match;
+    Tls *tls;             /* for subscribers; NULL: none */
+    bool has_subscribers; /* starts the thread that tells them; false in commands */
 } PixConfig;
 
 typedef struct Pix Pix;
 
 Pix *pix_new(const PixConfig *config, char *ret_problem, size_t problem_size);
 void pix_free(Pix *pix);
+
+/** Who moves documents when an identifier changes its person: the registry of the same database.
+ * Borrowed; called before the first request. Without, none are moved. */
+void pix_set_mover(Pix *pix, const PatientMover *mover);
+
+/** Reads what an operator may have changed (authorities, subscribers); called every second. */
+int pix_refresh(Pix *pix, Request *req) MUST_CHECK;
 
 /** The identifiers of the affinity domain, for a registry of the same process. */
 PatientDirectory pix_patient_directory(Pix *pix);
@@ -30,3 +52,10 @@ PatientDirectory pix_patient_directory(Pix *pix);
  * @return 0 when reply is to be sent; negative when the connection should be closed without one
  */
 int pix_hl7_message(Pix *pix, Request *req, Str payload, StrBuf *reply);
+
+/* SoapHandlers of HL7 v3; module is the Pix. */
+int pix_iti44_feed(void *pix, SoapExchange *exchange);     /* ITI TF-2 3.44 */
+int pix_iti45_query(void *pix, SoapExchange *exchange);    /* ITI TF-2 3.45 */
+int pix_iti47_query(void *pix, SoapExchange *exchange);    /* ITI TF-2 3.47 */
+int pix_iti47_continue(void *pix, SoapExchange *exchange); /* TF-2 3.47.4.3 */
+int pix_iti47_cancel(void *pix, SoapExchange *exchange);

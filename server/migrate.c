@@ -162,14 +162,16 @@ static bool is_role_name(Str role)
     return role.len > 0;
 }
 
-/** The service role reads and writes rows; it owns nothing, and only the outbox lets it delete.
+/** The service role reads and writes rows; it owns nothing, and deletes only what is made anew
+ * from other rows, and what is done.
  * Each is followed by its name. */
 static const char *const grants[] = {
     "GRANT USAGE ON SCHEMA public TO",
     "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM",
     "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO",
     "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate FROM",
-    "GRANT DELETE ON audit_outbox TO",
+    "GRANT DELETE ON audit_outbox, patient_name, match_key, awaited_link, identity_notification TO",
+    "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO",
 };
 
 static int grant(DbConn *conn, Request *req, const char *role)

@@ -94,6 +94,7 @@ static inline int fixture_set_up(void **state)
     fixture_run_script(fixture->pool, script);
     fixture_migrate(fixture->pool, "0001_identity.sql");
     fixture_migrate(fixture->pool, "0004_operation.sql");
+    fixture_migrate(fixture->pool, "0005_identity_manager.sql");
     /* without a pool the outbox is not drained, so that tests can count what is in it */
     const AuditConfig audit = {.directory = fixture->directory,
                                .repository = "local",

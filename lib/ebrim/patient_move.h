@@ -1,0 +1,39 @@
+#pragma once
+
+#include "lib/base/request.h"
+#include "lib/db/db.h"
+
+/**
+ * What patient identity asks of a registry of the same database: moving documents to another
+ * patient, within the caller's transaction (ITI TF-2 3.64.4.1.3). registry/ fills it in.
+ */
+
+/** One XAD-PID link change: the documents of one local identifier. */
+typedef struct PatientMove {
+    int64_t from_patient;    /* internal id of the previous XAD-PID; the caller holds its row */
+    int64_t to_patient;      /* internal id of the new one; may be the same; held too */
+    Str to_identifier;       /* CX of the new XAD-PID */
+    Str local_identifier;    /* CX "id^^^&oid&ISO": sourcePatientId of what moves, or, with
+                                subsumed_identifier, what it becomes */
+    Str subsumed_identifier; /* CX: sourcePatientId of what moves; empty: local_identifier */
+    Str source_id;           /* sourceId of the SubmissionSet: OID of the sender of ITI-64 */
+} PatientMove;
+
+typedef struct PatientMover {
+    void *ctx;
+    /**
+     * Makes a new version (next version, same logicalID, new entryUUID, predecessor Deprecated) of
+     * every Approved DocumentEntry of from_patient with this sourcePatientId, with one
+     * SubmissionSet for all. Nothing to move: no SubmissionSet. Statements run on conn, inside the
+     * caller's open transaction.
+     * @param ret_submission_set  entryUUID of the SubmissionSet; all zero: nothing moved
+     */
+    int (*move)(void *ctx, Request *req, DbConn *conn, const PatientMove *move,
+                Uuid *ret_submission_set, size_t *ret_moved);
+    /**
+     * Undoes a move(): each DocumentEntry version that this SubmissionSet made, unless a later
+     * operation changed it, gets a new version with patient and sourcePatientId of its predecessor.
+     */
+    int (*move_back)(void *ctx, Request *req, DbConn *conn, const Uuid *submission_set,
+                     const PatientMove *move, Uuid *ret_submission_set, size_t *ret_moved);
+} PatientMover;
