@@ -2,17 +2,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/base/uuid.h"
 #include "lib/ebrim/vocabulary.h"
-#include "lib/xml/read.h"
+#include "lib/soap/client.h"
 #include "lib/xml/write.h"
-#include "repository/http_client.h"
 #include "repository/repository.h"
 
 #define QUERY_GET_DOCUMENTS "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 #define ACTION_REGISTER "urn:ihe:iti:2007:RegisterDocumentSet-b"
 #define ACTION_QUERY "urn:ihe:iti:2007:RegistryStoredQuery"
-#define WSA_ANONYMOUS "http://www.w3.org/2005/08/addressing/anonymous"
 
 /** The RegistryClient comes first, so that it is what callers hold. */
 typedef struct RemoteRegistry {
@@ -20,26 +17,6 @@ typedef struct RemoteRegistry {
     HttpClient *http;
     char *url;
 } RemoteRegistry;
-
-/** SOAP 1.2, SIMPLE, with the headers of a request (TF-2 Appendix V.3). */
-static void begin_envelope(Arena *arena, const RemoteRegistry *remote, const char *action,
-                           StrBuf *buf)
-{
-    strbuf_literal(buf, "<soap:Envelope xmlns:soap=\"" NS_SOAP12 "\" xmlns:wsa=\"" NS_WSA
-                        "\"><soap:Header><wsa:Action soap:mustUnderstand=\"1\">");
-    strbuf_append(buf, str_from(action));
-    strbuf_literal(buf, "</wsa:Action><wsa:MessageID>");
-    strbuf_append(buf, uuid_urn(arena, uuid_new()));
-    strbuf_literal(buf, "</wsa:MessageID><wsa:ReplyTo><wsa:Address>" WSA_ANONYMOUS
-                        "</wsa:Address></wsa:ReplyTo><wsa:To>");
-    xml_append_escaped(buf, str_from(remote->url));
-    strbuf_literal(buf, "</wsa:To></soap:Header><soap:Body>");
-}
-
-static void end_envelope(StrBuf *buf)
-{
-    strbuf_literal(buf, "</soap:Body></soap:Envelope>");
-}
 
 /** What came of an ITI-42 is unknown until a reply says so. */
 static int unavailable(Request *req, const char *why)
@@ -49,34 +26,6 @@ static int unavailable(Request *req, const char *why)
                      "registered the documents is "
                      "unknown; send the same message again",
                      why);
-}
-
-/** Sends the envelope and gives the first element of the reply's body; NULL if there is none that
- * can be read. */
-static const XmlNode *call(RemoteRegistry *remote, Request *req, const char *action,
-                           StrBuf *envelope, Str *ret_problem)
-{
-    HttpReply reply;
-    Str type = str_printf(req->arena, "application/soap+xml; charset=UTF-8; action=\"%s\"", action);
-    Str request = strbuf_str(envelope);
-    if (http_client_post(remote->http, req, str_cstr(req->arena, type), request, &reply,
-                         ret_problem) < 0) {
-        return NULL;
-    }
-    *ret_problem =
-        str_printf(req->arena, "HTTP status %d without a reply that can be read", reply.status);
-    if (reply.status >= 300 && reply.status < 400) {
-        return NULL;
-    }
-    Request reading =
-        *req; /* faults of the reply are not faults of the message that is being answered */
-    error_list_init(&reading.errors, req->arena);
-    XmlNode *root;
-    if (xml_read(&reading, reply.body, &root) < 0 || !xml_is(root, NS_SOAP12, "Envelope")) {
-        return NULL;
-    }
-    const XmlNode *body = xml_child(root, NS_SOAP12, "Body");
-    return body ? body->first_child : NULL;
 }
 
 /** What a Success brings with it can only be warnings (TF-3 4.2.4.1), whatever it is called. */
@@ -109,22 +58,11 @@ static int relay_errors(Request *req, const XmlNode *response, bool is_success)
     return rc;
 }
 
-static Str fault_reason(const XmlNode *fault)
-{
-    return xml_child_text(xml_child(fault, NS_SOAP12, "Reason"), NS_SOAP12, "Text");
-}
-
-static bool is_sender_fault(const XmlNode *fault)
-{
-    Str code = xml_child_text(xml_child(fault, NS_SOAP12, "Code"), NS_SOAP12, "Value");
-    return str_ends_with(code, STR(":Sender")) || str_equal(code, STR("Sender"));
-}
-
 /** A fault that blames the sender means that nothing was registered; any other leaves it open. */
 static int refuse_fault(Request *req, const XmlNode *fault)
 {
-    Str reason = fault_reason(fault);
-    if (!is_sender_fault(fault)) {
+    Str reason = soap_fault_reason(fault);
+    if (!soap_fault_is_of_sender(fault)) {
         return unavailable(req, "it answered with a SOAP fault");
     }
     return error_add(&req->errors, ERR_XDS_REGISTRY_ERROR, NULL,
@@ -139,10 +77,11 @@ static int register_submission(void *ctx, Request *req, Submission *submission,
     RemoteRegistry *remote = ctx;
     StrBuf envelope = {0};
     Str problem = STR_EMPTY;
-    begin_envelope(req->arena, remote, ACTION_REGISTER, &envelope);
+    soap_request_open(req->arena, ACTION_REGISTER, str_from(remote->url), &envelope);
     submission_write(submission, &envelope);
-    end_envelope(&envelope);
-    const XmlNode *reply = call(remote, req, ACTION_REGISTER, &envelope, &problem);
+    soap_request_close(&envelope);
+    const XmlNode *reply =
+        soap_call(remote->http, req, ACTION_REGISTER, strbuf_str(&envelope), &problem);
     strbuf_done(&envelope);
     if (!reply) {
         return unavailable(req, str_cstr(req->arena, problem));
@@ -203,7 +142,7 @@ static int is_registered(void *ctx, Request *req, Str document_unique_id, Str ha
     RemoteRegistry *remote = ctx;
     StrBuf envelope = {0};
     Str problem = STR_EMPTY;
-    begin_envelope(req->arena, remote, ACTION_QUERY, &envelope);
+    soap_request_open(req->arena, ACTION_QUERY, str_from(remote->url), &envelope);
     strbuf_literal(
         &envelope,
         "<query:AdhocQueryRequest xmlns:query=\"" NS_QUERY "\" xmlns:rim=\"" NS_RIM
@@ -214,8 +153,9 @@ static int is_registered(void *ctx, Request *req, Str document_unique_id, Str ha
     strbuf_literal(
         &envelope,
         "</rim:Value></rim:ValueList></rim:Slot></rim:AdhocQuery></query:AdhocQueryRequest>");
-    end_envelope(&envelope);
-    const XmlNode *reply = call(remote, req, ACTION_QUERY, &envelope, &problem);
+    soap_request_close(&envelope);
+    const XmlNode *reply =
+        soap_call(remote->http, req, ACTION_QUERY, strbuf_str(&envelope), &problem);
     strbuf_done(&envelope);
     if (!reply || !xml_is(reply, NS_QUERY, "AdhocQueryResponse") ||
         !str_equal(xml_attribute(reply, "status"), STR(URN_RESPONSE_SUCCESS))) {

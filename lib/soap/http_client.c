@@ -1,22 +1,12 @@
-#include "repository/http_client.h"
+#include "lib/soap/http_client.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "lib/base/clock.h"
-#include "lib/tls/tls.h"
+#include "lib/base/url.h"
+#include "lib/tls/connection.h"
 
 #define IDLE_MAX 16
 #define HEADERS_MAX_BYTES ((size_t)32 << 10)
@@ -26,8 +16,7 @@
 #define PROBLEM_BYTES ((size_t)400)
 
 typedef struct HttpConnection {
-    int fd;
-    SSL *ssl;
+    TlsConnection stream;
     StrBuf received; /* not yet used */
     size_t used;
     struct HttpConnection *next;
@@ -55,36 +44,15 @@ static char *copy_text(Str text)
     return copy;
 }
 
-/** https://host[:port][/path], a host of IPv6 digits in brackets. */
-static bool parse_url(HttpClient *client, Str url)
+static bool parse_url(HttpClient *client, Str text)
 {
-    if (!str_starts_with(url, STR("https://"))) {
+    Url url;
+    if (!url_parse(text, &url) || !str_equal(url.scheme, STR("https"))) {
         return false;
     }
-    Str rest = str_from_offset(url, sizeof("https://") - 1);
-    size_t slash = MIN(str_find_char(rest, '/'), rest.len);
-    Str authority = str_slice(rest, 0, slash);
-    bool is_ipv6 = str_starts_with(authority, STR("["));
-    size_t host_end =
-        is_ipv6 ? str_find_char(authority, ']') : MIN(str_find_char(authority, ':'), authority.len);
-    if (host_end == SIZE_MAX) {
-        return false;
-    }
-    Str host = str_slice(authority, is_ipv6, host_end - is_ipv6);
-    Str after = str_from_offset(authority, host_end + is_ipv6);
-    uint64_t port = 443;
-    if (!str_is_empty(after) &&
-        (after.data[0] != ':' || !str_to_u64(str_from_offset(after, 1), &port))) {
-        return false;
-    }
-    if (str_is_empty(host) || port == 0 || port > UINT16_MAX) {
-        return false;
-    }
-    char port_text[8];
-    snprintf(port_text, sizeof(port_text), "%u", (unsigned)port);
-    client->host = copy_text(host);
-    client->port = copy_text(str_from(port_text));
-    client->path = copy_text(slash < rest.len ? str_from_offset(rest, slash) : STR("/"));
+    client->host = copy_text(url.host);
+    client->port = copy_text(str_is_empty(url.port) ? STR("443") : url.port);
+    client->path = copy_text(str_is_empty(url.path) ? STR("/") : url.path);
     return true;
 }
 
@@ -115,10 +83,7 @@ static void connection_free(HttpConnection *connection)
     if (!connection) {
         return;
     }
-    SSL_free(connection->ssl);
-    if (connection->fd >= 0) {
-        close(connection->fd);
-    }
+    tls_connection_close(&connection->stream);
     strbuf_done(&connection->received);
     free(connection);
 }
@@ -143,111 +108,20 @@ void http_client_free(HttpClient *client)
 
 /* ---- connections ---- */
 
-/** Waits for the socket until the deadline. */
-static bool wait_for(int fd, short events, int64_t deadline_ns)
-{
-    for (;;) {
-        int64_t left_ms = (deadline_ns - clock_now_ns()) / 1000000;
-        if (left_ms <= 0) {
-            return false;
-        }
-        struct pollfd poll_fd = {.fd = fd, .events = events};
-        int rc = poll(&poll_fd, 1, (int)MIN(left_ms, INT64_C(3600000)));
-        if (rc > 0) {
-            return true;
-        }
-        if (rc < 0 && errno != EINTR) {
-            return false;
-        }
-    }
-}
-
-/** After a non-blocking TLS call returned rc: whether it is worth trying again. */
-static bool wait_for_tls(HttpConnection *connection, int rc, int64_t deadline_ns)
-{
-    switch (SSL_get_error(connection->ssl, rc)) {
-    case SSL_ERROR_WANT_READ:
-        return wait_for(connection->fd, POLLIN, deadline_ns);
-    case SSL_ERROR_WANT_WRITE:
-        return wait_for(connection->fd, POLLOUT, deadline_ns);
-    default:
-        return false;
-    }
-}
-
-static int connect_address(const struct addrinfo *address, int64_t deadline_ns)
-{
-    int fd = socket(address->ai_family, address->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC,
-                    address->ai_protocol);
-    if (fd < 0) {
-        return -1;
-    }
-    int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    int failure = 0;
-    socklen_t size = sizeof(failure);
-    if (connect(fd, address->ai_addr, address->ai_addrlen) == 0 ||
-        (errno == EINPROGRESS && wait_for(fd, POLLOUT, deadline_ns) &&
-         getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size) == 0 && failure == 0)) {
-        return fd;
-    }
-    close(fd);
-    return -1;
-}
-
-static int connect_host(const HttpClient *client, int64_t deadline_ns)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct addrinfo *addresses;
-    if (getaddrinfo(client->host, client->port, &hints, &addresses) != 0) {
-        return -1;
-    }
-    int fd = -1;
-    for (const struct addrinfo *address = addresses; address && fd < 0;
-         address = address->ai_next) {
-        fd = connect_address(address, deadline_ns);
-    }
-    freeaddrinfo(addresses);
-    return fd;
-}
-
-static bool shake_hands(const HttpClient *client, HttpConnection *connection, int64_t deadline_ns,
-                        char *ret_problem)
-{
-    int rc;
-    connection->ssl = tls_client_session(client->context, &client->peer, connection->fd);
-    if (!connection->ssl) {
-        tls_take_error("no TLS session", ret_problem, PROBLEM_BYTES);
-        return false;
-    }
-    do {
-        ERR_clear_error();
-        rc = SSL_connect(connection->ssl);
-    } while (rc != 1 && wait_for_tls(connection, rc, deadline_ns));
-    if (rc != 1) {
-        char reason[PROBLEM_BYTES / 2];
-        tls_take_handshake_error(connection->ssl, "no answer, or the connection was closed", reason,
-                                 sizeof(reason));
-        snprintf(ret_problem, PROBLEM_BYTES, "the TLS handshake failed: %s", reason);
-    }
-    return rc == 1;
-}
-
 static HttpConnection *connection_new(const HttpClient *client, int64_t deadline_ns,
                                       char *ret_problem)
 {
+    TlsConnection stream;
+    if (!tls_connection_open(&stream, client->context, &client->peer, client->port, deadline_ns,
+                             ret_problem, PROBLEM_BYTES)) {
+        return NULL;
+    }
     HttpConnection *connection = calloc(1, sizeof(*connection));
     if (!connection) {
         abort();
     }
-    connection->fd = connect_host(client, deadline_ns);
-    if (connection->fd < 0) {
-        snprintf(ret_problem, PROBLEM_BYTES, "no connection");
-    } else if (shake_hands(client, connection, deadline_ns, ret_problem)) {
-        return connection;
-    }
-    connection_free(connection);
-    return NULL;
+    connection->stream = stream;
+    return connection;
 }
 
 static HttpConnection *take_idle(HttpClient *client)
@@ -281,20 +155,6 @@ static void give_back(HttpClient *client, HttpConnection *connection)
 
 /* ---- one exchange ---- */
 
-static bool send_all(HttpConnection *connection, Str bytes, int64_t deadline_ns)
-{
-    while (bytes.len > 0) {
-        ERR_clear_error();
-        int rc = SSL_write(connection->ssl, bytes.data, (int)MIN(bytes.len, (size_t)1 << 20));
-        if (rc > 0) {
-            bytes = str_from_offset(bytes, (size_t)rc);
-        } else if (!wait_for_tls(connection, rc, deadline_ns)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static Str unused(const HttpConnection *connection)
 {
     return str_from_offset(strbuf_str(&connection->received), connection->used);
@@ -303,18 +163,10 @@ static Str unused(const HttpConnection *connection)
 /** Reads some more; false at the end of the connection, on failure and at the deadline. */
 static bool receive(HttpConnection *connection, int64_t deadline_ns)
 {
-    for (;;) {
-        char *room = strbuf_reserve(&connection->received, READ_BYTES);
-        ERR_clear_error();
-        int rc = SSL_read(connection->ssl, room, (int)READ_BYTES);
-        if (rc > 0) {
-            connection->received.len += (size_t)rc;
-            return true;
-        }
-        if (!wait_for_tls(connection, rc, deadline_ns)) {
-            return false;
-        }
-    }
+    char *room = strbuf_reserve(&connection->received, READ_BYTES);
+    size_t count = tls_connection_read(&connection->stream, room, READ_BYTES, deadline_ns);
+    connection->received.len += count;
+    return count > 0;
 }
 
 /** Takes bytes up to and without the terminator; false if it does not come within limit. */
@@ -461,8 +313,8 @@ static bool run_exchange(HttpClient *client, HttpConnection *connection, Request
                          Str body, HttpReply *reply, bool *ret_is_untouched)
 {
     bool is_kept = false;
-    bool is_good = send_all(connection, head, req->deadline_ns) &&
-                   send_all(connection, body, req->deadline_ns) &&
+    bool is_good = tls_connection_write(&connection->stream, head, req->deadline_ns) &&
+                   tls_connection_write(&connection->stream, body, req->deadline_ns) &&
                    take_reply(connection, req, reply, &is_kept);
     *ret_is_untouched = !is_good && connection->received.len == 0;
     if (is_kept) {

@@ -1,0 +1,45 @@
+#pragma once
+
+#include "lib/tls/tls.h"
+
+/**
+ * A connection that we open: TCP, and TLS upon it. Every wait ends at a time of clock_now_ns(). One
+ * thread uses a connection.
+ */
+typedef struct TlsConnection {
+    int socket; /* -1: not connected */
+    SSL *ssl;   /* NULL: plain */
+} TlsConnection;
+
+#define TLS_CONNECTION_NONE ((TlsConnection){-1, NULL})
+
+/**
+ * Connects to the first address of peer->host that answers.
+ *
+ * @param context  NULL: plain, which reaches loopback addresses only
+ * @param port     decimal
+ * @param ret_problem  "HOST:PORT: reason"
+ */
+bool tls_connection_open(TlsConnection *ret_connection, SSL_CTX *context, const TlsPeer *peer,
+                         const char *port, int64_t deadline_ns, char *ret_problem,
+                         size_t problem_size) MUST_CHECK;
+
+/** Closes at once; the connection can be opened again. */
+void tls_connection_close(TlsConnection *connection);
+
+/** False after a failure, and at the deadline: how many of the bytes arrived is unknown. */
+bool tls_connection_write(TlsConnection *connection, Str bytes, int64_t deadline_ns) MUST_CHECK;
+
+/** Waits for some bytes. @return how many; 0 at the end of the connection, on failure and at the
+ * deadline */
+size_t tls_connection_read(TlsConnection *connection, void *ret_bytes, size_t size,
+                           int64_t deadline_ns) MUST_CHECK;
+
+/** Takes what has arrived already, without waiting; ret_count may be 0. @return false: the
+ * connection has ended */
+bool tls_connection_take(TlsConnection *connection, void *ret_bytes, size_t size,
+                         size_t *ret_count) MUST_CHECK;
+
+/** Whether the call of OpenSSL that gave rc should be repeated, after waiting for the socket. */
+bool tls_connection_may_repeat(const TlsConnection *connection, int rc,
+                               int64_t deadline_ns) MUST_CHECK;
