@@ -15,8 +15,8 @@ typedef enum MatchRule {
 
 typedef struct MatchConfig {
     MatchRule rule;
-    double link_threshold;   /* at or above: the same patient */
-    double review_threshold; /* at or above: a person decides */
+    double link_threshold;   /* at or above: the same patient; 0: the built-in one */
+    double review_threshold; /* at or above: a person decides; 0: the built-in one */
 } MatchConfig;
 
 #define MATCH_KEYS_MAX 12

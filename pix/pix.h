@@ -27,8 +27,12 @@ typedef struct PixConfig {
     bool takes_any_source; /* [access] mode = open: also feeds of the affinity domain's own
                               authority, whoever owns it */
     MatchConfig match;
-    Tls *tls;             /* for subscribers; NULL: none */
-    bool has_subscribers; /* starts the thread that tells them; false in commands */
+    const char *sending_application; /* MSH-3, MSH-4 of what we send */
+    const char *sending_facility;
+    const char *manager_oid;     /* MSH-3 of ITI-64, sender of ITI-46 */
+    const char *source_timezone; /* IANA name: of times without offset */
+    Tls *tls;                    /* for subscribers; NULL: none */
+    bool has_subscribers;        /* starts the thread that tells them; false in commands */
 } PixConfig;
 
 typedef struct Pix Pix;

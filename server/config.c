@@ -7,6 +7,7 @@
 #include "lib/access/nodes.h"
 #include "lib/base/ini.h"
 #include "lib/base/oid.h"
+#include "lib/base/zone.h"
 #include "lib/tls/tls.h"
 #include "registry/registry.h"
 #include "server/language.h"
@@ -21,6 +22,8 @@ typedef enum KeyType {
     TYPE_NUMBER,
     TYPE_DURATION,
     TYPE_SIZE,
+    TYPE_DECIMAL,
+    TYPE_ZONE,
     TYPE_OID,
     TYPE_FINGERPRINT,
     TYPE_HOME,
@@ -209,6 +212,13 @@ bool config_parse_size(Str text, uint64_t *ret_bytes)
     return parse_amount(text, size_units, ret_bytes);
 }
 
+static int fault_range(const Loader *loader, const char *expected)
+{
+    return fault(
+        loader,
+        str_printf(loader->arena, tr("write %s within %s"), tr(expected), loader->row->range).data);
+}
+
 /** Reads an amount within the row's "least..most". */
 static int parse_in_range(const Loader *loader, const Unit *units, const char *expected,
                           uint64_t *ret_value)
@@ -224,9 +234,7 @@ static int parse_in_range(const Loader *loader, const Unit *units, const char *e
         return fault(loader, "this key has no valid range");
     }
     if (!parse_amount(loader->text, units, &value) || value < least || value > most) {
-        return fault(loader, str_printf(loader->arena, tr("write %s within %s"), tr(expected),
-                                        loader->row->range)
-                                 .data);
+        return fault_range(loader, expected);
     }
     *ret_value = value;
     return 0;
@@ -256,6 +264,52 @@ static int set_size(const Loader *loader)
 {
     return parse_in_range(loader, size_units, "a number of bytes, or one with KiB, MiB or GiB",
                           field_of(loader));
+}
+
+/** Digits, and at most three behind a point. */
+static bool parse_decimal(Str text, double *ret_value)
+{
+    size_t point = str_find_char(text, '.');
+    Str decimals = point == SIZE_MAX ? STR_EMPTY : str_from_offset(text, point + 1);
+    double scale = 1;
+    uint64_t whole = 0;
+    uint64_t rest = 0;
+
+    if (!str_to_u64(str_slice(text, 0, point), &whole) || decimals.len > 3 ||
+        (point != SIZE_MAX && !str_to_u64(decimals, &rest))) {
+        return false;
+    }
+    for (size_t i = 0; i < decimals.len; i++) {
+        scale *= 10;
+    }
+    *ret_value = (double)whole + (double)rest / scale;
+    return true;
+}
+
+static int set_decimal(const Loader *loader)
+{
+    Str range = str_from(loader->row->range);
+    size_t dots = str_find(range, STR(".."));
+    double least = 0;
+    double most = 0;
+    double value = 0;
+
+    if (!str_is_empty(loader->text) && (!parse_decimal(loader->text, &value) ||
+                                        !parse_decimal(str_slice(range, 0, dots), &least) ||
+                                        !parse_decimal(str_from_offset(range, dots + 2), &most) ||
+                                        value < least || value > most)) {
+        return fault_range(loader, "a number with up to three decimals");
+    }
+    *(double *)field_of(loader) = value;
+    return 0;
+}
+
+static int set_zone(const Loader *loader)
+{
+    if (!zone_is_valid(str_cstr(loader->arena, loader->text))) {
+        return fault(loader, "write the IANA name of a time zone, e.g. Asia/Tokyo");
+    }
+    return set_text(loader);
 }
 
 static int set_oid(const Loader *loader)
@@ -326,6 +380,7 @@ static const SetFn setters[] = {
     [TYPE_OID] = set_oid,           [TYPE_HOME] = set_home,
     [TYPE_LISTEN] = set_listen,     [TYPE_LOOPBACK] = set_listen,
     [TYPE_RESERVED] = set_reserved, [TYPE_FINGERPRINT] = set_fingerprint,
+    [TYPE_DECIMAL] = set_decimal,   [TYPE_ZONE] = set_zone,
 };
 
 static bool is_set(const Config *config, ConfigKeyId key)
@@ -496,6 +551,32 @@ static void check_domain(const Config *config, Arena *arena, ErrorList *errors)
     }
 }
 
+/** The order of the two is only known here when both are set. */
+static void check_matching(const Config *config, Arena *arena, ErrorList *errors)
+{
+    const double link = config->matching.link_threshold;
+    const double review = config->matching.review_threshold;
+
+    if (link > 0 && review > link) {
+        conflict(config, arena, errors, CONFIG_matching_review_threshold,
+                 "write at most matching.link_threshold");
+    }
+}
+
+/** HL7 v2 texts that are sent as they are. */
+static void check_sender(const Config *config, Arena *arena, ErrorList *errors)
+{
+    static const ConfigKeyId keys[] = {CONFIG_identity_sending_application,
+                                       CONFIG_identity_sending_facility};
+
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const char *text = config->sources[keys[i]].text;
+        if (is_empty(text) || strpbrk(text, "|^~\\&\r\n")) {
+            conflict(config, arena, errors, keys[i], "write a name without | ^ ~ \\ and &");
+        }
+    }
+}
+
 static void check_repository(const Config *config, Arena *arena, ErrorList *errors)
 {
     Str url = str_from(config->repository.registry_url);
@@ -566,6 +647,8 @@ int config_load(const char *path, Arena *arena, ErrorList *errors, Config **ret_
     check_access(config, arena, errors);
     check_database(config, arena, errors);
     check_domain(config, arena, errors);
+    check_matching(config, arena, errors);
+    check_sender(config, arena, errors);
     check_repository(config, arena, errors);
     check_audit(config, arena, errors);
     if (errors->error_count > errors_before) {
@@ -648,6 +731,8 @@ static const char *const type_names[] = {
     [TYPE_NUMBER] = "number",
     [TYPE_DURATION] = "duration",
     [TYPE_SIZE] = "size",
+    [TYPE_DECIMAL] = "decimal number",
+    [TYPE_ZONE] = "time zone",
     [TYPE_OID] = "OID",
     [TYPE_FINGERPRINT] = "SHA-256",
     [TYPE_HOME] = "urn:oid:",

@@ -25,6 +25,8 @@ typedef unsigned ConfigType_SET;
 typedef unsigned ConfigType_NUMBER;
 typedef unsigned ConfigType_DURATION; /* ms */
 typedef uint64_t ConfigType_SIZE;     /* bytes */
+typedef double ConfigType_DECIMAL;    /* 0: empty */
+typedef ConfigText ConfigType_ZONE;
 
 typedef enum ConfigKeyId {
 #define SECTION(section)

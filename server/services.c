@@ -116,6 +116,17 @@ static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
         .nodes = s->nodes,
         .patient_id_authority = s->config->affinity_domain.patient_id_authority,
         .patient_id_namespace = s->config->affinity_domain.patient_id_namespace,
+        .pid_owner = (PidOwner)s->config->affinity_domain.pid_owner,
+        .takes_any_source = access_mode(s->config) == ACCESS_OPEN,
+        .match = {.rule = (MatchRule)s->config->matching.rule,
+                  .link_threshold = s->config->matching.link_threshold,
+                  .review_threshold = s->config->matching.review_threshold},
+        .sending_application = s->config->identity.sending_application,
+        .sending_facility = s->config->identity.sending_facility,
+        .manager_oid = s->config->identity.manager_oid[0]
+                           ? s->config->identity.manager_oid
+                           : s->config->affinity_domain.patient_id_authority,
+        .source_timezone = s->config->affinity_domain.source_timezone,
     };
     s->pix = pix_new(&pix, ret_problem, problem_size);
     if (!s->pix) {

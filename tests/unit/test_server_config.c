@@ -168,8 +168,7 @@ static void test_a_key_without_effect_is_a_warning(void **state)
 {
     Fixture *fixture = *state;
     const char *const keys[] = {"[imaging]\nae_title = MUSUBI\n",
-                                "[affinity_domain]\npid_owner = external\n",
-                                "[affinity_domain]\nsource_timezone = Asia/Tokyo\n"};
+                                "[imaging]\nmanifest_delay = 10min\n"};
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         Str text = str_printf(fixture->arena, MINIMAL "%s", keys[i]);
         error_list_init(&fixture->errors, fixture->arena);
@@ -177,6 +176,45 @@ static void test_a_key_without_effect_is_a_warning(void **state)
         assert_int_equal(fixture->errors.error_count, 0);
         assert_int_equal(fixture->errors.count, 1);
     }
+}
+
+/* DESIGN 10; an empty threshold is 0: the matcher's own. */
+static void test_the_keys_of_patient_identity_are_checked(void **state)
+{
+    static const struct {
+        const char *text;
+        int rc;
+    } cases[] = {
+        {"[affinity_domain]\npid_owner = external\nsource_timezone = Europe/Berlin\n", 0},
+        {"[affinity_domain]\npid_owner = nobody\n", -ERR_CONFIGURATION},
+        {"[affinity_domain]\nsource_timezone = Asia/Nowhere\n", -ERR_CONFIGURATION},
+        {"[affinity_domain]\nsource_timezone =\n", -ERR_CONFIGURATION},
+        {"[matching]\nrule = name-birthdate-sex\n", 0},
+        {"[matching]\nrule = guess\n", -ERR_CONFIGURATION},
+        {"[matching]\nlink_threshold = 12.5\nreview_threshold = 7\n", 0},
+        {"[matching]\nlink_threshold = 7\nreview_threshold = 12\n", -ERR_CONFIGURATION},
+        {"[matching]\nlink_threshold = 0\n", -ERR_CONFIGURATION},
+        {"[matching]\nlink_threshold = -1\n", -ERR_CONFIGURATION},
+        {"[matching]\nlink_threshold = 1e3\n", -ERR_CONFIGURATION},
+        {"[matching]\nlink_threshold = 12.\n", -ERR_CONFIGURATION},
+        {"[matching]\nlink_threshold =\n", 0},
+        {"[identity]\nmanager_oid = 1.2.3\nsending_facility = CENTER\n", 0},
+        {"[identity]\nmanager_oid = 1..2\n", -ERR_CONFIGURATION},
+        {"[identity]\nsending_application = A|B\n", -ERR_CONFIGURATION},
+        {"[identity]\nsending_application =\n", -ERR_CONFIGURATION},
+    };
+    Fixture *fixture = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        Str text = str_printf(fixture->arena, MINIMAL "%s", cases[i].text);
+        if (load(fixture, text.data) != cases[i].rc) {
+            fail_msg("case %zu: %s", i, cases[i].text);
+        }
+    }
+    assert_int_equal(load(fixture, MINIMAL "[matching]\nlink_threshold = 12.125\n"), 0);
+    assert_true(fixture->config->matching.link_threshold == 12.125);
+    assert_true(fixture->config->matching.review_threshold == 0);
+    assert_string_equal(fixture->config->affinity_domain.source_timezone, "Asia/Tokyo");
 }
 
 static void test_a_reload_may_change_only_what_is_reloadable(void **state)
@@ -249,6 +287,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_admin_pages_beyond_loopback_need_a_certificate, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_key_without_effect_is_a_warning, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_keys_of_patient_identity_are_checked, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_reload_may_change_only_what_is_reloadable, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_print_config_prints_loads_as_the_same_elsewhere,
