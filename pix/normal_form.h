@@ -8,7 +8,8 @@
  */
 
 /** A name or an address part: NFKC, lower case, hiragana as katakana, old and variant kanji as new
- * ones (kanji_forms.def), without spaces, dots and hyphens. */
+ * ones (kanji_forms.def), small kana as large, Latin letters without diacritics, 々 as what it
+ * repeats; without spaces, punctuation and long vowel marks. */
 Str normal_text(Arena *arena, Str text);
 /** As normal_text(), but '*' and '?' stay: a pattern. */
 Str normal_pattern(Arena *arena, Str pattern);
