@@ -1,7 +1,7 @@
 #include "registry/load.h"
 
 #include "lib/base/macros.h"
-#include "registry/like_pattern.h"
+#include "lib/base/wildcard.h"
 #include "registry/registry_private.h"
 
 /* ---- SQL: fragments of the rows of load.def ---- */
@@ -300,11 +300,13 @@ static const Filter *author_filter(ObjectKind kind, const LoadFilters *filters)
     return filter != NULL && filter->type == FILTER_TEXTS ? filter : NULL;
 }
 
+/** LIKE of authorPerson, which is no column (200 bytes for each document): rows that pass the SQL
+ * are looked into. */
 static bool is_author_wanted(void *ctx, Str person)
 {
     const Filter *patterns = ctx;
     for (size_t i = 0; i < patterns->count; i++) {
-        if (like_pattern_matches(patterns->texts[i], person)) {
+        if (wildcard_matches(patterns->texts[i], person, '%', '_')) {
             return true;
         }
     }

@@ -1,4 +1,5 @@
-/* Patterns of text parameters (ITI TF-2 3.18.4.1.2.3.5: SQL LIKE, no escape character). */
+/* Patterns of text parameters (ITI TF-2 3.18.4.1.2.3.5: SQL LIKE, no escape character) and of
+ * demographics queries (3.21.4.1.3.2). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +9,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/macros.h"
-#include "registry/like_pattern.h"
+#include "lib/base/wildcard.h"
 
 typedef struct Case {
     const char *pattern;
@@ -67,12 +68,19 @@ static void test_patterns_match_as_like_does(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        if (like_pattern_matches(str_from(cases[i].pattern), str_from(cases[i].text)) !=
+        if (wildcard_matches(str_from(cases[i].pattern), str_from(cases[i].text), '%', '_') !=
             cases[i].matches) {
             fail_msg("\"%s\" LIKE \"%s\" is not %d", cases[i].text, cases[i].pattern,
                      cases[i].matches);
         }
     }
+}
+
+static void test_other_characters_may_be_the_wildcards(void **state)
+{
+    (void)state;
+    assert_true(wildcard_matches(STR("ya*da?"), STR("yamada_"), '*', '?'));
+    assert_false(wildcard_matches(STR("ya%"), STR("yamada"), '*', '?'));
 }
 
 /** The time of a matcher that tries every way to share the text out grows as 2 to the number of %.
@@ -88,7 +96,7 @@ static void test_many_percent_signs_take_no_time(void **state)
     }
     strbuf_literal(&pattern, "%b");
     int64_t start_ns = clock_now_ns();
-    assert_false(like_pattern_matches(strbuf_str(&pattern), strbuf_str(&text)));
+    assert_false(wildcard_matches(strbuf_str(&pattern), strbuf_str(&text), '%', '_'));
     assert_true(clock_now_ns() - start_ns < INT64_C(1000000000));
     strbuf_done(&pattern);
     strbuf_done(&text);
@@ -98,6 +106,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_patterns_match_as_like_does),
+        cmocka_unit_test(test_other_characters_may_be_the_wildcards),
         cmocka_unit_test(test_many_percent_signs_take_no_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-#include "registry/like_pattern.h"
+#include "lib/base/wildcard.h"
 
 /** Length of the UTF-8 character at this place. */
 static size_t character_len(Str text, size_t at)
@@ -10,19 +10,19 @@ static size_t character_len(Str text, size_t at)
     return end - at;
 }
 
-bool like_pattern_matches(Str pattern, Str text)
+bool wildcard_matches(Str pattern, Str text, char any, char one)
 {
     size_t p = 0;
     size_t t = 0;
-    /* Behind the last % met, and where the text that follows it is tried: an earlier % need never
-     * take more, since what this one leaves out it takes as well. */
+    /* Behind the last `any` met, and where the text that follows it is tried: an earlier one need
+     * never take more, since what this one leaves out it takes as well. */
     size_t retry_p = SIZE_MAX;
     size_t retry_t = 0;
     for (;;) {
-        if (p < pattern.len && pattern.data[p] == '%') {
+        if (p < pattern.len && pattern.data[p] == any) {
             retry_p = ++p;
             retry_t = t;
-        } else if (p < pattern.len && t < text.len && pattern.data[p] == '_') {
+        } else if (p < pattern.len && t < text.len && pattern.data[p] == one) {
             p++;
             t += character_len(text, t);
         } else if (p < pattern.len && t < text.len && pattern.data[p] == text.data[t]) {
