@@ -65,3 +65,76 @@ void xml_append_unescaped(StrBuf *buf, Str escaped)
         }
     }
 }
+
+/* ---- trees ---- */
+
+#define NS_XSI "http://www.w3.org/2001/XMLSchema-instance"
+#define NS_XML "http://www.w3.org/XML/1998/namespace"
+
+static void append_attribute(StrBuf *buf, const XmlAttribute *attribute, size_t number)
+{
+    Str value = attribute->value;
+    strbuf_append_char(buf, ' ');
+    if (str_equal(attribute->ns, STR(NS_XML))) {
+        strbuf_literal(buf, "xml:");
+    } else if (!str_is_empty(attribute->ns)) {
+        strbuf_printf(buf, "xmlns:a%zu=\"", number);
+        xml_append_escaped(buf, attribute->ns);
+        strbuf_printf(buf, "\" a%zu:", number);
+    }
+    if (str_equal(attribute->ns, STR(NS_XSI)) && str_equal(attribute->name, STR("type"))) {
+        size_t colon = str_find_char(value, ':');
+        value = colon == SIZE_MAX ? value : str_from_offset(value, colon + 1);
+    }
+    strbuf_append(buf, attribute->name);
+    strbuf_literal(buf, "=\"");
+    xml_append_escaped(buf, value);
+    strbuf_append_char(buf, '"');
+}
+
+/** The start tag and the text; all of it for an element without children. */
+static void append_start(StrBuf *buf, const XmlNode *node, Str ns)
+{
+    Str text = node->first_child ? str_trim(node->text) : node->text;
+    strbuf_append_char(buf, '<');
+    strbuf_append(buf, node->name);
+    if (!str_equal(node->ns, ns)) {
+        strbuf_literal(buf, " xmlns=\"");
+        xml_append_escaped(buf, node->ns);
+        strbuf_append_char(buf, '"');
+    }
+    for (size_t i = 0; i < node->attribute_count; i++) {
+        append_attribute(buf, &node->attributes[i], i);
+    }
+    if (!node->first_child && str_is_empty(text)) {
+        strbuf_literal(buf, "/>");
+        return;
+    }
+    strbuf_append_char(buf, '>');
+    xml_append_escaped(buf, text);
+    if (!node->first_child) {
+        strbuf_printf(buf, "</%.*s>", STR_ARG(node->name));
+    }
+}
+
+void xml_append_tree(StrBuf *buf, const XmlNode *node, const char *ns)
+{
+    const XmlNode *at = node;
+    append_start(buf, at, str_from(ns));
+    for (;;) {
+        if (at->first_child) {
+            append_start(buf, at->first_child, at->ns);
+            at = at->first_child;
+            continue;
+        }
+        while (at != node && !at->next) {
+            at = at->parent;
+            strbuf_printf(buf, "</%.*s>", STR_ARG(at->name));
+        }
+        if (at == node) {
+            return;
+        }
+        at = at->next;
+        append_start(buf, at, at->parent->ns);
+    }
+}
