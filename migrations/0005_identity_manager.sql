@@ -91,6 +91,7 @@ CREATE TABLE patient_link (
     other          bigint,
     undoes         bigint,
     undone_at      timestamptz,
+    merge          bigint REFERENCES patient_merge (id),
     submission_set uuid,
     node           integer NOT NULL,
     source         text NOT NULL,
@@ -100,6 +101,8 @@ COMMENT ON TABLE patient_link IS 'every time that an identifier came to a person
 COMMENT ON COLUMN patient_link.from_person IS 'NULL: it was new';
 COMMENT ON COLUMN patient_link.reason IS 'row of pix/link_reasons.def';
 COMMENT ON COLUMN patient_link.other IS 'identifier that it was matched, merged or linked with';
+COMMENT ON COLUMN patient_link.linked_at IS 'the same for all rows of one change, which are undone together';
+COMMENT ON COLUMN patient_link.merge IS 'the merge that it was part of';
 COMMENT ON COLUMN patient_link.submission_set IS 'SubmissionSet that moved its documents; NULL: none did';
 COMMENT ON COLUMN patient_link.source IS 'MSH-3|MSH-4, or the operator''s account';
 CREATE INDEX patient_link_identifier ON patient_link (identifier);

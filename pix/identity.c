@@ -1,41 +1,14 @@
 #include "lib/base/clock.h"
 #include "pix/pix_private.h"
 
-/* ---- authority ---- */
-
-static const DbStatement upsert_authority = {
-    "pix_upsert_authority",
-    "INSERT INTO assigning_authority (oid, namespace) VALUES ($1::text, $2::text)"
-    " ON CONFLICT (oid) DO UPDATE SET namespace = excluded.namespace RETURNING id",
-};
-
-int identity_open_authority(Pix *pix, Request *req)
-{
-    _cleanup_(db_releasep) DbConn *conn = NULL;
-    int rc = db_acquire(pix->config.pool, req, &conn);
-    if (rc < 0) {
-        return rc;
-    }
-    DbParams params;
-    db_params_init(&params, req->arena);
-    db_param_text(&params, pix->authority_oid);
-    db_param_text(&params, pix->authority_namespace);
-    DbResult *result = NULL;
-    rc = db_exec(conn, req, &upsert_authority, &params, &result);
-    if (rc < 0) {
-        return rc;
-    }
-    pix->authority_id = db_i32(result, 0, 0);
-    return 0;
-}
-
 /* ---- feed ---- */
 
 /* In the order of values, so that two messages with the same identifiers wait for each other. */
 static const DbStatement insert_identifiers = {
     "pix_insert_identifiers",
     "INSERT INTO patient_identifier (authority, value, person, is_xad_pid)"
-    " SELECT $1::int4, value, nextval('person_id'), true FROM unnest($2::text[]) AS value ORDER BY value"
+    " SELECT $1::int4, value, nextval('person_id'), true FROM unnest($2::text[]) AS value ORDER BY "
+    "value"
     " ON CONFLICT (authority, value) DO NOTHING",
 };
 

@@ -14,6 +14,7 @@
 typedef struct Identifier {
     const AssigningAuthority *authority;
     Str value;
+    bool is_quoted; /* in a feed: of a domain that the sender does not own; demographics stay */
     const char *location;           /* for errors: ERR-2 path "PID^1^3^1^1", XPath or FHIRPath */
     const char *authority_location; /* the same of the authority: "PID^1^3^1^4" */
 } Identifier;

@@ -38,8 +38,8 @@ typedef enum AuthorityMatch {
     AUTHORITY_OWN,               /* the affinity domain's */
     AUTHORITY_OTHER,             /* not ours: ignored (TF-2 3.8.4.1.4) */
     AUTHORITY_UNKNOWN_NAMESPACE, /* CX-4.1 alone, and not the configured one */
-    AUTHORITY_INCOMPLETE,        /* one of CX-4.2 and CX-4.3 */
-    AUTHORITY_CONTRADICTORY,     /* CX-4.1 and CX-4.2 name two authorities (TF-2 E.1.1) */
+    MATCH_INCOMPLETE,            /* one of CX-4.2 and CX-4.3 */
+    MATCH_CONTRADICTORY,         /* CX-4.1 and CX-4.2 name two authorities (TF-2 E.1.1) */
 } AuthorityMatch;
 
 /** An authority without universal id is filled from the configuration (TF-2 3.8.4.1.4). */
@@ -50,7 +50,7 @@ static AuthorityMatch match_authority(const Pix *pix, const Hl7Cx *cx)
     bool has_universal_id = !str_is_empty(cx->universal_id);
 
     if (has_universal_id == str_is_empty(cx->universal_id_type)) {
-        return AUTHORITY_INCOMPLETE;
+        return MATCH_INCOMPLETE;
     }
     if (!has_universal_id) {
         return is_own_namespace || !has_namespace ? AUTHORITY_OWN : AUTHORITY_UNKNOWN_NAMESPACE;
@@ -59,7 +59,7 @@ static AuthorityMatch match_authority(const Pix *pix, const Hl7Cx *cx)
                   str_equal(cx->universal_id_type, STR("ISO"));
     bool can_compare = has_namespace && !str_is_empty(pix->authority_namespace);
     if (can_compare && is_own != is_own_namespace) {
-        return AUTHORITY_CONTRADICTORY;
+        return MATCH_CONTRADICTORY;
     }
     return is_own ? AUTHORITY_OWN : AUTHORITY_OTHER;
 }
@@ -67,9 +67,9 @@ static AuthorityMatch match_authority(const Pix *pix, const Hl7Cx *cx)
 static int add_authority_error(const Pix *pix, ErrorList *errors, const char *location,
                                AuthorityMatch match, const Hl7Cx *cx)
 {
-    const char *what = match == AUTHORITY_INCOMPLETE
+    const char *what = match == MATCH_INCOMPLETE
                            ? "has only one of universal id and universal id type"
-                       : match == AUTHORITY_CONTRADICTORY
+                       : match == MATCH_CONTRADICTORY
                            ? "names two different authorities by namespace and by universal id"
                        : match == AUTHORITY_UNKNOWN_NAMESPACE ? "has a namespace not known here"
                                                               : "is not the affinity domain's";
@@ -129,7 +129,7 @@ static int read_repetition(const Pix *pix, ErrorList *errors, const Er7Message *
     Hl7Cx cx = hl7_cx_parse(message->arena, &message->delimiters, message->charset, repetition);
     AuthorityMatch match = match_authority(pix, &cx);
     const char *authority_path = component_path(message->arena, field, number, 4);
-    if (match == AUTHORITY_INCOMPLETE || match == AUTHORITY_CONTRADICTORY) {
+    if (match == MATCH_INCOMPLETE || match == MATCH_CONTRADICTORY) {
         return add_authority_error(pix, errors, authority_path, match, &cx);
     }
     if (match != AUTHORITY_OWN) {

@@ -29,6 +29,16 @@ static const Str processing_ids[] = {STR_INIT("P"), STR_INIT("T"), STR_INIT("D")
 
 /* ---- life ---- */
 
+static bool open_authorities(Pix *pix, Request *req)
+{
+    if (authority_directory_open(pix->config.pool, req, pix->authority_oid,
+                                 pix->authority_namespace, &pix->authorities) < 0) {
+        return false;
+    }
+    pix->authority_id = authority_directory_hold(pix->authorities, req->arena)->affinity_domain->id;
+    return true;
+}
+
 Pix *pix_new(const PixConfig *config, char *ret_problem, size_t problem_size)
 {
     Str oid = str_from(config->patient_id_authority);
@@ -46,7 +56,7 @@ Pix *pix_new(const PixConfig *config, char *ret_problem, size_t problem_size)
     pix->authority_namespace = str_from(config->patient_id_namespace);
 
     Request *req = request_new(START_TIMEOUT_MS);
-    bool is_open = identity_open_authority(pix, req) == 0;
+    bool is_open = open_authorities(pix, req);
     request_free(req);
     if (!is_open) {
         (void)snprintf(ret_problem, problem_size, "the identity tables cannot be read: %s",
@@ -59,7 +69,21 @@ Pix *pix_new(const PixConfig *config, char *ret_problem, size_t problem_size)
 
 void pix_free(Pix *pix)
 {
+    if (!pix) {
+        return;
+    }
+    authority_directory_free(pix->authorities);
     free(pix);
+}
+
+void pix_set_mover(Pix *pix, const PatientMover *mover)
+{
+    pix->mover = mover;
+}
+
+int pix_refresh(Pix *pix, Request *req)
+{
+    return authority_directory_refresh(pix->authorities, req);
 }
 
 /* ---- header ---- */

@@ -1,16 +1,6 @@
 #pragma once
 
-#include "lib/hl7/cx.h"
-#include "pix/pix.h"
-
-/** What the files of pix/ share. */
-
-struct Pix {
-    PixConfig config;
-    Str authority_oid;
-    Str authority_namespace; /* empty: none */
-    int32_t authority_id;    /* row of assigning_authority */
-};
+#include "pix/pix_state.h"
 
 /** Handles one message whose header was checked and whose sender may send it. */
 typedef int (*PixMessageHandler)(Pix *pix, Request *req, const Er7Message *message);
@@ -30,9 +20,6 @@ void pix_iti08_record_refused(Pix *pix, Request *req, const Er7Message *message)
 
 /** MSH-3|MSH-4, the namespaces (or else universal ids) alone; in the arena. */
 Str pix_sender(const Er7Message *message);
-
-/** Reads or makes the row of the affinity domain's authority. */
-int identity_open_authority(Pix *pix, Request *req) MUST_CHECK;
 
 /** An identifier of the affinity domain as a message names it. */
 typedef struct FedIdentifier {

@@ -22,6 +22,9 @@ Subscribers *subscribers_new(const SubscribersConfig *config, char *ret_problem,
                              size_t problem_size);
 void subscribers_free(Subscribers *subscribers);
 
+/* The functions that queue want nothing queued on conn (db_sync() first); subscribers may be NULL.
+ */
+
 /** Whether anybody is subscribed: cheap, asked before each of the following. Of a snapshot in
  * memory that is renewed every second. */
 bool subscribers_has_consumers(const Subscribers *subscribers);

@@ -215,15 +215,6 @@ bool registration_is_raced(const DbConn *conn, int rc)
     return false;
 }
 
-/** Forgets the errors added since the list was copied. */
-static void error_list_rewind(ErrorList *list, const ErrorList *mark)
-{
-    *list = *mark;
-    if (list->last != NULL) {
-        list->last->next = NULL;
-    }
-}
-
 static int run_attempts(const Registration *registration)
 {
     Request *req = registration->req;

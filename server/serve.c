@@ -32,7 +32,7 @@
 #include "server/soap_endpoint.h"
 
 #define PROBLEM_BYTES 1024
-#define REFRESH_EVERY_S 2
+#define REFRESH_EVERY_S 1
 #define STOP_GRACE_S 25
 /** Blob folders, segments, database connections, logs. */
 #define DESCRIPTORS_OF_OWN 512
@@ -549,11 +549,13 @@ static void reload(Process *p)
              log_quote(arena, str_trim(strbuf_str(&changes))));
 }
 
-static void refresh_nodes(Process *p)
+/** Takes over what operators changed: nodes, authorities, subscribers. */
+static void refresh_tables(Process *p)
 {
     Request *req = request_new(5000);
-    if (node_directory_refresh(p->services.nodes, req) != 0) {
-        log_warn("msg=\"registered nodes not refreshed\" detail=%s",
+    if (node_directory_refresh(p->services.nodes, req) != 0 ||
+        pix_refresh(p->services.pix, req) != 0) {
+        log_warn("msg=\"registered nodes and authorities not refreshed\" detail=%s",
                  log_quote(req->arena, str_from(db_last_failure())));
     }
     request_free(req);
@@ -589,7 +591,7 @@ static void run(Process *p, const sigset_t *signals)
             reload(p);
         }
         keep_database(p);
-        refresh_nodes(p);
+        refresh_tables(p);
         refused_peer_flush(p->services.audit, false);
     }
 }

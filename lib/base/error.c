@@ -101,3 +101,11 @@ ErrorCode error_code_from_ihe(Str ihe_code)
     }
     return ERR_NONE;
 }
+
+void error_list_rewind(ErrorList *list, const ErrorList *mark)
+{
+    *list = *mark;
+    if (list->last != NULL) {
+        list->last->next = NULL;
+    }
+}

@@ -70,6 +70,9 @@ void error_warn(ErrorList *list, ErrorCode code, const char *location, const cha
 /** Adds a copy of an error received from another actor, with its own words. */
 void error_add_str(ErrorList *list, ErrorCode code, Severity severity, Str location, Str context);
 
+/** Forgets the errors added since the list was copied to mark. */
+void error_list_rewind(ErrorList *list, const ErrorList *mark);
+
 /** The row whose ihe_code is this; ERR_NONE if there is none. */
 ErrorCode error_code_from_ihe(Str ihe_code);
 
