@@ -13,8 +13,8 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
-#include "lib/hl7/ack.h"
 #include "lib/hl7/mllp.h"
+#include "lib/hl7/reply.h"
 #include "lib/tls/tls.h"
 #include "server/socket.h"
 
@@ -257,7 +257,7 @@ static bool answer(const Connection *connection, Str payload)
         is_sent = write_all(connection, strbuf_str(&frame), after_ms(config->frame_timeout_ms));
         req->sent_bytes = is_sent ? frame.len : 0;
     }
-    finish(connection, req, is_sent ? hl7_ack_code(&req->errors) : "closed");
+    finish(connection, req, is_sent ? hl7_reply_code(&req->errors) : "closed");
     return is_sent;
 }
 

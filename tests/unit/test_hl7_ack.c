@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "lib/hl7/ack.h"
+#include "lib/hl7/reply.h"
 
 typedef struct Reply {
     Request *req;
@@ -138,9 +139,9 @@ static void test_the_code_says_whether_sending_again_can_help(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         Request *req = request_new(1000);
-        assert_string_equal(hl7_ack_code(&req->errors), "AA");
+        assert_string_equal(hl7_reply_code(&req->errors), "AA");
         error_add(&req->errors, rows[i].code, NULL, "no");
-        assert_string_equal(hl7_ack_code(&req->errors), rows[i].expected);
+        assert_string_equal(hl7_reply_code(&req->errors), rows[i].expected);
         request_free(req);
     }
 }

@@ -1,5 +1,5 @@
 /* ITI-8 as a Document Registry receives it: ITI TF-2 3.8.4.1.4, 3.8.4.2.4; TF-2 Appendix C, E. */
-#include "lib/hl7/ack.h"
+#include "lib/hl7/reply.h"
 
 #include "tests/unit/pix_fixture.h"
 
@@ -15,7 +15,7 @@ static void send_message(Fixture *fixture, const char *payload, char *ret_text, 
     req->peer_address = STR("127.0.0.1");
     req->principal = node_directory_find(fixture->nodes, req->arena, STR_EMPTY, STR_EMPTY);
     assert_int_equal(pix_hl7_message(fixture->pix, req, str_from(payload), &reply), 0);
-    const char *code = hl7_ack_code(&req->errors);
+    const char *code = hl7_reply_code(&req->errors);
     const Error *error = req->errors.first;
     char expected[64];
     snprintf(expected, sizeof(expected), "\rMSA|%s|", code);
