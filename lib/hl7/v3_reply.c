@@ -1,6 +1,6 @@
 #include "lib/base/clock.h"
 #include "lib/base/uuid.h"
-#include "lib/hl7/ack.h"
+#include "lib/hl7/reply.h"
 #include "lib/hl7/v3.h"
 #include "lib/xml/write.h"
 
@@ -27,7 +27,7 @@ const char *v3_ack_code(const ErrorList *errors, bool is_accept)
 {
     static const char *const accept_codes[] = {"CA", "CE", "CR"};
     static const char *const application_codes[] = {"AA", "AE", "AR"};
-    char kind = hl7_ack_code(errors)[1];
+    char kind = hl7_reply_code(errors)[1];
     size_t i = kind == 'A' ? 0 : kind == 'E' ? 1 : 2;
     return is_accept ? accept_codes[i] : application_codes[i];
 }
