@@ -31,6 +31,15 @@ typedef enum FeedPurpose {
 } FeedPurpose;
 
 /**
+ * The authority of one identifier: that which it names, or, where it names none, that which is
+ * bound to the sender (TF-2 3.8.4.1.3).
+ * @return NULL with the fault
+ */
+const AssigningAuthority *feed_rules_authority(const Authorities *authorities,
+                                               const FeedSender *sender, const Hl7Cx *cx,
+                                               AuthorityFault *ret_fault);
+
+/**
  * The identifiers of one message that the sender may feed, each once, in their order.
  *
  * - An absent authority is the one that is bound to the sender (TF-2 3.8.4.1.3).
@@ -51,8 +60,8 @@ int feed_rules_resolve(Pix *pix, Request *req, const Authorities *authorities,
                        size_t count, Identifier *ret_identifiers, size_t *ret_count) MUST_CHECK;
 
 /**
- * What a feed says besides identifiers: PID-7 is a time, PID-8 is of table 0001, all together is
- * not longer than DEMOGRAPHICS_MAX_BYTES.
+ * What a feed says besides identifiers: PID-7 is a time, PID-8 is of table 0001.
+ * @param sex_location  NULL: any value
  * @return 0, or the negative ErrorCode of a fault: ERR_HL7_DATA_TYPE, ERR_HL7_TABLE_VALUE_NOT_FOUND
  */
 int feed_rules_check_demographics(Request *req, const Demographics *demographics,
