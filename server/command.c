@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "server/language.h"
 #include "server/postgres_embedded.h"
@@ -84,4 +85,54 @@ int command_close(CommandContext *context, int status)
     }
     request_free(context->req);
     return status;
+}
+
+static const Subcommand *find_subcommand(const Options *options, const Subcommand *subcommands,
+                                         size_t count)
+{
+    const int arguments = options->argument_count - 1;
+
+    for (size_t i = 0; i < count; i++) {
+        if (arguments >= subcommands[i].least_arguments &&
+            arguments <= subcommands[i].most_arguments &&
+            strcmp(subcommands[i].name, options->arguments[0]) == 0) {
+            return &subcommands[i];
+        }
+    }
+    return NULL;
+}
+
+int command_run(const Options *options, const Subcommand *subcommands, size_t count)
+{
+    CommandContext context;
+    const Subcommand *subcommand = find_subcommand(options, subcommands, count);
+
+    if (!subcommand) {
+        return options_usage(options->command);
+    }
+    int status = command_open(options, &context);
+    if (status == EXIT_GOOD) {
+        status = subcommand->run(options, &context);
+    }
+    return command_close(&context, status);
+}
+
+int command_begin(const CommandContext *context)
+{
+    int rc = db_queue_begin(context->conn, context->req);
+    return rc < 0 ? rc : db_sync(context->conn, context->req, NULL);
+}
+
+int command_finish(const Options *options, const CommandContext *context)
+{
+    return options->dry_run ? db_rollback(context->conn, context->req)
+                            : db_commit(context->conn, context->req, NULL);
+}
+
+int command_status_of(int rc)
+{
+    if (rc == 0) {
+        return EXIT_GOOD;
+    }
+    return rc == -ERR_CONFIGURATION ? EXIT_USAGE : EXIT_FAILED;
 }

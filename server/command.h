@@ -35,6 +35,26 @@ int command_close(CommandContext *context, int status);
 /** "musubi: FILE:LINE: text" on stderr for each. */
 void command_print_errors(const ErrorList *errors);
 
+/** "add" and its like: the first argument, and what runs with a connection to the database. */
+typedef struct Subcommand {
+    const char *name;
+    int least_arguments; /* behind the name */
+    int most_arguments;
+    int (*run)(const Options *options, CommandContext *context);
+} Subcommand;
+
+/** Opens, runs the subcommand that the arguments name, and closes. @return exit status */
+int command_run(const Options *options, const Subcommand *subcommands, size_t count);
+
+/** Starts a transaction on context->conn. */
+int command_begin(const CommandContext *context) MUST_CHECK;
+
+/** Ends it: with --dry-run nothing was done. */
+int command_finish(const Options *options, const CommandContext *context) MUST_CHECK;
+
+/** What the operator wrote is wrong: EXIT_USAGE; the rest: EXIT_FAILED. */
+int command_status_of(int rc);
+
 /** Prints "musubi: " and the text on stderr. @return EXIT_USAGE, so that a check can print and
  * return */
 int command_usage(const char *format, ...) PRINTF_LIKE(1, 2);

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "server/language.h"
+
 json_t *json_text(Str text)
 {
     json_t *value = json_stringn(text.data ? text.data : "", text.len);
@@ -38,6 +40,11 @@ void json_print(json_t *value)
 void json_print_line(json_t *value)
 {
     print(value, JSON_COMPACT);
+}
+
+void command_print_cell(const char *text, int columns)
+{
+    printf("%-*s ", language_pad(text, columns), text);
 }
 
 void command_say(const Options *options, const char *format, ...)

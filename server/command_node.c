@@ -6,11 +6,12 @@
 #include "lib/base/clock.h"
 #include "lib/tls/tls.h"
 #include "server/command.h"
+#include "server/command_facility.h"
 #include "server/command_json.h"
 #include "server/csv.h"
 #include "server/language.h"
 
-/* musubi node and musubi facility: who is registered. */
+/* musubi node: who is registered. */
 
 #define MAX_NAME_LEN 64
 
@@ -80,18 +81,6 @@ static const DbStatement select_nodes = {
     "FROM node JOIN facility ON facility.id = node.facility ORDER BY node.name",
 };
 
-static const DbStatement insert_facility = {
-    "facility_insert",
-    "INSERT INTO facility (name) VALUES ($1::text) ON CONFLICT (name) DO NOTHING",
-};
-
-static const DbStatement select_facilities = {
-    "facility_list",
-    "SELECT facility.name, count(node.id) FROM facility LEFT JOIN node ON node.facility = "
-    "facility.id "
-    "AND node.revoked_at IS NULL GROUP BY facility.name ORDER BY facility.name",
-};
-
 /* Checks of input */
 
 static int fault(const CommandContext *context, const NodeInput *input, const char *text, Str value)
@@ -111,12 +100,6 @@ static bool is_name(Str name)
         }
     }
     return name.len > 0 && name.len <= MAX_NAME_LEN;
-}
-
-static bool is_facility_name(Str name)
-{
-    return name.len > 0 && name.len <= MAX_NAME_LEN && str_is_utf8(name) &&
-           !str_contains(name, STR("\n"));
 }
 
 /** Items between separators, without empty ones. */
@@ -185,7 +168,7 @@ static int check_input(const CommandContext *context, const NodeInput *input, No
     if (!is_name(input->name)) {
         fault(context, input, "a node's name has up to 64 letters, digits and . _ -", input->name);
     }
-    if (!is_facility_name(input->facility)) {
+    if (!facility_is_name(input->facility)) {
         fault(context, input, "name the facility that the node belongs to", STR_EMPTY);
     }
     check_transactions(context, input, ret_lists);
@@ -280,21 +263,6 @@ static int store_node(const CommandContext *context, const NodeInput *input, boo
                : 0;
 }
 
-static int begin(const CommandContext *context)
-{
-    int rc = db_queue_begin(context->conn, context->req);
-    return rc < 0 ? rc : db_sync(context->conn, context->req, NULL);
-}
-
-/** What the operator wrote is wrong: 2; the rest: 3. */
-static int status_of(int rc)
-{
-    if (rc == 0) {
-        return EXIT_GOOD;
-    }
-    return rc == -ERR_CONFIGURATION ? EXIT_USAGE : EXIT_FAILED;
-}
-
 static int node_add(const Options *options, CommandContext *context)
 {
     const NodeInput input = {
@@ -312,14 +280,14 @@ static int node_add(const Options *options, CommandContext *context)
     bool is_new = false;
     int rc;
 
-    if ((rc = begin(context)) == 0 && (rc = store_node(context, &input, &is_new)) == 0) {
+    if ((rc = command_begin(context)) == 0 && (rc = store_node(context, &input, &is_new)) == 0) {
         rc = db_commit(context->conn, context->req, NULL);
     }
     if (rc == 0) {
         command_say(options, "node %s %s; a running server knows it within seconds",
                     options->arguments[1], is_new ? "registered" : "changed");
     }
-    return status_of(rc);
+    return command_status_of(rc);
 }
 
 static int node_revoke(const Options *options, CommandContext *context)
@@ -409,16 +377,15 @@ static int node_import(const Options *options, CommandContext *context)
 
     if ((rc = csv_read(context->arena, &context->req->errors, options->arguments[1], csv_columns,
                        CSV_COUNT, &file)) < 0 ||
-        (rc = begin(context)) < 0 || (rc = import_rows(context, &file)) < 0) {
-        return status_of(rc);
+        (rc = command_begin(context)) < 0 || (rc = import_rows(context, &file)) < 0) {
+        return command_status_of(rc);
     }
-    rc = options->dry_run ? db_rollback(context->conn, context->req)
-                          : db_commit(context->conn, context->req, NULL);
+    rc = command_finish(options, context);
     if (rc == 0) {
         command_say(options, "%zu nodes %s", file.row_count,
                     options->dry_run ? "checked, nothing changed" : "imported");
     }
-    return status_of(rc);
+    return command_status_of(rc);
 }
 
 /* Lists */
@@ -479,17 +446,12 @@ static Str join_list(const CommandContext *context, const DbResult *rows, int ro
     return text;
 }
 
-static void print_cell(const char *text, int columns)
-{
-    printf("%-*s ", language_pad(text, columns), text);
-}
-
 static void print_nodes(const CommandContext *context, const DbResult *rows)
 {
-    print_cell(tr("NODE"), 20);
-    print_cell(tr("FACILITY"), 20);
-    print_cell(tr("STATE"), 10);
-    print_cell(tr("CERT UNTIL"), 11);
+    command_print_cell(tr("NODE"), 20);
+    command_print_cell(tr("FACILITY"), 20);
+    command_print_cell(tr("STATE"), 10);
+    command_print_cell(tr("CERT UNTIL"), 11);
     printf("%s\n", tr("TRANSACTIONS"));
     for (int i = 0; i < db_rows(rows); i++) {
         const char *state = db_bool(rows, i, 6) ? tr("operator") : tr("registered");
@@ -499,9 +461,9 @@ static void print_nodes(const CommandContext *context, const DbResult *rows)
         Str until = db_is_null(rows, i, 9)
                         ? STR("-")
                         : clock_iso8601(context->arena, db_timestamp(rows, i, 9));
-        print_cell(str_cstr(context->arena, db_text(rows, i, 0)), 20);
-        print_cell(str_cstr(context->arena, db_text(rows, i, 1)), 20);
-        print_cell(state, 10);
+        command_print_cell(str_cstr(context->arena, db_text(rows, i, 0)), 20);
+        command_print_cell(str_cstr(context->arena, db_text(rows, i, 1)), 20);
+        command_print_cell(state, 10);
         printf("%-11.*s %.*s\n", STR_ARG(str_slice(until, 0, sizeof("2026-04-01") - 1)),
                STR_ARG(join_list(context, rows, i, 2)));
     }
@@ -522,99 +484,14 @@ static int node_list(const Options *options, CommandContext *context)
     return EXIT_GOOD;
 }
 
-static int facility_add(const Options *options, CommandContext *context)
-{
-    DbParams params;
-    DbResult *result = NULL;
-    Str name = str_trim(str_from(options->arguments[1]));
-
-    if (!is_facility_name(name)) {
-        return command_usage("a facility's name has 1 to 64 bytes of UTF-8");
-    }
-    db_params_init(&params, context->arena);
-    db_param_text(&params, name);
-    if (db_exec(context->conn, context->req, &insert_facility, &params, &result) < 0) {
-        return EXIT_FAILED;
-    }
-    command_say(options, "facility %.*s %s", STR_ARG(name),
-                db_affected(result) > 0 ? "added" : "was there already");
-    return EXIT_GOOD;
-}
-
-static int facility_list(const Options *options, CommandContext *context)
-{
-    DbResult *rows = NULL;
-    json_t *list = json_array();
-
-    if (db_exec(context->conn, context->req, &select_facilities, NULL, &rows) < 0) {
-        json_decref(list);
-        return EXIT_FAILED;
-    }
-    for (int i = 0; i < db_rows(rows); i++) {
-        Str name = db_text(rows, i, 0);
-        if (options->json) {
-            json_array_append_new(list, json_pack("{s:o, s:I}", "name", json_text(name), "nodes",
-                                                  (json_int_t)db_i64(rows, i, 1)));
-        } else {
-            printf("%-30.*s %lld nodes\n", STR_ARG(name), (long long)db_i64(rows, i, 1));
-        }
-    }
-    if (options->json) {
-        json_print(json_incref(list));
-    }
-    json_decref(list);
-    return EXIT_GOOD;
-}
-
-/* Dispatch */
-
-typedef struct Subcommand {
-    const char *command;
-    const char *name;
-    int argument_count; /* behind the name */
-    int (*run)(const Options *options, CommandContext *context);
-} Subcommand;
-
-static const Subcommand subcommands[] = {
-    {"node", "add", 1, node_add},         {"node", "list", 0, node_list},
-    {"node", "revoke", 1, node_revoke},   {"node", "import", 1, node_import},
-    {"facility", "add", 1, facility_add}, {"facility", "list", 0, facility_list},
-};
-
-static const Subcommand *find_subcommand(const Options *options)
-{
-    for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
-        const Subcommand *subcommand = &subcommands[i];
-        if (strcmp(subcommand->command, options->command) == 0 &&
-            options->argument_count == subcommand->argument_count + 1 &&
-            strcmp(subcommand->name, options->arguments[0]) == 0) {
-            return subcommand;
-        }
-    }
-    return NULL;
-}
-
-static int run_subcommand(const Options *options)
-{
-    CommandContext context;
-    const Subcommand *subcommand = find_subcommand(options);
-
-    if (!subcommand) {
-        return options_usage(options->command);
-    }
-    int status = command_open(options, &context);
-    if (status == EXIT_GOOD) {
-        status = subcommand->run(options, &context);
-    }
-    return command_close(&context, status);
-}
-
 int command_node(const Options *options)
 {
-    return run_subcommand(options);
-}
+    static const Subcommand subcommands[] = {
+        {"add", 1, 1, node_add},
+        {"list", 0, 0, node_list},
+        {"revoke", 1, 1, node_revoke},
+        {"import", 1, 1, node_import},
+    };
 
-int command_facility(const Options *options)
-{
-    return run_subcommand(options);
+    return command_run(options, subcommands, ARRAY_LEN(subcommands));
 }

@@ -19,27 +19,30 @@ typedef struct OptionRow {
     const char *name;
     const char *value; /* NULL: the field is a bool */
     size_t offset;
-    const char *command; /* the only one that takes it; NULL: all */
+    const char *commands; /* those that take it, with spaces between; NULL: all */
     const char *help;
 } OptionRow;
 
-#define TEXT_OPTION(name, field, value, command, help)                                             \
+#define TEXT_OPTION(name, field, value, commands, help)                                            \
     {                                                                                              \
-        name, value, offsetof(Options, field), command, help                                       \
+        name, value, offsetof(Options, field), commands, help                                      \
     }
-#define FLAG_OPTION(name, field, command, help)                                                    \
+#define FLAG_OPTION(name, field, commands, help)                                                   \
     {                                                                                              \
-        name, NULL, offsetof(Options, field), command, help                                        \
+        name, NULL, offsetof(Options, field), commands, help                                       \
     }
 
+/** An option that means another thing to another command has a row for each, with the same field.
+ */
 static const OptionRow option_rows[] = {
     TEXT_OPTION("config", config, "FILE", NULL, "configuration file, otherwise " DEFAULT_CONFIG),
     FLAG_OPTION("json", json, NULL, "print JSON"),
     TEXT_OPTION("lang", lang, "LANGUAGE", NULL, "language of texts for operators, en or ja"),
     FLAG_OPTION("all", all, "print-config", "defaults and descriptions as well"),
     FLAG_OPTION("markdown", markdown, "print-config", "the reference page of all keys"),
-    FLAG_OPTION("dry-run", dry_run, "node", "import: check everything, change nothing"),
-    TEXT_OPTION("facility", facility, "NAME", "node", "the facility it belongs to"),
+    FLAG_OPTION("dry-run", dry_run, "node facility authority patient",
+                "import: check everything, change nothing"),
+    TEXT_OPTION("facility", facility, "NAME", "node authority", "the facility it belongs to"),
     TEXT_OPTION("certificate", certificate, "FILE", "node", "its certificate, PEM"),
     TEXT_OPTION("fingerprint", fingerprint, "HEX", "node", "SHA-256 of its certificate instead"),
     TEXT_OPTION("transactions", transactions, "LIST", "node",
@@ -50,6 +53,23 @@ static const OptionRow option_rows[] = {
                 "SubmissionSet.sourceId that it may submit with; without, any"),
     TEXT_OPTION("ae-title", ae_title, "LIST", "node", "its DICOM application entity titles"),
     FLAG_OPTION("operator", is_operator, "node", "may use the admin listener"),
+    TEXT_OPTION("namespace", namespace_id, "NAMESPACE", "authority",
+                "add: its name in messages (CX-4.1)"),
+    TEXT_OPTION("kind", kind, "KIND", "authority",
+                "add: the system that numbers its patients: emr (otherwise), pacs, department, "
+                "other"),
+    TEXT_OPTION("source", source, "APPLICATION|FACILITY", "authority",
+                "add: MSH-3|MSH-4 of the one system that feeds it; * stands for any"),
+    TEXT_OPTION("node", node, "NAME", "authority",
+                "add: the registered node that alone may feed it"),
+    TEXT_OPTION("valid-from", valid_from, "YYYY-MM-DD", "authority", "add: the first day of feeds"),
+    TEXT_OPTION("valid-to", valid_to, "YYYY-MM-DD", "authority", "add: the last day of feeds"),
+    TEXT_OPTION("derive", derive, "OID,RULE", "authority",
+                "add: its numbers follow from those of another: pad=10, strip-zeros or "
+                "prefix=TEXT"),
+    TEXT_OPTION("authority", authority, "OID|NAMESPACE", "authority",
+                "test: only as a number of this authority"),
+    TEXT_OPTION("limit", limit, "N", "patient", "review, waiting: at most N, otherwise 100"),
     TEXT_OPTION("node", node, "NAME", "submission", "import: the registered node that submits"),
     TEXT_OPTION("threads", threads, "N", "submission",
                 "import: submissions in work at a time, otherwise two for each processor"),
@@ -84,12 +104,26 @@ static void print_forms(const Command *command, FILE *out)
     } while (has_form);
 }
 
+/** Whether name is one of the words. */
+static bool is_among(const char *words, const char *name)
+{
+    Str rest = str_from(words);
+    Str word;
+
+    while (str_split_next(&rest, ' ', &word)) {
+        if (str_equal(word, str_from(name))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /** @param command  NULL: the options that every command takes */
 static void print_options(const Command *command)
 {
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const OptionRow *row = &option_rows[i];
-        if (!row->command || (command && strcmp(row->command, command->name) == 0)) {
+        if (!row->commands || (command && is_among(row->commands, command->name))) {
             char text[32];
             (void)snprintf(text, sizeof(text), "%s%s%s", row->name, row->value ? "=" : "",
                            row->value ? row->value : "");

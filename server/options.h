@@ -38,9 +38,16 @@ typedef struct Options {
     const char *source_id;
     const char *ae_title;
     const char *rate;    /* scrub */
-    const char *node;    /* submission */
+    const char *node;    /* submission, authority */
     const char *threads; /* submission */
     const char *batch;   /* submission */
+    const char *namespace_id;
+    const char *kind;
+    const char *valid_from;
+    const char *valid_to;
+    const char *derive;
+    const char *authority; /* authority test */
+    const char *limit;     /* patient review */
 } Options;
 
 typedef int (*CommandFn)(const Options *options);
