@@ -170,7 +170,9 @@ static const char *const grants[] = {
     "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM",
     "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO",
     "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate FROM",
-    "GRANT DELETE ON audit_outbox, patient_name, match_key, awaited_link, identity_notification TO",
+    "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "
+    "match_key, "
+    "awaited_link, identity_notification TO",
     "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO",
 };
 
