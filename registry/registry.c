@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "registry/patient_move_set.h"
 #include "registry/registration.h"
 #include "registry/submission_rules.h"
 
@@ -54,7 +55,10 @@ static int read_database(Registry *registry, Request *req)
 {
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(registry->config.pool, req, &conn);
-    return rc < 0 ? rc : load_dictionaries(registry, req, conn);
+    rc = rc < 0 ? rc : load_dictionaries(registry, req, conn);
+    return rc < 0 ? rc
+                  : code_table_intern(registry->codes, req, conn, &registry->move_content_type, 1,
+                                      &registry->move_content_type_id);
 }
 
 Registry *registry_new(const RegistryConfig *config, char *ret_problem, size_t problem_size)
@@ -66,6 +70,7 @@ Registry *registry_new(const RegistryConfig *config, char *ret_problem, size_t p
     registry->config = *config;
     registry->dictionaries = render_dictionaries_new();
     registry->codes = code_table_new();
+    registry->move_content_type = move_set_content_type(config);
 
     Request *req = request_new(START_TIMEOUT_MS);
     if (read_database(registry, req) < 0) {

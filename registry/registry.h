@@ -5,6 +5,7 @@
 #include "lib/db/db.h"
 #include "lib/ebrim/codes.h"
 #include "lib/ebrim/patient_directory.h"
+#include "lib/ebrim/patient_move.h"
 #include "lib/ebrim/registry_client.h"
 #include "lib/soap/exchange.h"
 
@@ -17,6 +18,7 @@ typedef struct RegistryConfig {
     DbPool *pool;
     Audit *audit;
     const PatientDirectory *patients;
+    const DocumentFollower *documents; /* the repository beside it; NULL: none of this database */
     /** Where the code sets of the moment are: a reload puts new ones there, the old ones live on.
      * Not read with CODE_CHECK_OFF. */
     CodeSets *_Atomic *codes;
@@ -38,6 +40,9 @@ void registry_free(Registry *registry);
 int registry_iti42_register(void *registry, SoapExchange *exchange);
 /** SoapHandler of ITI-18 Registry Stored Query (TF-2 3.18). */
 int registry_iti18_stored_query(void *registry, SoapExchange *exchange);
+
+/** Moves documents to another patient (ITI-64, TF-2 3.64.4.1.3); ctx is the Registry. */
+PatientMover registry_patient_mover(Registry *registry);
 
 /** The local RegistryClient for a repository of the same process. */
 RegistryClient registry_client_local(Registry *registry);

@@ -10,4 +10,6 @@ struct Registry {
     RegistryConfig config;
     RenderDictionaries *dictionaries; /* all that the database holds, and the built-in one */
     CodeTable *codes;
+    Code move_content_type; /* contentTypeCode of the SubmissionSets of moves */
+    int32_t move_content_type_id;
 };

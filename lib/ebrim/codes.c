@@ -186,6 +186,18 @@ bool code_sets_has(const CodeSets *sets, Str classification_scheme, Str code, St
     return sets->slots[find_slot(sets, classification_scheme, code, scheme)] != 0;
 }
 
+bool code_sets_first(const CodeSets *sets, Str classification_scheme, Code *ret_code)
+{
+    for (size_t i = 0; i < sets->count; i++) {
+        const CodeRow *row = &sets->rows[i];
+        if (str_equal(row->set, classification_scheme)) {
+            *ret_code = (Code){.code = row->code, .scheme = row->scheme, .display = row->display};
+            return true;
+        }
+    }
+    return false;
+}
+
 bool code_sets_has_mime_type(const CodeSets *sets, Str mime_type)
 {
     return code_sets_has(sets, STR(CODE_SET_MIME_TYPE), mime_type, STR_EMPTY);

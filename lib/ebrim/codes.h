@@ -16,6 +16,8 @@ void code_sets_free(CodeSets *sets);
 /** Whether (code, scheme) is in the set of this classificationScheme; sets that the file lacks
  * accept nothing. */
 bool code_sets_has(const CodeSets *sets, Str classification_scheme, Str code, Str scheme);
+/** The code of this set that the file has first; false if the set is empty. */
+bool code_sets_first(const CodeSets *sets, Str classification_scheme, Code *ret_code);
 bool code_sets_has_mime_type(const CodeSets *sets, Str mime_type);
 
 /** "did you mean": up to three nearest valid codes as "code^^scheme (display)", comma separated, in

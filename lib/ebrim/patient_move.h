@@ -19,6 +19,18 @@ typedef struct PatientMove {
     Str source_id;           /* sourceId of the SubmissionSet: OID of the sender of ITI-64 */
 } PatientMove;
 
+/**
+ * What a registry asks of a repository of the same database when documents move: that its own rows
+ * name the new patient. repository/ fills it in.
+ */
+typedef struct DocumentFollower {
+    void *ctx;
+    /** Documents that are not here are no error. Within the open transaction of conn.
+     * @param patient_id  CX of the new XAD-PID */
+    int (*follow)(void *ctx, Request *req, DbConn *conn, Str patient_id, const Str *unique_ids,
+                  size_t count);
+} DocumentFollower;
+
 typedef struct PatientMover {
     void *ctx;
     /**

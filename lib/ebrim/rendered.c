@@ -281,3 +281,53 @@ int rendered_append_association(RenderDictionaries *dictionaries, AssociationTyp
     }
     return dictionaries_decompress(dictionaries, extra, render, &renderer);
 }
+
+/** Putting another value into a Slot. */
+typedef struct SlotChange {
+    const char *slot;
+    Str value;
+    StrBuf text; /* the template with the new value */
+} SlotChange;
+
+/** Where the value of the Slot begins, behind "name" or "name" and slotType; text.len if nowhere.
+ */
+static size_t find_slot_value(Str text, const char *slot)
+{
+    _cleanup_(strbuf_done) StrBuf mark = {0};
+    strbuf_append_char(&mark, (char)TOKEN_SLOT);
+    strbuf_append(&mark, str_from(slot));
+    size_t at = str_find(text, strbuf_str(&mark));
+    if (at == SIZE_MAX) {
+        return text.len;
+    }
+    at += mark.len;
+    size_t values = str_find_char(str_from_offset(text, at), (char)TOKEN_VALUES);
+    return values == SIZE_MAX ? text.len : at + values + 1;
+}
+
+static int change_slot(void *ctx, Str text)
+{
+    SlotChange *change = ctx;
+    size_t at = find_slot_value(text, change->slot);
+    Str rest = str_from_offset(text, at);
+    size_t len = str_find_char(rest, (char)TOKEN_SLOT_END);
+    if (len == SIZE_MAX) {
+        return -(int)ERR_CORRUPT;
+    }
+    strbuf_append(&change->text, str_slice(text, 0, at));
+    xml_append_escaped(&change->text, change->value);
+    strbuf_append(&change->text, str_from_offset(rest, len));
+    return 0;
+}
+
+int rendered_set_slot(Arena *arena, RenderDictionaries *dictionaries, Str blob, const char *slot,
+                      Str value, Str *ret_blob)
+{
+    SlotChange change = {.slot = slot, .value = value};
+    int rc = dictionaries_decompress(dictionaries, blob, change_slot, &change);
+    if (rc == 0) {
+        *ret_blob = dictionaries_compress(dictionaries, arena, strbuf_str(&change.text));
+    }
+    strbuf_done(&change.text);
+    return rc;
+}

@@ -62,6 +62,14 @@ typedef bool (*AuthorPersonFn)(void *ctx, Str person);
 int rendered_find_author_person(RenderDictionaries *dictionaries, ObjectKind kind, Str blob,
                                 AuthorPersonFn is_wanted, void *ctx) MUST_CHECK;
 
+/**
+ * The same object with another value in a Slot that it has with one value, and that no column holds
+ * (sourcePatientId). In the arena.
+ * @return 0, or -ERR_CORRUPT: the blob cannot be read, or has no such Slot
+ */
+int rendered_set_slot(Arena *arena, RenderDictionaries *dictionaries, Str blob, const char *slot,
+                      Str value, Str *ret_blob) MUST_CHECK;
+
 /** An Association is written from its columns; extra is its blob, or empty. */
 int rendered_append_association(RenderDictionaries *dictionaries, AssociationType type, Uuid source,
                                 Uuid target, Str extra, const RenderValues *values,

@@ -41,6 +41,8 @@
 
 /* TF-3 4.2.2.1.1 */
 #define SLOT_SUBMISSION_SET_STATUS "SubmissionSetStatus"
+/* TF-2 3.64.4.1.3.1.4; XDS Metadata Update 3.57 */
+#define SLOT_PREVIOUS_VERSION "PreviousVersion"
 /* TF-3 4.2.3.1.2 */
 #define SLOT_CODING_SCHEME "codingScheme"
 /* TF-3 4.2.3.4.6: set by the registry */

@@ -19,6 +19,7 @@
 #define PATIENT_B "B^^^&1.3.6.1.4.1.21367.2005.13.20.1000&ISO"
 #define PATIENT_MERGED "M^^^&1.3.6.1.4.1.21367.2005.13.20.1000&ISO" /* subsumed by A */
 #define PATIENT_UNKNOWN "X^^^&1.3.6.1.4.1.21367.2005.13.20.1000&ISO"
+#define SOURCE_PATIENT "LOCAL-1^^^&1.2.392.200270.1&ISO"
 #define SHA1_A "0123456789012345678901234567890123456789"
 #define SHA1_B "9876543210987654321098765432109876543210"
 
@@ -60,6 +61,21 @@ static inline void fixture_locked(void *ctx, Request *req, const DbResult *resul
             ret_patients[i] = (Patient){ID_MERGED, ID_A, true, false};
         }
     }
+}
+
+static inline int fixture_ids(void *ctx, Request *req, DbConn *conn, Str identifier,
+                              int64_t **ret_ids, size_t *ret_count)
+{
+    static int64_t ids_a[] = {ID_A, ID_MERGED};
+    static int64_t ids_b[] = {ID_B};
+    (void)ctx;
+    (void)req;
+    (void)conn;
+    bool is_a = str_equal(identifier, STR(PATIENT_A));
+    bool is_b = str_equal(identifier, STR(PATIENT_B));
+    *ret_ids = is_a ? ids_a : ids_b;
+    *ret_count = is_a ? ARRAY_LEN(ids_a) : is_b;
+    return 0;
 }
 
 static inline int fixture_identifiers(void *ctx, Request *req, DbConn *conn, const int64_t *ids,
@@ -177,6 +193,7 @@ static inline RegistryFixture *fixture_new(unsigned connections)
     fixture->pool = db_pool_new(fixture->conninfo, connections);
     fixture->patients = (PatientDirectory){.queue_lock = fixture_queue_lock,
                                            .locked = fixture_locked,
+                                           .ids = fixture_ids,
                                            .identifiers = fixture_identifiers};
     char problem[256] = "the migrations failed";
     if (fixture_migrate(fixture, conninfo) == 0) {
@@ -199,6 +216,7 @@ typedef struct DocumentSpec {
     const char *unique_id;
     const char *hash;
     unsigned size;
+    const char *source_patient_id; /* NULL: SOURCE_PATIENT */
 } DocumentSpec;
 
 typedef struct SubmissionSpec {
@@ -265,7 +283,8 @@ static inline void put_document(StrBuf *xml, const DocumentSpec *document, const
                   document->id);
     put_slot(xml, "creationTime", "20260401003000");
     put_slot(xml, "languageCode", "ja-JP");
-    put_slot(xml, "sourcePatientId", "LOCAL-1^^^&1.2.392.200270.1&ISO");
+    put_slot(xml, "sourcePatientId",
+             document->source_patient_id != NULL ? document->source_patient_id : SOURCE_PATIENT);
     put_slot(xml, "hash", document->hash);
     put_slot(xml, "size", size);
     put_slot(xml, "repositoryUniqueId", "1.2.392.200270.7");

@@ -138,7 +138,7 @@ static void test_same_unique_id_with_other_content_is_refused(void **state)
     expect_error(&other_title, ERR_XDS_DUPLICATE_UNIQUE_ID_IN_REGISTRY,
                  "same uniqueId, different content");
     SubmissionSpec one_more = spec;
-    one_more.documents[1] = (DocumentSpec){"doc2", "1.2.3.3", SHA1_A, 100};
+    one_more.documents[1] = (DocumentSpec){"doc2", "1.2.3.3", SHA1_A, 100, NULL};
     expect_error(&one_more, ERR_XDS_DUPLICATE_UNIQUE_ID_IN_REGISTRY,
                  "same uniqueId, different content");
     SubmissionSpec other_document = spec;
