@@ -132,7 +132,7 @@ static const DbStatement select_origin = {
     "link_select_origin",
     "SELECT l.from_person FROM patient_link l"
     " WHERE l.identifier = $1::int8 AND l.to_person = $2::int8 AND l.undone_at IS NULL"
-    "  AND l.from_person <> l.to_person"
+    "  AND l.from_person <> l.to_person AND l.reason NOT IN ('unlink', 'undo')"
     "  AND EXISTS (SELECT FROM patient_identifier x WHERE x.person = l.from_person"
     "              AND x.is_xad_pid AND x.survivor IS NULL)"
     " ORDER BY l.id DESC LIMIT 1",

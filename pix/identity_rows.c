@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/fail.h"
 #include "lib/base/random.h"
 
 const char *const link_reason_names[LINK_REASON_COUNT] = {
@@ -195,7 +196,9 @@ int identity_run(Pix *pix, Request *req, IdentityStep step, void *ctx)
 
 int identity_commit(Pix *pix, Request *req, DbConn *conn)
 {
+    fail_point("identity.written");
     int rc = db_commit(conn, req, NULL);
+    fail_point("identity.committed");
     if (rc == 0 && pix->subscribers) {
         subscribers_wake(pix->subscribers);
     }
