@@ -68,7 +68,7 @@ CREATE TABLE patient_name (
 );
 COMMENT ON TABLE patient_name IS 'every name of patient_demographics folded for search (pix/normal_form.h)';
 CREATE INDEX patient_name_identifier ON patient_name (identifier);
-CREATE INDEX patient_name_family ON patient_name (family, given);
+CREATE INDEX patient_name_family ON patient_name (family);
 CREATE INDEX patient_name_given ON patient_name (given);
 
 CREATE TABLE match_key (
