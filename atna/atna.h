@@ -37,7 +37,8 @@ typedef struct AuditObject {
     Str query;                /* not yet base64 */
     Str repository_unique_id; /* not yet base64 */
     Str home;                 /* homeCommunityId, not yet base64 */
-    Str message_id;           /* MSH-10, not yet base64; for HL7 v2 */
+    Str message_id;           /* MSH-10, or the id of a v3 message; not yet base64 */
+    bool is_v3;               /* message_id is "extension@root" of HL7 v3 */
 } AuditObject;
 
 typedef struct AuditEvent {

@@ -274,7 +274,7 @@ static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject
     if (object_rows[object->kind].home_type != NULL) {
         write_detail_unless_empty(buf, object_rows[object->kind].home_type, object->home);
     }
-    write_detail_unless_empty(buf, "MSH-10", object->message_id);
+    write_detail_unless_empty(buf, object->is_v3 ? "II" : "MSH-10", object->message_id);
     strbuf_literal(buf, "</ParticipantObjectIdentification>");
 }
 

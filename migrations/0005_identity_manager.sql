@@ -176,3 +176,20 @@ COMMENT ON TABLE identity_notification IS 'messages not yet acknowledged, sent i
 COMMENT ON COLUMN identity_notification.xad_pid IS 'identifier that is announced by this message (patient_identifier.is_announced)';
 COMMENT ON COLUMN identity_notification.refused_at IS 'the receiver said AE or AR for good: kept for an operator to see';
 CREATE INDEX identity_notification_subscriber ON identity_notification (subscriber, id) WHERE refused_at IS NULL;
+
+-- ---- demographics queries ----
+
+CREATE TABLE pdq_continuation (
+    node        integer NOT NULL,
+    query_id    text NOT NULL,
+    query       text NOT NULL,
+    last_person bigint NOT NULL,
+    delivered   bigint NOT NULL,
+    total       bigint NOT NULL,
+    expires_at  timestamptz NOT NULL,
+    PRIMARY KEY (node, query_id)
+);
+COMMENT ON TABLE pdq_continuation IS 'demographics queries of HL7 v3 whose answers are not delivered to their end (TF-2 3.47.4.3)';
+COMMENT ON COLUMN pdq_continuation.query_id IS 'extension@root of the queryId';
+COMMENT ON COLUMN pdq_continuation.query IS 'queryByParameter';
+COMMENT ON COLUMN pdq_continuation.delivered IS 'patients that were sent; last_person is the last of them';

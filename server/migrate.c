@@ -172,7 +172,7 @@ static const char *const grants[] = {
     "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate FROM",
     "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "
     "match_key, "
-    "awaited_link, identity_notification TO",
+    "awaited_link, identity_notification, pdq_continuation TO",
     "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO",
 };
 

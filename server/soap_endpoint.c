@@ -107,8 +107,9 @@ static void soap_begin(void *ctx, HttpExchange *http)
     SoapEndpoint *endpoint = ctx;
     bool takes_documents;
     if (!transaction_path_exists(http->path, &takes_documents)) {
-        reply_plain(http, 404,
-                    "Nothing is served at this path. See the WSDL of /registry or /repository.");
+        reply_plain(
+            http, 404,
+            "Nothing is served at this path. See the WSDL of /registry, /repository or /pix.");
     } else if (str_equal(http->method, STR("GET")) && str_equal_ci(http->query, STR("wsdl"))) {
         StrBuf buf = {0};
         wsdl_write(&buf, http->path, endpoint->is_tls, http->host);
@@ -139,7 +140,7 @@ static int find_transaction(HttpExchange *http, const SoapMessage *message,
                             const Transaction **ret_transaction)
 {
     Request *req = http->req;
-    const Transaction *transaction = transaction_find(message->action);
+    const Transaction *transaction = transaction_find(message->action, http->path);
     if (!transaction) {
         return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
                          "wsa:Action \"%.*s\" is not offered here; the actions of this path are in "
@@ -154,7 +155,7 @@ static int find_transaction(HttpExchange *http, const SoapMessage *message,
                          transaction->number, transaction->action, STR_ARG(http->path),
                          transaction->path);
     }
-    if (!xml_is(message->body, transaction->body_namespace, transaction->body_element)) {
+    if (!transaction_takes_body(transaction, message->body)) {
         return error_add(&req->errors, ERR_SOAP_SENDER, "soap:Body",
                          "wsa:Action says %s, whose body is {%s}%s, but the body is {%.*s}%.*s.",
                          transaction->number, transaction->body_namespace,

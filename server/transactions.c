@@ -1,5 +1,6 @@
 #include "server/transactions.h"
 
+#include "pix/pix.h"
 #include "registry/registry.h"
 #include "repository/repository.h"
 
@@ -14,14 +15,30 @@ const Transaction transactions[] = {
 
 const size_t transaction_count = ARRAY_LEN(transactions);
 
-const Transaction *transaction_find(Str action)
+const Transaction *transaction_find(Str action, Str path)
 {
+    const Transaction *found = NULL;
     for (size_t i = 0; i < transaction_count; i++) {
-        if (str_equal(action, str_from(transactions[i].action))) {
+        if (!str_equal(action, str_from(transactions[i].action))) {
+            continue;
+        }
+        if (str_equal(path, str_from(transactions[i].path))) {
             return &transactions[i];
         }
+        found = found ? found : &transactions[i];
     }
-    return NULL;
+    return found;
+}
+
+bool transaction_takes_body(const Transaction *transaction, const XmlNode *body)
+{
+    Str rest = str_from(transaction->body_element);
+    Str name;
+    bool is_taken = false;
+    while (!is_taken && str_split_next(&rest, ' ', &name)) {
+        is_taken = str_equal(body->name, name);
+    }
+    return is_taken && str_equal(body->ns, str_from(transaction->body_namespace));
 }
 
 bool transaction_path_exists(Str path, bool *ret_takes_documents)

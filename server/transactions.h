@@ -4,7 +4,7 @@
 
 /** The table of transactions.def. */
 
-typedef enum Module { MODULE_REGISTRY, MODULE_REPOSITORY, MODULE_COUNT } Module;
+typedef enum Module { MODULE_REGISTRY, MODULE_REPOSITORY, MODULE_PIX, MODULE_COUNT } Module;
 
 typedef struct Transaction {
     const char *path;
@@ -12,7 +12,7 @@ typedef struct Transaction {
     const char *action;
     const char *reply_action;
     const char *body_namespace;
-    const char *body_element;
+    const char *body_element; /* names with a space between them */
     Module module;
     SoapHandler handler;
     bool has_mtom_reply;
@@ -23,8 +23,11 @@ typedef struct Transaction {
 extern const Transaction transactions[];
 extern const size_t transaction_count;
 
-/** The row with this wsa:Action, whatever its path; NULL if there is none. */
-const Transaction *transaction_find(Str action);
+/** The row with this wsa:Action at this path, else at another; NULL if there is none. */
+const Transaction *transaction_find(Str action, Str path);
+
+/** Whether this is the body of the transaction. */
+bool transaction_takes_body(const Transaction *transaction, const XmlNode *body);
 
 /** Whether any transaction is served at this path, and whether one of them takes documents. */
 bool transaction_path_exists(Str path, bool *ret_takes_documents);

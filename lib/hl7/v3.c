@@ -217,7 +217,8 @@ static void check_interaction(Request *req, const XmlNode *root, const char *int
 {
     const XmlNode *node = v3_child(root, "interactionId");
     Str said = str_trim(xml_attribute(node, "extension"));
-    if (node && !str_equal(said, str_from(interaction))) {
+    bool is_said = str_equal(said, str_from(interaction)) || str_equal(said, root->name);
+    if (node && !is_said) {
         error_add(&req->errors, ERR_HL7_UNSUPPORTED_MESSAGE_TYPE, v3_path(req->arena, node),
                   "interactionId says \"%.*s\" in a message %s; send the same in both",
                   STR_ARG(said), interaction);
