@@ -34,11 +34,12 @@ bool thread_wait_until(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t
 int worker_start(Worker *worker, void *(*run)(void *), void *ctx)
 {
     pthread_mutex_init(&worker->lock, NULL);
-    thread_condition_init(&worker->stop);
+    thread_condition_init(&worker->changed);
     worker->is_stopping = false;
+    worker->is_woken = false;
     int rc = thread_start(&worker->thread, run, ctx);
     if (rc != 0) {
-        pthread_cond_destroy(&worker->stop);
+        pthread_cond_destroy(&worker->changed);
         pthread_mutex_destroy(&worker->lock);
     }
     return rc;
@@ -47,20 +48,38 @@ int worker_start(Worker *worker, void *(*run)(void *), void *ctx)
 bool worker_rest_until(Worker *worker, int64_t at_ns)
 {
     pthread_mutex_lock(&worker->lock);
-    while (!worker->is_stopping && thread_wait_until(&worker->stop, &worker->lock, at_ns)) {
+    while (!worker->is_stopping && !worker->is_woken &&
+           thread_wait_until(&worker->changed, &worker->lock, at_ns)) {
     }
+    worker->is_woken = false;
     bool goes_on = !worker->is_stopping;
     pthread_mutex_unlock(&worker->lock);
     return goes_on;
 }
 
-void worker_stop(Worker *worker)
+/** @param flag  of the worker */
+static void raise_flag(Worker *worker, bool *flag)
 {
     pthread_mutex_lock(&worker->lock);
-    worker->is_stopping = true;
-    pthread_cond_signal(&worker->stop);
+    *flag = true;
+    pthread_cond_signal(&worker->changed);
     pthread_mutex_unlock(&worker->lock);
+}
+
+void worker_wake(Worker *worker)
+{
+    raise_flag(worker, &worker->is_woken);
+}
+
+void worker_ask_to_stop(Worker *worker)
+{
+    raise_flag(worker, &worker->is_stopping);
+}
+
+void worker_stop(Worker *worker)
+{
+    worker_ask_to_stop(worker);
     pthread_join(worker->thread, NULL);
-    pthread_cond_destroy(&worker->stop);
+    pthread_cond_destroy(&worker->changed);
     pthread_mutex_destroy(&worker->lock);
 }

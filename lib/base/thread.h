@@ -20,9 +20,10 @@ bool thread_wait_until(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t
 /** A thread that works now and then until it is stopped. */
 typedef struct Worker {
     pthread_t thread;
-    pthread_mutex_t lock; /* guards is_stopping */
-    pthread_cond_t stop;
+    pthread_mutex_t lock;   /* guards the flags */
+    pthread_cond_t changed; /* one of them */
     bool is_stopping;
+    bool is_woken;
 } Worker;
 
 /**
@@ -31,8 +32,14 @@ typedef struct Worker {
  */
 int worker_start(Worker *worker, void *(*run)(void *), void *ctx) MUST_CHECK;
 
-/** For the thread itself: rests until the time given. @return false: it is to end, at once */
+/** For the thread itself: rests until the time given, or until it is woken. @return false: it is to
+ * end, at once */
 bool worker_rest_until(Worker *worker, int64_t at_ns) MUST_CHECK;
 
+/** Ends the rest of the thread, or, while it works, its next one. */
+void worker_wake(Worker *worker);
+
+/** Tells the thread to end, without waiting: for many of them before worker_stop(). */
+void worker_ask_to_stop(Worker *worker);
 /** Waits until the thread has ended. */
 void worker_stop(Worker *worker);

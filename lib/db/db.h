@@ -21,6 +21,10 @@ typedef struct DbConn DbConn;
 DbPool *db_pool_new(const char *conninfo, unsigned size);
 void db_pool_free(DbPool *pool);
 
+/** Another pool for the same database: for threads that hold locks of a session, or that must not
+ * keep connections from requests. */
+DbPool *db_pool_beside(const DbPool *pool, unsigned size);
+
 /** Waits until a connection is free, at most until req->deadline_ns. */
 int db_acquire(DbPool *pool, Request *req, DbConn **ret_conn) MUST_CHECK;
 

@@ -55,6 +55,11 @@ DbPool *db_pool_new(const char *conninfo, unsigned size)
     return pool;
 }
 
+DbPool *db_pool_beside(const DbPool *pool, unsigned size)
+{
+    return db_pool_new(pool->conninfo, size);
+}
+
 static void connection_free(DbConn *conn)
 {
     connection_close(conn);
