@@ -164,7 +164,9 @@ CREATE TABLE identity_notification (
     subscriber   integer NOT NULL REFERENCES identity_subscriber (id),
     person       bigint NOT NULL,
     kind         text NOT NULL,
+    message_id   text NOT NULL,
     content      text NOT NULL,
+    patients     text[] NOT NULL,
     xad_pid      bigint,
     queued_at    timestamptz NOT NULL DEFAULT now(),
     attempts     integer NOT NULL DEFAULT 0,
@@ -173,9 +175,23 @@ CREATE TABLE identity_notification (
     last_failure text NOT NULL DEFAULT ''
 );
 COMMENT ON TABLE identity_notification IS 'messages not yet acknowledged, sent in order of id; put in with the change itself';
+COMMENT ON COLUMN identity_notification.kind IS 'row of pix/notifications.def';
+COMMENT ON COLUMN identity_notification.message_id IS 'MSH-10, or Message.id of HL7 v3: the same each time it is sent';
+COMMENT ON COLUMN identity_notification.patients IS 'identifiers in it (CX), for its audit record';
 COMMENT ON COLUMN identity_notification.xad_pid IS 'identifier that is announced by this message (patient_identifier.is_announced)';
-COMMENT ON COLUMN identity_notification.refused_at IS 'the receiver said AE or AR for good: kept for an operator to see';
-CREATE INDEX identity_notification_subscriber ON identity_notification (subscriber, id) WHERE refused_at IS NULL;
+COMMENT ON COLUMN identity_notification.refused_at IS 'the receiver said AE: kept for an operator to see; the next ones go on';
+CREATE INDEX identity_notification_queue ON identity_notification (subscriber, id) WHERE refused_at IS NULL;
+CREATE INDEX identity_notification_refused ON identity_notification (subscriber) WHERE refused_at IS NOT NULL;
+CREATE INDEX identity_notification_xad_pid ON identity_notification (xad_pid) WHERE xad_pid IS NOT NULL;
+
+CREATE TABLE identity_told (
+    subscriber integer NOT NULL,
+    person     bigint NOT NULL,
+    digest     bytea NOT NULL,
+    PRIMARY KEY (subscriber, person)
+);
+COMMENT ON TABLE identity_told IS 'what a PIX consumer was last told of a person: it is told again only when that changes';
+COMMENT ON COLUMN identity_told.digest IS 'SHA-256 of the identifiers in its domains of interest; of the empty text: none are left';
 
 -- ---- demographics queries ----
 

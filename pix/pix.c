@@ -7,6 +7,7 @@
 #include "lib/hl7/ack.h"
 #include "lib/hl7/msh.h"
 #include "pix/pix_private.h"
+#include "pix/subscribers.h"
 
 #define START_TIMEOUT_MS 30000
 
@@ -39,6 +40,22 @@ static bool open_authorities(Pix *pix, Request *req)
     return true;
 }
 
+static bool open_subscribers(Pix *pix, char *ret_problem, size_t problem_size)
+{
+    const SubscribersConfig config = {
+        .pool = pix->config.pool,
+        .audit = pix->config.audit,
+        .authorities = pix->authorities,
+        .tls = pix->config.tls,
+        .sending_application = pix->config.sending_application,
+        .sending_facility = pix->config.sending_facility,
+        .manager_oid = pix->config.manager_oid,
+        .is_sending = pix->config.has_subscribers,
+    };
+    pix->subscribers = subscribers_new(&config, ret_problem, problem_size);
+    return pix->subscribers != NULL;
+}
+
 Pix *pix_new(const PixConfig *config, char *ret_problem, size_t problem_size)
 {
     Str oid = str_from(config->patient_id_authority);
@@ -61,6 +78,8 @@ Pix *pix_new(const PixConfig *config, char *ret_problem, size_t problem_size)
     if (!is_open) {
         (void)snprintf(ret_problem, problem_size, "the identity tables cannot be read: %s",
                        db_last_failure());
+    }
+    if (!is_open || !open_subscribers(pix, ret_problem, problem_size)) {
         pix_free(pix);
         return NULL;
     }
@@ -72,6 +91,7 @@ void pix_free(Pix *pix)
     if (!pix) {
         return;
     }
+    subscribers_free(pix->subscribers);
     authority_directory_free(pix->authorities);
     free(pix);
 }
@@ -83,7 +103,13 @@ void pix_set_mover(Pix *pix, const PatientMover *mover)
 
 int pix_refresh(Pix *pix, Request *req)
 {
-    return authority_directory_refresh(pix->authorities, req);
+    int rc = authority_directory_refresh(pix->authorities, req);
+    return rc < 0 ? rc : subscribers_refresh(pix->subscribers, req);
+}
+
+int pix_notification_counts(Pix *pix, Request *req, NotificationCounts *ret_counts)
+{
+    return subscribers_counts(pix->subscribers, req, ret_counts);
 }
 
 /* ---- header ---- */

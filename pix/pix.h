@@ -47,6 +47,14 @@ void pix_set_mover(Pix *pix, const PatientMover *mover);
 /** Reads what an operator may have changed (authorities, subscribers); called every second. */
 int pix_refresh(Pix *pix, Request *req) MUST_CHECK;
 
+/** Messages to subscribers, for metrics. */
+typedef struct NotificationCounts {
+    int64_t queued;  /* not yet acknowledged; at most 100 000 are counted */
+    int64_t refused; /* kept for an operator to see; as many */
+} NotificationCounts;
+
+int pix_notification_counts(Pix *pix, Request *req, NotificationCounts *ret_counts) MUST_CHECK;
+
 /** The identifiers of the affinity domain, for a registry of the same process. */
 PatientDirectory pix_patient_directory(Pix *pix);
 

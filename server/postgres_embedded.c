@@ -29,8 +29,9 @@
 #define SUPERUSER "postgres"
 #define DATABASE "musubi"
 
-/** Connections of commands, of autovacuum and of an operator's psql, beside the pool's. */
-#define SPARE_CONNECTIONS 20
+/** Connections of subscribers (one each), of commands, of autovacuum and of an operator's psql,
+ * beside the pool's. */
+#define SPARE_CONNECTIONS 60
 
 #define MIB (1024ULL * 1024)
 #define GIB (1024 * MIB)

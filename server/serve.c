@@ -279,7 +279,14 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
 {
     Process *p = ctx;
     struct statvfs disk;
-    (void)req;
+    NotificationCounts notifications;
+    if (pix_notification_counts(p->services.pix, req, &notifications) == 0) {
+        metrics_gauge(buf, "subscriber_queue_messages",
+                      "Messages that subscribers have not acknowledged yet.",
+                      (double)notifications.queued);
+        metrics_gauge(buf, "subscriber_refused_messages", "Messages that subscribers have refused.",
+                      (double)notifications.refused);
+    }
     metrics_gauge(buf, "audit_backlog", "Audit events that are not delivered yet.",
                   (double)audit_backlog(p->services.audit));
     metrics_gauge(buf, "http_connections", "Open HTTP connections.",

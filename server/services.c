@@ -127,6 +127,8 @@ static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
                            ? s->config->identity.manager_oid
                            : s->config->affinity_domain.patient_id_authority,
         .source_timezone = s->config->affinity_domain.source_timezone,
+        .tls = s->tls,
+        .has_subscribers = s->journal != NULL, /* the server itself: commands keep no journal */
     };
     s->pix = pix_new(&pix, ret_problem, problem_size);
     if (!s->pix) {

@@ -1,0 +1,588 @@
+#include "pix/subscribers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/base/thread.h"
+#include "lib/base/url.h"
+#include "pix/found_identifiers.h"
+#include "pix/subscribers_private.h"
+
+#define START_TIMEOUT_MS 30000
+#define ANNOUNCEMENT_WAIT_NS INT64_C(10000000000)
+/** What is left of the request's time for its reply. */
+#define REPLY_TIME_NS INT64_C(500000000)
+/** How often the table is looked at while another process may be the one that sends. */
+#define ANNOUNCEMENT_POLL_NS INT64_C(100000000)
+
+static const struct {
+    Str text;
+    Str scheme;
+    Str plain_scheme;
+    const char *forms;
+} kinds[SUBSCRIBER_KIND_COUNT] = {
+#define SUBSCRIBER_KIND(name, kind, scheme, plain_scheme)                                          \
+    {STR_INIT(kind), STR_INIT(scheme), STR_INIT(plain_scheme),                                     \
+     plain_scheme[0] ? scheme "://HOST:PORT or, on this host, " plain_scheme "://127.0.0.1:PORT"   \
+                     : scheme "://HOST:PORT/PATH"},
+#include "pix/subscriber_kinds.def"
+#undef SUBSCRIBER_KIND
+};
+
+/* ---- kinds ---- */
+
+bool subscriber_kind_parse(Str text, SubscriberKind *ret_kind)
+{
+    for (size_t i = 0; i < SUBSCRIBER_KIND_COUNT; i++) {
+        if (str_equal(text, kinds[i].text)) {
+            *ret_kind = (SubscriberKind)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_loopback(Str host)
+{
+    return str_starts_with(host, STR("127.")) || str_equal(host, STR("::1")) ||
+           str_equal(host, STR("localhost"));
+}
+
+bool subscriber_url_is_good(SubscriberKind kind, Str text)
+{
+    Url url;
+    if (!url_parse(text, &url) || str_is_empty(url.port)) {
+        return false;
+    }
+    bool is_plain =
+        !str_is_empty(kinds[kind].plain_scheme) && str_equal(url.scheme, kinds[kind].plain_scheme);
+    bool has_path = kind == SUBSCRIBER_CONSUMER_V3;
+    return (is_plain ? is_loopback(url.host) : str_equal(url.scheme, kinds[kind].scheme)) &&
+           (has_path || str_is_empty(url.path));
+}
+
+const char *subscriber_url_forms(SubscriberKind kind)
+{
+    return kinds[kind].forms;
+}
+
+/* ---- snapshot ---- */
+
+static const DbStatement select_subscribers = {
+    "subscribers_select",
+    "SELECT id, kind, name, url, fingerprint, receiving_application, receiving_facility,"
+    " authorities FROM identity_subscriber WHERE removed_at IS NULL ORDER BY id"};
+
+Subscriber subscriber_copy(Arena *arena, const Subscriber *subscriber)
+{
+    Subscriber copy = *subscriber;
+    int32_t *authorities = ARENA_ARRAY(arena, int32_t, copy.authority_count);
+    for (size_t i = 0; i < copy.authority_count; i++) {
+        authorities[i] = subscriber->authorities[i];
+    }
+    copy.authorities = authorities;
+    copy.name = str_dup(arena, copy.name);
+    copy.url = str_dup(arena, copy.url);
+    copy.fingerprint = str_dup(arena, copy.fingerprint);
+    copy.receiving_application = str_dup(arena, copy.receiving_application);
+    copy.receiving_facility = str_dup(arena, copy.receiving_facility);
+    return copy;
+}
+
+/** Rows of a kind that this version does not know are left out. */
+static SubscriberList read_rows(const DbResult *rows)
+{
+    Arena *arena = arena_new();
+    Subscriber *items = ARENA_ARRAY(arena, Subscriber, (size_t)db_rows(rows));
+    SubscriberList list = {arena, items, 0};
+    for (int row = 0; row < db_rows(rows); row++) {
+        SubscriberKind kind = SUBSCRIBER_KIND_COUNT;
+        int32_t *authorities = NULL;
+        size_t authority_count = db_i32_array(rows, row, 7, arena, &authorities);
+        if (!subscriber_kind_parse(db_text(rows, row, 1), &kind)) {
+            continue;
+        }
+        const Subscriber borrowed = {
+            .id = db_i32(rows, row, 0),
+            .kind = kind,
+            .name = db_text(rows, row, 2),
+            .url = db_text(rows, row, 3),
+            .fingerprint = db_text(rows, row, 4),
+            .receiving_application = db_text(rows, row, 5),
+            .receiving_facility = db_text(rows, row, 6),
+            .authorities = authorities,
+            .authority_count = authority_count,
+        };
+        items[list.count++] = subscriber_copy(arena, &borrowed);
+    }
+    return list;
+}
+
+static bool is_same(const Subscriber *one, const Subscriber *other)
+{
+    return one->id == other->id && str_equal(one->url, other->url) &&
+           str_equal(one->fingerprint, other->fingerprint);
+}
+
+/** The thread of a subscriber that is reached as before goes on. */
+static NotificationSender *take_sender(Subscribers *subscribers, const Subscriber *subscriber)
+{
+    for (size_t i = 0; i < subscribers->list.count; i++) {
+        NotificationSender *sender = subscribers->senders[i];
+        if (is_same(&subscribers->list.items[i], subscriber)) {
+            subscribers->senders[i] = NULL;
+            return sender;
+        }
+    }
+    return NULL;
+}
+
+static NotificationSender *start_sender(Subscribers *subscribers, const Subscriber *subscriber)
+{
+    char problem[512];
+    NotificationSender *sender =
+        notification_sender_new(subscribers, subscriber, problem, sizeof(problem));
+    if (!sender) {
+        _cleanup_(arena_freep) Arena *arena = arena_new();
+        log_warn("event=subscriber_failing subscriber=%s detail=%s",
+                 log_quote(arena, subscriber->name), log_quote(arena, str_from(problem)));
+    }
+    return sender;
+}
+
+static size_t count_kind(const SubscriberList *list, bool is_registry)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        count += (list->items[i].kind == SUBSCRIBER_REGISTRY) == is_registry;
+    }
+    return count;
+}
+
+static void stop_senders(NotificationSender **senders, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        notification_sender_ask_to_stop(senders[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        notification_sender_free(senders[i]);
+    }
+}
+
+static bool is_changed(const SubscriberList *list, const SubscriberList *other)
+{
+    bool is_equal = list->count == other->count;
+    for (size_t i = 0; is_equal && i < list->count; i++) {
+        const Subscriber *a = &list->items[i];
+        const Subscriber *b = &other->items[i];
+        is_equal = is_same(a, b) && str_equal(a->receiving_application, b->receiving_application) &&
+                   str_equal(a->receiving_facility, b->receiving_facility) &&
+                   a->authority_count == b->authority_count &&
+                   memcmp(a->authorities, b->authorities,
+                          a->authority_count * sizeof(*a->authorities)) == 0;
+    }
+    return !is_equal;
+}
+
+/** Takes over a new list; threads of who left are ended outside of the lock. */
+static void replace_list(Subscribers *subscribers, SubscriberList list)
+{
+    NotificationSender **senders = ARENA_ARRAY(list.arena, NotificationSender *, list.count);
+    pthread_mutex_lock(&subscribers->lock);
+    for (size_t i = 0; subscribers->config.is_sending && i < list.count; i++) {
+        senders[i] = take_sender(subscribers, &list.items[i]);
+        if (!senders[i]) {
+            senders[i] = start_sender(subscribers, &list.items[i]);
+        }
+    }
+    SubscriberList old_list = subscribers->list;
+    NotificationSender **old_senders = subscribers->senders;
+    subscribers->list = list;
+    subscribers->senders = senders;
+    atomic_store(&subscribers->consumer_count, count_kind(&list, false));
+    atomic_store(&subscribers->registry_count, count_kind(&list, true));
+    pthread_mutex_unlock(&subscribers->lock);
+    stop_senders(old_senders, old_list.count);
+    arena_free(old_list.arena);
+}
+
+int subscribers_refresh(Subscribers *subscribers, Request *req)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    DbResult *rows = NULL;
+    int rc = db_acquire(subscribers->config.pool, req, &conn);
+    rc = rc < 0 ? rc : db_exec(conn, req, &select_subscribers, NULL, &rows);
+    if (rc < 0) {
+        return rc;
+    }
+    /* only this thread replaces the list, so it may be read without the lock */
+    SubscriberList list = read_rows(rows);
+    if (subscribers->list.arena && !is_changed(&subscribers->list, &list)) {
+        arena_free(list.arena);
+    } else {
+        replace_list(subscribers, list);
+    }
+    return 0;
+}
+
+Subscribers *subscribers_new(const SubscribersConfig *config, char *ret_problem,
+                             size_t problem_size)
+{
+    Subscribers *subscribers = calloc(1, sizeof(*subscribers));
+    if (!subscribers) {
+        abort();
+    }
+    subscribers->config = *config;
+    pthread_mutex_init(&subscribers->lock, NULL);
+    pthread_mutex_init(&subscribers->announced_lock, NULL);
+    thread_condition_init(&subscribers->announced);
+    Request *req = request_new(START_TIMEOUT_MS);
+    bool is_read = subscribers_refresh(subscribers, req) == 0;
+    request_free(req);
+    if (!is_read) {
+        (void)snprintf(ret_problem, problem_size, "the subscribers cannot be read: %s",
+                       db_last_failure());
+        subscribers_free(subscribers);
+        return NULL;
+    }
+    return subscribers;
+}
+
+void subscribers_free(Subscribers *subscribers)
+{
+    if (!subscribers) {
+        return;
+    }
+    stop_senders(subscribers->senders, subscribers->list.count);
+    arena_free(subscribers->list.arena);
+    pthread_cond_destroy(&subscribers->announced);
+    pthread_mutex_destroy(&subscribers->announced_lock);
+    pthread_mutex_destroy(&subscribers->lock);
+    free(subscribers);
+}
+
+bool subscribers_has_consumers(const Subscribers *subscribers)
+{
+    return subscribers && atomic_load(&subscribers->consumer_count) > 0;
+}
+
+bool subscribers_has_registries(const Subscribers *subscribers)
+{
+    return subscribers && atomic_load(&subscribers->registry_count) > 0;
+}
+
+static const DbStatement count_notifications = {
+    "subscribers_count", "SELECT (SELECT count(*) FROM (SELECT FROM identity_notification"
+                         "  WHERE refused_at IS NULL LIMIT 100000) q),"
+                         " (SELECT count(*) FROM (SELECT FROM identity_notification"
+                         "  WHERE refused_at IS NOT NULL LIMIT 100000) r)"};
+
+int subscribers_counts(Subscribers *subscribers, Request *req, NotificationCounts *ret_counts)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    DbResult *rows = NULL;
+    int rc = db_acquire(subscribers->config.pool, req, &conn);
+    rc = rc < 0 ? rc : db_exec(conn, req, &count_notifications, NULL, &rows);
+    if (rc == 0) {
+        *ret_counts = (NotificationCounts){db_i64(rows, 0, 0), db_i64(rows, 0, 1)};
+    }
+    return rc;
+}
+
+/** A copy in the arena, of the registries or of the consumers. */
+static SubscriberList hold(Subscribers *subscribers, Arena *arena, bool is_registry)
+{
+    pthread_mutex_lock(&subscribers->lock);
+    const SubscriberList *list = &subscribers->list;
+    Subscriber *items = ARENA_ARRAY(arena, Subscriber, list->count);
+    SubscriberList held = {arena, items, 0};
+    for (size_t i = 0; i < list->count; i++) {
+        if ((list->items[i].kind == SUBSCRIBER_REGISTRY) == is_registry) {
+            items[held.count++] = subscriber_copy(arena, &list->items[i]);
+        }
+    }
+    pthread_mutex_unlock(&subscribers->lock);
+    return held;
+}
+
+/* ---- queueing ---- */
+
+static const DbStatement insert_notification = {
+    "subscribers_insert_notification",
+    "INSERT INTO identity_notification (subscriber, person, kind, message_id, content, patients,"
+    " xad_pid) SELECT id, $2::int8, $3::text, $4::text, $5::text, $6::text[], nullif($7::int8, 0)"
+    " FROM identity_subscriber WHERE id = $1::int4 AND removed_at IS NULL"};
+
+/* Who was never told of a person that has nothing for him need not be remembered. */
+static const DbStatement tell_consumer = {
+    "subscribers_tell_consumer",
+    "WITH told AS (INSERT INTO identity_told (subscriber, person, digest)"
+    " SELECT $1::int4, $2::int8, sha256(convert_to($7::text, 'UTF8'))"
+    "  WHERE $7::text <> '' OR EXISTS (SELECT FROM identity_told"
+    "   WHERE subscriber = $1::int4 AND person = $2::int8)"
+    " ON CONFLICT (subscriber, person) DO UPDATE SET digest = excluded.digest"
+    "  WHERE identity_told.digest <> excluded.digest RETURNING subscriber)"
+    "INSERT INTO identity_notification (subscriber, person, kind, message_id, content, patients)"
+    " SELECT s.id, $2::int8, $3::text, $4::text, $5::text, $6::text[]"
+    " FROM told JOIN identity_subscriber s ON s.id = told.subscriber"
+    " WHERE s.removed_at IS NULL AND $7::text <> ''"};
+
+/* A new XAD-PID that other registries do not know yet is not among them; once they do, its person
+ * is told again. */
+static const DbStatement select_identifiers = {
+    "subscribers_select_identifiers",
+    "SELECT authority, value FROM patient_identifier"
+    " WHERE person = $1::int8 AND survivor IS NULL AND is_announced ORDER BY authority, id"};
+
+static const DbStatement select_demographics = {
+    "subscribers_select_demographics",
+    "SELECT d.record FROM patient_identifier i JOIN patient_demographics d ON d.identifier = i.id"
+    " WHERE i.person = $1::int8 AND i.survivor IS NULL ORDER BY d.updated_at DESC, d.identifier"
+    " LIMIT 1"};
+
+static const DbStatement update_announced = {
+    "subscribers_update_announced",
+    "UPDATE patient_identifier SET is_announced = n.is_announced FROM (SELECT NOT EXISTS (SELECT"
+    " FROM identity_notification WHERE xad_pid = $1::int8) AS is_announced) n"
+    " WHERE id = $1::int8 AND patient_identifier.is_announced <> n.is_announced"};
+
+static void bind(DbParams *params, const NotificationRoute *route, int64_t person,
+                 const Notification *message)
+{
+    db_params_init(params, route->arena);
+    db_param_i32(params, route->subscriber->id);
+    db_param_i64(params, person);
+    db_param_text(params, notification_rows[message->kind].kind);
+    db_param_text(params, message->message_id);
+    db_param_text(params, message->content);
+    db_param_text_array(params, message->patients, message->patient_count);
+}
+
+static int queue(DbConn *conn, Request *req, const NotificationRoute *route, int64_t person,
+                 const Notification *message, int64_t xad_pid)
+{
+    DbParams params;
+    bind(&params, route, person, message);
+    db_param_i64(&params, xad_pid);
+    return db_queue(conn, req, &insert_notification, &params);
+}
+
+/** Runs a statement with one id. */
+static int run_with_id(DbConn *conn, Request *req, const DbStatement *statement, int64_t id,
+                       DbResult **ret_rows)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_i64(&params, id);
+    return db_exec(conn, req, statement, &params, ret_rows);
+}
+
+static int read_identifiers(Subscribers *subscribers, Request *req, DbConn *conn, int64_t person,
+                            FoundIdentifier **ret_identifiers, size_t *ret_count)
+{
+    DbResult *rows = NULL;
+    int rc = run_with_id(conn, req, &select_identifiers, person, &rows);
+    if (rc < 0) {
+        return rc;
+    }
+    size_t count = (size_t)db_rows(rows);
+    int32_t *authorities = ARENA_ARRAY(req->arena, int32_t, count);
+    Str *values = ARENA_ARRAY(req->arena, Str, count);
+    for (size_t i = 0; i < count; i++) {
+        authorities[i] = db_i32(rows, (int)i, 0);
+        values[i] = db_text(rows, (int)i, 1);
+    }
+    *ret_count = found_identifiers_make(
+        req->arena, authority_directory_hold(subscribers->config.authorities, req->arena),
+        authorities, values, count, NULL, 0, ret_identifiers);
+    return 0;
+}
+
+static bool is_of_interest(const Subscriber *subscriber, const AssigningAuthority *authority)
+{
+    for (size_t i = 0; i < subscriber->authority_count; i++) {
+        if (subscriber->authorities[i] == authority->id) {
+            return true;
+        }
+    }
+    return subscriber->authority_count == 0;
+}
+
+/** Queues one person for one consumer; the statement drops it if nothing changed. */
+static int tell(DbConn *conn, const NotificationRoute *route, Request *req, int64_t person,
+                const FoundIdentifier *identifiers, size_t count)
+{
+    FoundIdentifier *wanted = ARENA_ARRAY(req->arena, FoundIdentifier, count);
+    size_t wanted_count = 0;
+    StrBuf set = {0};
+    for (size_t i = 0; i < count; i++) {
+        if (is_of_interest(route->subscriber, identifiers[i].authority)) {
+            wanted[wanted_count++] = identifiers[i];
+            strbuf_append(&set, hl7_cx_format(req->arena, identifiers[i].value,
+                                              identifiers[i].authority->oid));
+            strbuf_append_char(&set, '~');
+        }
+    }
+    Notification message = {
+        .kind = NOTIFICATION_UPDATE_V2, .message_id = STR_EMPTY, .content = STR_EMPTY};
+    if (wanted_count > 0) {
+        message = route->subscriber->kind == SUBSCRIBER_CONSUMER_V3
+                      ? iti46_notify_v3_make(route, wanted, wanted_count)
+                      : iti10_notify_v2_make(route, wanted, wanted_count);
+    }
+    DbParams params;
+    bind(&params, route, person, &message);
+    db_param_text(&params, str_dup(req->arena, strbuf_str(&set)));
+    strbuf_done(&set);
+    return db_queue(conn, req, &tell_consumer, &params);
+}
+
+int subscribers_queue_person(Subscribers *subscribers, Request *req, DbConn *conn, int64_t person)
+{
+    FoundIdentifier *identifiers = NULL;
+    size_t count = 0;
+    SubscriberList list = hold(subscribers, req->arena, false);
+    if (list.count == 0) {
+        return 0;
+    }
+    int rc = read_identifiers(subscribers, req, conn, person, &identifiers, &count);
+    for (size_t i = 0; rc == 0 && i < list.count; i++) {
+        const NotificationRoute route = {req->arena, &subscribers->config, &list.items[i]};
+        rc = tell(conn, &route, req, person, identifiers, count);
+    }
+    return rc < 0 ? rc : db_sync(conn, req, NULL);
+}
+
+static int read_demographics(Request *req, DbConn *conn, int64_t person, Demographics *ret)
+{
+    DbResult *rows = NULL;
+    int rc = run_with_id(conn, req, &select_demographics, person, &rows);
+    *ret = (Demographics){0};
+    if (rc == 0 && db_rows(rows) == 1) {
+        demographics_read(db_text(rows, 0, 0), ret);
+    }
+    return rc;
+}
+
+/** An identifier of the affinity domain. */
+static FoundIdentifier own_identifier(Subscribers *subscribers, Arena *arena, Str value)
+{
+    const Authorities *authorities =
+        authority_directory_hold(subscribers->config.authorities, arena);
+    return (FoundIdentifier){.authority = authorities->affinity_domain, .value = value};
+}
+
+int subscribers_queue_xad_pid(Subscribers *subscribers, Request *req, DbConn *conn, int64_t person,
+                              int64_t identifier, Str value)
+{
+    Demographics demographics;
+    SubscriberList list = hold(subscribers, req->arena, true);
+    const FoundIdentifier xad_pid = own_identifier(subscribers, req->arena, value);
+    int rc = read_demographics(req, conn, person, &demographics);
+    for (size_t i = 0; rc == 0 && i < list.count; i++) {
+        const NotificationRoute route = {req->arena, &subscribers->config, &list.items[i]};
+        Notification message = iti08_send_announcement_make(&route, &xad_pid, &demographics);
+        rc = queue(conn, req, &route, person, &message, identifier);
+    }
+    return rc < 0 ? rc : run_with_id(conn, req, &update_announced, identifier, NULL);
+}
+
+int subscribers_queue_merge(Subscribers *subscribers, Request *req, DbConn *conn, int64_t person,
+                            Str subsumed, Str survivor)
+{
+    Demographics demographics;
+    SubscriberList list = hold(subscribers, req->arena, true);
+    const FoundIdentifier kept = own_identifier(subscribers, req->arena, survivor);
+    const FoundIdentifier gone = own_identifier(subscribers, req->arena, subsumed);
+    int rc = read_demographics(req, conn, person, &demographics);
+    for (size_t i = 0; rc == 0 && i < list.count; i++) {
+        const NotificationRoute route = {req->arena, &subscribers->config, &list.items[i]};
+        Notification message = iti08_send_merge_make(&route, &kept, &gone, &demographics);
+        rc = queue(conn, req, &route, person, &message, 0);
+    }
+    return rc < 0 ? rc : db_sync(conn, req, NULL);
+}
+
+int subscribers_queue_move(Subscribers *subscribers, Request *req, DbConn *conn, int64_t person,
+                           Str from, Str to, Str local, Str subsumed)
+{
+    SubscriberList list = hold(subscribers, req->arena, true);
+    const FoundIdentifier previous = own_identifier(subscribers, req->arena, from);
+    const FoundIdentifier next = own_identifier(subscribers, req->arena, to);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < list.count; i++) {
+        const NotificationRoute route = {req->arena, &subscribers->config, &list.items[i]};
+        Notification message = iti64_send_make(&route, &previous, &next, local, subsumed);
+        rc = queue(conn, req, &route, person, &message, 0);
+    }
+    return rc < 0 ? rc : db_sync(conn, req, NULL);
+}
+
+/* ---- after the commit ---- */
+
+void subscribers_wake(Subscribers *subscribers)
+{
+    pthread_mutex_lock(&subscribers->lock);
+    for (size_t i = 0; i < subscribers->list.count; i++) {
+        notification_sender_wake(subscribers->senders[i]);
+    }
+    pthread_mutex_unlock(&subscribers->lock);
+}
+
+static const DbStatement select_announced = {
+    "subscribers_select_announced",
+    "SELECT is_announced FROM patient_identifier WHERE id = $1::int8"};
+
+/* A registry that is waited for is tried at once, however long it has been away. */
+static const DbStatement hasten_announcement = {
+    "subscribers_hasten_announcement",
+    "UPDATE identity_notification SET next_at = now() WHERE id = ANY (ARRAY("
+    "SELECT n.id FROM (SELECT DISTINCT subscriber FROM identity_notification"
+    "  WHERE xad_pid = $1::int8 AND refused_at IS NULL) s"
+    " CROSS JOIN LATERAL (SELECT id FROM identity_notification WHERE subscriber = s.subscriber"
+    "  AND refused_at IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) n))"
+    " AND next_at > now()"};
+
+static int hasten(Subscribers *subscribers, Request *req, int64_t identifier)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(subscribers->config.pool, req, &conn);
+    return rc < 0 ? rc : run_with_id(conn, req, &hasten_announcement, identifier, NULL);
+}
+
+static int read_announced(Subscribers *subscribers, Request *req, int64_t identifier,
+                          bool *ret_is_announced)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    DbResult *rows = NULL;
+    int rc = db_acquire(subscribers->config.pool, req, &conn);
+    rc = rc < 0 ? rc : run_with_id(conn, req, &select_announced, identifier, &rows);
+    *ret_is_announced = rc == 0 && db_rows(rows) == 1 && db_bool(rows, 0, 0);
+    return rc;
+}
+
+int subscribers_await_announcement(Subscribers *subscribers, Request *req, int64_t identifier)
+{
+    int64_t deadline_ns =
+        MIN(req->deadline_ns - REPLY_TIME_NS, clock_now_ns() + ANNOUNCEMENT_WAIT_NS);
+    bool is_announced = false;
+    int rc = hasten(subscribers, req, identifier);
+    subscribers_wake(subscribers);
+    rc = rc < 0 ? rc : read_announced(subscribers, req, identifier, &is_announced);
+    while (rc == 0 && !is_announced && clock_now_ns() < deadline_ns) {
+        pthread_mutex_lock(&subscribers->announced_lock);
+        (void)thread_wait_until(&subscribers->announced, &subscribers->announced_lock,
+                                MIN(deadline_ns, clock_now_ns() + ANNOUNCEMENT_POLL_NS));
+        pthread_mutex_unlock(&subscribers->announced_lock);
+        rc = read_announced(subscribers, req, identifier, &is_announced);
+    }
+    if (rc == 0 && !is_announced) {
+        rc = error_add(&req->errors, ERR_HL7_INTERNAL, NULL,
+                       "the patient's new identifier in the affinity domain could not be made "
+                       "known to every registry of this network in time, so it is not handed out "
+                       "yet; send the same message again");
+    }
+    return rc;
+}
