@@ -95,17 +95,17 @@ static int scan_row(void *ctx, Request *req, const DbResult *row)
 /** Runs the statement again behind the last person, until it gives no more. */
 static int scan_all(Pix *pix, Request *req, Scan *scan)
 {
-    Candidates candidates;
-    candidates_choose(req->arena, scan->search->authorities, &scan->criteria, &candidates);
+    SearchStatement chosen;
+    search_statement_choose(req->arena, scan->search->authorities, &scan->criteria, &chosen);
     int64_t batch = scan->search->limit > 0 ? FIRST_BATCH : BATCH_MAX;
     batch = MAX(batch, (int64_t)MIN(scan->search->limit, BATCH_MAX / 2) * 2);
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(pix->config.pool, req, &conn);
     for (bool is_end = false; rc == 0 && !is_end; batch = MIN(batch * BATCH_GROWTH, BATCH_MAX)) {
         DbParams params;
-        candidates_bind(&candidates, req->arena, scan->person, batch, &params);
+        search_statement_bind(&chosen, req->arena, scan->person, batch, &params);
         scan->person_count = 0;
-        rc = db_stream(conn, req, candidates.statement, &params, scan_row, scan);
+        rc = db_stream(conn, req, chosen.statement, &params, scan_row, scan);
         is_end = scan->person_count < batch || is_full(scan);
     }
     return rc;

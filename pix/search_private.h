@@ -45,20 +45,20 @@ void criteria_make(Arena *arena, const PatientSearch *search, Criteria *ret_crit
 bool criteria_are_met(Arena *arena, const Criteria *criteria, const Authorities *authorities,
                       const FoundPatient *patient);
 
-/* ---- candidates (search_candidates.c) ---- */
+/* ---- the SQL that gives candidates (search_statement.c) ---- */
 
 /** A statement that gives, for a superset of the persons wanted: person, updated_at, record,
  * authorities, values; in the order of persons, and of each the newest record first; a row with
  * NULLs for what a person has not. $1: persons after this one; $2: at most so many persons. */
-typedef struct Candidates {
+typedef struct SearchStatement {
     const DbStatement *statement;
     DbParams params; /* from $3 on */
-} Candidates;
+} SearchStatement;
 
 /** Chooses the statement by the group that leaves the fewest persons. */
-void candidates_choose(Arena *arena, const Authorities *authorities, const Criteria *criteria,
-                       Candidates *ret_candidates);
+void search_statement_choose(Arena *arena, const Authorities *authorities, const Criteria *criteria,
+                             SearchStatement *ret_statement);
 
 /** The parameters for one batch; in the arena. */
-void candidates_bind(const Candidates *candidates, Arena *arena, int64_t after_person,
-                     int64_t persons_max, DbParams *ret_params);
+void search_statement_bind(const SearchStatement *chosen, Arena *arena, int64_t after_person,
+                           int64_t persons_max, DbParams *ret_params);

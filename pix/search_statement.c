@@ -375,75 +375,75 @@ static void bind_phones(DbParams *params, const CriterionGroup *group)
 /* ---- statements ---- */
 
 static void choose_by_birth_date(const Criteria *criteria, const CriterionGroup *dates,
-                                 Candidates *candidates)
+                                 SearchStatement *chosen)
 {
     const CriterionGroup *families = best_of_field(criteria, SEARCH_FAMILY);
     const CriterionGroup *givens = best_of_field(criteria, SEARCH_GIVEN);
     bool has_name = families || givens;
-    candidates->statement = has_name ? &by_birth_date_and_name : &by_birth_date;
-    bind_ranges(&candidates->params, dates, range_of_dates);
+    chosen->statement = has_name ? &by_birth_date_and_name : &by_birth_date;
+    bind_ranges(&chosen->params, dates, range_of_dates);
     if (has_name) {
-        bind_hull(&candidates->params, families);
-        bind_hull(&candidates->params, givens);
+        bind_hull(&chosen->params, families);
+        bind_hull(&chosen->params, givens);
     }
 }
 
-static void choose_by_name(const Criteria *criteria, Candidates *candidates)
+static void choose_by_name(const Criteria *criteria, SearchStatement *chosen)
 {
     const CriterionGroup *families = best_of_field(criteria, SEARCH_FAMILY);
     const CriterionGroup *givens = best_of_field(criteria, SEARCH_GIVEN);
-    candidates->statement = !givens ? &by_family : families ? &by_family_and_given : &by_given;
+    chosen->statement = !givens ? &by_family : families ? &by_family_and_given : &by_given;
     if (families) {
-        bind_ranges(&candidates->params, families, range_of_text);
+        bind_ranges(&chosen->params, families, range_of_text);
     }
     if (givens) {
-        bind_ranges(&candidates->params, givens, range_of_text);
+        bind_ranges(&chosen->params, givens, range_of_text);
     }
 }
 
-void candidates_choose(Arena *arena, const Authorities *authorities, const Criteria *criteria,
-                       Candidates *ret_candidates)
+void search_statement_choose(Arena *arena, const Authorities *authorities, const Criteria *criteria,
+                             SearchStatement *ret_statement)
 {
     Access access;
     const CriterionGroup *best = best_group(criteria, (SearchField)SEARCH_FIELD_COUNT, &access);
-    Candidates candidates = {.statement = &by_walk};
-    DbParams *params = &candidates.params;
+    SearchStatement chosen = {.statement = &by_walk};
+    DbParams *params = &chosen.params;
     db_params_init(params, arena);
     switch (access) {
     case ACCESS_IDENTIFIER:
-        candidates.statement = &by_identifier;
+        chosen.statement = &by_identifier;
         bind_identifiers(params, authorities, best);
         break;
     case ACCESS_PERSON:
-        candidates.statement = &by_person;
+        chosen.statement = &by_person;
         bind_persons(params, best);
         break;
     case ACCESS_PHONE:
-        candidates.statement = &by_phone;
+        chosen.statement = &by_phone;
         bind_phones(params, best);
         break;
     case ACCESS_DAY:
     case ACCESS_MONTH:
     case ACCESS_YEAR:
     case ACCESS_DATES:
-        choose_by_birth_date(criteria, best, &candidates);
+        choose_by_birth_date(criteria, best, &chosen);
         break;
     case ACCESS_FAMILY:
     case ACCESS_GIVEN:
     case ACCESS_FAMILY_PREFIX:
     case ACCESS_GIVEN_PREFIX:
-        choose_by_name(criteria, &candidates);
+        choose_by_name(criteria, &chosen);
         break;
     case ACCESS_NONE:
         break;
     }
-    *ret_candidates = candidates;
+    *ret_statement = chosen;
 }
 
-void candidates_bind(const Candidates *candidates, Arena *arena, int64_t after_person,
-                     int64_t persons_max, DbParams *ret_params)
+void search_statement_bind(const SearchStatement *chosen, Arena *arena, int64_t after_person,
+                           int64_t persons_max, DbParams *ret_params)
 {
-    const DbParams *own = &candidates->params;
+    const DbParams *own = &chosen->params;
     db_params_init(ret_params, arena);
     db_param_i64(ret_params, after_person);
     db_param_i64(ret_params, persons_max);
