@@ -57,6 +57,16 @@ enum {
 
 /* An absent parameter has no effect (TF-2 3.18.4.1.2.3.7). */
 #define IN_NUMBERS(column, n) " AND ($" n "::int[] IS NULL OR " column " = ANY ($" n "::int[]))"
+#define IN_NUMBERS_OR_APPROVED(column, n) " AND " column " = ANY (COALESCE($" n "::int[], '{0}'))"
+#define LATEST(condition, n) " AND ((" condition ") OR $" n "::int[] = '{2}')"
+#define LATEST_OF_PATIENT(t, n)                                                                    \
+    " AND (" t ".is_latest OR $" n "::int[] = '{2}' OR ($" n "::int[] = '{1}' AND NOT EXISTS"      \
+    " (SELECT FROM document_entry later WHERE later.lid = COALESCE(" t ".lid, " t ".entry_uuid)"   \
+    " AND later.version > " t ".version AND later.patient = ANY ($2::bigint[]))))"
+/* The first version has none: it is its own. */
+#define LID_IN(t)                                                                                  \
+    "(" t ".lid = ANY ($2::uuid[]) OR (" t ".entry_uuid = ANY ($2::uuid[]) AND " t ".lid IS "      \
+    "NULL))"
 #define IN_TEXTS(column, n) " AND ($" n "::text[] IS NULL OR " column " = ANY ($" n "::text[]))"
 /* $n: one array literal per list. A row without codes is in no list, hence IS NOT TRUE. */
 #define IN_EACH_LIST(column, n)                                                                    \
@@ -179,6 +189,7 @@ static Filter make_filter(Arena *arena, const QueryValue *value, const int32_t *
     case FORM_STATUS:
     case FORM_ENTRY_TYPE:
     case FORM_ASSOCIATION:
+    case FORM_LEVEL:
         return numbers_filter(value->numbers, value->count);
     case FORM_TIME:
         return (Filter){.type = FILTER_TIME, .time_us = value->time_us};
@@ -447,11 +458,4 @@ int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys
                      .ctx = ctx,
                      .arena = row_arena};
     return db_stream(conn, req, &load->statement, &params, read_row, &stream);
-}
-
-int load_begin_snapshot(DbConn *conn, Request *req)
-{
-    static const DbStatement begin = {"load_begin_snapshot",
-                                      "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"};
-    return db_queue(conn, req, &begin, NULL);
 }

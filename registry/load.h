@@ -8,9 +8,8 @@
 
 /**
  * Rows into objects: the SELECT statements of the stored queries and the reading of their rows, one
- * at a time. Only what the DocumentEntry, Folder or Association is at metadata level 1 is read:
- * latest versions, and no Deprecated Folder or Association (XDS Metadata
- * Update 3.18.4.1.2.3.5.1.1).
+ * at a time. Unless the message asks for metadata level 2, latest versions are read, and no
+ * Deprecated Folder or Association (XDS Metadata Update 3.18.4.1.2.3.5.1.1).
  */
 
 /** A row. Texts are borrowed from it, valid during the callback. */
@@ -68,7 +67,3 @@ int load_filters_new(const Registry *registry, Request *req, DbConn *conn,
 int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys,
                  const LoadFilters *filters, bool with_metadata, LoadFn object,
                  void *ctx) MUST_CHECK;
-
-/** Makes the next load_objects() and all after it, until the connection is given back, see one
- * state of the database. */
-int load_begin_snapshot(DbConn *conn, Request *req) MUST_CHECK;

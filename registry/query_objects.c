@@ -1,5 +1,7 @@
 #include "registry/query_objects.h"
 
+#include "lib/base/macros.h"
+
 #define FIRST_PATIENTS 16
 
 static size_t patient_slot(const PatientTable *table, int64_t id)
@@ -76,35 +78,58 @@ int answer_objects(QueryRun *run, LoadKind kind, LoadKeys keys, UuidSet *visible
                           keys);
 }
 
-/** The objects that the message names, by the one of both parameters that it has. */
-static int select_named(Selection selection, QueryField uuid_field, LoadKind by_uuid,
-                        QueryField unique_id_field, LoadKind by_unique_id)
+/** One way in which a message names objects. */
+typedef struct Naming {
+    QueryField field;
+    LoadKind kind;
+    bool by_unique_id; /* else by UUID */
+} Naming;
+
+/** The objects that the message names, in the one way that it does. */
+static int select_named(Selection selection, const Naming *namings, size_t count)
 {
     const QueryValue *values = selection.run->request->values;
-    const QueryValue *uuids = &values[uuid_field];
-    const QueryValue *unique_ids = &values[unique_id_field];
-    if (uuids->parameter != NULL) {
-        return select_objects(selection, by_uuid,
-                              (LoadKeys){.uuids = uuids->uuids, .count = uuids->count});
+    for (size_t i = 0; i < count; i++) {
+        const QueryValue *value = &values[namings[i].field];
+        LoadKeys keys = {.count = value->count};
+        if (value->parameter == NULL) {
+            continue;
+        }
+        if (namings[i].by_unique_id) {
+            keys.unique_ids = value->texts;
+        } else {
+            keys.uuids = value->uuids;
+        }
+        return select_objects(selection, namings[i].kind, keys);
     }
-    return select_objects(selection, by_unique_id,
-                          (LoadKeys){.unique_ids = unique_ids->texts, .count = unique_ids->count});
+    return 0;
 }
 
 int select_named_documents(Selection selection)
 {
-    return select_named(selection, FIELD_DocumentEntry_entry_uuid, LOAD_DOCUMENTS_BY_UUID,
-                        FIELD_DocumentEntry_unique_id, LOAD_DOCUMENTS_BY_UNIQUE_ID);
+    static const Naming namings[] = {
+        {FIELD_DocumentEntry_entry_uuid, LOAD_DOCUMENTS_BY_UUID, false},
+        {FIELD_DocumentEntry_unique_id, LOAD_DOCUMENTS_BY_UNIQUE_ID, true},
+        {FIELD_DocumentEntry_lid, LOAD_DOCUMENTS_BY_LID, false},
+    };
+    return select_named(selection, namings, ARRAY_LEN(namings));
 }
 
 int select_named_folders(Selection selection)
 {
-    return select_named(selection, FIELD_Folder_entry_uuid, LOAD_FOLDERS_BY_UUID,
-                        FIELD_Folder_unique_id, LOAD_FOLDERS_BY_UNIQUE_ID);
+    static const Naming namings[] = {
+        {FIELD_Folder_entry_uuid, LOAD_FOLDERS_BY_UUID, false},
+        {FIELD_Folder_unique_id, LOAD_FOLDERS_BY_UNIQUE_ID, true},
+        {FIELD_Folder_lid, LOAD_FOLDERS_BY_LID, false},
+    };
+    return select_named(selection, namings, ARRAY_LEN(namings));
 }
 
 int select_named_submission_sets(Selection selection)
 {
-    return select_named(selection, FIELD_SubmissionSet_entry_uuid, LOAD_SUBMISSION_SETS_BY_UUID,
-                        FIELD_SubmissionSet_unique_id, LOAD_SUBMISSION_SETS_BY_UNIQUE_ID);
+    static const Naming namings[] = {
+        {FIELD_SubmissionSet_entry_uuid, LOAD_SUBMISSION_SETS_BY_UUID, false},
+        {FIELD_SubmissionSet_unique_id, LOAD_SUBMISSION_SETS_BY_UNIQUE_ID, true},
+    };
+    return select_named(selection, namings, ARRAY_LEN(namings));
 }

@@ -89,6 +89,7 @@ static const char *const form_examples[] = {
     [FORM_ENTRY_UUID] = "'urn:uuid:6ae3a0a5-2d2f-4b7c-9d42-3f6f2f1b7c01'",
     [FORM_ENTRY_TYPE] = "'" UUID_STABLE_DOCUMENT "'",
     [FORM_ASSOCIATION] = "'urn:ihe:iti:2007:AssociationType:RPLC'",
+    [FORM_LEVEL] = "1",
 };
 
 static Str example(const Reader *reader)
@@ -410,6 +411,12 @@ static bool is_association_type(Str text, int32_t *ret_type)
     return *ret_type != ASSOCIATION_TYPE_COUNT;
 }
 
+static bool is_metadata_level(Str text, int32_t *ret_level)
+{
+    *ret_level = str_equal(text, STR("2")) ? METADATA_LEVEL_ALL : METADATA_LEVEL_LATEST;
+    return *ret_level == METADATA_LEVEL_ALL || str_equal(text, STR("1"));
+}
+
 /** Adds the typed value of a literal. What names nothing that exists (a status, a UUID) is left
  * out. */
 static int read_typed(Reader *reader, const Literal *literal, QueryValue *value)
@@ -417,7 +424,8 @@ static int read_typed(Reader *reader, const Literal *literal, QueryValue *value)
     size_t at = value->count;
     bool is_kept = true;
     int r = 0;
-    if (!literal->is_quoted && reader->parameter->form != FORM_TIME) {
+    bool is_number = reader->parameter->form == FORM_TIME || reader->parameter->form == FORM_LEVEL;
+    if (!literal->is_quoted && !is_number) {
         return syntax_error(reader, literal->text, "a text needs single quotes");
     }
     switch (reader->parameter->form) {
@@ -446,6 +454,11 @@ static int read_typed(Reader *reader, const Literal *literal, QueryValue *value)
     case FORM_ASSOCIATION:
         is_kept = is_association_type(literal->text, &value->numbers[at]);
         break;
+    case FORM_LEVEL:
+        if (!is_metadata_level(literal->text, &value->numbers[at])) {
+            r = syntax_error(reader, literal->text, "the metadata level is 1 or 2");
+        }
+        break;
     case FORM_ENTRY_UUID:
         is_kept = uuid_parse_urn(str_lower(reader->req->arena, literal->text), &value->uuids[at]);
         break;
@@ -462,6 +475,7 @@ static size_t form_item_bytes(QueryForm form)
     case FORM_STATUS:
     case FORM_ENTRY_TYPE:
     case FORM_ASSOCIATION:
+    case FORM_LEVEL:
         return sizeof(int32_t);
     case FORM_ENTRY_UUID:
         return sizeof(Uuid);
@@ -568,29 +582,75 @@ static void check_required(Request *req, const QueryRequest *request)
     }
 }
 
+/** "$A and $B", or "$A, $B and $C": the EITHER parameters of the query. */
+static Str either_names(Arena *arena, const Query *query, size_t count)
+{
+    StrBuf names = {0};
+    size_t listed = 0;
+    for (const QueryParameter *parameter = query->parameters; parameter->name.len > 0;
+         parameter++) {
+        if (parameter->need == NEED_EITHER) {
+            const char *separator = listed + 1 == count ? " and " : ", ";
+            strbuf_append(&names, listed == 0 ? STR_EMPTY : str_from(separator));
+            strbuf_append(&names, parameter->name);
+            listed++;
+        }
+    }
+    Str text = str_dup(arena, strbuf_str(&names));
+    strbuf_done(&names);
+    return text;
+}
+
 /** Exactly one of the EITHER parameters (TF-2 3.18.4.1.2.3.7.5 note 1). */
 static void check_either(Request *req, const QueryRequest *request)
 {
     const QueryParameter *first = NULL;
-    const QueryParameter *second = NULL;
-    int given = 0;
+    const QueryParameter *last_given = NULL;
+    size_t count = 0;
+    size_t given = 0;
     for (const QueryParameter *parameter = request->query->parameters; parameter->name.len > 0;
          parameter++) {
         if (parameter->need == NEED_EITHER) {
             first = first == NULL ? parameter : first;
-            second = parameter;
-            given += is_given(request, parameter) ? 1 : 0;
+            count++;
+            if (is_given(request, parameter)) {
+                last_given = parameter;
+                given++;
+            }
         }
     }
     if (first == NULL || given == 1) {
         return;
     }
-    ErrorCode code =
-        given == 0 ? ERR_XDS_STORED_QUERY_MISSING_PARAM : ERR_XDS_STORED_QUERY_PARAM_NUMBER;
-    error_add(&req->errors, code, (given == 0 ? first : second)->name.data,
-              "%.*s needs exactly one of %s and %s; the message has %s",
-              STR_ARG(request->query->name), first->name.data, second->name.data,
-              given == 0 ? "neither: add one as a Slot" : "both: leave one Slot out");
+    Str names = either_names(req->arena, request->query, count);
+    if (given == 0) {
+        error_add(&req->errors, ERR_XDS_STORED_QUERY_MISSING_PARAM, first->name.data,
+                  "%.*s needs exactly one of %.*s; the message has neither: add one as a Slot",
+                  STR_ARG(request->query->name), STR_ARG(names));
+    } else {
+        error_add(&req->errors, ERR_XDS_STORED_QUERY_PARAM_NUMBER, last_given->name.data,
+                  "%.*s needs exactly one of %.*s; the message has %s",
+                  STR_ARG(request->query->name), STR_ARG(names),
+                  given == 2 ? "both: leave one Slot out" : "all: leave two Slots out");
+    }
+}
+
+/** A logical id names all versions, which level 1 does not show (XDS Metadata Update
+ * 3.18.4.1.2.3.7.5). */
+static void check_logical_id(Request *req, const QueryRequest *request)
+{
+    static const QueryField fields[] = {FIELD_DocumentEntry_lid, FIELD_Folder_lid};
+    const QueryValue *level = &request->values[FIELD_RegistryObject_metadata_level];
+    bool is_all = level->count > 0 && level->numbers[0] == METADATA_LEVEL_ALL;
+    for (size_t i = 0; i < ARRAY_LEN(fields) && !is_all; i++) {
+        const QueryParameter *parameter = request->values[fields[i]].parameter;
+        if (parameter != NULL) {
+            error_add(&req->errors, ERR_XDS_REGISTRY_ERROR, parameter->name.data,
+                      "%s names all versions of an object, which only metadata level 2 shows; "
+                      "add a Slot $MetadataLevel with the Value 2",
+                      parameter->name.data);
+        }
+    }
 }
 
 static void read_return_type(Request *req, const XmlNode *adhoc_query_request,
@@ -627,6 +687,7 @@ int query_request_read(Request *req, const XmlNode *adhoc_query_request, QueryRe
     read_parameters(req, adhoc_query, request);
     check_required(req, request);
     check_either(req, request);
+    check_logical_id(req, request);
     if (error_list_has_errors(&req->errors)) {
         return -(int)req->errors.first->code;
     }

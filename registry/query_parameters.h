@@ -12,6 +12,9 @@
  * Spec: ITI TF-2 3.18.4.1.2.3.3 to .7 (parameters and their coding), 3.18.4.1.3 (errors).
  */
 
+/** Values of $MetadataLevel: latest versions, or all of them. */
+enum { METADATA_LEVEL_LATEST = 1, METADATA_LEVEL_ALL = 2 };
+
 /** What parameters select on. */
 typedef enum QueryField {
 #define FIELD(object, attribute) FIELD_##object##_##attribute,
@@ -33,6 +36,7 @@ typedef enum QueryForm {
     FORM_ENTRY_UUID,  /* uuids */
     FORM_ENTRY_TYPE,  /* numbers: 0 Stable, 1 On-Demand */
     FORM_ASSOCIATION, /* numbers: AssociationType */
+    FORM_LEVEL,       /* numbers: 1 or 2 */
 } QueryForm;
 
 typedef enum QueryPatients { QUERY_ANY_PATIENTS, QUERY_ONE_PATIENT } QueryPatients;

@@ -53,7 +53,7 @@ int query_run_get_all(QueryRun *run)
                                      LOAD_FOLDERS_OF_PATIENT};
     UuidSet visible;
     uuid_set_init(&visible, run->req->arena);
-    int r = load_begin_snapshot(run->conn, run->req);
+    int r = 0;
     for (size_t i = 0; i < ARRAY_LEN(kinds) && r == 0; i++) {
         r = answer_objects(run, kinds[i], run->patient, &visible);
     }
@@ -80,19 +80,15 @@ static UuidSet named_uuids(const QueryRun *run)
 int query_run_get_associations(QueryRun *run)
 {
     const UuidSet named = named_uuids(run);
-    int r = load_begin_snapshot(run->conn, run->req);
-    return r < 0 ? r : answer_links_of(run, &named, true);
+    return answer_links_of(run, &named, true);
 }
 
 int query_run_get_documents_and_associations(QueryRun *run)
 {
     UuidSet documents;
     uuid_set_init(&documents, run->req->arena);
-    int r = load_begin_snapshot(run->conn, run->req);
-    if (r == 0) {
-        r = select_named_documents(
-            (Selection){.run = run, .is_answer = true, .visible = &documents});
-    }
+    int r =
+        select_named_documents((Selection){.run = run, .is_answer = true, .visible = &documents});
     if (r < 0) {
         return r;
     }
@@ -110,10 +106,7 @@ int query_run_get_submission_sets(QueryRun *run)
     LinkList links;
     uuid_set_init(&visible, run->req->arena);
     link_list_init(&links, run);
-    int r = load_begin_snapshot(run->conn, run->req);
-    if (r == 0) {
-        r = link_list_load(&links, LOAD_ASSOCIATIONS_TO, &named, &filter);
-    }
+    int r = link_list_load(&links, LOAD_ASSOCIATIONS_TO, &named, &filter);
     if (r == 0) {
         r = link_list_drop_denied(&links, &none);
     }
@@ -173,11 +166,8 @@ int query_run_get_submission_set_and_contents(QueryRun *run)
     uuid_set_init(&set, run->req->arena);
     uuid_set_init(&objects, run->req->arena);
     link_list_init(&members, run);
-    int r = load_begin_snapshot(run->conn, run->req);
-    if (r == 0) {
-        r = select_named_submission_sets(
-            (Selection){.run = run, .is_answer = true, .visible = &set});
-    }
+    int r =
+        select_named_submission_sets((Selection){.run = run, .is_answer = true, .visible = &set});
     uuid_set_close(&set);
     if (r == 0) {
         r = link_list_load(&members, LOAD_ASSOCIATIONS_FROM, &set, &filter);
@@ -204,10 +194,7 @@ int query_run_get_folder_and_contents(QueryRun *run)
     uuid_set_init(&folders, run->req->arena);
     uuid_set_init(&documents, run->req->arena);
     link_list_init(&members, run);
-    int r = load_begin_snapshot(run->conn, run->req);
-    if (r == 0) {
-        r = select_named_folders((Selection){.run = run, .is_answer = true, .visible = &folders});
-    }
+    int r = select_named_folders((Selection){.run = run, .is_answer = true, .visible = &folders});
     uuid_set_close(&folders);
     if (r == 0) {
         r = link_list_load(&members, LOAD_ASSOCIATIONS_FROM, &folders, &filter);
@@ -226,10 +213,7 @@ int query_run_get_folders_for_document(QueryRun *run)
     LinkList links;
     uuid_set_init(&documents, run->req->arena);
     link_list_init(&links, run);
-    int r = load_begin_snapshot(run->conn, run->req);
-    if (r == 0) {
-        r = select_named_documents((Selection){.run = run, .visible = &documents});
-    }
+    int r = select_named_documents((Selection){.run = run, .visible = &documents});
     uuid_set_close(&documents);
     if (r == 0) {
         r = link_list_load(&links, LOAD_ASSOCIATIONS_TO, &documents, &filter);
@@ -256,10 +240,7 @@ int query_run_get_related_documents(QueryRun *run)
     uuid_set_init(&given, run->req->arena);
     uuid_set_init(&visible, run->req->arena);
     link_list_init(&links, run);
-    int r = load_begin_snapshot(run->conn, run->req);
-    if (r == 0) {
-        r = select_named_documents((Selection){.run = run, .visible = &given});
-    }
+    int r = select_named_documents((Selection){.run = run, .visible = &given});
     uuid_set_close(&given);
     if (r == 0) {
         r = link_list_load_of(&links, &given, filter);
@@ -378,7 +359,11 @@ int query_run(Registry *registry, Request *req, const QueryRequest *request,
         query_answer_new(registry, request->is_leaf_class);
     QueryRun run = {
         .registry = registry, .req = req, .request = request, .conn = conn, .answer = answer};
-    r = find_patient(&run);
+    /* Identifiers and objects of one instant, also while merges and moves go on. */
+    r = db_queue_snapshot(conn, req);
+    if (r == 0) {
+        r = find_patient(&run);
+    }
     if (r == 0) {
         r = load_filters_new(registry, req, conn, request, &run.filters);
     }

@@ -76,8 +76,8 @@ int store_prepare(Registry *registry, Request *req, DbConn *conn, const Submissi
                   PreparedSubmission **ret_prepared) MUST_CHECK;
 
 /**
- * Begins the transaction: claims the uniqueIds as its first statement, then locks what the
- * submission refers to in order of entryUUID, and the patient. One round trip; more only if a
+ * Begins the transaction: claims the uniqueIds as its first statement, then locks the patient,
+ * and what the submission refers to in order of entryUUID. One round trip; more only if a
  * uniqueId is taken or a referenced object belongs to a merged patient.
  */
 int store_read_state(Registry *registry, Request *req, DbConn *conn,

@@ -258,14 +258,15 @@ typedef struct StateBatch {
     DbResult *claimed;
     DbResult *held_uuids; /* says nothing; NULL: not asked (also below) */
     DbResult *taken_uuids;
+    DbResult *patient;
     DbResult *documents;
     DbResult *folders;
     DbResult *memberships;
-    DbResult *patient;
 } StateBatch;
 
-/** Sends BEGIN, the claims, only the questions that this submission raises, and the patient's lock.
- */
+/** Sends BEGIN, the claims, the patient's lock, and only the questions that this submission raises.
+ * The patient comes before its documents, as in a move (patient_move.c): who waits for the one
+ * holds none of the others. */
 static int run_state_batch(const Registry *registry, Request *req, DbConn *conn,
                            const Submission *submission, const RegistryState *state,
                            StateBatch *ret_batch)
@@ -283,6 +284,10 @@ static int run_state_batch(const Registry *registry, Request *req, DbConn *conn,
         places[count++] = &ret_batch->held_uuids;
         places[count++] = &ret_batch->taken_uuids;
     }
+    rc = rc < 0 ? rc
+                : patients->queue_lock(patients->ctx, req, conn,
+                                       &submission->submission_set->patient_id, 1);
+    places[count++] = &ret_batch->patient;
     if (questions.referenced.count > 0) {
         rc = rc < 0 ? rc : queue_lock_documents(req, conn, &questions);
         places[count++] = &ret_batch->documents;
@@ -293,10 +298,6 @@ static int run_state_batch(const Registry *registry, Request *req, DbConn *conn,
         rc = rc < 0 ? rc : queue_memberships(req, conn, &questions);
         places[count++] = &ret_batch->memberships;
     }
-    rc = rc < 0 ? rc
-                : patients->queue_lock(patients->ctx, req, conn,
-                                       &submission->submission_set->patient_id, 1);
-    places[count++] = &ret_batch->patient;
     rc = rc < 0 ? rc : db_sync(conn, req, results);
     if (rc < 0) {
         return rc;

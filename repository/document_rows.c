@@ -80,6 +80,14 @@ static const DbStatement insert_kinds = {
     "ON CONFLICT DO NOTHING",
 };
 
+/* In order of digest, as document_rows_queue() takes its locks. */
+static const DbStatement set_patient = {
+    "repository_document_patient",
+    "UPDATE repository_document SET patient_id_number = $2::text WHERE digest = ANY (ARRAY("
+    "SELECT digest FROM repository_document WHERE digest = ANY ($1::uuid[])"
+    " ORDER BY digest FOR NO KEY UPDATE))",
+};
+
 static const DbStatement set_registered = {
     "repository_document_registered",
     "UPDATE repository_document SET state = 1 WHERE digest = ANY ($1::uuid[]) AND state IN (0, 3)",
@@ -215,9 +223,29 @@ static Uuid kind_digest(const DocumentRow *row, Str patient_id_authority)
     return digest;
 }
 
+/** Bytes of a patientId (CX) up to its first ^. */
+static size_t patient_id_number_len(Str patient_id)
+{
+    return MIN(str_find_char(patient_id, '^'), patient_id.len);
+}
+
+int document_rows_set_patient(Request *req, DbConn *conn, Str patient_id, const Str *unique_ids,
+                              size_t count)
+{
+    Uuid *digests = ARENA_ARRAY(req->arena, Uuid, count);
+    for (size_t i = 0; i < count; i++) {
+        digests[i] = uuid_digest(unique_ids[i]);
+    }
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, digests, count);
+    db_param_text(&params, str_slice(patient_id, 0, patient_id_number_len(patient_id)));
+    return db_exec(conn, req, &set_patient, &params, NULL);
+}
+
 static QueuedRow queued_row(const DocumentRow *row)
 {
-    size_t number_len = MIN(str_find_char(row->patient_id, '^'), row->patient_id.len);
+    size_t number_len = patient_id_number_len(row->patient_id);
     Str authority = str_from_offset(row->patient_id, number_len);
     return (QueuedRow){
         .row = row,

@@ -54,6 +54,10 @@ const DocumentRow *document_rows_get(const DocumentRows *rows, Str unique_id);
 int document_rows_queue(Request *req, DbConn *conn, const DocumentRow *rows,
                         size_t count) MUST_CHECK;
 
+/** These documents are of this patient (CX of the same authority) from now on; one statement. */
+int document_rows_set_patient(Request *req, DbConn *conn, Str patient_id, const Str *unique_ids,
+                              size_t count) MUST_CHECK;
+
 /** Queues the end of a pending registration: only rows that are pending become removed. */
 int document_rows_queue_registered(Request *req, DbConn *conn, const Str *unique_ids,
                                    size_t count) MUST_CHECK;

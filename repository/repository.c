@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "repository/document_rows.h"
 #include "repository/repository_private.h"
 #include "repository/sweep.h"
 
@@ -48,4 +49,16 @@ const DocumentSink *repository_sink(Repository *repository)
 bool repository_is_writable(const Repository *repository)
 {
     return blob_store_is_writable(repository->blobs);
+}
+
+static int follow_documents(void *ctx, Request *req, DbConn *conn, Str patient_id,
+                            const Str *unique_ids, size_t count)
+{
+    (void)ctx;
+    return document_rows_set_patient(req, conn, patient_id, unique_ids, count);
+}
+
+DocumentFollower repository_document_follower(void)
+{
+    return (DocumentFollower){.follow = follow_documents};
 }

@@ -2,6 +2,7 @@
 
 #include "atna/atna.h"
 #include "lib/db/db.h"
+#include "lib/ebrim/patient_move.h"
 #include "lib/ebrim/registry_client.h"
 #include "lib/soap/exchange.h"
 #include "lib/tls/tls.h"
@@ -37,6 +38,9 @@ const DocumentSink *repository_sink(Repository *repository);
 
 /** False when the blob store can no longer be trusted (contract C6): /health/ready fails. */
 bool repository_is_writable(const Repository *repository);
+
+/** What a registry of the same database tells of documents that go to another patient. */
+DocumentFollower repository_document_follower(void);
 
 /** A RegistryClient that speaks ITI-42 (and ITI-18 GetDocuments) to another process over HTTPS. */
 typedef struct RemoteRegistryConfig {

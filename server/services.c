@@ -138,10 +138,12 @@ static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
     if (!config_has_role(s->config, ROLE_REGISTRY)) {
         return true;
     }
+    s->documents = repository_document_follower();
     RegistryConfig registry = {
         .pool = s->pool,
         .audit = s->audit,
         .patients = &s->patients,
+        .documents = config_has_role(s->config, ROLE_REPOSITORY) ? &s->documents : NULL,
         .codes = &s->codes,
         .nodes = s->nodes,
         .code_check = (CodeCheck)s->config->affinity_domain.code_check,
@@ -152,6 +154,8 @@ static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
     s->registry = registry_new(&registry, ret_problem, problem_size);
     if (s->registry) {
         s->local_registry = registry_client_local(s->registry);
+        s->mover = registry_patient_mover(s->registry);
+        pix_set_mover(s->pix, &s->mover);
     }
     return s->registry != NULL;
 }

@@ -23,6 +23,8 @@ typedef struct Services {
     PatientDirectory patients;
     Registry *registry;              /* NULL without the role */
     RegistryClient local_registry;   /* of this process */
+    PatientMover mover;              /* the registry, as the PIX manager calls it */
+    DocumentFollower documents;      /* the repository of this database, as the registry does */
     RegistryClient *remote_registry; /* with [repository] registry_url */
     Repository *repository;          /* NULL without the role */
 } Services;

@@ -108,6 +108,10 @@ int db_sync(DbConn *conn, Request *req, DbResult **ret_results) MUST_CHECK;
 /** Queues BEGIN (READ COMMITTED) as part of the next batch. */
 int db_queue_begin(DbConn *conn, Request *req) MUST_CHECK;
 
+/** Queues a BEGIN as part of the next batch after which all statements, until the connection is
+ * given back, read one state of the database and may not write. */
+int db_queue_snapshot(DbConn *conn, Request *req) MUST_CHECK;
+
 /**
  * Queues COMMIT behind what is queued and waits. A connection lost meanwhile is resolved with
  * pg_xact_status() on a new one, until req->deadline_ns.

@@ -5,6 +5,8 @@
 #include "lib/db/connection.h"
 
 static const DbStatement statement_begin = {"db_begin", "BEGIN ISOLATION LEVEL READ COMMITTED"};
+static const DbStatement statement_snapshot = {"db_snapshot",
+                                               "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"};
 static const DbStatement statement_xact_id = {"db_xact_id", "SELECT pg_current_xact_id()"};
 static const DbStatement statement_commit = {"db_commit", "COMMIT"};
 static const DbStatement statement_rollback = {"db_rollback", "ROLLBACK"};
@@ -24,6 +26,11 @@ int db_queue_begin(DbConn *conn, Request *req)
         return failure_add(req);
     }
     return 0;
+}
+
+int db_queue_snapshot(DbConn *conn, Request *req)
+{
+    return connection_queue(conn, SLOT_CONTROL, &statement_snapshot, NULL) ? 0 : failure_add(req);
 }
 
 /** One question on a new connection. @return false: no answer yet, ask again */
