@@ -71,6 +71,12 @@ int command_open(const Options *options, CommandContext *ret_context)
                                                                                    : EXIT_GOOD;
 }
 
+const char *command_service_conninfo(const CommandContext *context)
+{
+    return context->postgres ? postgres_conninfo(context->postgres, POSTGRES_SERVICE_ROLE)
+                             : context->config->database.conninfo;
+}
+
 int command_close(CommandContext *context, int status)
 {
     db_release(context->conn);

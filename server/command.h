@@ -29,6 +29,9 @@ int command_open_config(const Options *options, CommandContext *ret_context);
  */
 int command_open(const Options *options, CommandContext *ret_context);
 
+/** How serve connects to the same database: without DDL. */
+const char *command_service_conninfo(const CommandContext *context);
+
 /** Prints the errors collected in the request and frees everything. @return status */
 int command_close(CommandContext *context, int status);
 

@@ -4,6 +4,7 @@
 
 #include "lib/base/clock.h"
 #include "server/authority_table.h"
+#include "server/command_authority_test.h"
 #include "server/command_facility.h"
 #include "server/command_json.h"
 #include "server/csv.h"
@@ -538,7 +539,7 @@ int command_authority(const Options *options)
     static const Subcommand subcommands[] = {
         {"add", 1, 1, authority_add},       {"list", 0, 0, authority_list},
         {"show", 1, 1, authority_show},     {"import", 1, 1, authority_import},
-        {"revoke", 1, 1, authority_revoke},
+        {"revoke", 1, 1, authority_revoke}, {"test", 1, 1, authority_test},
     };
 
     return command_run(options, subcommands, ARRAY_LEN(subcommands));

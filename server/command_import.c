@@ -13,7 +13,6 @@
 #include "server/command.h"
 #include "server/command_json.h"
 #include "server/document_stream.h"
-#include "server/postgres_embedded.h"
 #include "server/services.h"
 
 /* Several threads take turns in reading the next batch, and register what they have read at the
@@ -540,11 +539,8 @@ static int run_with_services(const Options *options, CommandContext *context, un
 {
     char problem[PROBLEM_BYTES] = "";
     Services services;
-    const char *conninfo = context->postgres
-                               ? postgres_conninfo(context->postgres, POSTGRES_SERVICE_ROLE)
-                               : context->config->database.conninfo;
-    if (!services_open_registry(&services, context->config, conninfo, thread_count, problem,
-                                sizeof(problem))) {
+    if (!services_open_registry(&services, context->config, command_service_conninfo(context),
+                                thread_count, problem, sizeof(problem))) {
         (void)error_add(&context->req->errors, ERR_CONFIGURATION, NULL, "%s", problem);
         return EXIT_FAILED;
     }

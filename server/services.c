@@ -221,7 +221,7 @@ bool services_open(Services *ret_services, const Config *config, Tls *tls, const
     return is_open;
 }
 
-bool services_open_registry(Services *ret_services, const Config *config, const char *conninfo,
+bool services_open_identity(Services *ret_services, const Config *config, const char *conninfo,
                             unsigned connections, char *ret_problem, size_t problem_size)
 {
     Services *s = ret_services;
@@ -234,14 +234,21 @@ bool services_open_registry(Services *ret_services, const Config *config, const 
     bool is_open = read_nodes(s, ret_problem, problem_size) &&
                    open_codes(s, ret_problem, problem_size) &&
                    open_registry(s, ret_problem, problem_size);
-    if (is_open && !s->registry) {
-        (void)snprintf(ret_problem, problem_size, "[server] roles lack registry");
-        is_open = false;
-    }
     if (!is_open) {
         services_close(s);
     }
     return is_open;
+}
+
+bool services_open_registry(Services *ret_services, const Config *config, const char *conninfo,
+                            unsigned connections, char *ret_problem, size_t problem_size)
+{
+    if (!config_has_role(config, ROLE_REGISTRY)) {
+        (void)snprintf(ret_problem, problem_size, "[server] roles lack registry");
+        return false;
+    }
+    return services_open_identity(ret_services, config, conninfo, connections, ret_problem,
+                                  problem_size);
 }
 
 void services_close(Services *services)

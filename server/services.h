@@ -45,11 +45,16 @@ RepositoryConfig services_repository_config(Arena *arena, const Config *config, 
  * ret_problem. */
 bool services_open(Services *ret_services, const Config *config, Tls *tls, const char *conninfo,
                    char *ret_problem, size_t problem_size);
+
 /**
- * Opens the registry alone, for a command that may run beside the server: audit events go through
- * the outbox.
+ * Opens the PIX manager, and the registry with its role, for a command that may run beside the
+ * server: audit events go through the outbox.
  * @param connections  of its pool
  */
+bool services_open_identity(Services *ret_services, const Config *config, const char *conninfo,
+                            unsigned connections, char *ret_problem, size_t problem_size);
+
+/** As services_open_identity(), where the registry is needed. */
 bool services_open_registry(Services *ret_services, const Config *config, const char *conninfo,
                             unsigned connections, char *ret_problem, size_t problem_size);
 void services_close(Services *services);

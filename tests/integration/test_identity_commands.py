@@ -129,3 +129,140 @@ class Authorities(Commands):
         names = [facility["name"] for facility in self.run_json("facility", "list")]
         self.assertEqual((names.count("中央病院"), names.count("東診療所")), (1, 1))
         self.assertIn(":3:", self.refused("facility", "import", self.csv(f"name\nA\n{'x' * 65}\n")))
+
+
+PATIENTS = ("authority,identifier,family,given,family_kana,given_kana,family_alphabetic,given_alphabetic,birth_date,sex,"
+            "postal_code,address,phone")
+
+
+class Patients(Commands):
+    """musubi patient and authority test, on rows that patient import feeds."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for arguments in (("1.2.10.1", "--namespace", "HA", "--facility", "病院A", "--source", "HIS|A"),
+                          ("1.2.10.2", "--namespace", "HAPACS", "--facility", "病院A", "--kind", "pacs",
+                           "--derive", "1.2.10.1,pad=10"),
+                          ("1.2.10.3", "--namespace", "HB", "--facility", "病院B", "--source", "HIS|B")):
+            cls.server.command("authority", "add", *arguments)
+
+    def feed(self, *rows):
+        """patient import of rows."""
+        return self.server.command("patient", "import", self.csv("\n".join((PATIENTS, *rows))))
+
+    def show(self, identifier):
+        """What show --json says."""
+        return self.run_json("patient", "show", identifier)
+
+    def xad_pid(self, identifier):
+        """The XAD-PID of the person of an identifier."""
+        return self.show(identifier)["xad_pid"]
+
+    def test_imported_patients_are_shown_with_every_script(self):
+        self.feed("HA,1001,髙橋,花子,タカハシ,ハナコ,Takahashi,Hanako,1970-01-02,F,150-0001,東京都渋谷区1-2,03-1234-5678")
+        for identifier in ("HA:1001", "1.2.10.1:1001", "urn:oid:1.2.10.1:1001", "1001^^^HA", "1001^^^&1.2.10.1&ISO"):
+            person = self.show(identifier)
+            self.assertEqual(person["asked"], "1001^^^HA&1.2.10.1&ISO")
+        self.assertEqual(self.show(person["xad_pid"])["person"], person["person"])
+        local = next(item for item in person["identifiers"] if item["value"] == "1001")
+        self.assertEqual([name["family"] for name in local["demographics"]["names"]], ["髙橋", "タカハシ", "Takahashi"])
+        self.assertEqual((local["demographics"]["birth_date"], local["demographics"]["sex"]), ("19700102", "F"))
+        text = self.server.command("patient", "show", "HA:1001").stdout
+        for expected in ("髙橋 花子", "タカハシ", "病院A", "03-1234-5678", person["xad_pid"]):
+            self.assertIn(expected, text)
+        self.assertNotIn("髙橋", self.server.log())
+        self.assertEqual(self.server.command("patient", "show", "HA:9999", check=False).returncode, 1)
+        self.assertIn("not configured", self.refused("patient", "show", "1^^^NOBODY"))
+
+    def test_every_row_of_an_import_is_checked_before_the_first_is_fed(self):
+        path = self.csv("\n".join((PATIENTS, "HA,2001,一,一,,,,,,,,,", "XX,2002,,,,,,,,,,,", "HA,,,,,,,,,,,,",
+                                   "HA,2003,,,,,,,1970-02-30,,,,", "HA,2004,,,,,,,,X,,,", "HA,2001,,,,,,,,,,,")))
+        texts = self.refused("patient", "import", path)
+        for line, expected in ((3, "authority"), (4, ""), (5, "birth date"), (6, "sex"), (7, "above already")):
+            self.assertRegex(texts, rf":{line}: .*{expected}")
+        self.assertEqual(self.server.command("patient", "show", "HA:2001", check=False).returncode, 1)
+        good = self.csv(f"{PATIENTS}\nHA,2001,一,一,,,,,,,,,\n")
+        self.server.command("patient", "import", good, "--dry-run")
+        self.assertEqual(self.server.command("patient", "show", "HA:2001", check=False).returncode, 1)
+        self.assertRegex(self.server.command("patient", "import", good).stdout, "1 of them new")
+        self.assertRegex(self.server.command("patient", "import", good).stdout, "0 of them new")
+
+    def test_a_link_is_made_shown_and_undone(self):
+        self.feed("HA,3001,佐藤,一郎,,,,,1980-01-01,M,,,", "HB,3002,鈴木,二郎,,,,,1990-02-02,M,,,")
+        before = self.xad_pid("HA:3001"), self.xad_pid("HB:3002")
+        self.assertNotEqual(*before)
+        self.server.command("patient", "link", "HA:3001", "HB:3002")
+        self.assertEqual(self.xad_pid("HA:3001"), self.xad_pid("HB:3002"))
+        link = self.show("HB:3002")["links"][-1]
+        self.assertEqual((link["reason"], link["undone_at"]), ("manual", None))
+        self.assertTrue(link["by"])
+        self.assertIn(link["id"], self.server.command("patient", "show", "HB:3002").stdout)
+        self.server.command("patient", "undo", link["id"])
+        self.assertEqual((self.xad_pid("HA:3001"), self.xad_pid("HB:3002")), before)
+        links = {row["id"]: row for row in self.show("HB:3002")["links"]}
+        self.assertIsNotNone(links[link["id"]]["undone_at"])
+        self.refused("patient", "undo", link["id"])
+        self.refused("patient", "undo", "X1")
+
+    def test_every_decision_is_audited(self):
+        self.feed("HA,4001,三,三,,,,,1981-01-01,M,,,", "HB,4002,四,四,,,,,1991-02-02,M,,,")
+        self.server.command("patient", "link", "HA:4001", "HB:4002")
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            found = self.server.command("audit", "search", "4002^^^", check=False).stdout
+            if "4001^^^" in found:
+                break
+            time.sleep(0.2)
+        self.assertRegex(found, "4001\\^\\^\\^.*110110|110110.*4001\\^\\^\\^")
+
+    def test_unlinked_identifiers_are_two_patients(self):
+        self.feed("HA,5001,同姓,同名,,,,,1971-01-01,M,,,", "HB,5002,別,人,,,,,1991-02-02,F,,,")
+        self.server.command("patient", "link", "HA:5001", "HB:5002")
+        self.server.command("patient", "unlink", "HA:5001", "HB:5002")
+        self.assertNotEqual(self.xad_pid("HA:5001"), self.xad_pid("HB:5002"))
+
+    def test_xad_pids_are_merged_and_a_merge_is_undone(self):
+        self.feed("HA,6001,五,五,,,,,1972-01-01,M,,,", "HB,6002,六,六,,,,,1992-02-02,F,,,")
+        one, other = self.xad_pid("HA:6001"), self.xad_pid("HB:6002")
+        self.server.command("patient", "merge", one, other)
+        person = self.show("HA:6001")
+        self.assertEqual(person["xad_pid"], other)
+        merged = next(item for item in person["identifiers"] if item["value"] == one)
+        self.assertEqual(merged["merged_into"], other)
+        merge = person["merges"][-1]
+        self.server.command("patient", "undo", merge["id"])
+        self.assertEqual((self.xad_pid("HA:6001"), self.xad_pid("HB:6002")), (one, other))
+        self.assertIn("not known", self.refused("patient", "merge", "nobody", other))
+
+    def test_a_number_is_tested_in_every_domain_it_may_belong_to(self):
+        self.feed("HA,7001,七,七,,,,,1973-01-01,M,,,", "HB,7001,八,八,,,,,1993-02-02,F,,,")
+        candidates = self.run_json("authority", "test", "7001")["candidates"]
+        self.assertEqual({item["authority"]["namespace"] for item in candidates if item["state"] == "known"}, {"HA", "HB"})
+        derived = self.run_json("authority", "test", "0000007001")["candidates"]
+        self.assertEqual([(item["authority"]["namespace"], item["state"]) for item in derived], [("HAPACS", "derived")])
+        self.assertIn("7001^^^HA&1.2.10.1&ISO", derived[0]["why"])
+        self.assertEqual(derived[0]["xad_pid"], self.xad_pid("HA:7001"))
+        own = next(item for item in candidates if item["authority"]["namespace"] == "HA")
+        pacs = next(item for item in own["identifiers"] if item["authority"]["namespace"] == "HAPACS")
+        self.assertEqual((pacs["value"], pacs["is_derived"]), ("0000007001", True))
+        self.assertIn("pad", pacs["why"])
+        only = self.run_json("authority", "test", "7001", "--authority", "HB")["candidates"]
+        self.assertEqual([item["authority"]["oid"] for item in only], ["1.2.10.3"])
+        self.assertIn("7001^^^HA", self.server.command("authority", "test", "0000007001").stdout)
+        for nobody in ("7777", "HA:7777", "7777^^^HB"):
+            self.assertEqual(self.server.command("authority", "test", nobody, check=False).returncode, 1)
+
+
+class Waiting(Commands):
+    """pid_owner = external: identifiers without XAD-PID."""
+
+    settings = {"affinity_domain": {"pid_owner": "external"}}
+
+    def test_identifiers_without_xad_pid_are_listed(self):
+        self.server.command("authority", "add", "1.2.11.1", "--namespace", "WA")
+        self.server.command("patient", "import", self.csv(f"{PATIENTS}\nWA,1,待,人,,,,,,,,,\n"))
+        result = self.server.command("patient", "waiting", "--json", check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual([row["identifier"] for row in json.loads(result.stdout)], ["1^^^WA&1.2.11.1&ISO"])
+        self.assertTrue(self.run_json("patient", "show", "WA:1")["is_waiting"])

@@ -1,0 +1,236 @@
+#include "server/command_patient.h"
+
+#include <stdio.h>
+
+#include "lib/base/clock.h"
+#include "lib/hl7/cx.h"
+#include "server/command_json.h"
+#include "server/language.h"
+
+/* musubi patient: who is who, and an operator's decisions about it. Patient data goes to the
+ * terminal of the person who asks, never to a log. */
+
+/** Two identifiers as the operator wrote them. */
+typedef struct Pair {
+    Identifier one;
+    Identifier other;
+    Str patients[2]; /* CX, for audit */
+} Pair;
+
+static int parse_pair(const IdentityCommand *command, Pair *ret_pair)
+{
+    const Options *options = command->options;
+    int rc = identity_command_parse_one(command, options->arguments[1], &ret_pair->one);
+    int other_rc = identity_command_parse_one(command, options->arguments[2], &ret_pair->other);
+
+    if (rc < 0 || other_rc < 0) {
+        return -ERR_CONFIGURATION;
+    }
+    ret_pair->patients[0] =
+        hl7_cx_format(command->arena, ret_pair->one.value, ret_pair->one.authority->oid);
+    ret_pair->patients[1] =
+        hl7_cx_format(command->arena, ret_pair->other.value, ret_pair->other.authority->oid);
+    return 0;
+}
+
+static int run_link(IdentityCommand *command, LinkKind kind)
+{
+    Pair pair;
+    int rc = parse_pair(command, &pair);
+
+    if (rc < 0) {
+        return identity_command_status(rc);
+    }
+    const IdentityLink link = {
+        .kind = kind,
+        .reason = kind == LINK_SAME ? "manual" : "unlink",
+        .one = pair.one,
+        .other = pair.other,
+        .source = identity_command_source(command, command->arena, pair.patients, 2),
+    };
+    rc = identity_link(command->services.pix, command->context->req, &link);
+    if (rc == 0) {
+        command_say(command->options,
+                    kind == LINK_SAME
+                        ? tr("the two identifiers are one patient now; musubi patient show tells "
+                             "how to undo it")
+                        : tr("the two identifiers are two patients now, and matching never links "
+                             "them again"));
+    }
+    return identity_command_status(rc);
+}
+
+static int run_link_same(IdentityCommand *command)
+{
+    return run_link(command, LINK_SAME);
+}
+
+static int run_link_different(IdentityCommand *command)
+{
+    return run_link(command, LINK_DIFFERENT);
+}
+
+static int run_merge(IdentityCommand *command)
+{
+    Pair pair;
+    int rc = parse_pair(command, &pair);
+
+    if (rc < 0) {
+        return identity_command_status(rc);
+    }
+    const IdentityMerge merge = {
+        .kind = MERGE_STRICT,
+        .subsumed = pair.one,
+        .survivor = pair.other,
+        .source = identity_command_source(command, command->arena, pair.patients, 2),
+    };
+    rc = identity_merge(command->services.pix, command->context->req, &merge);
+    if (rc == 0) {
+        command_say(command->options,
+                    tr("the first identifier was merged into the second; musubi patient show "
+                       "tells how to undo it"));
+    }
+    return identity_command_status(rc);
+}
+
+/* The patients of a link or merge, for the audit event of its undoing. */
+static const DbStatement select_undone = {
+    "patient_undo_patients",
+    "SELECT a.oid, i.value FROM patient_identifier i"
+    " JOIN assigning_authority a ON a.id = i.authority WHERE i.id IN"
+    " (SELECT unnest(ARRAY[identifier, other]) FROM patient_link WHERE $1::text = 'L' AND id ="
+    " $2::int8 UNION ALL SELECT unnest(ARRAY[subsumed, survivor]) FROM patient_merge"
+    " WHERE $1::text = 'M' AND id = $2::int8)",
+};
+
+static int read_undone(const IdentityCommand *command, Str kind, int64_t id, Str **ret_patients,
+                       size_t *ret_count)
+{
+    CommandContext *context = command->context;
+    DbParams params;
+    DbResult *rows = NULL;
+
+    db_params_init(&params, command->arena);
+    db_param_text(&params, kind);
+    db_param_i64(&params, id);
+    int rc = db_exec(context->conn, context->req, &select_undone, &params, &rows);
+    if (rc < 0) {
+        return rc;
+    }
+    *ret_count = (size_t)db_rows(rows);
+    *ret_patients = ARENA_ARRAY(command->arena, Str, *ret_count);
+    for (int i = 0; i < db_rows(rows); i++) {
+        (*ret_patients)[i] =
+            hl7_cx_format(command->arena, db_text(rows, i, 1), db_text(rows, i, 0));
+    }
+    return 0;
+}
+
+static int run_undo(IdentityCommand *command)
+{
+    Str wanted = str_from(command->options->arguments[1]);
+    Str kind = str_slice(wanted, 0, 1);
+    Str *patients = NULL;
+    size_t count = 0;
+    uint64_t id = 0;
+
+    if ((!str_equal(kind, STR("L")) && !str_equal(kind, STR("M"))) ||
+        !str_to_u64(str_from_offset(wanted, 1), &id) || id > INT64_MAX) {
+        return command_usage("write what musubi patient show prints, e.g. L123 or M45");
+    }
+    int rc = read_undone(command, kind, (int64_t)id, &patients, &count);
+    if (rc == 0) {
+        const IdentitySource source =
+            identity_command_source(command, command->arena, patients, count);
+        rc = identity_undo(command->services.pix, command->context->req, kind.data[0], (int64_t)id,
+                           &source);
+    }
+    if (rc == 0) {
+        command_say(command->options, tr("%.*s is undone"), STR_ARG(wanted));
+    }
+    return identity_command_status(rc);
+}
+
+/* waiting */
+
+static const DbStatement select_waiting = {
+    "patient_waiting",
+    "SELECT i.authority, i.value, i.created_at FROM patient_identifier i"
+    " WHERE i.survivor IS NULL AND NOT i.is_xad_pid AND NOT EXISTS (SELECT FROM"
+    " patient_identifier x WHERE x.person = i.person AND x.is_xad_pid AND x.survivor IS NULL)"
+    " ORDER BY i.id LIMIT $1::int8",
+};
+
+static int run_waiting(IdentityCommand *command)
+{
+    CommandContext *context = command->context;
+    DbParams params;
+    DbResult *rows = NULL;
+    int64_t limit;
+
+    if (identity_command_limit(command->options, &limit) != EXIT_GOOD) {
+        return EXIT_USAGE;
+    }
+    db_params_init(&params, command->arena);
+    db_param_i64(&params, limit);
+    if (db_exec(context->conn, context->req, &select_waiting, &params, &rows) < 0) {
+        return EXIT_FAILED;
+    }
+    json_t *list = command->options->json ? json_array() : NULL;
+    for (int i = 0; i < db_rows(rows); i++) {
+        Str cx = identity_command_cx(command, db_i32(rows, i, 0), db_text(rows, i, 1));
+        Str since = clock_iso8601(command->arena, db_timestamp(rows, i, 2));
+        if (list) {
+            json_array_append_new(list, json_pack("{s:o, s:o}", "identifier", json_text(cx),
+                                                  "since", json_text(since)));
+        } else {
+            printf("%.*s %.*s\n", STR_ARG(since), STR_ARG(cx));
+        }
+    }
+    if (list) {
+        json_print(list);
+    } else {
+        printf(tr("%d identifiers wait for an identifier of the affinity domain\n"), db_rows(rows));
+    }
+    return db_rows(rows) > 0 ? EXIT_FOUND : EXIT_GOOD;
+}
+
+/* Dispatch */
+
+static int patient_link(const Options *options, CommandContext *context)
+{
+    return identity_command_run(options, context, run_link_same);
+}
+
+static int patient_unlink(const Options *options, CommandContext *context)
+{
+    return identity_command_run(options, context, run_link_different);
+}
+
+static int patient_merge(const Options *options, CommandContext *context)
+{
+    return identity_command_run(options, context, run_merge);
+}
+
+static int patient_undo(const Options *options, CommandContext *context)
+{
+    return identity_command_run(options, context, run_undo);
+}
+
+static int patient_waiting(const Options *options, CommandContext *context)
+{
+    return identity_command_run(options, context, run_waiting);
+}
+
+int command_patient(const Options *options)
+{
+    static const Subcommand subcommands[] = {
+        {"show", 1, 1, patient_show},     {"link", 2, 2, patient_link},
+        {"unlink", 2, 2, patient_unlink}, {"merge", 2, 2, patient_merge},
+        {"undo", 1, 1, patient_undo},     {"review", 0, 0, patient_review},
+        {"review", 2, 2, patient_review}, {"waiting", 0, 0, patient_waiting},
+        {"import", 1, 1, patient_import},
+    };
+
+    return command_run(options, subcommands, ARRAY_LEN(subcommands));
+}

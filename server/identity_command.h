@@ -1,0 +1,82 @@
+#pragma once
+
+#include <jansson.h>
+
+#include "pix/authorities.h"
+#include "pix/identity.h"
+#include "server/command.h"
+#include "server/services.h"
+
+/** What the commands that look at identities, or change them, have in common. They run beside a
+ * running server, on the same database. */
+
+typedef struct IdentityCommand {
+    const Options *options;
+    CommandContext *context;
+    Arena *arena; /* of the command: lives as long as authorities */
+    Services services;
+    AuthorityDirectory *directory;
+    const Authorities *authorities;
+    Str account; /* of the operator: who decided */
+} IdentityCommand;
+
+/**
+ * Opens the PIX manager, and the registry if this process has the role, since documents move with
+ * identifiers.
+ * @return EXIT_GOOD, or another status with the reason in the context's errors
+ */
+int identity_command_open(const Options *options, CommandContext *context,
+                          IdentityCommand *ret_command);
+/** @return status */
+int identity_command_close(IdentityCommand *command, int status);
+
+/** Opens, runs and closes. */
+int identity_command_run(const Options *options, CommandContext *context,
+                         int (*run)(IdentityCommand *command));
+
+/** Exit status of a change: what the identity manager refused is the operator's business. */
+int identity_command_status(int rc);
+
+/**
+ * The identifier that an operator writes: CX "123^^^NS&OID&ISO", "OID:123", "namespace:123", or a
+ * number alone.
+ * @param ret_identifier  authority is NULL for a number alone; texts are in the arena
+ * @return 0, or -ERR_CONFIGURATION
+ */
+int identity_command_parse(const IdentityCommand *command, const char *text,
+                           Identifier *ret_identifier) MUST_CHECK;
+
+/** As identity_command_parse(); a number alone is of the affinity domain. */
+int identity_command_parse_one(const IdentityCommand *command, const char *text,
+                               Identifier *ret_identifier) MUST_CHECK;
+
+/** By OID or namespace; NULL with a fault. */
+const AssigningAuthority *identity_command_authority(const IdentityCommand *command, Str name);
+
+/** Who decides, with the audit event about these patients (CX); in the arena. */
+IdentitySource identity_command_source(const IdentityCommand *command, Arena *arena,
+                                       const Str *patients, size_t count);
+
+/** "id^^^namespace&oid&ISO"; where the authority is not configured, the number alone. */
+Str identity_command_cx(const IdentityCommand *command, int32_t authority, Str value);
+
+/** {"oid", "namespace", "facility", "kind", "is_valid"}; new reference. */
+json_t *identity_authority_json(const AssigningAuthority *authority);
+
+/** --limit, otherwise 100. @return EXIT_GOOD or EXIT_USAGE */
+int identity_command_limit(const Options *options, int64_t *ret_limit);
+
+/** Names, birth date, sex, addresses and phones of patient_demographics.record; new reference. */
+json_t *identity_demographics_json(Arena *arena, Str record);
+/** That in one line for a terminal; in the arena. */
+Str identity_demographics_line(Arena *arena, const json_t *demographics);
+
+/** The text of a row of pix/link_reasons.def. */
+const char *identity_reason_text(Str reason);
+
+/** A weight in an SQL text, and as a number. */
+#define IDENTITY_SCORE(column) "round(" column "::numeric * 100)::int8"
+json_t *identity_score_json(const DbResult *rows, int row, int column);
+/** JSON null for the SQL NULL. */
+json_t *identity_instant_json(Arena *arena, const DbResult *rows, int row, int column);
+json_t *identity_text_json(const DbResult *rows, int row, int column);
