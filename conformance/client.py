@@ -28,6 +28,7 @@ NS = {
     "query": "urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0",
     "xds": "urn:ihe:iti:xds-b:2007",
     "xop": "http://www.w3.org/2004/08/xop/include",
+    "hl7": "urn:hl7-org:v3",
 }
 ACTIONS = {
     "ITI-18": "urn:ihe:iti:2007:RegistryStoredQuery",
@@ -89,17 +90,22 @@ class Reply:
 
     @property
     def outcome(self):
-        """Success, PartialSuccess, Failure, or Fault."""
+        """Success, PartialSuccess, Failure, or Fault; of HL7 v3 the acknowledgement: CA, CE, CR, AA, AE, AR."""
         body = self.body
         if body is None or etree.QName(body).localname == "Fault":
             return "Fault"
+        if etree.QName(body).namespace == NS["hl7"]:
+            return body.xpath("string(hl7:acknowledgement/hl7:typeCode/@code)", namespaces=NS)
         response = body if "status" in body.attrib else body.find("rs:RegistryResponse", NS)
         return response.get("status").rsplit(":", 1)[1]
 
     @property
     def errors(self):
-        """[(errorCode, codeContext, location, severity)]"""
-        return [(e.get("errorCode"), e.get("codeContext"), e.get("location"), e.get("severity").rsplit(":", 1)[1])
+        """[(errorCode, codeContext, location, severity)]; of HL7 v3 the acknowledgementDetails"""
+        details = self.envelope.iterfind(".//hl7:acknowledgementDetail", NS)
+        found = [(d.find("hl7:code", NS).get("code"), d.findtext("hl7:text", "", NS), d.findtext("hl7:location", "", NS),
+                  {"E": "Error"}.get(d.get("typeCode"), "Warning")) for d in details]
+        return found + [(e.get("errorCode"), e.get("codeContext"), e.get("location"), e.get("severity").rsplit(":", 1)[1])
                 for e in self.envelope.iterfind(".//rs:RegistryError", NS)]
 
     def objects(self, name="*"):

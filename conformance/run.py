@@ -27,9 +27,15 @@ from lxml import etree
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from conformance import client as xds, names  # noqa: E402  pylint: disable=wrong-import-position
+from conformance import client as xds, names, schemas  # noqa: E402  pylint: disable=wrong-import-position
 
 DEFAULT_AUTHORITY = "1.3.6.1.4.1.21367.2005.13.20.1000"
+DOMAINS = {  # identifier domains of hospitals that a server under test knows: (OID, MSH-3|MSH-4 of the one source, if any)
+    "a": ("1.2.392.99999.4.11", None),
+    "b": ("1.2.392.99999.4.12", None),
+    "c": ("1.2.392.99999.4.13", None),
+    "elsewhere": ("1.2.392.99999.4.14", "ELSEWHERE|HOSPITAL"),
+}
 GIVEN = HERE / "given"
 GIVEN_NS = "urn:musubi:given"
 NAMESPACES = xds.NS
@@ -70,6 +76,7 @@ class Variables:
 
     ${patient:a}  CX of a patient that was fed; ${stranger:a}  CX of one that was not; ${foreign:a} of another authority
     ${oid:a}  a fresh uniqueId; ${uuid:a}  a fresh entryUUID; ${control:a} a fresh MSH-10
+    ${domain:a}  OID of a hospital's domain (DOMAINS); ${id:a}  a fresh identifier
     ${repository}; ${authority}; ${now}  the time as DTM; ${step}  number of the step
     ${sha1:TEXT}; ${size:TEXT}; ${base64:TEXT}; ${repeat:N:TEXT}
     ${scheme:classCode}, ${association:RPLC}, ...  the tables of names.py
@@ -96,6 +103,8 @@ class Variables:
             "patient": self._fed_patient,
             "stranger": lambda: f"{self._identifier()}^^^&{self.target.authority}&ISO",
             "foreign": lambda: f"{self._identifier()}^^^&1.2.392.99999.4.7&ISO",
+            "domain": lambda: DOMAINS[label][0],
+            "id": self._identifier,
             "oid": xds.new_oid,
             "uuid": xds.new_urn,
             "control": lambda: xds.new_urn()[-12:],
@@ -260,7 +269,8 @@ def template_of(step, folder):
     """The template of a body: the objects to submit, or a file."""
     if "objects" not in step:
         name = step["body"]
-        return (GIVEN / name[6:] if name.startswith("given/") else folder / name).read_text(encoding="utf-8")
+        text = (GIVEN / name[6:] if name.startswith("given/") else folder / name).read_text(encoding="utf-8")
+        return re.sub(r"PRPA_IN\d+UV02", step["interaction"], text) if "interaction" in step else text
     submit = (f"<lcm:SubmitObjectsRequest><rim:RegistryObjectList>{step['objects']}</rim:RegistryObjectList>"
               "</lcm:SubmitObjectsRequest>")
     if step["tx"] != "ITI-41":
@@ -286,13 +296,22 @@ def attachments_of(step, variables):
             for name, content in variables.fill(step.get("documents", {})).items()]
 
 
-PATHS = {"ITI-41": "/repository", "ITI-43": "/repository", "ITI-42": "/registry", "ITI-18": "/registry"}
+PATHS = {"ITI-41": "/repository", "ITI-43": "/repository", "ITI-42": "/registry", "ITI-18": "/registry",
+         "ITI-44": "/pix", "ITI-45": "/pix", "ITI-47": "/pix"}
+
+
+def action_of(step, body):
+    """wsa:Action of a step: that of its transaction, or of the interaction that is the body."""
+    root = etree.QName(etree.fromstring(body))
+    if root.namespace == NAMESPACES["hl7"]:
+        return f"{root.namespace}:{root.localname}"
+    return xds.ACTIONS.get(step["tx"], step["tx"])
 
 
 def message_of(step, folder, variables):
     """(Content-Type, bytes) of a SOAP step, with everything that the step wants to be special about it."""
-    action = variables.fill(step.get("action", xds.ACTIONS.get(step["tx"], step["tx"])))
     body = changed(body_of(step, folder, variables), step.get("changes"), variables)
+    action = variables.fill(step.get("action") or action_of(step, body))
     message = changed(xds.envelope(action, body).decode(), step.get("envelope"), variables).encode()
     if step.get("mtom", step["tx"] in ("ITI-41", "ITI-43")):
         content_type, message = xds.mtom(message, attachments_of(step, variables), BOUNDARY, step.get("root_last", False))
@@ -322,6 +341,9 @@ def send(target, step, folder, variables):
 def expect_reply(reply, expected, variables):
     """Checks one reply against a table of expectations."""
     expected = variables.fill(expected)
+    problem = schemas.fault(reply.body) if reply.body is not None else None
+    if problem:
+        raise Failed(f"the answer is not valid: {problem}\n{etree.tostring(reply.body, encoding='unicode')[:3000]}")
     if "http" in expected and reply.status != expected["http"]:
         raise Failed(f"HTTP {reply.status}, expected {expected['http']}")
     if "status" in expected and reply.outcome != expected["status"]:
@@ -437,6 +459,9 @@ def start_server():
     codes = HERE / "given" / "codes.xml"
     server = Server(settings={"affinity_domain": {"codes": codes, "code_check": "strict", "patient_id_namespace": "REGION-ID"}})
     server.start()
+    for oid, source in DOMAINS.values():
+        server.command("authority", "add", oid, "--kind", "emr", *(["--source", source] if source else []))
+    time.sleep(1.5)  # until the server has seen them
     return server, Target(f"http://127.0.0.1:{server.plain_port}", f"127.0.0.1:{server.mllp_port}")
 
 

@@ -118,7 +118,8 @@ class Plain(common.ServerCase):
                 self.assertRegex(reply.partition(b"\r\n\r\n")[2], rb"\[ref \w{5}\]")
 
     def test_wsdl_is_well_formed_and_names_the_operations(self):
-        for path, operation in (("/registry", b"RegisterDocumentSet-b"), ("/repository", b"ProvideAndRegisterDocumentSet-b")):
+        for path, operation in (("/registry", b"RegisterDocumentSet-b"), ("/repository", b"ProvideAndRegisterDocumentSet-b"),
+                                ("/pix", b"PDSupplier_PRPA_IN201305UV02")):
             status, reply, _ = talk(self.server.plain_port, head(start=f"GET {path}?wsdl HTTP/1.1\r\n"))
             body = reply.partition(b"\r\n\r\n")[2]
             self.assertEqual(status, 200)
