@@ -188,10 +188,12 @@ CREATE TABLE identity_told (
     subscriber integer NOT NULL,
     person     bigint NOT NULL,
     digest     bytea NOT NULL,
+    notification bigint NOT NULL,
     PRIMARY KEY (subscriber, person)
 );
 COMMENT ON TABLE identity_told IS 'what a PIX consumer was last told of a person: it is told again only when that changes';
 COMMENT ON COLUMN identity_told.digest IS 'SHA-256 of the identifiers in its domains of interest; of the empty text: none are left';
+COMMENT ON COLUMN identity_told.notification IS 'message that told it last: an older one that was refused is never sent again';
 
 -- ---- demographics queries ----
 

@@ -313,21 +313,24 @@ static const DbStatement insert_notification = {
     "subscribers_insert_notification",
     "INSERT INTO identity_notification (subscriber, person, kind, message_id, content, patients,"
     " xad_pid) SELECT id, $2::int8, $3::text, $4::text, $5::text, $6::text[], nullif($7::int8, 0)"
-    " FROM identity_subscriber WHERE id = $1::int4 AND removed_at IS NULL"};
+    " FROM identity_subscriber WHERE id = $1::int4 AND removed_at IS NULL FOR KEY SHARE"};
 
 /* Who was never told of a person that has nothing for him need not be remembered. */
 static const DbStatement tell_consumer = {
     "subscribers_tell_consumer",
-    "WITH told AS (INSERT INTO identity_told (subscriber, person, digest)"
-    " SELECT $1::int4, $2::int8, sha256(convert_to($7::text, 'UTF8'))"
+    "WITH told AS (INSERT INTO identity_told (subscriber, person, digest, notification)"
+    " SELECT $1::int4, $2::int8, sha256(convert_to($7::text, 'UTF8')),"
+    "  nextval('identity_notification_id_seq')"
     "  WHERE $7::text <> '' OR EXISTS (SELECT FROM identity_told"
     "   WHERE subscriber = $1::int4 AND person = $2::int8)"
-    " ON CONFLICT (subscriber, person) DO UPDATE SET digest = excluded.digest"
-    "  WHERE identity_told.digest <> excluded.digest RETURNING subscriber)"
-    "INSERT INTO identity_notification (subscriber, person, kind, message_id, content, patients)"
-    " SELECT s.id, $2::int8, $3::text, $4::text, $5::text, $6::text[]"
+    " ON CONFLICT (subscriber, person) DO UPDATE SET digest = excluded.digest,"
+    "  notification = excluded.notification"
+    "  WHERE identity_told.digest <> excluded.digest RETURNING subscriber, notification)"
+    "INSERT INTO identity_notification (id, subscriber, person, kind, message_id, content,"
+    " patients) OVERRIDING SYSTEM VALUE"
+    " SELECT told.notification, s.id, $2::int8, $3::text, $4::text, $5::text, $6::text[]"
     " FROM told JOIN identity_subscriber s ON s.id = told.subscriber"
-    " WHERE s.removed_at IS NULL AND $7::text <> ''"};
+    " WHERE s.removed_at IS NULL AND $7::text <> '' FOR KEY SHARE OF s"};
 
 /* A new XAD-PID that other registries do not know yet is not among them; once they do, its person
  * is told again. */

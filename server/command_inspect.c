@@ -9,6 +9,7 @@
 #include "lib/xml/read.h"
 #include "server/command.h"
 #include "server/command_json.h"
+#include "server/command_subscriber.h"
 #include "server/journal.h"
 #include "server/language.h"
 #include "server/services.h"
@@ -224,6 +225,21 @@ static int show_silent_nodes(const Status *status)
     return rc;
 }
 
+/** Each with its queue. */
+static int show_subscribers(const Status *status)
+{
+    DbResult *rows = NULL;
+    int rc = subscriber_read(status->context, &rows);
+    if (rc == 0 && status->json) {
+        json_object_set_new(status->json, "subscribers", subscriber_json(status->context, rows));
+    } else if (rc == 0 && db_rows(rows) > 0) {
+        print_label("subscribers");
+        printf("%d\n", db_rows(rows));
+        subscriber_print(status->context, rows);
+    }
+    return rc;
+}
+
 int command_status(const Options *options)
 {
     CommandContext context;
@@ -231,7 +247,8 @@ int command_status(const Options *options)
     if (exit_status == EXIT_GOOD) {
         Status status = {&context, options->json ? json_object() : NULL};
         show_process(&status);
-        bool is_good = show_counts(&status) == 0 && show_silent_nodes(&status) == 0;
+        bool is_good = show_counts(&status) == 0 && show_subscribers(&status) == 0 &&
+                       show_silent_nodes(&status) == 0;
         if (status.json) {
             json_print(status.json);
         }

@@ -47,7 +47,10 @@ typedef struct Options {
     const char *valid_to;
     const char *derive;
     const char *authority; /* authority test */
-    const char *limit;     /* patient review */
+    const char *url;       /* subscriber */
+    const char *receiver;
+    const char *authorities;
+    const char *limit; /* patient review */
 } Options;
 
 typedef int (*CommandFn)(const Options *options);
