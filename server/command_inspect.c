@@ -10,6 +10,7 @@
 #include "server/command.h"
 #include "server/command_json.h"
 #include "server/command_subscriber.h"
+#include "server/identity_counts.h"
 #include "server/journal.h"
 #include "server/language.h"
 #include "server/services.h"
@@ -174,18 +175,32 @@ static void show_process(const Status *status)
     }
 }
 
+static void show_count(const Status *status, const char *label, const char *name, int64_t count)
+{
+    if (status->json) {
+        json_object_set_new(status->json, name, json_integer(count));
+    } else {
+        print_label(label);
+        printf("%lld\n", (long long)count);
+    }
+}
+
 static int show_counts(const Status *status)
 {
     DbResult *result = NULL;
     int rc = db_exec(status->context->conn, status->context->req, &count_objects, NULL, &result);
     for (size_t i = 0; !rc && i < ARRAY_LEN(counts); i++) {
-        int64_t count = db_i64(result, 0, (int)i);
-        if (status->json) {
-            json_object_set_new(status->json, counts[i].name, json_integer(count));
-        } else {
-            print_label(counts[i].label);
-            printf("%lld\n", (long long)count);
-        }
+        show_count(status, counts[i].label, counts[i].name, db_i64(result, 0, (int)i));
+    }
+    return rc;
+}
+
+static int show_identity_counts(const Status *status)
+{
+    int64_t numbers[IDENTITY_COUNT_TOTAL];
+    int rc = identity_counts_read(status->context->conn, status->context->req, numbers);
+    for (size_t i = 0; !rc && i < IDENTITY_COUNT_TOTAL; i++) {
+        show_count(status, identity_count_rows[i].label, identity_count_rows[i].name, numbers[i]);
     }
     return rc;
 }
@@ -247,8 +262,8 @@ int command_status(const Options *options)
     if (exit_status == EXIT_GOOD) {
         Status status = {&context, options->json ? json_object() : NULL};
         show_process(&status);
-        bool is_good = show_counts(&status) == 0 && show_subscribers(&status) == 0 &&
-                       show_silent_nodes(&status) == 0;
+        bool is_good = show_counts(&status) == 0 && show_identity_counts(&status) == 0 &&
+                       show_subscribers(&status) == 0 && show_silent_nodes(&status) == 0;
         if (status.json) {
             json_print(status.json);
         }

@@ -27,27 +27,28 @@ int identity_command_open(const Options *options, CommandContext *context,
 {
     const Config *config = context->config;
     char problem[512] = "";
-    IdentityCommand command = {.options = options, .context = context};
+    IdentityCommand *command = ret_command; /* services point into themselves: never copied */
+
+    *command = (IdentityCommand){.options = options, .context = context};
 
     xml_init();
-    if (!services_open_identity(&command.services, config, command_service_conninfo(context),
+    if (!services_open_identity(&command->services, config, command_service_conninfo(context),
                                 CONNECTIONS, problem, sizeof(problem))) {
         (void)error_add(&context->req->errors, ERR_CONFIGURATION, NULL, "%s", problem);
         return EXIT_FAILED;
     }
-    if (authority_directory_open(command.services.pool, context->req,
+    if (authority_directory_open(command->services.pool, context->req,
                                  str_from(config->affinity_domain.patient_id_authority),
                                  str_from(config->affinity_domain.patient_id_namespace),
-                                 &command.directory) < 0) {
-        services_close(&command.services);
+                                 &command->directory) < 0) {
+        services_close(&command->services);
         return EXIT_FAILED;
     }
-    command.arena = arena_new();
-    command.authorities = authority_directory_hold(command.directory, command.arena);
-    command.account = account_name(context->arena);
+    command->arena = arena_new();
+    command->authorities = authority_directory_hold(command->directory, command->arena);
+    command->account = account_name(context->arena);
     context->req->peer_address = STR("127.0.0.1");
-    context->req->reply_to = command.account;
-    *ret_command = command;
+    context->req->reply_to = command->account;
     return EXIT_GOOD;
 }
 

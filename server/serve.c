@@ -24,6 +24,7 @@
 #include "server/admin.h"
 #include "server/command.h"
 #include "server/http.h"
+#include "server/identity_counts.h"
 #include "server/listener_mllp.h"
 #include "server/migrate.h"
 #include "server/postgres_embedded.h"
@@ -50,6 +51,7 @@ typedef struct Process {
     SoapEndpoint tls_endpoint;
     SoapEndpoint plain_endpoint;
     AdminPages admin_pages;
+    IdentityGauges *identity_gauges;
     HttpService tls_service;
     HttpService plain_service;
     HttpService admin_pages_service;
@@ -291,6 +293,7 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
                   (double)audit_backlog(p->services.audit));
     metrics_gauge(buf, "http_connections", "Open HTTP connections.",
                   (double)watchdog_count(p->watchdog));
+    identity_gauges_write(p->identity_gauges, req, buf);
     if (statvfs(p->config->server.data_dir, &disk) == 0) {
         metrics_gauge(buf, "data_free_bytes", "Free space of the file system of data_dir.",
                       (double)disk.f_bavail * (double)disk.f_frsize);
@@ -339,6 +342,7 @@ static bool bind_listeners(Process *p)
 {
     const Config *c = p->config;
     p->watchdog = watchdog_new();
+    p->identity_gauges = identity_gauges_new(p->services.pool);
     p->admin_pages = (AdminPages){
         .nodes = p->services.nodes,
         .audit = p->services.audit,
@@ -506,6 +510,7 @@ static void stop(Process *p)
     http_listener_free(p->https);
     http_listener_free(p->plain_http);
     http_listener_free(p->admin);
+    identity_gauges_free(p->identity_gauges);
     if (p->services.audit) {
         refused_peer_flush(p->services.audit, true);
         record_activity(p, AUDIT_APPLICATION_STOP);

@@ -266,3 +266,6 @@ class Waiting(Commands):
         self.assertEqual(result.returncode, 1)
         self.assertEqual([row["identifier"] for row in json.loads(result.stdout)], ["1^^^WA&1.2.11.1&ISO"])
         self.assertTrue(self.run_json("patient", "show", "WA:1")["is_waiting"])
+        self.assertEqual(self.run_json("status")["waiting_identifiers"], 1)
+        self.assertRegex(self.server.command("status").stdout, r"waiting ids +1\n")
+        self.assertIn("\nmusubi_waiting_identifiers 1\n", self.server.admin("/metrics"))

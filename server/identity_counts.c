@@ -1,0 +1,89 @@
+#include "server/identity_counts.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "lib/base/clock.h"
+#include "server/metrics.h"
+
+#define RENEW_AFTER_NS (INT64_C(60) * 1000000000)
+
+const IdentityCountRow identity_count_rows[IDENTITY_COUNT_TOTAL] = {
+#define IDENTITY_COUNT(name, label, help, sql) {#name, label, help},
+#include "server/identity_counts.def"
+#undef IDENTITY_COUNT
+};
+
+static const DbStatement select_counts = {"identity_counts", "SELECT true"
+#define IDENTITY_COUNT(name, label, help, sql) ", (" sql ")"
+#include "server/identity_counts.def"
+#undef IDENTITY_COUNT
+};
+
+int identity_counts_read(DbConn *conn, Request *req, int64_t ret_counts[IDENTITY_COUNT_TOTAL])
+{
+    DbResult *result = NULL;
+    int rc = db_exec(conn, req, &select_counts, NULL, &result);
+
+    for (int i = 0; rc == 0 && i < IDENTITY_COUNT_TOTAL; i++) {
+        ret_counts[i] = db_i64(result, 0, i + 1);
+    }
+    return rc;
+}
+
+struct IdentityGauges {
+    DbPool *pool;
+    pthread_mutex_t lock; /* one reader counts, the others wait for what it finds */
+    int64_t counts[IDENTITY_COUNT_TOTAL];
+    int64_t read_ns; /* 0: never */
+};
+
+IdentityGauges *identity_gauges_new(DbPool *pool)
+{
+    IdentityGauges *gauges = calloc(1, sizeof(*gauges));
+    if (!gauges) {
+        abort();
+    }
+    gauges->pool = pool;
+    pthread_mutex_init(&gauges->lock, NULL);
+    return gauges;
+}
+
+void identity_gauges_free(IdentityGauges *gauges)
+{
+    if (gauges) {
+        pthread_mutex_destroy(&gauges->lock);
+        free(gauges);
+    }
+}
+
+static int renew(IdentityGauges *gauges, Request *req)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(gauges->pool, req, &conn);
+
+    rc = rc < 0 ? rc : identity_counts_read(conn, req, gauges->counts);
+    if (rc == 0) {
+        gauges->read_ns = clock_now_ns();
+    }
+    return rc;
+}
+
+void identity_gauges_write(IdentityGauges *gauges, Request *req, StrBuf *buf)
+{
+    int64_t counts[IDENTITY_COUNT_TOTAL];
+    int rc = 0;
+
+    pthread_mutex_lock(&gauges->lock);
+    if (gauges->read_ns == 0 || clock_now_ns() - gauges->read_ns > RENEW_AFTER_NS) {
+        rc = renew(gauges, req);
+    }
+    for (size_t i = 0; i < IDENTITY_COUNT_TOTAL; i++) {
+        counts[i] = gauges->counts[i];
+    }
+    pthread_mutex_unlock(&gauges->lock);
+    for (size_t i = 0; rc == 0 && i < IDENTITY_COUNT_TOTAL; i++) {
+        metrics_gauge(buf, identity_count_rows[i].name, identity_count_rows[i].help,
+                      (double)counts[i]);
+    }
+}
