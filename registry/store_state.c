@@ -253,6 +253,35 @@ static int queue_memberships(Request *req, DbConn *conn, const Questions *questi
     return db_queue(conn, req, &select_memberships, &params);
 }
 
+/* ---- sourcePatientIds ---- */
+
+static int compare_texts(const void *a, const void *b)
+{
+    return str_compare(*(const Str *)a, *(const Str *)b);
+}
+
+static void add_source_patients(const Submission *submission, Str *texts, size_t *count)
+{
+    for (const DocumentEntry *d = submission->documents; d != NULL; d = d->next) {
+        texts[(*count)++] = d->source_patient_id;
+    }
+}
+
+/** Puts them in order, each once. @return how many are left */
+static size_t sort_texts(Str *texts, size_t count)
+{
+    size_t kept = 0;
+    if (count > 1) {
+        qsort(texts, count, sizeof(Str), compare_texts);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (kept == 0 || !str_equal(texts[kept - 1], texts[i])) {
+            texts[kept++] = texts[i];
+        }
+    }
+    return kept;
+}
+
 /** The results of the batch, in the order in which its statements were queued. */
 typedef struct StateBatch {
     DbResult *claimed;
@@ -268,14 +297,15 @@ typedef struct StateBatch {
  * The patient comes before its documents, as in a move (patient_move.c): who waits for the one
  * holds none of the others. */
 static int run_state_batch(const Registry *registry, Request *req, DbConn *conn,
-                           const Submission *submission, const RegistryState *state,
-                           StateBatch *ret_batch)
+                           const Submission *submission, const PatientQuestion *patient,
+                           const RegistryState *state, StateBatch *ret_batch)
 {
     const Questions questions = collect_questions(req->arena, submission);
     const PatientDirectory *patients = registry->config.patients;
-    DbResult *results[7];
-    DbResult **places[7];
+    DbResult *results[6 + PATIENT_LOCK_STATEMENTS_MAX];
+    DbResult **places[6 + PATIENT_LOCK_STATEMENTS_MAX];
     size_t count = 0;
+    size_t lock_count = 0;
     int rc = db_queue_begin(conn, req);
     rc = rc < 0 ? rc : queue_claims(req, conn, state);
     places[count++] = &ret_batch->claimed;
@@ -284,10 +314,10 @@ static int run_state_batch(const Registry *registry, Request *req, DbConn *conn,
         places[count++] = &ret_batch->held_uuids;
         places[count++] = &ret_batch->taken_uuids;
     }
-    rc = rc < 0 ? rc
-                : patients->queue_lock(patients->ctx, req, conn,
-                                       &submission->submission_set->patient_id, 1);
-    places[count++] = &ret_batch->patient;
+    rc = rc < 0 ? rc : patients->queue_lock(patients->ctx, req, conn, patient, &lock_count);
+    for (size_t i = 0; i < lock_count; i++) {
+        places[count++] = &ret_batch->patient; /* of the last one in the end */
+    }
     if (questions.referenced.count > 0) {
         rc = rc < 0 ? rc : queue_lock_documents(req, conn, &questions);
         places[count++] = &ret_batch->documents;
@@ -468,6 +498,19 @@ static int resolve_merged_patients(const Registry *registry, Request *req, DbCon
     return 0;
 }
 
+/** Reads the answer about patients; what it says of sourcePatientIds goes to the state. */
+static void read_patients(const Registry *registry, Request *req, const DbResult *result,
+                          const PatientQuestion *question, Patient *ret_patients,
+                          RegistryState *state)
+{
+    const PatientDirectory *patients = registry->config.patients;
+    int64_t *owners = ARENA_ARRAY(req->arena, int64_t, question->source_count);
+    patients->locked(patients->ctx, req, result, question, ret_patients, owners);
+    state->source_patient_ids = question->source_patient_ids;
+    state->source_owners = owners;
+    state->source_count = question->source_count;
+}
+
 int store_read_state(Registry *registry, Request *req, DbConn *conn,
                      const PreparedSubmission *prepared, RegistryState *ret_state)
 {
@@ -475,16 +518,21 @@ int store_read_state(Registry *registry, Request *req, DbConn *conn,
     StateBatch batch = {0};
     collect_claims(req->arena, prepared, &state);
     const Submission *submission = prepared->submission;
-    int rc = run_state_batch(registry, req, conn, submission, &state, &batch);
+    Str *sources = ARENA_ARRAY(req->arena, Str, submission->document_count);
+    size_t source_count = 0;
+    add_source_patients(submission, sources, &source_count);
+    const PatientQuestion question = {.patient_ids = &submission->submission_set->patient_id,
+                                      .count = 1,
+                                      .source_patient_ids = sources,
+                                      .source_count = sort_texts(sources, source_count)};
+    int rc = run_state_batch(registry, req, conn, submission, &question, &state, &batch);
     if (rc < 0) {
         return rc;
     }
     read_taken_uuids(req->arena, batch.taken_uuids, &state);
     read_objects(req->arena, &batch, &state);
     read_memberships(req->arena, batch.memberships, &state);
-    const PatientDirectory *patients = registry->config.patients;
-    patients->locked(patients->ctx, req, batch.patient, &submission->submission_set->patient_id, 1,
-                     &state.patient);
+    read_patients(registry, req, batch.patient, &question, &state.patient, &state);
     rc = read_taken_claims(req, conn, batch.claimed, &state);
     rc = rc < 0 ? rc : resolve_merged_patients(registry, req, conn, &state);
     if (rc < 0) {
@@ -638,13 +686,37 @@ static size_t collect_patients(StoreItem **sorted, size_t count, Str *ret_identi
 }
 
 static void note_patients(StoreItem *const *sorted, size_t count, const Str *identifiers,
-                          const Patient *patients)
+                          const Patient *patients, const RegistryState *sources)
 {
     size_t patient = 0;
     for (size_t i = 0; i < count; i++) {
+        RegistryState *state = &sorted[i]->state;
         patient += !str_equal(identifiers[patient], patient_id(sorted[i]));
-        sorted[i]->state.patient = patients[patient];
+        state->patient = patients[patient];
+        state->source_patient_ids = sources->source_patient_ids;
+        state->source_owners = sources->source_owners;
+        state->source_count = sources->source_count;
     }
+}
+
+/** The patients and sourcePatientIds of all items.
+ * @param sorted  comes out in order of patient */
+static PatientQuestion ask_patients(Arena *arena, StoreItem **sorted, size_t count)
+{
+    size_t document_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        document_count += sorted[i]->prepared->submission->document_count;
+    }
+    Str *identifiers = ARENA_ARRAY(arena, Str, count);
+    Str *sources = ARENA_ARRAY(arena, Str, document_count);
+    size_t source_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        add_source_patients(sorted[i]->prepared->submission, sources, &source_count);
+    }
+    return (PatientQuestion){.patient_ids = identifiers,
+                             .count = collect_patients(sorted, count, identifiers),
+                             .source_patient_ids = sources,
+                             .source_count = sort_texts(sources, source_count)};
 }
 
 int store_read_states(Registry *registry, Request *req, DbConn *conn, StoreItem *const *items,
@@ -654,24 +726,25 @@ int store_read_states(Registry *registry, Request *req, DbConn *conn, StoreItem 
     const ClaimList claims = collect_all_claims(req->arena, items, count);
     const UuidSet submitted = collect_submitted(req->arena, items, count);
     StoreItem **sorted = ARENA_ARRAY(req->arena, StoreItem *, count);
-    Str *identifiers = ARENA_ARRAY(req->arena, Str, count);
     memcpy(sorted, items, count * sizeof(StoreItem *));
-    size_t patient_count = collect_patients(sorted, count, identifiers);
+    const PatientQuestion question = ask_patients(req->arena, sorted, count);
 
-    enum { CLAIMED, HELD_UUIDS, TAKEN_UUIDS, PATIENTS, RESULT_COUNT };
-    DbResult *results[RESULT_COUNT];
+    enum { CLAIMED, HELD_UUIDS, TAKEN_UUIDS, PATIENTS };
+    DbResult *results[PATIENTS + PATIENT_LOCK_STATEMENTS_MAX];
+    size_t lock_count = 0;
     int rc = db_queue_begin(conn, req);
     rc = rc < 0 ? rc : queue_all_claims(req, conn, &claims);
     rc = rc < 0 ? rc : queue_submitted(req, conn, &submitted);
-    rc = rc < 0 ? rc : directory->queue_lock(directory->ctx, req, conn, identifiers, patient_count);
+    rc = rc < 0 ? rc : directory->queue_lock(directory->ctx, req, conn, &question, &lock_count);
     rc = rc < 0 ? rc : db_sync(conn, req, results);
     if (rc < 0) {
         return rc;
     }
     note_claimed(&claims, results[CLAIMED]);
     note_taken_uuids(items, count, results[TAKEN_UUIDS]);
-    Patient *patients = ARENA_ARRAY(req->arena, Patient, patient_count);
-    directory->locked(directory->ctx, req, results[PATIENTS], identifiers, patient_count, patients);
-    note_patients(sorted, count, identifiers, patients);
+    Patient *patients = ARENA_ARRAY(req->arena, Patient, question.count);
+    RegistryState sources = {0};
+    read_patients(registry, req, results[PATIENTS + lock_count - 1], &question, patients, &sources);
+    note_patients(sorted, count, question.patient_ids, patients, &sources);
     return 0;
 }

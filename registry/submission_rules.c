@@ -277,11 +277,41 @@ static void check_association(Request *req, const RegistryState *state,
     }
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+    return str_compare(*(const Str *)a, *(const Str *)b);
+}
+
+/**
+ * A document whose sourcePatientId is known as the number of somebody else: filed under the wrong
+ * patient, as after a link that was undone. What is not known stays unchecked (TF-2
+ * 3.42.4.1.3.3.2). The text must not tell the sender whose number it is.
+ */
+static void check_source_patients(Request *req, const Submission *submission,
+                                  const RegistryState *state)
+{
+    for (const DocumentEntry *d = submission->documents;
+         d != NULL && state->patient.is_active && state->source_count > 0; d = d->next) {
+        const Str *found = bsearch(&d->source_patient_id, state->source_patient_ids,
+                                   state->source_count, sizeof(Str), compare_texts);
+        int64_t owner = found != NULL ? state->source_owners[found - state->source_patient_ids] : 0;
+        if (owner != 0 && owner != state->patient.survivor) {
+            error_add(&req->errors, ERR_XDS_PATIENT_ID_DOES_NOT_MATCH,
+                      "XDSDocumentEntry.sourcePatientId",
+                      "document %.*s: sourcePatientId %.*s belongs to a patient whose patientId is "
+                      "not the one of this submission; ask for the patientId that it has now "
+                      "(ITI-9, ITI-45 or ITI-83) and submit with that",
+                      STR_ARG(d->unique_id), STR_ARG(d->source_patient_id));
+        }
+    }
+}
+
 int submission_rules_check(Request *req, const Submission *submission, const RegistryState *state)
 {
     const Error *before = req->errors.last;
     unsigned errors_before = req->errors.error_count;
     check_patient(req, submission->submission_set, &state->patient);
+    check_source_patients(req, submission, state);
     for (size_t i = 0; i < state->claim_count; i++) {
         if (state->claims[i].is_taken) {
             check_taken_unique_id(req, &state->claims[i]);

@@ -46,6 +46,9 @@ typedef struct RegistryState {
     UniqueIdClaim *claims; /* in order of digest */
     size_t claim_count;
     Patient patient; /* SubmissionSet.patientId, which all objects share (TF-3 4.2.1.3) */
+    const Str *source_patient_ids; /* in order; of other submissions too */
+    const int64_t *source_owners;  /* patient whose number each is; 0: not known here */
+    size_t source_count;
     StoredObject
         *objects; /* in order of entry_uuid: what Associations name outside the submission */
     size_t object_count;

@@ -13,17 +13,33 @@ typedef struct Patient {
     bool is_active; /* false: subsumed by a merge */
 } Patient;
 
+/** The identifiers (CX) that submissions name. */
+typedef struct PatientQuestion {
+    const Str *patient_ids; /* each once */
+    size_t count;
+    const Str *source_patient_ids; /* each once */
+    size_t source_count;
+} PatientQuestion;
+
+/** Statements that queue_lock() queues at most. */
+#define PATIENT_LOCK_STATEMENTS_MAX 2
+
 typedef struct PatientDirectory {
     void *ctx;
     /**
-     * Queues one statement that looks identifiers (CX) up and holds them (FOR SHARE) until the end
-     * of the caller's transaction, so that no merge passes in between. It goes out with what else
-     * the caller queues; locked() reads its result.
+     * Queues statements that hold identifiers (FOR SHARE, in the order of their rows) until the end
+     * of the caller's transaction, so that no merge and no move passes in between, and look them
+     * up. They go out with what else the caller queues; locked() reads the result of the last one.
      */
-    int (*queue_lock)(void *ctx, Request *req, DbConn *conn, const Str *identifiers, size_t count);
-    /** ret_patients[i] belongs to identifiers[i]; they are those that were queued. */
-    void (*locked)(void *ctx, Request *req, const DbResult *result, const Str *identifiers,
-                   size_t count, Patient *ret_patients);
+    int (*queue_lock)(void *ctx, Request *req, DbConn *conn, const PatientQuestion *question,
+                      size_t *ret_statements);
+    /**
+     * @param ret_patients  of patient_ids
+     * @param ret_owners    of source_patient_ids: internal id of the XAD-PID of the person who has
+     *                      this number; 0: not known here
+     */
+    void (*locked)(void *ctx, Request *req, const DbResult *result, const PatientQuestion *question,
+                   Patient *ret_patients, int64_t *ret_owners);
     /**
      * The internal ids whose objects show up under this identifier: its own and all that were
      * merged into it. None for an unknown or subsumed identifier. No lock.

@@ -35,31 +35,40 @@ typedef struct RegistryFixture {
 
 /* ---- patients ---- */
 
-static inline int fixture_queue_lock(void *ctx, Request *req, DbConn *conn, const Str *identifiers,
-                                     size_t count)
+/** Patient whose number every sourcePatientId is; 0: unknown. */
+static int64_t fixture_source_owner;
+
+static inline int fixture_queue_lock(void *ctx, Request *req, DbConn *conn,
+                                     const PatientQuestion *question, size_t *ret_statements)
 {
     static const DbStatement nothing = {"fixture_nothing", "SELECT 1"};
     (void)ctx;
-    (void)identifiers;
-    (void)count;
-    return db_queue(conn, req, &nothing, NULL);
+    (void)question;
+    *ret_statements = 2;
+    int rc = db_queue(conn, req, &nothing, NULL);
+    return rc < 0 ? rc : db_queue(conn, req, &nothing, NULL);
 }
 
 static inline void fixture_locked(void *ctx, Request *req, const DbResult *result,
-                                  const Str *identifiers, size_t count, Patient *ret_patients)
+                                  const PatientQuestion *question, Patient *ret_patients,
+                                  int64_t *ret_owners)
 {
     (void)ctx;
     (void)req;
     (void)result;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < question->count; i++) {
+        Str identifier = question->patient_ids[i];
         ret_patients[i] = (Patient){0};
-        if (str_equal(identifiers[i], STR(PATIENT_A))) {
+        if (str_equal(identifier, STR(PATIENT_A))) {
             ret_patients[i] = (Patient){ID_A, ID_A, true, true};
-        } else if (str_equal(identifiers[i], STR(PATIENT_B))) {
+        } else if (str_equal(identifier, STR(PATIENT_B))) {
             ret_patients[i] = (Patient){ID_B, ID_B, true, true};
-        } else if (str_equal(identifiers[i], STR(PATIENT_MERGED))) {
+        } else if (str_equal(identifier, STR(PATIENT_MERGED))) {
             ret_patients[i] = (Patient){ID_MERGED, ID_A, true, false};
         }
+    }
+    for (size_t i = 0; i < question->source_count; i++) {
+        ret_owners[i] = fixture_source_owner;
     }
 }
 

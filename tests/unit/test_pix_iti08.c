@@ -175,12 +175,14 @@ static void test_a_chain_of_merges_shows_up_under_its_last_survivor(void **state
     const Str identifiers[] = {STR("A^^^" AUTHORITY), STR("C^^^" AUTHORITY), STR("X^^^" AUTHORITY),
                                STR("C^^^" OTHER), STR("C^^^" AUTHORITY "^PI")};
     Patient patients[ARRAY_LEN(identifiers)];
+    const PatientQuestion question = {.patient_ids = identifiers, .count = ARRAY_LEN(identifiers)};
     DbResult *locked = NULL;
+    size_t statements = 0;
     assert_int_equal(db_queue_begin(conn, req), 0);
-    assert_int_equal(
-        directory.queue_lock(directory.ctx, req, conn, identifiers, ARRAY_LEN(identifiers)), 0);
+    assert_int_equal(directory.queue_lock(directory.ctx, req, conn, &question, &statements), 0);
+    assert_int_equal(statements, 1);
     assert_int_equal(db_sync(conn, req, &locked), 0);
-    directory.locked(directory.ctx, req, locked, identifiers, ARRAY_LEN(identifiers), patients);
+    directory.locked(directory.ctx, req, locked, &question, patients, NULL);
     assert_true(patients[0].is_known && !patients[0].is_active);
     assert_true(patients[1].is_known && patients[1].is_active);
     assert_int_equal(patients[0].survivor, patients[1].id);

@@ -539,6 +539,30 @@ static void test_lookup_of_an_unknown_code_inserts_nothing(void **state)
     assert_int_equal(count("SELECT count(*) FROM code WHERE scheme = '1.2.16'"), 0);
 }
 
+/* A number that is known here as somebody else's: filed under the wrong patient. */
+static void test_a_source_patient_of_somebody_else_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t owner; /* 0: not known here */
+        bool is_refused;
+    } cases[] = {{0, false}, {ID_A, false}, {ID_B, true}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char set[32];
+        char document[32];
+        snprintf(set, sizeof(set), "1.2.77.%zu", i);
+        snprintf(document, sizeof(document), "1.2.78.%zu", i);
+        SubmissionSpec spec = one_document(set, document);
+        fixture_source_owner = cases[i].owner;
+        if (cases[i].is_refused) {
+            expect_error(&spec, ERR_XDS_PATIENT_ID_DOES_NOT_MATCH, "ITI-9");
+        } else {
+            registered(&spec);
+        }
+        fixture_source_owner = 0;
+    }
+}
+
 int main(void)
 {
     if (getenv("MUSUBI_TEST_CONNINFO") == NULL) {
@@ -547,6 +571,7 @@ int main(void)
     }
     xml_init();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_source_patient_of_somebody_else_is_refused),
         cmocka_unit_test(test_submission_becomes_one_row_for_each_object),
         cmocka_unit_test(test_same_submission_again_is_told_to_be_done),
         cmocka_unit_test(test_same_unique_id_with_other_content_is_refused),
