@@ -226,10 +226,17 @@ const AssigningAuthority *authorities_by_oid(const Authorities *authorities, Str
     return NULL;
 }
 
+/** What answers carry in CX-4.1, which must be there (TF-2 E.1): a domain that this network gave no
+ * namespace is named by its OID. */
+static Str namespace_of(const AssigningAuthority *authority)
+{
+    return str_is_empty(authority->namespace_id) ? authority->oid : authority->namespace_id;
+}
+
 const AssigningAuthority *authorities_by_namespace(const Authorities *authorities, Str namespace_id)
 {
     for (size_t i = 0; i < authorities->count && !str_is_empty(namespace_id); i++) {
-        if (str_equal(authorities->items[i].namespace_id, namespace_id)) {
+        if (str_equal(namespace_of(&authorities->items[i]), namespace_id)) {
             return &authorities->items[i];
         }
     }
@@ -308,7 +315,7 @@ Str authority_format_cx(Arena *arena, const AssigningAuthority *authority, Str i
     StrBuf buf = {0};
     er7_append_text(&buf, id);
     strbuf_literal(&buf, "^^^");
-    er7_append_text(&buf, authority->namespace_id);
+    er7_append_text(&buf, namespace_of(authority));
     strbuf_literal(&buf, "&");
     er7_append_text(&buf, authority->oid);
     strbuf_literal(&buf, "&ISO");

@@ -86,7 +86,8 @@ const AssigningAuthority *authorities_find(const Authorities *authorities, const
  * an error text; in the arena. */
 Str authority_fault_text(Arena *arena, AuthorityFault fault, const Hl7Cx *cx);
 
-/** "id^^^namespace&oid&ISO", all that is configured (TF-2 E.1: what a PIX Manager sends). */
+/** "id^^^namespace&oid&ISO" (TF-2 E.1: what a PIX Manager sends); without a configured namespace
+ * the OID stands for it. In the arena. */
 Str authority_format_cx(Arena *arena, const AssigningAuthority *authority, Str id);
 
 /** What a number of authority->derive_from is in authority; empty if it has none. In the arena. */

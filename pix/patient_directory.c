@@ -1,4 +1,4 @@
-#include "pix/pix_private.h"
+#include "pix/pix_state.h"
 
 /**
  * The identifiers of the affinity domain, as a registry asks for them

@@ -29,6 +29,7 @@ SUITES = [
     Suite("integration", [PYTHON, "-m", "tests.integration"], False, False),
     Suite("conformance", [PYTHON, "conformance/run.py", "--start-server"], False, False),
     Suite("nist replay", [PYTHON, "-m", "tests.integration.nist_replay"], True, False),
+    Suite("hl7 replay", [PYTHON, "-m", "tests.integration.hl7_replay"], True, False),
     Suite("samples", [PYTHON, "-m", "tests.integration.samples"], True, False),
     *[Suite(name, [PYTHON, "-m", "tests.full.builds", name], False, True)
       for name in ("sanitizers", "threads", "clang", "valgrind", "format", "tidy")],

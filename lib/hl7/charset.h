@@ -34,9 +34,9 @@ bool hl7_charset_parse(Str msh_18, char repetition_separator, Hl7Charset *ret_ch
 
 /**
  * Appends octets as UTF-8. With a Japanese set all designations of ISO-2022-JP that are met in
- * practice are understood: ESC ( B, ( J, ( I (kept as half-width katakana), $ B, $ @ (both mapped
- * through CP932) and $ ( D; a line end returns to ASCII. Control characters other than TAB, CR and
- * LF cannot be decoded. There is never a replacement character.
+ * practice are understood: ESC ( B, ( J, ( I (kept as half-width katakana), $ B, $ @ (both JIS X
+ * 0208, and CP932 for what that has not) and $ ( D; a line end returns to ASCII. Control characters
+ * other than TAB, CR and LF cannot be decoded. There is never a replacement character.
  *
  * @param ret_offset  where the first octet lies that cannot be decoded; utf8 then holds all before
  * it

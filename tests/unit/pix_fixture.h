@@ -109,7 +109,9 @@ static inline int fixture_set_up(void **state)
                               .audit = fixture->audit,
                               .nodes = fixture->nodes,
                               .patient_id_authority = FIXTURE_OID,
-                              .patient_id_namespace = FIXTURE_NAMESPACE};
+                              .patient_id_namespace = FIXTURE_NAMESPACE,
+                              .takes_any_source = true,
+                              .manager_oid = FIXTURE_OID};
     fixture->pix = pix_new(&config, problem, sizeof(problem));
     if (!fixture->pix) {
         fail_msg("pix_new: %s", problem);

@@ -1,4 +1,5 @@
-/* ITI-8 as a Document Registry receives it: ITI TF-2 3.8.4.1.4, 3.8.4.2.4; TF-2 Appendix C, E. */
+/* ITI-8 of the affinity domain, as a Document Registry receives it: ITI TF-2 3.8.4.1.4, 3.8.4.2.4;
+ * TF-2 Appendix C, E. */
 #include "lib/hl7/reply.h"
 
 #include "tests/unit/pix_fixture.h"
@@ -79,11 +80,11 @@ static void test_what_is_stored_depends_on_event_and_authority(void **state)
         {HEADER("A04") "PID|||P2^^^RHIN" AUTHORITY "^PI\r", "AA", 1},
         {HEADER("A05^ADT_A01") "PID|||P3^^^RHIN\r", "AA", 1}, /* filled from configuration */
         {HEADER("A05") "PID|||P4\r", "AA", 1},
-        {HEADER("A04") "PID|||L1^^^" OTHER "\r", "AA", 0}, /* another authority: ignored */
+        {HEADER("A04") "PID|||L1^^^" OTHER "\r", "AE 204 PID^1^3^1^4", 0}, /* not configured */
         {HEADER("A04") "PID|||L2^^^HOSPITAL~P5^^^" AUTHORITY "~L3^^^" OTHER "\r", "AA", 1},
         {HEADER("A08") "PID|||P9^^^" AUTHORITY "\r", "AA", 0}, /* shall be ignored */
         {HEADER("A04") "PID|||P9^^^HOSPITAL\r", "AE 204 PID^1^3^1^4", 0},
-        {HEADER("A04") "PID|||L1^^^" OTHER "~P9^^^HOSPITAL\r", "AE 204 PID^1^3^2^4", 0},
+        {HEADER("A04") "PID|||L1^^^" OTHER "~P9^^^HOSPITAL\r", "AE 204 PID^1^3^1^4", 0},
         {HEADER("A04") "PID|||P9^^^HOSPITAL" AUTHORITY "\r", "AE 204 PID^1^3^1^4", 0},
         {HEADER("A04") "PID|||P9^^^RHIN" OTHER "\r", "AE 204 PID^1^3^1^4", 0},
         {HEADER("A04") "PID|||P9^^^&" FIXTURE_OID "\r", "AE 204 PID^1^3^1^4", 0},
@@ -111,8 +112,10 @@ static void test_what_the_header_asks_and_we_do_not_speak_is_rejected(void **sta
         const char *payload;
         const char *reply;
     } rows[] = {
-        {"MSH|^~\\&|A|B|C|D|2026||QBP^Q23|C1|P|2.5\r", "AR 200 MSH^1^9^1^1"},
-        {"MSH|^~\\&|A|B|C|D|2026||ADT^A31|C1|P|2.5\r", "AR 201 MSH^1^9^1^2"},
+        {"MSH|^~\\&|A|B|C|D|2026||ORU^R01|C1|P|2.5\r", "AR 200 MSH^1^9^1^1"},
+        {"MSH|^~\\&|A|B|C|D|2026||ADT^A02|C1|P|2.5\r", "AR 201 MSH^1^9^1^2"},
+        {"MSH|^~\\&|A|B|C|D|2026||ORU^R01|C1|P|2.5||||||X\r", "AR 103 MSH^1^18"},
+        {"MSH|^~\\&|A|B|C|D|2026||ADT^A31|C1|P|2.3.1\r", "AR 203 MSH^1^12^1^1"},
         {"MSH|^~\\&|A|B|C|D|2026||ADT^A01|C1|P|2.9\rPID|||P1\r", "AR 203 MSH^1^12^1^1"},
         {"MSH|^~\\&|A|B|C|D|2026||ADT^A01|C1|X|2.5\rPID|||P1\r", "AR 202 MSH^1^11^1^1"},
         {"MSH|^~\\&|A|B|C|D|2026||ADT^A01||P|2.5\rPID|||P1\r", "AE 101 MSH^1^10"},
@@ -147,7 +150,7 @@ static void test_merges_that_may_not_happen_change_nothing(void **state)
                  HEADER("A40") "PID|||C^^^" AUTHORITY "~A^^^" AUTHORITY "\rMRG|B^^^" AUTHORITY "\r",
                  "AE 102 PID^1^3^2^1");
     /* a subsumed identifier is never usable again */
-    expect_reply(fixture, HEADER("A01") "PID|||A^^^" AUTHORITY "~D^^^" AUTHORITY "\r",
+    expect_reply(fixture, HEADER("A01") "PID|||A^^^" AUTHORITY "\r",
                  "AE 204 PID^1^3^1^1");
     assert_int_equal(
         fixture_number(fixture, "count_subsumed",

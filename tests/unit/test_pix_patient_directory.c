@@ -1,4 +1,4 @@
-#include "pix/pix_private.h"
+#include "pix/pix_state.h"
 
 #include "tests/unit/pix_fixture.h"
 

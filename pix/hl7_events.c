@@ -1,0 +1,108 @@
+/** Audit events of HL7 v2 messages (ITI TF-2 3.8.5.1, 3.9.5.1, 3.21.5.1, 3.30.7.1, 3.64.5.1). */
+#include "pix/hl7_v2.h"
+
+/** What one message names, until it has named enough. */
+typedef struct PatientObjects {
+    AuditObject items[FEED_IDENTIFIERS_MAX];
+    size_t count;
+} PatientObjects;
+
+static void add_patient(const Hl7Call *call, PatientObjects *objects, Str cx)
+{
+    if (objects->count < ARRAY_LEN(objects->items)) {
+        objects->items[objects->count++] = (AuditObject){
+            .kind = AUDIT_OBJECT_PATIENT, .id = cx, .message_id = call->req->message_id};
+    }
+}
+
+/** As CX: of an authority that is configured in canonical form, else as sent. */
+static Str patient_of(const Hl7Call *call, Str repetition)
+{
+    Hl7Cx cx = hl7_read_cx(call, repetition);
+    AuthorityFault fault;
+    const AssigningAuthority *authority =
+        feed_rules_authority(call->authorities, &call->sender, &cx, &fault);
+    return authority ? hl7_cx_format(call->req->arena, cx.id, authority->oid)
+                     : er7_standardize(call->message, repetition);
+}
+
+/** The patients that a field of every segment of this name names. */
+static void add_patients(const Hl7Call *call, const char *segment, size_t field,
+                         PatientObjects *objects)
+{
+    const Er7Segment *found;
+    for (size_t n = 1; (found = er7_segment(call->message, str_from(segment), n)) != NULL; n++) {
+        Str rest = er7_field(call->message, found, field);
+        Str repetition;
+        while (objects->count < ARRAY_LEN(objects->items) &&
+               str_split_next(&rest, call->message->delimiters.repetition, &repetition)) {
+            if (!str_is_empty(repetition)) {
+                add_patient(call, objects, patient_of(call, repetition));
+            }
+        }
+        if (objects->count == ARRAY_LEN(objects->items)) {
+            return;
+        }
+    }
+}
+
+size_t hl7_feed_events(const Hl7Call *call, AuditEvent ret_events[HL7_EVENTS_MAX])
+{
+    const Hl7MessageType *type = call->type;
+    bool has_two = type->audit_merged != AUDIT_EVENT_COUNT && type->audit_merged != type->audit;
+    PatientObjects *merged = ARENA_NEW(call->req->arena, PatientObjects);
+    PatientObjects *patients = has_two ? ARENA_NEW(call->req->arena, PatientObjects) : merged;
+    add_patients(call, "PID", 3, patients);
+    add_patients(call, "MRG", 1, merged);
+    size_t count = 0;
+    if (has_two) {
+        ret_events[count++] = (AuditEvent){
+            .type = type->audit_merged, .objects = merged->items, .object_count = merged->count};
+    }
+    ret_events[count++] = (AuditEvent){
+        .type = type->audit, .objects = patients->items, .object_count = patients->count};
+    return count;
+}
+
+/** The event of a query: the patients, then the whole message. */
+static AuditEvent query_event(const Hl7Call *call, const Str *patients, size_t count)
+{
+    AuditObject *objects = ARENA_ARRAY(call->req->arena, AuditObject, count + 1);
+    for (size_t i = 0; i < count; i++) {
+        objects[i] = (AuditObject){
+            .kind = AUDIT_OBJECT_PATIENT, .id = patients[i], .message_id = call->req->message_id};
+    }
+    objects[count] = (AuditObject){.kind = AUDIT_OBJECT_QUERY,
+                                   .id = call->req->message_id,
+                                   .query = call->payload,
+                                   .message_id = call->req->message_id};
+    return (AuditEvent){.type = call->type->audit, .objects = objects, .object_count = count + 1};
+}
+
+int hl7_record_query(const Hl7Call *call, const Str *patients, size_t count)
+{
+    AuditEvent event = query_event(call, patients, count);
+    return audit_record_event(call->pix->config.audit, call->req, &event);
+}
+
+void hl7_record_refused(const Hl7Call *call)
+{
+    if (call->type->audit == AUDIT_EVENT_COUNT) {
+        return;
+    }
+    const Error *error = call->req->errors.first;
+    AuditEvent events[HL7_EVENTS_MAX];
+    size_t count = 1;
+    if (call->type->answer) {
+        events[0] = query_event(call, NULL, 0);
+    } else {
+        count = hl7_feed_events(call, events);
+    }
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        events[i].outcome = error_info(error->code)->audit_outcome;
+        events[i].outcome_text = error->context;
+        /* without the record the reply still goes out, with this fault in it: it carries no data */
+        rc = audit_record_event(call->pix->config.audit, call->req, &events[i]);
+    }
+}
