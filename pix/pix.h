@@ -55,6 +55,13 @@ typedef struct NotificationCounts {
 
 int pix_notification_counts(Pix *pix, Request *req, NotificationCounts *ret_counts) MUST_CHECK;
 
+/** One finding of pix_fsck(), as a line for the operator. */
+typedef void (*PixFindingFn)(void *ctx, const char *line);
+
+/** Checks what always holds for the rows (invariants.def); of the configuration it needs pool,
+ * patient_id_authority and pid_owner. @return number of findings, or negative */
+int64_t pix_fsck(const PixConfig *config, Request *req, PixFindingFn finding, void *ctx);
+
 /** The identifiers of the affinity domain, for a registry of the same process. */
 PatientDirectory pix_patient_directory(Pix *pix);
 

@@ -85,8 +85,15 @@ int command_fsck(const Options *options)
         Findings findings = {options->json ? json_array() : NULL};
         RepositoryConfig config =
             services_repository_config(context.arena, context.config, context.pool);
-        status = finish_findings(&findings,
-                                 repository_fsck(&config, context.req, take_finding, &findings));
+        const PixConfig pix = {
+            .pool = context.pool,
+            .patient_id_authority = context.config->affinity_domain.patient_id_authority,
+            .pid_owner = (PidOwner)context.config->affinity_domain.pid_owner,
+        };
+        int64_t documents = repository_fsck(&config, context.req, take_finding, &findings);
+        int64_t patients = pix_fsck(&pix, context.req, take_finding, &findings);
+        status =
+            finish_findings(&findings, documents < 0 || patients < 0 ? -1 : documents + patients);
     }
     return command_close(&context, status);
 }

@@ -2,9 +2,10 @@
 
 import json
 import pathlib
-import re
 import tempfile
 import time
+
+import psycopg2
 
 from tests.harness import server as harness
 from tests.integration import common
@@ -235,6 +236,14 @@ class Patients(Commands):
         self.assertEqual((self.xad_pid("HA:6001"), self.xad_pid("HB:6002")), (one, other))
         self.assertIn("not known", self.refused("patient", "merge", "nobody", other))
 
+    @classmethod
+    def clean_up(cls):
+        """What the commands did broke no invariant."""
+        fsck = cls.server.command("fsck", check=False)
+        super().clean_up()
+        if (fsck.returncode, fsck.stdout) != (0, "0 findings\n"):
+            raise AssertionError(fsck.stdout + fsck.stderr)
+
     def test_a_number_is_tested_in_every_domain_it_may_belong_to(self):
         self.feed("HA,7001,七,七,,,,,1973-01-01,M,,,", "HB,7001,八,八,,,,,1993-02-02,F,,,")
         candidates = self.run_json("authority", "test", "7001")["candidates"]
@@ -252,6 +261,47 @@ class Patients(Commands):
         self.assertIn("7001^^^HA", self.server.command("authority", "test", "0000007001").stdout)
         for nobody in ("7777", "HA:7777", "7777^^^HB"):
             self.assertEqual(self.server.command("authority", "test", nobody, check=False).returncode, 1)
+
+
+class Invariants(Commands):
+    """fsck finds what nobody should have done to the rows."""
+
+    def owner(self, sql):
+        """Runs SQL as the owner of the tables."""
+        connection = psycopg2.connect(host=f"{self.server.dir}/data/postgres", user="musubi_owner", dbname="musubi")
+        with connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+        connection.close()
+
+    def test_each_broken_invariant_is_found(self):
+        self.server.command("authority", "add", "1.2.12.1", "--namespace", "FA")
+        path = self.csv("\n".join((PATIENTS, *(f"FA,{n},姓{n},名{n},,,,,197{n}-01-01,M,,," for n in range(9)))))
+        self.server.command("patient", "import", path)
+        self.assertEqual(self.server.command("fsck", check=False).stdout, "0 findings\n")
+        number = "(SELECT id FROM patient_identifier WHERE value = '%d' AND NOT is_xad_pid)"
+        person = "(SELECT person FROM patient_identifier WHERE value = '%d' AND NOT is_xad_pid)"
+        cases = (
+            (f"UPDATE patient_identifier SET person = 999 WHERE id = {number % 0}", "without identifier of the affinity"),
+            (f"UPDATE patient_identifier SET is_xad_pid = true, person = 998 WHERE id = {number % 1}", "marked as"),
+            (f"UPDATE patient_identifier SET survivor = {number % 3}, merged_at = now() WHERE id = {number % 2}",
+             "of another person"),
+            (f"UPDATE patient_identifier SET survivor = {number % 4}, merged_at = now() WHERE id = {number % 3}",
+             "itself merged away"),
+            ("INSERT INTO patient_merge (subsumed, survivor, node, source, message_id)"
+             f" VALUES ({number % 5}, {number % 6}, 0, '', '')", "a merge subsumed it"),
+            ("INSERT INTO patient_link (identifier, to_person, reason, node, source, message_id)"
+             f" VALUES ({number % 5}, {person % 6}, 'manual', 0, '', '')", "last link"),
+            ("INSERT INTO patient_link (identifier, to_person, reason, node, source, message_id)"
+             " VALUES (999999, 1, 'manual', 0, '', '')", "999999 is named by the history"),
+            (f"UPDATE patient_demographics SET identifier = 999998 WHERE identifier = {number % 7}", "999998 is the row"),
+            (f"DELETE FROM patient_demographics WHERE identifier = {number % 8}", "search by name and no demographics"),
+            ("SELECT 1", "keys for matching and no demographics"),
+        )
+        for sql, text in cases:
+            self.owner(sql)
+            result = self.server.command("fsck", check=False)
+            self.assertEqual(result.returncode, 1, sql)
+            self.assertIn(text, result.stdout)
 
 
 class Waiting(Commands):
