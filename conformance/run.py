@@ -30,11 +30,10 @@ sys.path.insert(0, str(HERE.parent))
 from conformance import client as xds, names, schemas  # noqa: E402  pylint: disable=wrong-import-position
 
 DEFAULT_AUTHORITY = "1.3.6.1.4.1.21367.2005.13.20.1000"
-DOMAINS = {  # identifier domains of hospitals that a server under test knows: (OID, MSH-3|MSH-4 of the one source, if any)
-    "a": ("1.2.392.99999.4.11", None),
-    "b": ("1.2.392.99999.4.12", None),
-    "c": ("1.2.392.99999.4.13", None),
-    "elsewhere": ("1.2.392.99999.4.14", "ELSEWHERE|HOSPITAL"),
+DOMAINS = {  # identifier domains of hospitals that a server under test knows
+    "a": "1.2.392.99999.4.11",
+    "b": "1.2.392.99999.4.12",
+    "c": "1.2.392.99999.4.13",
 }
 GIVEN = HERE / "given"
 GIVEN_NS = "urn:musubi:given"
@@ -103,7 +102,7 @@ class Variables:
             "patient": self._fed_patient,
             "stranger": lambda: f"{self._identifier()}^^^&{self.target.authority}&ISO",
             "foreign": lambda: f"{self._identifier()}^^^&1.2.392.99999.4.7&ISO",
-            "domain": lambda: DOMAINS[label][0],
+            "domain": lambda: DOMAINS[label],
             "id": self._identifier,
             "oid": xds.new_oid,
             "uuid": xds.new_urn,
@@ -459,8 +458,8 @@ def start_server():
     codes = HERE / "given" / "codes.xml"
     server = Server(settings={"affinity_domain": {"codes": codes, "code_check": "strict", "patient_id_namespace": "REGION-ID"}})
     server.start()
-    for oid, source in DOMAINS.values():
-        server.command("authority", "add", oid, "--kind", "emr", *(["--source", source] if source else []))
+    for oid in DOMAINS.values():
+        server.command("authority", "add", oid, "--kind", "emr")
     time.sleep(1.5)  # until the server has seen them
     return server, Target(f"http://127.0.0.1:{server.plain_port}", f"127.0.0.1:{server.mllp_port}")
 

@@ -3,6 +3,8 @@
 A sample is sent as it is, with four exceptions, because they are not what a sample is about: one without an envelope gets one,
 patients become patients that were fed, SubmissionSet and Folder uniqueIds become fresh ones, and documents whose content the
 sample leaves out get some (their stated hash and size then go). HTTP dumps are sent with their own Content-Type and body.
+HL7 v3 samples go to /pix, in an envelope of ours, with the identifier domains that they name configured and the patients that they
+ask for or merge known.
 EXPECTED has a row for every sample; `why` says what decides where INDEX.tsv leaves it open. Replies are validated against
 the schemas.
 """
@@ -11,10 +13,11 @@ import os
 import pathlib
 import re
 import sys
+import time
 
 from lxml import etree
 
-from conformance import client as xds
+from conformance import client as xds, schemas as v3_schemas
 from tests.harness import server as harness
 
 PATIENT = f"SAMPLE^^^&{harness.AUTHORITY}&ISO"
@@ -24,6 +27,15 @@ ROOTS = {  # body root -> (path, transaction)
     "AdhocQueryRequest": ("/registry", "ITI-18"),
     "RetrieveDocumentSetRequest": ("/repository", "ITI-43"),
 }
+V3_DOMAINS = (
+    "1.3.6.1.4.1.21367.2017.2.5.89", "1.3.6.1.4.1.21367.2017.2.5.93", "1.3.6.1.4.1.21367.2017.2.5.103", "2.16.756.5.30.1.127.3.10.3",
+    "2.16.840.1.113883.3.37.4.1.1.2.1.1", "2.16.840.1.113883.3.37.4.1.1.2.611.1", "1.2.3.4.5.1000", "1.2.3.4.666",
+    "1.3.6.1.4.1.21367.2005.1.1", "1.3.6.1.4.1.21367.2005.1.2", "2.16.756.5.30.1.1176.19.1", "1.2.840.114350.1.13.99997.2.3412",
+    "2.16.840.1.113883.4.1", "1.2.840.114350.1.13.99998.8734")
+V3_PATIENTS = (  # identifiers of one patient each, that samples ask for or merge
+    (("1.3.6.1.4.1.21367.2017.2.5.103", "900010"), ("1.3.6.1.4.1.21367.2017.2.5.93", "E1"), ("2.16.756.5.30.1.127.3.10.3", "E2")),
+    (("1.3.6.1.4.1.21367.2005.1.1", "PIX10501"), ("1.3.6.1.4.1.21367.2005.1.2", "M1")),
+    (("2.16.840.1.113883.3.37.4.1.1.2.1.1", "142025"),), (("2.16.840.1.113883.3.37.4.1.1.2.1.1", "704686"),))
 A_REPLY = "a reply is no request"
 FOREIGN = "asks another repository"
 UNQUOTED = "values without quotes, as in the sample that INDEX.tsv calls invalid"
@@ -78,6 +90,33 @@ EXPECTED = {  # sample: (outcome, error code or text that the reply must hold, w
     "iti-43/openxds__RetrieveDocumentSetRequest.xml": ("Failure", "XDSUnknownRepositoryId", FOREIGN),
     "iti-43/openxds__RetrieveDocumentSetResponse.xml": ("Fault", "", A_REPLY),
     "iti-43/xcasrc__IT_iti-43_request.xml": ("Failure", "XDSUnknownRepositoryId", FOREIGN),
+    "iti-44/epdex__ITI-44_request_raw.xml": ("CA", "", ""),
+    "iti-44/epdex__ITI-44_response_raw.xml": ("Fault", "", A_REPLY),
+    "iti-44/ipf__A01_Response.xml": ("CA", "", ""),
+    "iti-44/ipf__A08_Response.xml": ("CA", "", ""),
+    "iti-44/ipf__A40_Response.xml": ("CA", "", ""),
+    "iti-44/ipf__Ack.xml": ("Fault", "", A_REPLY),
+    "iti-44/ipf__PIX_FEED_MERGE_Maximal_Request.xml": ("CE", "1.2.3.4.666", "the two identifiers are of different domains"),
+    "iti-44/ipf__PIX_FEED_REG_Maximal_Request.xml": ("CE", "patient/id[3]", "an id without root (spec: pix-pdq-hl7v3 section 3)"),
+    "iti-44/ipf__iti44-multipatient-request-1.xml": ("CE", "more than one patient", ""),
+    "iti-44/ipf__prpa-invalid.xml": ("CE", "idA", ""),
+    "iti-44/ipf__type-ns-good.xml": ("Fault", "", A_REPLY),
+    "iti-44/ipf__type-ns-wrong.xml": ("Fault", "", A_REPLY),
+    "iti-44/msihe__PatientRegistryRecordAdded.xml": ("Fault", "not offered", "an interaction of an earlier edition"),
+    "iti-45/epdex__ITI-45_request_raw.xml": ("AA", 'extension="E1"', ""),
+    "iti-45/epdex__ITI-45_response_raw.xml": ("Fault", "", A_REPLY),
+    "iti-45/ipf__07_PIXQuery1Response.xml": ("Fault", "", A_REPLY),
+    "iti-45/ipf__NistPixpdq_Mesa10501-04_Example_01.xml": ("AA", 'extension="M1"', ""),
+    "iti-45/ipf__NistPixpdq_Mesa10502-03~UnknownId_Example_01.xml": ("AE", 'code="204"', ""),
+    "iti-47/epdex__ITI-47_request_raw.xml": ("AA", 'code="NF"', "nobody has the identifier"),
+    "iti-47/epdex__ITI-47_response_raw.xml": ("Fault", "", A_REPLY),
+    "iti-47/ipf__01_PDQQuery1.xml": ("AA", 'code="NF"', "nobody is called so"),
+    "iti-47/ipf__03_PDQQueryEmptyResponse.xml": ("Fault", "", A_REPLY),
+    "iti-47/ipf__PDQ.xml": ("AA", 'code="NF"', "nobody is called so"),
+    "iti-47/ipf__PDQ_ID_Query.xml": ("AA", 'code="NF"', "nobody has the identifiers"),
+    "iti-47/ipf__PDQ_Maximal_Query_Response.xml": ("Fault", "", A_REPLY),
+    "iti-47/ipf__PDQ_connectathon2011_namespaces_issue.xml": ("AA", 'code="NF"', "nobody is called so"),
+    "iti-47/ipf__PDQ_with_PID4.xml": ("AA", 'code="NF"', "nobody was born then"),
     "generic-malformed/ipf__CDADocumentWithXXEInjection.xml": ("Fault", "document type", ""),
     "generic-malformed/nist2__empty-soap-wrapper.xml": ("Fault", "body", ""),
     "generic-malformed/nist2__regresp-suc-err.xml": ("Fault", "", A_REPLY),
@@ -117,6 +156,33 @@ def split_dump(raw):
     return re.sub(rb"\s+", b" ", match.group(1)).decode(), body.replace(b"\n", b"\r\n")
 
 
+def send_v3(soap, body):
+    """Sends one interaction of HL7 v3."""
+    action = f"{xds.NS['hl7']}:{etree.QName(body).localname}"
+    content = etree.tostring(body, encoding="unicode", with_tail=False)
+    return soap.post("/pix", "application/soap+xml; charset=UTF-8", xds.envelope(action, content))
+
+
+def know_v3(server):
+    """Configures the domains of the samples and feeds their patients."""
+    for oid in V3_DOMAINS:
+        server.command("authority", "add", oid)
+    time.sleep(1.5)  # until the server has seen them
+    template = (pathlib.Path(v3_schemas.__file__).parent / "given" / "v3_add.xml").read_text(encoding="utf-8")
+    soap = xds.SoapClient(f"http://127.0.0.1:{server.plain_port}")
+    for number, identifiers in enumerate(V3_PATIENTS):
+        values = {"control": str(number), "now": "20260401000000", "root": identifiers[0][0], "id": identifiers[0][1],
+                  "family|試験": f"試験{number}", "given|花子": "花子", "gender|F": "F", "birth|19560401": f"1956040{number + 1}"}
+        body = etree.fromstring(re.sub(r"\$\{([^}]+)\}", lambda m, v=values: v[m.group(1)], template))
+        first = body.find(".//hl7:patient/hl7:id", xds.NS)
+        for root, extension in identifiers[1:]:
+            first.addnext(etree.Element(first.tag, root=root, extension=extension))
+        reply = send_v3(soap, body)
+        if reply.outcome != "CA":
+            raise RuntimeError(f"cannot feed {identifiers}: {reply.raw!r}")
+    soap.close()
+
+
 def send(soap, folder, raw):
     """Sends one sample; gives the Reply."""
     dump = split_dump(raw)
@@ -125,6 +191,8 @@ def send(soap, folder, raw):
         return soap.post("/repository", dump[0], patient)
     try:
         tree = etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True))
+        if folder in ("iti-44", "iti-45", "iti-47"):
+            return send_v3(soap, next(tree.iter("{%s}*" % xds.NS["hl7"])))
         body = None if tree.getroottree().docinfo.doctype else next(iter(tree.iter(*("{*}" + root for root in ROOTS))), None)
     except etree.XMLSyntaxError:
         body = None
@@ -152,6 +220,8 @@ class Schemas:
 
     def fault(self, body):
         """What is wrong with a reply body, or None."""
+        if etree.QName(body).namespace == xds.NS["hl7"]:
+            return v3_schemas.fault(body)
         schema = self.by_root.get(etree.QName(body).localname)
         if schema is None:
             return None if etree.QName(body).localname == "Fault" else f"unexpected {body.tag}"
@@ -179,6 +249,7 @@ def main():
     passed = failed = 0
     with harness.Server() as server:
         xds.MllpClient(f"127.0.0.1:{server.mllp_port}").send(xds.adt("A01", PATIENT))
+        know_v3(server)
         for name, expected in EXPECTED.items():
             soap = xds.SoapClient(f"http://127.0.0.1:{server.plain_port}")
             reply = send(soap, name.split("/")[0], (reference / "ihe" / "samples" / name).read_bytes())
