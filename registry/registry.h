@@ -47,6 +47,13 @@ PatientMover registry_patient_mover(Registry *registry);
 /** The local RegistryClient for a repository of the same process. */
 RegistryClient registry_client_local(Registry *registry);
 
+/** One finding of fsck, as one line for the operator. */
+typedef void (*RegistryFindingFn)(void *ctx, const char *line);
+
+/** Checks the versions of all DocumentEntries and Folders. @return number of findings, or negative
+ */
+int64_t registry_fsck(DbPool *pool, Request *req, RegistryFindingFn finding, void *ctx);
+
 /** What became of a submission of a bulk import. */
 typedef enum ImportOutcome {
     IMPORT_WAITS, /* depends on the order of submissions: for registry_import_one() */

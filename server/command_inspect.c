@@ -92,8 +92,9 @@ int command_fsck(const Options *options)
         };
         int64_t documents = repository_fsck(&config, context.req, take_finding, &findings);
         int64_t patients = pix_fsck(&pix, context.req, take_finding, &findings);
-        status =
-            finish_findings(&findings, documents < 0 || patients < 0 ? -1 : documents + patients);
+        int64_t versions = registry_fsck(context.pool, context.req, take_finding, &findings);
+        bool has_failed = documents < 0 || patients < 0 || versions < 0;
+        status = finish_findings(&findings, has_failed ? -1 : documents + patients + versions);
     }
     return command_close(&context, status);
 }
