@@ -58,6 +58,8 @@ class Patient:
         self.documents = {}
         self.xad_pids = []
         self.merged = 0
+        self.doubt = None  # the state before an operation that broke off
+        self.registering = None  # the number whose feed broke off
         self.states = []  # [began, ended, State]
         self.states_lock = threading.Lock()
 
@@ -65,9 +67,9 @@ class Patient:
         """A copy of what is now."""
         return State(tuple(sorted(self.person.items())), tuple(sorted(self.documents.items())))
 
-    def begin(self):
-        """An operation is about to be sent."""
-        entry = [time.monotonic(), None, None]
+    def begin(self, state=None):
+        """An operation is about to be sent that leads to this state; None: known only afterwards."""
+        entry = [time.monotonic(), None, state]
         with self.states_lock:
             self.states.append(entry)
         return entry
@@ -75,11 +77,16 @@ class Patient:
     def end(self, entry):
         """It was acknowledged; the model has its effect."""
         with self.states_lock:
-            entry[2] = self.state()
+            entry[2] = entry[2] or self.state()
             entry[1] = time.monotonic()
 
+    def return_to(self, state):
+        """The last operation did not happen."""
+        self.person = dict(state.person)
+        self.documents = dict(state.documents)
+
     def possible(self, began, ended):
-        """The states that a query between these times may show; None: an operation is still without its end."""
+        """The states that a query between these times may show; None: one of them is not known yet."""
         with self.states_lock:
             known = list(self.states)
         found = []
@@ -195,52 +202,67 @@ class Checker:
 
     # ---- operations on a patient, whose lock is held
 
+    def operate(self, patient, effect, send):
+        """Gives the model the effect of an operation and sends it; what breaks off leaves patient.doubt, the state before."""
+        patient.doubt = patient.state()
+        effect()
+        entry = patient.begin(patient.state())
+        send()
+        patient.end(entry)
+        patient.doubt = None
+
     def register(self, connection, patient, number):
         """ITI-30 A28 of a number with demographics of its own, and one document under it."""
         hospital, value = number.split(":")
         entry = patient.begin()
+        patient.registering = number
         self.feed(connection, "A28", self.message(
             "A28", "ADT_A05", "EVN||20260401093000", f"PID|||{cx(number)}||{hospital}{value}^{patient.index}||"
-            f"19{HOSPITALS.index(hospital)}0{patient.index % 9 + 1}1{patient.index % 9}|F", "PV1||N"))
+            f"19{HOSPITALS.index(hospital)}00{patient.index % 9 + 1}1{patient.index % 9}|F", "PV1||N"))
+        self.note_registered(connection, patient, number)
+        patient.registering = None
+        patient.end(entry)
+        self.submit(connection, patient, number)
+
+    def note_registered(self, connection, patient, number):
+        """A number that was fed is a person of its own, with one XAD-PID."""
         found = self.ask_pix(connection, number)
         xad_pids = [n for n in found or () if ":" not in n]
         if len(xad_pids) != 1 or len(found) != 1:
             self.complain(f"{number} after its feed is one person with {found}")
         patient.person[number] = xad_pids[0] if xad_pids else None
         patient.xad_pids += xad_pids
-        patient.end(entry)
-        self.submit(connection, patient, number)
 
     def submit(self, connection, patient, number):
         """ITI-41 of one document under a number."""
-        entry = patient.begin()
         person = f"{patient.person[number]}^^^&{harness.AUTHORITY}&ISO"
         document = xds.Document(person, b"x" * 100, source_patient=cx(number))
-        reply = connection.soap.provide(xds.Submission(person, [document]))
-        if reply.outcome != "Success":
-            self.complain(f"ITI-41: {reply.errors or reply.raw[:300]}")
-        patient.documents[document.unique_id] = number
-        patient.end(entry)
+
+        def send():
+            reply = connection.soap.provide(xds.Submission(person, [document]))
+            if reply.outcome != "Success":
+                self.complain(f"ITI-41: {reply.errors or reply.raw[:300]}")
+        self.operate(patient, lambda: patient.documents.update({document.unique_id: number}), send)
         self.count("ITI-41")
 
     def link(self, connection, patient, one, other):
         """ITI-30 A24: `other` alone comes to the person of `one`."""
-        entry = patient.begin()
-        self.feed(connection, "A24", self.message("A24", "ADT_A24", "EVN||20260401093000", f"PID|||{cx(one)}||^", f"PID|||{cx(other)}||^"))
-        if patient.person[one] != patient.person[other]:
-            patient.origin[other, patient.person[one]] = patient.person[other]
-            patient.person[other] = patient.person[one]
-        patient.end(entry)
+        def effect():
+            if patient.person[one] != patient.person[other]:
+                patient.origin[other, patient.person[one]] = patient.person[other]
+                patient.person[other] = patient.person[one]
+        self.operate(patient, effect, lambda: self.feed(connection, "A24", self.message(
+            "A24", "ADT_A24", "EVN||20260401093000", f"PID|||{cx(one)}||^", f"PID|||{cx(other)}||^")))
 
     def unlink(self, connection, patient, one, other):
         """ITI-30 A37: the one that came later goes back to where it came from."""
-        entry = patient.begin()
-        self.feed(connection, "A37", self.message("A37", "ADT_A37", "EVN||20260401093000", f"PID|||{cx(one)}||^", f"PID|||{cx(other)}||^"))
-        person = patient.person[one]
-        if person == patient.person[other]:
-            leaving = other if (other, person) in patient.origin else one
-            patient.person[leaving] = patient.origin[leaving, person]
-        patient.end(entry)
+        def effect():
+            person = patient.person[one]
+            if person == patient.person[other]:
+                leaving = other if (other, person) in patient.origin else one
+                patient.person[leaving] = patient.origin[leaving, person]
+        self.operate(patient, effect, lambda: self.feed(connection, "A37", self.message(
+            "A37", "ADT_A37", "EVN||20260401093000", f"PID|||{cx(one)}||^", f"PID|||{cx(other)}||^")))
 
     def merge(self, connection, patient, survivor):
         """A fresh number of the same hospital, with a document, is merged into survivor (A40)."""
@@ -248,13 +270,12 @@ class Checker:
         hospital, value = survivor.split(":")
         subsumed = f"{hospital}:{value}-{patient.merged}"
         self.register(connection, patient, subsumed)
-        entry = patient.begin()
-        self.feed(connection, "A40", self.message("A40", "ADT_A39", "EVN||20260401093000", f"PID|||{cx(survivor)}||^", f"MRG|{cx(subsumed)}"))
-        del patient.person[subsumed]
-        for uid, number in list(patient.documents.items()):
-            if number == subsumed:
-                patient.documents[uid] = survivor
-        patient.end(entry)
+
+        def effect():
+            del patient.person[subsumed]
+            patient.documents.update({uid: survivor for uid, number in patient.documents.items() if number == subsumed})
+        self.operate(patient, effect, lambda: self.feed(connection, "A40", self.message(
+            "A40", "ADT_A39", "EVN||20260401093000", f"PID|||{cx(survivor)}||^", f"MRG|{cx(subsumed)}")))
 
     def change(self, connection, patient, chance):
         """One random operation."""

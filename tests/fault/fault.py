@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The fault kit: `fault.py kill|power|errors --cycles N`, `fault.py consistency --seconds N`. Exit status 0: the contract held, 1: it did not, 77: not possible here."""
+"""The fault kit: `fault.py kill|power|errors|identity --cycles N`, `fault.py consistency --seconds N`. Exit status 0: the contract held, 1: it did not, 77: not possible here."""
 
 import argparse
 import pathlib
@@ -8,13 +8,13 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from tests.fault import consistency, errors, kill, power  # noqa: E402  pylint: disable=wrong-import-position
+from tests.fault import consistency, errors, identity, kill, power  # noqa: E402  pylint: disable=wrong-import-position
 
 
 def main():
     """Runs one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("kill", "power", "errors", "consistency"))
+    parser.add_argument("what", choices=("kill", "power", "errors", "identity", "consistency"))
     parser.add_argument("--cycles", type=int, default=50)
     parser.add_argument("--seconds", type=int, default=60, help="consistency: how long the connections work")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of what is random; printed")
@@ -26,7 +26,8 @@ def main():
     if arguments.what == "consistency":
         return consistency.run(arguments.seconds, arguments.seed)
     print(f"{arguments.what}: {arguments.cycles} cycles, seed {arguments.seed}", flush=True)
-    return {"kill": kill.Kill, "power": power.Power, "errors": errors.Errors}[arguments.what](arguments).run()
+    return {"kill": kill.Kill, "power": power.Power, "errors": errors.Errors,
+            "identity": identity.Identity}[arguments.what](arguments).run()
 
 
 if __name__ == "__main__":
