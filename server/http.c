@@ -1,5 +1,6 @@
 #include "server/http.h"
 
+#include <assert.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -264,6 +265,20 @@ static const char *framing_problem(struct MHD_Connection *mhd, const char *versi
     return framing.problem;
 }
 
+/* ------------------------------------------------------------------ headers */
+
+Str http_header(const HttpExchange *exchange, const char *name)
+{
+    return str_from(MHD_lookup_connection_value(exchange->mhd, MHD_HEADER_KIND, name));
+}
+
+void http_add_header(HttpExchange *exchange, const char *name, Str value)
+{
+    assert(exchange->reply_header_count < HTTP_REPLY_HEADERS_MAX);
+    exchange->reply_headers[exchange->reply_header_count++] =
+        (HttpHeader){name, str_cstr(exchange->req->arena, value)};
+}
+
 /* ------------------------------------------------------------------ replies */
 
 static void queue(HttpExchange *exchange, int status, const char *content_type,
@@ -275,6 +290,10 @@ static void queue(HttpExchange *exchange, int status, const char *content_type,
     }
     if (content_type) {
         MHD_add_response_header(response, "Content-Type", content_type);
+    }
+    for (size_t i = 0; i < exchange->reply_header_count; i++) {
+        const HttpHeader *header = &exchange->reply_headers[i];
+        MHD_add_response_header(response, header->name, header->value);
     }
     if (status >= 400) {
         MHD_add_response_header(response, "Connection", "close");
@@ -422,10 +441,8 @@ static void fill_exchange(Call *call, struct MHD_Connection *mhd, const char *me
     size_t question = str_find_char(target, '?');
     exchange->path = str_slice(target, 0, MIN(question, target.len));
     exchange->query = question < target.len ? str_from_offset(target, question + 1) : STR_EMPTY;
-    exchange->host =
-        str_from(MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST));
-    exchange->content_type =
-        str_from(MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE));
+    exchange->host = http_header(exchange, MHD_HTTP_HEADER_HOST);
+    exchange->content_type = http_header(exchange, MHD_HTTP_HEADER_CONTENT_TYPE);
 }
 
 static void begin(Call *call, struct MHD_Connection *mhd, const char *method, const char *version)

@@ -16,6 +16,15 @@
 struct GnutlsPeerPolicy; /* lib/tls/gnutls_peer.h */
 typedef struct HttpListener HttpListener;
 
+#define HTTP_REPLY_HEADERS_MAX 4
+
+typedef struct HttpHeader {
+    const char *name;
+    const char *value;
+} HttpHeader;
+
+struct HttpService;
+
 /** One HTTP exchange, from its headers to the end of its reply. */
 typedef struct HttpExchange {
     Request *req;
@@ -28,9 +37,12 @@ typedef struct HttpExchange {
     Str certificate_subject;
     bool is_tls;
     bool is_answered;
-    int status;  /* of the reply */
-    bool is_cut; /* the peer went away, or we had to cut the reply */
-    void *state; /* the service's own */
+    int status;                      /* of the reply */
+    bool is_cut;                     /* the peer went away, or we had to cut the reply */
+    void *state;                     /* the service's own */
+    const struct HttpService *route; /* of a router: whose exchange it is */
+    HttpHeader reply_headers[HTTP_REPLY_HEADERS_MAX];
+    size_t reply_header_count;
     struct HttpConnection *connection;
     void *mhd;                     /* struct MHD_Connection * */
     struct HttpOutgoing *outgoing; /* the reply of http_reply_source(), until it is done */
@@ -73,6 +85,13 @@ bool http_listener_start(HttpListener *listener, char *ret_problem, size_t probl
 void http_listener_quiesce(HttpListener *listener);
 /** Ends all connections and frees the listener. http_listener_free(NULL) is fine. */
 void http_listener_free(HttpListener *listener);
+
+/** A header of the request; empty if absent. */
+Str http_header(const HttpExchange *exchange, const char *name);
+
+/** A header of the reply beside Content-Type; at most HTTP_REPLY_HEADERS_MAX. The value has no
+ * control characters; it is copied. */
+void http_add_header(HttpExchange *exchange, const char *name, Str value);
 
 /** Answers with a body of known bytes; takes buf's memory. */
 void http_reply(HttpExchange *exchange, int status, const char *content_type, StrBuf *buf);

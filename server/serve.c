@@ -23,7 +23,9 @@
 #include "lib/xml/read.h"
 #include "server/admin.h"
 #include "server/command.h"
+#include "server/fhir_endpoint.h"
 #include "server/http.h"
+#include "server/http_router.h"
 #include "server/identity_counts.h"
 #include "server/listener_mllp.h"
 #include "server/migrate.h"
@@ -38,6 +40,14 @@
 /** Blob folders, segments, database connections, logs. */
 #define DESCRIPTORS_OF_OWN 512
 
+/** What one listener serves. */
+typedef struct Surface {
+    SoapEndpoint soap;
+    FhirEndpoint fhir;
+    HttpRouter router;
+    HttpService service;
+} Surface;
+
 /** Everything that `serve` owns, in the order in which it is made. */
 typedef struct Process {
     Arena *arena;
@@ -48,12 +58,10 @@ typedef struct Process {
     Tls *tls; /* NULL without a certificate */
     GnutlsPeerPolicy *tls_policy;
     SSL_CTX *mllp_tls;
-    SoapEndpoint tls_endpoint;
-    SoapEndpoint plain_endpoint;
+    Surface tls_surface;
+    Surface plain_surface;
     AdminPages admin_pages;
     IdentityGauges *identity_gauges;
-    HttpService tls_service;
-    HttpService plain_service;
     HttpService admin_pages_service;
     HttpListener *https;
     HttpListener *plain_http;
@@ -302,23 +310,36 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
 
 /* ------------------------------------------------------------------ listeners */
 
-static HttpService soap_service(Process *p, SoapEndpoint *endpoint, const char *address,
-                                bool is_tls)
+/** SOAP, and FHIR below its own path. */
+static void open_surface(Process *p, Surface *surface, const char *address, bool is_tls)
 {
     const Services *s = &p->services;
-    *endpoint = (SoapEndpoint){
-        .nodes = s->nodes,
-        .audit = s->audit,
+    HttpPeers peers = {
+        .nodes = s->nodes, .audit = s->audit, .plain_node = p->config->server.plain_node};
+    void *pix = config_has_role(p->config, ROLE_PIX) ? s->pix : NULL;
+    surface->soap = (SoapEndpoint){
+        .peers = peers,
         .journal = s->journal,
         .modules = {[MODULE_REGISTRY] = s->registry,
                     [MODULE_REPOSITORY] = s->repository,
-                    [MODULE_PIX] = config_has_role(p->config, ROLE_PIX) ? s->pix : NULL},
+                    [MODULE_PIX] = pix},
         .sink = s->repository ? repository_sink(s->repository) : NULL,
-        .plain_node = p->config->server.plain_node,
         .public_authority = address,
         .is_tls = is_tls,
     };
-    return soap_endpoint_service(endpoint);
+    surface->fhir = (FhirEndpoint){
+        .peers = peers,
+        .journal = s->journal,
+        .modules = {[MODULE_PIX] = pix},
+        .public_authority = address,
+        .is_tls = is_tls,
+    };
+    surface->router = (HttpRouter){
+        .prefix = STR(FHIR_PATH),
+        .inside = fhir_endpoint_service(&surface->fhir),
+        .outside = soap_endpoint_service(&surface->soap),
+    };
+    surface->service = http_router_service(&surface->router);
 }
 
 static HttpListener *bind_http(Process *p, const char *address, const HttpService *service,
@@ -352,16 +373,16 @@ static bool bind_listeners(Process *p)
         .write_gauges = write_gauges,
     };
     p->admin_pages_service = admin_service(&p->admin_pages);
-    p->tls_service = soap_service(p, &p->tls_endpoint, c->server.https_listen, true);
-    p->plain_service = soap_service(p, &p->plain_endpoint, c->server.plain_http_listen, false);
+    open_surface(p, &p->tls_surface, c->server.https_listen, true);
+    open_surface(p, &p->plain_surface, c->server.plain_http_listen, false);
     const struct {
         const char *address;
         const HttpService *service;
         bool is_tls;
         HttpListener **listener;
     } http[] = {
-        {c->server.https_listen, &p->tls_service, true, &p->https},
-        {c->server.plain_http_listen, &p->plain_service, false, &p->plain_http},
+        {c->server.https_listen, &p->tls_surface.service, true, &p->https},
+        {c->server.plain_http_listen, &p->plain_surface.service, false, &p->plain_http},
         {c->server.admin_listen, &p->admin_pages_service, config_is_admin_remote(c), &p->admin},
     };
     for (size_t i = 0; i < ARRAY_LEN(http); i++) {

@@ -38,32 +38,6 @@ static void reply_plain(HttpExchange *http, int status, const char *text)
     strbuf_done(&buf);
 }
 
-/* ------------------------------------------------------------------ who asks */
-
-static const Principal *find_principal(const SoapEndpoint *endpoint, const HttpExchange *http)
-{
-    Arena *arena = http->req->arena;
-    if (!http->is_tls && endpoint->plain_node[0]) {
-        return node_directory_find_name(endpoint->nodes, arena, str_from(endpoint->plain_node));
-    }
-    return node_directory_find(endpoint->nodes, arena, http->certificate_fingerprint,
-                               http->certificate_subject);
-}
-
-static int refuse_stranger(const SoapEndpoint *endpoint, HttpExchange *http)
-{
-    Request *req = http->req;
-    Str reason = str_printf(
-        req->arena, "the certificate \"%.*s\" (SHA-256 %.*s) belongs to no registered node",
-        STR_ARG(http->certificate_subject), STR_ARG(http->certificate_fingerprint));
-    refused_peer_record(endpoint->audit, req, reason);
-    return error_add(
-        &req->errors, ERR_FORBIDDEN, NULL,
-        "The certificate \"%.*s\" (SHA-256 %.*s) belongs to no registered node. Ask the operator "
-        "of the data center to register it (musubi node add).",
-        STR_ARG(http->certificate_subject), STR_ARG(http->certificate_fingerprint));
-}
-
 /* ------------------------------------------------------------------ receiving */
 
 /** Whether this node may use any transaction of the path that takes documents: until wsa:Action is
@@ -89,9 +63,8 @@ static void begin_call(SoapEndpoint *endpoint, HttpExchange *http, bool takes_do
     Str authority = str_is_empty(http->host) ? str_from(endpoint->public_authority) : http->host;
     req->endpoint = str_printf(req->arena, "%s://%.*s%.*s", endpoint->is_tls ? "https" : "http",
                                STR_ARG(authority), STR_ARG(http->path));
-    req->principal = find_principal(endpoint, http);
-    if (!req->principal) {
-        call->has_failed = refuse_stranger(endpoint, http) != 0;
+    call->has_failed = http_peer_identify(&endpoint->peers, http) != 0;
+    if (call->has_failed) {
         return;
     }
     call->exchange.receiver =
@@ -166,20 +139,6 @@ static int find_transaction(HttpExchange *http, const SoapMessage *message,
     return 0;
 }
 
-static int check_rights(const SoapEndpoint *endpoint, Request *req, const Transaction *transaction)
-{
-    if (access_may_use(req->principal, transaction->number)) {
-        return 0;
-    }
-    refused_peer_record(
-        endpoint->audit, req,
-        str_printf(req->arena, "%s is not allowed for this node", transaction->number));
-    return error_add(
-        &req->errors, ERR_FORBIDDEN, NULL,
-        "Node %.*s may not use %s. Ask the operator to allow it (musubi node add --transactions).",
-        STR_ARG(req->principal->node_name), transaction->number);
-}
-
 static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
 {
     SoapCall *call = http->state;
@@ -193,7 +152,7 @@ static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
     req->reply_to = message->reply_to;
     rc = find_transaction(http, message, &call->transaction);
     if (!rc) {
-        rc = check_rights(endpoint, req, call->transaction);
+        rc = http_peer_check_rights(&endpoint->peers, req, call->transaction->number);
     }
     if (rc) {
         return rc;
@@ -245,7 +204,7 @@ static bool drain(BodySource *source, StrBuf *buf)
 static void reply_source(SoapEndpoint *endpoint, HttpExchange *http, const char *type,
                          BodySource source, int64_t length)
 {
-    if (audit_settle(endpoint->audit, http->req) < 0) {
+    if (audit_settle(endpoint->peers.audit, http->req) < 0) {
         drop(&source);
         reply_fault(http);
     } else {
@@ -255,7 +214,7 @@ static void reply_source(SoapEndpoint *endpoint, HttpExchange *http, const char 
 
 static void reply_text(SoapEndpoint *endpoint, HttpExchange *http, const char *type, StrBuf *text)
 {
-    if (audit_settle(endpoint->audit, http->req) < 0) {
+    if (audit_settle(endpoint->peers.audit, http->req) < 0) {
         reply_fault(http);
     } else {
         http_reply(http, 200, type, text);
@@ -295,7 +254,7 @@ static void soap_end(void *ctx, HttpExchange *http)
     if (!call->has_failed && dispatch(endpoint, http) == 0) {
         reply(endpoint, http);
     } else {
-        (void)!audit_settle(endpoint->audit, http->req); /* a fault gives nothing out */
+        (void)!audit_settle(endpoint->peers.audit, http->req); /* a fault gives nothing out */
         reply_fault(http);
     }
 }
@@ -317,8 +276,8 @@ static void soap_rejected(void *ctx, const char *address)
     SoapEndpoint *endpoint = ctx;
     _cleanup_(arena_freep) Arena *arena = arena_new();
     (void)refused_peer_record_connection(
-        endpoint->audit, str_printf(arena, "https://%s/", endpoint->public_authority).data, address,
-        REFUSED_HANDSHAKE);
+        endpoint->peers.audit, str_printf(arena, "https://%s/", endpoint->public_authority).data,
+        address, REFUSED_HANDSHAKE);
 }
 
 HttpService soap_endpoint_service(SoapEndpoint *endpoint)

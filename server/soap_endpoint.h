@@ -1,21 +1,17 @@
 #pragma once
 
-#include "atna/atna.h"
-#include "lib/access/nodes.h"
 #include "lib/soap/exchange.h"
-#include "server/http.h"
+#include "server/http_peer.h"
 #include "server/journal.h"
 #include "server/transactions.h"
 
 /** The SOAP surface: from an HTTP request to the handler of its transaction and back (ITI TF-2
  * Appendix V). */
 typedef struct SoapEndpoint {
-    NodeDirectory *nodes;
-    Audit *audit;
+    HttpPeers peers;
     Journal *journal;
-    void *modules[MODULE_COUNT]; /* NULL: this process does not serve the role */
-    const DocumentSink *sink;    /* of the repository; NULL without */
-    const char *plain_node; /* name of the node whose rights plain peers get; empty in mode open */
+    void *modules[MODULE_COUNT];  /* NULL: this process does not serve the role */
+    const DocumentSink *sink;     /* of the repository; NULL without */
     const char *public_authority; /* "host:port" of this listener, for audit */
     bool is_tls;
 } SoapEndpoint;

@@ -8,28 +8,35 @@ static int refuse(Request *req, Str name, const char *what)
                      what);
 }
 
-/** False: '%' without two hexadecimal digits. */
-static bool percent_decode(Arena *arena, Str encoded, Str *ret_text)
+bool fhir_percent_decode(Arena *arena, Str encoded, Str *ret_text)
 {
     char *to = arena_alloc(arena, encoded.len);
     size_t len = 0;
     for (size_t i = 0; i < encoded.len; i++) {
-        char c = encoded.data[i];
-        if (c == '%') {
+        to[len] = encoded.data[i];
+        if (encoded.data[i] == '%') {
             if (!str_unhex(str_slice(encoded, i + 1, 2), &to[len], 1)) {
                 return false;
             }
             i += 2;
-        } else {
-            to[len] = c;
-            if (c == '+') {
-                to[len] = ' ';
-            }
         }
         len++;
     }
     *ret_text = (Str){to, len};
     return true;
+}
+
+/** A name or value of a form: '+' is a space. */
+static bool form_decode(Arena *arena, Str encoded, Str *ret_text)
+{
+    char *spaced = arena_alloc(arena, encoded.len);
+    for (size_t i = 0; i < encoded.len; i++) {
+        spaced[i] = encoded.data[i];
+        if (spaced[i] == '+') {
+            spaced[i] = ' ';
+        }
+    }
+    return fhir_percent_decode(arena, (Str){spaced, encoded.len}, ret_text);
 }
 
 int fhir_parameters_add(Request *req, FhirParameters *parameters, Str name, Str value)
@@ -63,8 +70,8 @@ int fhir_parameters_read(Request *req, FhirParameters *parameters, Str encoded)
         Str raw_value = equals < pair.len ? str_from_offset(pair, equals + 1) : STR_EMPTY;
         Str name;
         Str value;
-        if (!percent_decode(req->arena, raw_name, &name) ||
-            !percent_decode(req->arena, raw_value, &value)) {
+        if (!form_decode(req->arena, raw_name, &name) ||
+            !form_decode(req->arena, raw_value, &value)) {
             return refuse(req, raw_name, "holds a % without two hexadecimal digits; send %25");
         }
         if (!str_is_utf8(name) || !str_is_utf8(value)) {
@@ -116,12 +123,12 @@ void fhir_append_percent(StrBuf *buf, Str text)
     }
 }
 
-void fhir_parameters_write_used(StrBuf *buf, const FhirParameters *parameters)
+void fhir_parameters_write_used(StrBuf *buf, const FhirParameters *parameters, const char *except)
 {
     bool is_first = true;
     for (size_t i = 0; i < parameters->count; i++) {
         const FhirParameter *parameter = &parameters->items[i];
-        if (!parameter->is_used) {
+        if (!parameter->is_used || str_equal(parameter->name, str_from(except))) {
             continue;
         }
         strbuf_append(buf, is_first ? STR_EMPTY : STR("&"));
@@ -134,6 +141,20 @@ void fhir_parameters_write_used(StrBuf *buf, const FhirParameters *parameters)
         strbuf_append_char(buf, '=');
         fhir_append_percent(buf, parameter->value);
     }
+}
+
+int fhir_parameters_check_used(Request *req, const FhirParameters *parameters)
+{
+    int rc = 0;
+    for (size_t i = 0; i < parameters->count; i++) {
+        if (!parameters->items[i].is_used) {
+            rc = error_add(&req->errors, ERR_FHIR_NOT_SUPPORTED, NULL,
+                           "Parameter \"%.*s\" is not supported here; leave it out, or leave out "
+                           "Prefer: handling=strict.",
+                           STR_ARG(parameters->items[i].name));
+        }
+    }
+    return rc;
 }
 
 /* ---- values ---- */

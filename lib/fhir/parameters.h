@@ -18,6 +18,9 @@ typedef struct FhirParameters {
     size_t count;
 } FhirParameters;
 
+/** A part of a path, '+' stays. False: '%' without two hexadecimal digits. In the arena. */
+bool fhir_percent_decode(Arena *arena, Str encoded, Str *ret_text) MUST_CHECK;
+
 /** Appends what a query string or a form says: name=value&...; '+' and %20 are a space.
  * @return 0, or -ERR_FHIR_INVALID */
 int fhir_parameters_read(Request *req, FhirParameters *parameters, Str encoded) MUST_CHECK;
@@ -33,8 +36,12 @@ const FhirParameter *fhir_parameters_next(FhirParameters *parameters, const char
 /** The value of the first of this name, marked as used; empty if absent. */
 Str fhir_parameters_value(FhirParameters *parameters, const char *name);
 
-/** Appends the used ones as a query string without '?', for link[self]. */
-void fhir_parameters_write_used(StrBuf *buf, const FhirParameters *parameters);
+/** Appends the used ones but for one as a query string without '?', for link[self].
+ * @param except  NULL: all */
+void fhir_parameters_write_used(StrBuf *buf, const FhirParameters *parameters, const char *except);
+/** Adds an error for each parameter that nobody has read.
+ * @return 0, or -ERR_FHIR_NOT_SUPPORTED */
+int fhir_parameters_check_used(Request *req, const FhirParameters *parameters) MUST_CHECK;
 /** Appends a name or value, percent-encoded. */
 void fhir_append_percent(StrBuf *buf, Str text);
 

@@ -48,7 +48,7 @@ static void test_names_modifiers_and_values_are_decoded(void **state)
     assert_null(fhir_parameters_next(&parameters, "a", &index));
     assert_str(fhir_parameters_value(&parameters, "given"), "b&");
     StrBuf buf = {0};
-    fhir_parameters_write_used(&buf, &parameters); /* c was asked for by nobody */
+    fhir_parameters_write_used(&buf, &parameters, NULL); /* c was asked for by nobody */
     assert_string_equal(buf.data, "family:exact=%E9%AB%99%20x&a=1&given=b%26&a=2");
     strbuf_done(&buf);
 }

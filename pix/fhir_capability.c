@@ -1,0 +1,92 @@
+/** CapabilityStatement of the FHIR surface (ITI TF-2 Z.3): what server/fhir_transactions.def
+ * serves. */
+#include "lib/base/clock.h"
+#include "pix/pdqm_criteria.h"
+
+typedef struct Entry {
+    const char *name;
+    const char *value;
+} Entry;
+
+static const char *const profiles[] = {
+    "https://profiles.ihe.net/ITI/PIXm/CapabilityStatement/IHE.PIXm.Manager",
+    "https://profiles.ihe.net/ITI/PDQm/CapabilityStatement/IHE.PDQm.PatientDemographicsSupplier",
+    "https://profiles.ihe.net/ITI/PDQm/CapabilityStatement/"
+    "IHE.PDQm.PatientDemographicsSupplierMatch"};
+
+static const char *const patient_profiles[] = {
+    "https://profiles.ihe.net/ITI/PDQm/StructureDefinition/IHE.PDQm.Patient",
+    "https://profiles.ihe.net/ITI/PIXm/StructureDefinition/IHE.PIXm.Patient"};
+
+static const char *const interactions[] = {"read", "update", "delete", "search-type"};
+
+static const Entry operations[] = {
+    {"ihe-pix", "https://profiles.ihe.net/ITI/PIXm/OperationDefinition/IHE.PIXm.pix"},
+    {"match", "http://hl7.org/fhir/OperationDefinition/Patient-match"}};
+
+static void add_operation(Arena *arena, FhirNode *parent, const char *name, const char *definition)
+{
+    FhirNode *operation = fhir_add(arena, parent, "operation");
+    fhir_add_text(arena, operation, "name", str_from(name));
+    fhir_add_text(arena, operation, "definition", str_from(definition));
+}
+
+static void add_search_parameters(Arena *arena, FhirNode *resource)
+{
+    for (size_t i = 0; i < pdqm_parameter_count; i++) {
+        FhirNode *parameter = fhir_add(arena, resource, "searchParam");
+        fhir_add_text(arena, parameter, "name", str_from(pdqm_parameters[i].name));
+        fhir_add_text(arena, parameter, "type", str_from(pdqm_parameters[i].type));
+    }
+}
+
+/** In the order of the elements of CapabilityStatement.rest.resource. */
+static void add_patient(Arena *arena, FhirNode *rest)
+{
+    FhirNode *resource = fhir_add(arena, rest, "resource");
+    fhir_add_text(arena, resource, "type", STR("Patient"));
+    fhir_add_text(arena, resource, "profile", str_from(patient_profiles[0]));
+    for (size_t i = 0; i < ARRAY_LEN(patient_profiles); i++) {
+        fhir_add_text(arena, resource, "supportedProfile", str_from(patient_profiles[i]));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(interactions); i++) {
+        fhir_add_text(arena, fhir_add(arena, resource, "interaction"), "code",
+                      str_from(interactions[i]));
+    }
+    fhir_add_text(arena, resource, "versioning", STR("no-version"));
+    fhir_add_boolean(arena, resource, "conditionalCreate", false);
+    fhir_add_boolean(arena, resource, "conditionalUpdate", true);
+    fhir_add_text(arena, resource, "conditionalDelete", STR("single"));
+    add_search_parameters(arena, resource);
+    for (size_t i = 0; i < ARRAY_LEN(operations); i++) {
+        add_operation(arena, resource, operations[i].name, operations[i].value);
+    }
+}
+
+int pix_fhir_capability(void *module, FhirExchange *exchange)
+{
+    Arena *arena = exchange->req->arena;
+    FhirNode *statement = fhir_resource_new(arena, "CapabilityStatement");
+    (void)module;
+    fhir_add_text(arena, statement, "status", STR("active"));
+    fhir_add_text(arena, statement, "date", clock_iso8601(arena, clock_utc_us()));
+    fhir_add_text(arena, statement, "kind", STR("instance"));
+    for (size_t i = 0; i < ARRAY_LEN(profiles); i++) {
+        fhir_add_text(arena, statement, "instantiates", str_from(profiles[i]));
+    }
+    fhir_add_text(arena, fhir_add(arena, statement, "software"), "name", STR("Musubi"));
+    FhirNode *implementation = fhir_add(arena, statement, "implementation");
+    fhir_add_text(arena, implementation, "description", STR("Patient identity manager"));
+    fhir_add_text(arena, implementation, "url", exchange->base);
+    fhir_add_text(arena, statement, "fhirVersion", STR("4.0.1"));
+    fhir_add_text(arena, statement, "format", STR("application/fhir+json"));
+    fhir_add_text(arena, statement, "format", STR("application/fhir+xml"));
+    FhirNode *rest = fhir_add(arena, statement, "rest");
+    fhir_add_text(arena, rest, "mode", STR("server"));
+    add_patient(arena, rest);
+    add_operation(arena, rest, "process-message",
+                  "http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message");
+    exchange->reply = statement;
+    exchange->status = 200;
+    return 0;
+}

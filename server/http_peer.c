@@ -1,0 +1,44 @@
+#include "server/http_peer.h"
+
+#include "server/refused_peer.h"
+
+static const Principal *find_principal(const HttpPeers *peers, const HttpExchange *http)
+{
+    Arena *arena = http->req->arena;
+    if (!http->is_tls && peers->plain_node[0]) {
+        return node_directory_find_name(peers->nodes, arena, str_from(peers->plain_node));
+    }
+    return node_directory_find(peers->nodes, arena, http->certificate_fingerprint,
+                               http->certificate_subject);
+}
+
+int http_peer_identify(const HttpPeers *peers, HttpExchange *http)
+{
+    Request *req = http->req;
+    req->principal = find_principal(peers, http);
+    if (req->principal) {
+        return 0;
+    }
+    Str reason = str_printf(
+        req->arena, "the certificate \"%.*s\" (SHA-256 %.*s) belongs to no registered node",
+        STR_ARG(http->certificate_subject), STR_ARG(http->certificate_fingerprint));
+    refused_peer_record(peers->audit, req, reason);
+    return error_add(
+        &req->errors, ERR_FORBIDDEN, NULL,
+        "The certificate \"%.*s\" (SHA-256 %.*s) belongs to no registered node. Ask the operator "
+        "of the data center to register it (musubi node add).",
+        STR_ARG(http->certificate_subject), STR_ARG(http->certificate_fingerprint));
+}
+
+int http_peer_check_rights(const HttpPeers *peers, Request *req, const char *transaction)
+{
+    if (access_may_use(req->principal, transaction)) {
+        return 0;
+    }
+    refused_peer_record(peers->audit, req,
+                        str_printf(req->arena, "%s is not allowed for this node", transaction));
+    return error_add(
+        &req->errors, ERR_FORBIDDEN, NULL,
+        "Node %.*s may not use %s. Ask the operator to allow it (musubi node add --transactions).",
+        STR_ARG(req->principal->node_name), transaction);
+}

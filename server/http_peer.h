@@ -1,0 +1,20 @@
+#pragma once
+
+#include "atna/atna.h"
+#include "lib/access/nodes.h"
+#include "server/http.h"
+
+/** Who asks over HTTP, and whether it may: the same for SOAP and FHIR. */
+typedef struct HttpPeers {
+    NodeDirectory *nodes;
+    Audit *audit;
+    const char *plain_node; /* name of the node whose rights plain peers get; empty in mode open */
+} HttpPeers;
+
+/** Sets req->principal. @return 0, or -ERR_FORBIDDEN: the certificate belongs to no node, which is
+ * recorded */
+int http_peer_identify(const HttpPeers *peers, HttpExchange *http) MUST_CHECK;
+
+/** @return 0, or -ERR_FORBIDDEN: not a transaction of this node, which is recorded */
+int http_peer_check_rights(const HttpPeers *peers, Request *req,
+                           const char *transaction) MUST_CHECK;

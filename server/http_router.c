@@ -1,0 +1,55 @@
+#include "server/http_router.h"
+
+static const HttpService *choose(const HttpRouter *router, Str path)
+{
+    Str rest = str_from_offset(path, router->prefix.len);
+    bool is_inside = str_starts_with(path, router->prefix) &&
+                     (str_is_empty(rest) || str_starts_with(rest, STR("/")));
+    return is_inside ? &router->inside : &router->outside;
+}
+
+static void router_begin(void *ctx, HttpExchange *http)
+{
+    http->route = choose(ctx, http->path);
+    http->route->begin(http->route->ctx, http);
+}
+
+static void router_body(void *ctx, HttpExchange *http, const void *bytes, size_t len)
+{
+    (void)ctx;
+    http->route->body(http->route->ctx, http, bytes, len);
+}
+
+static void router_end(void *ctx, HttpExchange *http)
+{
+    (void)ctx;
+    http->route->end(http->route->ctx, http);
+}
+
+static void router_completed(void *ctx, HttpExchange *http)
+{
+    (void)ctx;
+    if (http->route) { /* NULL: refused before anybody saw it */
+        http->route->completed(http->route->ctx, http);
+    }
+}
+
+static void router_rejected(void *ctx, const char *address)
+{
+    HttpRouter *router = ctx;
+    if (router->outside.rejected) {
+        router->outside.rejected(router->outside.ctx, address);
+    }
+}
+
+HttpService http_router_service(HttpRouter *router)
+{
+    return (HttpService){
+        .ctx = router,
+        .begin = router_begin,
+        .body = router_body,
+        .end = router_end,
+        .completed = router_completed,
+        .rejected = router_rejected,
+    };
+}
