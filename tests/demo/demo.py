@@ -22,13 +22,19 @@ from conformance import client as xds  # noqa: E402  pylint: disable=wrong-impor
 from tests.harness import certs, server as harness  # noqa: E402  pylint: disable=wrong-import-position
 
 NODES = (  # name, facility, transactions, HL7 source, operator
-    ("gateway-a", "Hospital A", "ITI-8,ITI-18,ITI-41,ITI-42,ITI-43", "GATEWAY|HOSPITAL-A", False),
-    ("gateway-b", "Hospital B", "ITI-8,ITI-18,ITI-41,ITI-42,ITI-43", "GATEWAY|HOSPITAL-B", False),
+    ("gateway-a", "Hospital A", "ITI-8,ITI-9,ITI-18,ITI-41,ITI-42,ITI-43", "GATEWAY|HOSPITAL-A", False),
+    ("gateway-b", "Hospital B", "ITI-8,ITI-9,ITI-18,ITI-41,ITI-42,ITI-43", "GATEWAY|HOSPITAL-B", False),
     ("viewer-a", "Hospital A", "ITI-18,ITI-43", None, False),
     ("auditor", "Data center", "ITI-20", None, False),
     ("operator", "Data center", "ITI-18", None, True),
 )
-PATIENT = f"P-1001^^^&{harness.AUTHORITY}&ISO"
+# One woman under two numbers, as the two hospitals know her: another form of a kanji, and no kanji of her address.
+PATIENT_A = "1001^^^HOSP-A&1.2.392.99999.2.1&ISO"
+PATIENT_B = "20077^^^HOSP-B&1.2.392.99999.2.3&ISO"
+RECORD_A = ("髙橋^花子^^^^^L^I~タカハシ^ハナコ^^^^^L^P||19700102|F|||^^渋谷区^東京都^150-0001||^PRN^PH^^^^^^^^^03-1234-5678")
+RECORD_B = ("高橋^花子^^^^^L^I~タカハシ^ハナコ^^^^^L^P||19700102|F|||^^^^150-0001||^PRN^PH^^^^^^^^^03-1234-5678")
+SOURCE_PATIENT = "1001^^^&1.2.392.99999.2.1&ISO"
+PACS_NUMBER = "0000001001"
 
 CDA = """<?xml version="1.0" encoding="UTF-8"?>
 <ClinicalDocument xmlns="urn:hl7-org:v3">
@@ -66,6 +72,7 @@ class Demo:
     def __init__(self, folder):
         self.folder = folder
         self.failed = 0
+        self.patient = ""
         self.certs = certs.make(folder / "certs")
         self._open_to_service_user()
         self.server = harness.Server(data_dir=folder, certs=self.certs, mode="enforce",
@@ -104,28 +111,72 @@ class Demo:
             known = "already" in result.stderr
             self.step(f"node {name} of {facility} registered", result.returncode == 0 or known, result.stderr.strip()[-200:])
 
-    def feed_patient(self):
-        """ITI-8 A01 over MLLP with mutual TLS."""
-        mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllps_port}", self.certs / "gateway-a.pem",
-                              self.certs / "gateway-a.key", self.certs / "ca.pem")
-        message = xds.adt("A01", f"P-1001^^^&{harness.AUTHORITY}&ISO", sender=("GATEWAY", "HOSPITAL-A"),
-                          charset="UNICODE UTF-8", name="髙橋^花子^^^^^L^I~タカハシ^ハナコ^^^^^L^P")
+    def import_authorities(self):
+        """musubi authority import: the number ranges of the two hospitals, and of a PACS that sends no feed."""
+        result = self.server.command("authority", "import", str(ROOT / "tests" / "demo" / "authorities.csv"), check=False)
+        self.step("authorities of both hospitals imported", result.returncode == 0, (result.stdout + result.stderr).strip())
+
+    def hl7(self, gateway, message):
+        """The reply to one HL7 v2 message over MLLP with mutual TLS."""
+        mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllps_port}", self.certs / f"{gateway}.pem",
+                              self.certs / f"{gateway}.key", self.certs / "ca.pem")
         reply = mllp.send(message)
         mllp.close()
-        self.step("ITI-8   patient fed by gateway-a (ADT^A01 over MLLP/TLS)", xds.acknowledgement(reply) == "AA", reply.replace("\r", " ")[:300] if xds.acknowledgement(reply) != "AA" else "AA")
+        return reply
+
+    def feed(self, gateway, facility, identifier, record):
+        """ITI-8 A01: a hospital's own number with what it knows of the patient."""
+        reply = self.hl7(gateway, xds.adt("A01", identifier, sender=("GATEWAY", facility), charset="UNICODE UTF-8", name=record))
+        is_good = xds.acknowledgement(reply) == "AA"
+        self.step(f"ITI-8   {identifier.split('^')[0]} fed by {gateway} (ADT^A01 over MLLP/TLS)", is_good,
+                  "AA" if is_good else reply.replace("\r", " ")[:400])
+
+    def ask_xad_pid(self, gateway, facility, identifier):
+        """ITI-9: the number of the region for a hospital's number."""
+        stamp = time.strftime("%Y%m%d%H%M%S")
+        query = "\r".join((
+            f"MSH|^~\\&|GATEWAY|{facility}|MUSUBI|CENTER|{stamp}||QBP^Q23^QBP_Q21|{time.time_ns()}|P|2.5||||||UNICODE UTF-8",
+            f"QPD|IHE PIX Query|{time.time_ns()}|{identifier}|^^^&{harness.AUTHORITY}&ISO", "RCP|I", ""))
+        reply = self.hl7(gateway, query)
+        pid = next((line.split("|") for line in reply.split("\r") if line.startswith("PID|")), None)
+        found = pid[3].split("^")[0] if pid else ""
+        self.step(f"ITI-9   {gateway} asks for the region's number of {identifier.split('^')[0]}", bool(found),
+                  found or reply.replace("\r", " ")[:400])
+        return found
+
+    def identify(self):
+        """Two hospitals feed the same woman; the region gives her one number."""
+        self.feed("gateway-a", "HOSPITAL-A", PATIENT_A, RECORD_A)
+        self.feed("gateway-b", "HOSPITAL-B", PATIENT_B, RECORD_B)
+        xad_pid = self.ask_xad_pid("gateway-a", "HOSPITAL-A", PATIENT_A)
+        other = self.ask_xad_pid("gateway-b", "HOSPITAL-B", PATIENT_B)
+        self.step("both numbers are one patient, by demographics (髙 and 高)", xad_pid != "" and xad_pid == other)
+        test = self.server.command("authority", "test", PACS_NUMBER, "--json", check=False)
+        known = [item for item in json.loads(test.stdout)["candidates"] if item["xad_pid"] == xad_pid] if test.stdout else []
+        self.step(f"musubi authority test {PACS_NUMBER}, a number of a PACS without feed", bool(known),
+                  known[0]["why"] if known else test.stdout + test.stderr)
+        self.patient = f"{xad_pid}^^^&{harness.AUTHORITY}&ISO"
+        self.write_requests(xad_pid)
+
+    def write_requests(self, xad_pid):
+        """Messages of this patient for a reader who wants to send some himself."""
+        folder = self.folder / "requests"
+        folder.mkdir(exist_ok=True)
+        for path in (ROOT / "tests" / "demo" / "requests").iterdir():
+            (folder / path.name).write_bytes(path.read_bytes().replace(b"@XAD-PID@", xad_pid.encode()))
 
     def submit(self):
         """ITI-41: a CDA referral and a PDF in one submission."""
-        cda = xds.Document(PATIENT, CDA, "text/xml", id="Document01", title="診療情報提供書")
-        pdf = xds.Document(PATIENT, make_pdf("Laboratory report"), "application/pdf", id="Document02", title="検査結果")
-        reply = self.client("gateway-a").provide(xds.Submission(PATIENT, [cda, pdf]))
+        cda = xds.Document(self.patient, CDA, "text/xml", id="Document01", title="診療情報提供書", source_patient=SOURCE_PATIENT)
+        pdf = xds.Document(self.patient, make_pdf("Laboratory report"), "application/pdf", id="Document02", title="検査結果", source_patient=SOURCE_PATIENT)
+        reply = self.client("gateway-a").provide(xds.Submission(self.patient, [cda, pdf]))
         self.step("ITI-41  CDA and PDF submitted by gateway-a over mutual TLS", reply.outcome == "Success", reply.errors or reply.outcome)
         return cda, pdf
 
     def find(self, status="Approved"):
         """ITI-18 FindDocuments by viewer-a: {uniqueId: entryUUID}."""
         reply = self.client("viewer-a").query("FindDocuments", {
-            "$XDSDocumentEntryPatientId": f"'{PATIENT}'", "$XDSDocumentEntryStatus": f"('{xds.STATUS}{status}')"})
+            "$XDSDocumentEntryPatientId": f"'{self.patient}'", "$XDSDocumentEntryStatus": f"('{xds.STATUS}{status}')"})
         found = {}
         for entry in reply.objects("ExtrinsicObject"):
             unique_id = entry.xpath("rim:ExternalIdentifier[@identificationScheme='urn:uuid:2e82c1f6-a085-4c72-9da3-8640a32e42ab']/@value", namespaces=xds.NS)[0]
@@ -141,8 +192,8 @@ class Demo:
 
     def replace(self, entry_uuid):
         """ITI-41 with RPLC: the corrected referral."""
-        new = xds.Document(PATIENT, CDA_CORRECTED, "text/xml", title="診療情報提供書（訂正）")
-        submission = xds.Submission(PATIENT, [new], associations=[
+        new = xds.Document(self.patient, CDA_CORRECTED, "text/xml", title="診療情報提供書（訂正）", source_patient=SOURCE_PATIENT)
+        submission = xds.Submission(self.patient, [new], associations=[
             xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", new.id, entry_uuid)])
         reply = self.client("gateway-a").provide(submission)
         self.step("ITI-41  referral replaced by gateway-a (RPLC)", reply.outcome == "Success", reply.errors or reply.outcome)
@@ -164,7 +215,7 @@ class Demo:
         """The audit trail has each of these transactions."""
         time.sleep(1.0)
         result = self.server.command("audit", "search", "--json", check=False)
-        wanted = ("ITI-8", "ITI-41", "ITI-18", "ITI-43", "110126")
+        wanted = ("ITI-8", "ITI-9", "ITI-41", "ITI-18", "ITI-43", "110126")
         messages = [json.loads(line)["message"] for line in result.stdout.splitlines()]
         missing = [w for w in wanted if not any(f'"{w}"' in message for message in messages)]
         self.step("audit events written", not missing, f"missing {missing}" if missing else f"{len(messages)} records")
@@ -172,8 +223,9 @@ class Demo:
     def play(self):
         """All steps in order."""
         self.register_nodes()
+        self.import_authorities()
         time.sleep(3)  # running servers notice new nodes within seconds
-        self.feed_patient()
+        self.identify()
         cda, pdf = self.submit()
         found = self.find()
         self.step("ITI-18  both listed by viewer-a (FindDocuments)", {cda.unique_id, pdf.unique_id} <= set(found), f"{len(found)} entries")
@@ -191,6 +243,8 @@ class Demo:
 The region keeps serving. Configuration: {self.server.config_path}
   {harness.binary()} status --config {self.server.config_path}
   {harness.binary()} node list --config {self.server.config_path}
+  {harness.binary()} patient show HOSP-A:1001 --config {self.server.config_path}
+  {harness.binary()} authority test {PACS_NUMBER} --config {self.server.config_path}
   curl http://127.0.0.1:9443/metrics
   curl --cacert {c}/ca.pem --cert {c}/viewer-a.pem --key {c}/viewer-a.key 'https://localhost:8443/registry?wsdl'
 Stop with Ctrl-C.""", flush=True)
