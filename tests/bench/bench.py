@@ -35,6 +35,8 @@ SMALL_DOCUMENTS, LARGE_DOCUMENTS = 64, 4
 IMPORT_ARC = 61
 IMPORTS_PER_SECOND = 10_000  # how many a measured second of bulk_import takes
 FEED_CONNECTIONS = 8
+PERSONS, QUICK_PERSONS = 1_000_000, 100_000  # of the identity queries
+KNOWN_PERSONS = 2000  # of iti8_feed and iti21_p99: a request file each
 FILL_PIECE = 250_000  # imports between two looks at the outbox
 SCALE_GOALS = {"scale_find_1e7": 0.65, "scale_register_1e7": 0.50}  # of the rate at a tenth of the entries
 REGISTRY_TABLES = ("code", "metadata_dictionary", "repository", "unique_id", "submission_set", "document_entry", "folder",
@@ -69,13 +71,14 @@ def _median(measure, runs):
 
 
 class Operation:
-    """One transaction: a request, and the parts that make up its H."""
+    """One transaction: a request (bytes, its XML) or several requests in turn, and the parts that make up its H."""
 
-    def __init__(self, bench, name, goal, request, *, modulo, expect='Success"', reference="pgbench"):
+    def __init__(self, bench, name, goal, request, *, modulo, expect='Success"', reference="pgbench", port="https_port"):
         self.bench, self.name, self.goal, self.modulo, self.expect = bench, name, goal, modulo, expect
-        self.reference = reference
-        self.path = bench.file(name, request[0])
-        self.body = bench.file(f"{name}.xml", request[1])
+        self.reference, self.port = reference, getattr(bench.server, port)
+        requests = request if isinstance(request, list) else [request[0]]
+        self.paths = [bench.file(f"{name}.{index}", content) for index, content in enumerate(requests)]
+        self.body = None if isinstance(request, list) else bench.file(f"{name}.xml", request[1])
         self.parts = {}
         self.composed = None
         self.script = None
@@ -97,7 +100,7 @@ class Operation:
         """The request's bytes in and so many out, over the same TLS."""
         def measure(count, seconds):
             with self.bench.kit.floor_server("http", answer_bytes) as port:
-                return self.bench.kit.load(port, [self.path], count, seconds, modulo=self.modulo)
+                return self.bench.kit.load(port, self.paths, count, seconds, modulo=self.modulo)
         return self.add_part(name, measure)
 
     def add_statements(self):
@@ -130,19 +133,19 @@ class Operation:
         def measure(count, seconds):
             with floors.frozen(self.bench.server), self.bench.kit.floor_server(
                     "composed", 800, "--script", str(path), "--conninfo", conninfo, *options) as port:
-                return self.bench.kit.load(port, [self.path], count, seconds, modulo=self.modulo)
+                return self.bench.kit.load(port, self.paths, count, seconds, modulo=self.modulo)
         self.composed = measure
         return self
 
     def _send_one(self, number):
-        found = self.bench.kit.load(self.bench.server.https_port, [self.path], 1, 10, "--count", "1", first=number,
+        found = self.bench.kit.load(self.port, self.paths, 1, 10, "--count", "1", first=number,
                                     modulo=self.modulo, expect=self.expect)
         if found["errors"]:
             raise RuntimeError(f"{self.name}: {found['problem']}")
 
     def answer_bytes(self):
         """Size of the answer to one request."""
-        found = self.bench.kit.load(self.bench.server.https_port, [self.path], 1, 10, "--count", "1", modulo=self.modulo,
+        found = self.bench.kit.load(self.port, self.paths, 1, 10, "--count", "1", modulo=self.modulo,
                                     expect=self.expect)
         if found["errors"]:
             raise RuntimeError(f"{self.name}: {found['problem']}")
@@ -150,7 +153,7 @@ class Operation:
 
     def value(self, count, seconds):
         """The server itself."""
-        found = self.bench.kit.load(self.bench.server.https_port, [self.path], count, seconds, modulo=self.modulo,
+        found = self.bench.kit.load(self.port, self.paths, count, seconds, modulo=self.modulo,
                                     expect=self.expect)
         self.bench.settle()
         if found["errors"]:
@@ -189,6 +192,8 @@ class Bench:
         self.counts = COUNTS
         self.patients = 201 if self.quick else max(11, arguments.documents // data.ENTRIES_PER_PATIENT | 1)
         self.documents = self.patients * data.ENTRIES_PER_PATIENT
+        self.persons = QUICK_PERSONS if self.quick else PERSONS
+        self.known_persons = []
         self.rows = []
         self.folder = _folder()
         self.certs = certs.make(self.folder / "certs", ("server", "bench"))
@@ -202,7 +207,8 @@ class Bench:
 
     def _new_server(self):
         return harness.Server(data_dir=self.folder, certs=self.certs, mode="enforce", settings={
-            "server": {"plain_http_listen": None, "plain_mllp_listen": None}, "database": {"shared_buffers": "0"}})
+            "server": {"plain_http_listen": None, "plain_mllp_listen": None}, "database": {"shared_buffers": "0"},
+            "affinity_domain": {"pid_owner": "external"}})  # so that patients of the registry are fed like any others
 
     def start(self):
         """A registered node, and the cipher suite that the server chooses."""
@@ -376,6 +382,64 @@ class Bench:
         """The row of this name."""
         self.measure_iti43("iti43_10m", 0.80, LARGE, 43, LARGE_DOCUMENTS)
 
+    # ------------------------------------------------------------------ identity
+
+    def fill_persons(self):
+        """Persons of one hospital, with what the server would have written; the first ones are read for messages."""
+        if self.known_persons:
+            return
+        self.server.command("authority", "add", data.HOSPITAL_AUTHORITY, "--namespace", "BENCH", "--facility", "Bench", "--source",
+                            "TEST|HOSPITAL")
+        self.feed("P", 1)  # the affinity domain is there
+        began = time.monotonic()
+        first = self.kit.persons(statements.conninfo(self.server), data.HOSPITAL_AUTHORITY, self.persons)
+        with contextlib.closing(statements.connect(self.server)) as connection, connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
+            cursor.execute("SELECT i.value, d.record FROM patient_demographics d JOIN patient_identifier i ON i.id = d.identifier"
+                           " WHERE d.identifier >= %s AND d.identifier < %s ORDER BY i.id", (first, first + KNOWN_PERSONS))
+            self.known_persons = cursor.fetchall()
+        print(f"{self.persons} persons in {time.monotonic() - began:.0f} s", flush=True)
+
+    def identity_query(self, name, request, **options):
+        """The statements, the bytes in and out, audit."""
+        self.fill_persons()
+        operation = Operation(self, name, 0.70, request, modulo=self.persons, **options)
+        operation.add_statements().add_transfer("bytes", operation.answer_bytes())
+        return operation.add_local("audit", "--bytes", str(AUDIT_BYTES))
+
+    def iti8_feed(self):
+        """A feed that says of a known person what is known; its audit event is one of the statements."""
+        self.fill_persons()
+        operation = Operation(self, "iti8_feed", 0.70, [data.feed(*person) for person in self.known_persons],
+                              modulo=len(self.known_persons), expect="MSA|AA", port="mllps_port")
+        operation.add_statements().add_transfer("bytes", operation.answer_bytes()).measure()
+
+    def iti9(self):
+        """A hospital's number to the XAD-PID."""
+        self.identity_query("iti9", data.pix_query(), expect="PID|||", port="mllps_port").measure()
+
+    def iti45(self):
+        """The same in HL7 v3."""
+        self.identity_query("iti45", data.pix_query_v3(), expect='"OK"').measure()
+
+    def iti83(self):
+        """The same in FHIR."""
+        self.identity_query("iti83", data.pixm_query(), expect="targetIdentifier").measure()
+
+    def iti21_p99(self):
+        """By name and birth date; persons in turn, so that their pages are not always the same."""
+        self.fill_persons()
+        operation = Operation(self, "iti21_p99", 0, [data.demographics_query(record) for _, record in self.known_persons],
+                              modulo=len(self.known_persons), expect="PID|||", port="mllps_port")
+        for count in self.counts:
+            found = _median(lambda c=count: operation.value(c, self.seconds), self.runs)
+            print(f"    iti21                  c{count:<3} {found['rate']:>9.1f}/s  p50 {found['p50_ms']:.2f} p99 {found['p99_ms']:.2f} ms",
+                  flush=True)
+            if count == self.counts[0]:
+                self.add(Row("iti21_p99", found["p99_ms"], "ms", goal="<= 20 ms", met=found["p99_ms"] <= 20,
+                             p50_ms=found["p50_ms"], p99_ms=found["p99_ms"], connections=count,
+                             counts=[{"persons": self.persons, "value": found["rate"]}]))
+
     # ------------------------------------------------------------------ connections, memory, start
 
     def measure_connect(self, name, kind, goal):
@@ -545,7 +609,9 @@ def machine(folder):
 
 
 OPERATIONS = ("connect_full", "connect_resumed", "idle_connection_bytes", "iti42", "bulk_import", "iti41_100k", "iti41_10m",
-              "iti18_leafclass_50", "iti18_objectref_50", "iti18_getdocuments", "iti43_100k", "iti43_10m", "memory")
+              "iti18_leafclass_50", "iti18_objectref_50", "iti18_getdocuments", "iti43_100k", "iti43_10m", "iti8_feed", "iti9",
+              "iti45", "iti83", "iti21_p99", "memory")
+IDENTITY = ("iti8_feed", "iti9", "iti45", "iti83", "iti21_p99")
 
 
 def run(bench, wanted, largest):
@@ -556,6 +622,10 @@ def run(bench, wanted, largest):
         wanted = [name for name in wanted if name != "scale"]
         if not wanted:
             return
+    if set(wanted) <= set(IDENTITY):
+        for name in wanted:
+            getattr(bench, name)()
+        return
     bench.feed("", bench.patients)
     bench.feed("W", WRITE_PATIENTS)
     rate = bench.fill(0, bench.documents, bench.patients)

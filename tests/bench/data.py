@@ -18,6 +18,7 @@ TEMPLATES = 512  # even: templates with an even index are what FindDocuments loo
 
 _LOINC, _SNOMED = "2.16.840.1.113883.6.1", "2.16.840.1.113883.6.96"
 _HOSPITAL = "1.2.392.99999.41"
+HOSPITAL_AUTHORITY = "1.2.392.99999.41.77"  # of the persons' numbers
 _WANTED = [("11369-6", _LOINC, "予防接種歴"), ("47039-3", _LOINC, "入院診療計画書"), ("48765-2", _LOINC, "アレルギー情報"),
            ("10160-0", _LOINC, "服薬指導記録")]
 _OTHERS = [("29299-5", _LOINC, "受診理由書"), ("30954-2", _LOINC, "関連検査データ"), ("46264-8", _LOINC, "医療機器記録"),
@@ -177,6 +178,61 @@ def retrieve(unique_id):
     """(request, body): ITI-43 of one document."""
     root = _message(xds.ACTIONS["ITI-43"], xds.retrieve_xml([(harness.REPOSITORY_UID, unique_id)]))
     return post("/repository", *xds.mtom(root, [], boundary="MIMEBoundary43")), root
+
+
+# ------------------------------------------------------------------ identity
+
+_MSH = "MSH|^~\\&|TEST|HOSPITAL|MUSUBI|CENTER|20260301090000+0900||{}|" + NUMBER + "|P|{}" + "|" * 6 + "{}"
+
+
+def _frame(*segments):
+    """An MLLP frame."""
+    return b"\x0b" + "".join(segment + "\r" for segment in segments).encode() + b"\x1c\r"
+
+
+def feed(number, record):
+    """ITI-8: what is held of a person of the hospital (patient_demographics.record)."""
+    return _frame(_MSH.format("ADT^A04", "2.3.1", "UNICODE UTF-8"), "EVN||20260301090000+0900",
+                  f"PID|||{number}^^^&{HOSPITAL_AUTHORITY}&ISO||{record}", "PV1||O")
+
+
+def pix_query():
+    """(request, message): ITI-9 from the hospital's number to the XAD-PID."""
+    message = _frame(_MSH.format("QBP^Q23^QBP_Q21", "2.5", "UNICODE UTF-8"),
+                     f"QPD|IHE PIX Query|{NUMBER}|B{MODULO}^^^&{HOSPITAL_AUTHORITY}&ISO|^^^&{harness.AUTHORITY}&ISO", "RCP|I")
+    return message, message
+
+
+def pix_query_v3():
+    """(request, body): ITI-45 from the hospital's number to the XAD-PID."""
+    device = '<device classCode="DEV" determinerCode="INSTANCE"><id root="1.2.392.99999.41.{}"/></device>'
+    root = _message("urn:hl7-org:v3:PRPA_IN201309UV02", f"""<PRPA_IN201309UV02 xmlns="urn:hl7-org:v3" ITSVersion="XML_1.0">
+<id root="1.2.392.99999.41.90" extension="{NUMBER}"/><creationTime value="20260301090000+0900"/>
+<interactionId root="2.16.840.1.113883.1.6" extension="PRPA_IN201309UV02"/><processingCode code="P"/>
+<processingModeCode code="T"/><acceptAckCode code="AL"/>
+<receiver typeCode="RCV">{device.format(91)}</receiver><sender typeCode="SND">{device.format(92)}</sender>
+<controlActProcess classCode="CACT" moodCode="EVN"><code code="PRPA_TE201309UV02" codeSystem="2.16.840.1.113883.1.6"/>
+<queryByParameter><queryId root="1.2.392.99999.41.93" extension="{NUMBER}"/><statusCode code="new"/>
+<responsePriorityCode code="I"/><parameterList>
+<dataSource><value root="{harness.AUTHORITY}"/><semanticsText>DataSource.id</semanticsText></dataSource>
+<patientIdentifier><value root="{HOSPITAL_AUTHORITY}" extension="B{MODULO}"/><semanticsText>Patient.id</semanticsText>
+</patientIdentifier></parameterList></queryByParameter></controlActProcess></PRPA_IN201309UV02>""")
+    return post("/pix", "application/soap+xml; charset=UTF-8", root), root
+
+
+def pixm_query():
+    """(request, none): ITI-83 from the hospital's number to the XAD-PID."""
+    request = get(f"/fhir/Patient/$ihe-pix?sourceIdentifier=urn:oid:{HOSPITAL_AUTHORITY}%7CB{MODULO}"
+                  f"&targetSystem=urn:oid:{harness.AUTHORITY}")
+    return request, b""
+
+
+def demographics_query(record):
+    """ITI-21 by the first name and the birth date of a record."""
+    fields = record.split("|")
+    family, given = fields[0].split("~")[0].split("^")[:2]
+    return _frame(_MSH.format("QBP^Q22^QBP_Q21", "2.5", "UNICODE UTF-8"),
+                  f"QPD|IHE PDQ Query|{NUMBER}|@PID.5.1.1^{family}~@PID.5.2^{given}~@PID.7.1^{fields[2]}", "RCP|I")
 
 
 def write_registry(folder, size_bytes, patient):

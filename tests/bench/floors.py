@@ -56,6 +56,11 @@ class Kit:
         self._next_number = max(self._next_number, first + found["done"] + found["errors"] + connections)
         return found
 
+    @staticmethod
+    def persons(conninfo, authority, count):
+        """Fills the tables of the PIX manager; gives the id of the first person."""
+        return int(_run([_tool("persons"), "--conninfo", conninfo, "--authority", authority, "--count", str(count)]))
+
     def reserve(self, count):
         """The first of so many numbers that no other request has."""
         first = self._next_number

@@ -17,12 +17,16 @@
 #define DROP_BYTES 65536
 #define STACK_BYTES (256 * 1024)
 #define BACKLOG 1024
+#define MLLP_BEGIN '\x0b'
+#define MLLP_END "\x1c\r"
 
 typedef struct Server {
     const HttpsFloor *floor;
     SSL_CTX *tls;
     char *answer;
     size_t answer_len;
+    char *frame;
+    size_t frame_len;
 } Server;
 
 typedef struct Peer {
@@ -46,7 +50,16 @@ static bool read_some(Peer *peer, char *to, size_t max, size_t *ret_len)
     return true;
 }
 
-/** Reads until the empty line. @param ret_end  where the body begins in peer->head */
+static const char *find_head_end(const Peer *peer)
+{
+    if (peer->head_len > 0 && peer->head[0] == MLLP_BEGIN) {
+        return memmem(peer->head, peer->head_len, MLLP_END, 2);
+    }
+    return memmem(peer->head, peer->head_len, "\r\n\r\n", 4);
+}
+
+/** Reads until the empty line, or a whole frame. @param ret_end  where the body begins in
+ * peer->head */
 static bool read_head(Peer *peer, size_t *ret_end)
 {
     const char *end = NULL;
@@ -58,7 +71,7 @@ static bool read_head(Peer *peer, size_t *ret_end)
             return false;
         }
         peer->head_len += n;
-        end = memmem(peer->head, peer->head_len, "\r\n\r\n", 4);
+        end = find_head_end(peer);
     }
     *ret_end = (size_t)(end - peer->head) + 4;
     return true;
@@ -103,6 +116,9 @@ static bool serve_one(Peer *peer)
     size_t head_end = 0;
     if (!read_head(peer, &head_end)) {
         return false;
+    }
+    if (peer->head[0] == MLLP_BEGIN) {
+        return SSL_write(peer->ssl, server->frame, (int)server->frame_len) > 0;
     }
     const char *length = memmem(peer->head, head_end, "Content-Length:", 15);
     size_t body_len = length ? strtoul(length + 15, NULL, 10) : 0;
@@ -180,6 +196,15 @@ static void make_answer(Server *server)
     memcpy(server->answer, head, (size_t)head_len);
 }
 
+static void make_frame(Server *server)
+{
+    server->frame_len = server->floor->answer_bytes + 3;
+    server->frame = allocate(server->frame_len, 1);
+    memset(server->frame, 'x', server->frame_len);
+    server->frame[0] = MLLP_BEGIN;
+    memcpy(server->frame + server->frame_len - 2, MLLP_END, 2);
+}
+
 void https_floor_run(const HttpsFloor *floor)
 {
     Server server = {.floor = floor, .tls = make_tls(floor)};
@@ -187,6 +212,7 @@ void https_floor_run(const HttpsFloor *floor)
     pthread_t thread;
 
     make_answer(&server);
+    make_frame(&server);
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);

@@ -4,8 +4,8 @@
 
 /**
  * The least that an HTTPS server can do: OpenSSL, client certificates, one thread per connection,
- * keep-alive. It reads each request whole and answers with a fixed number of bytes. Runs until the
- * process is ended.
+ * keep-alive. It reads each request whole and answers with a fixed number of bytes; a request that
+ * is an MLLP frame is answered with a frame. Runs until the process is ended.
  */
 typedef struct HttpsFloor {
     int port;

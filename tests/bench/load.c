@@ -1,6 +1,7 @@
 /*
- * Load generator: sends prepared HTTP requests over mutual TLS (or plain), keep-alive, from N
- * connections, and prints one line of JSON: rate, latency percentiles, errors (measure.h).
+ * Load generator: sends prepared HTTP requests, or HL7 v2 messages in MLLP frames, over mutual TLS
+ * (or plain), keep-alive, from N connections, and prints one line of JSON: rate, latency
+ * percentiles, errors (measure.h).
  *
  *   load --port 8443 --cert c.pem --key c.key --ca ca.pem --connections 4 --seconds 3 --request
  * FILE [--request FILE ...]
@@ -45,6 +46,8 @@
 #define ERRORS_MAX 100
 #define READ_BYTES 65536
 #define STACK_BYTES (256 * 1024)
+#define MLLP_BEGIN '\x0b'
+#define MLLP_END "\x1c\r"
 
 typedef enum NewConnection { KEEP_ALIVE, NEW_FULL, NEW_RESUMED } NewConnection;
 
@@ -265,6 +268,19 @@ static bool receive_chunks(Connection *c, size_t at)
     }
 }
 
+/** Reads one MLLP frame; the bytes stay in c->buf. */
+static bool receive_frame(Connection *c, long *ret_status)
+{
+    c->len = 0;
+    while (c->len < 3 || memcmp(c->buf + c->len - 2, MLLP_END, 2) != 0) {
+        if (!receive_more(c)) {
+            return false;
+        }
+    }
+    *ret_status = 200;
+    return true;
+}
+
 /** Reads one HTTP response to its end; the bytes stay in c->buf. */
 static bool receive_response(Connection *c, long *ret_status)
 {
@@ -295,7 +311,7 @@ static void note_failure(Worker *w, long status)
     const Connection *c = &w->connection;
     char text[512];
     size_t shown = c->len > 1400 ? c->len - 400 : c->len / 2;
-    (void)snprintf(text, sizeof(text), "HTTP %ld: %.100s ... %.*s", status,
+    (void)snprintf(text, sizeof(text), "status %ld: %.100s ... %.*s", status,
                    c->len > 100 ? c->buf : "", (int)(c->len - shown), c->buf ? c->buf + shown : "");
     sampler_fail(&w->sampler, text);
 }
@@ -308,8 +324,9 @@ static void send_one(Worker *w, uint64_t number)
     int64_t began = now_ns();
     long status = 0;
     c->len = 0;
-    bool is_good = (c->fd >= 0 || open_connection(w)) && send_all(c, bytes, len) &&
-                   receive_response(c, &status);
+    bool is_good =
+        (c->fd >= 0 || open_connection(w)) && send_all(c, bytes, len) &&
+        (bytes[0] == MLLP_BEGIN ? receive_frame(c, &status) : receive_response(c, &status));
     if (is_good && is_expected(w->settings, c, status)) {
         w->sampler.bytes += c->len;
         sampler_add(&w->sampler, began);

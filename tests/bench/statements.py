@@ -12,7 +12,8 @@ import psycopg2
 # Inside a transaction the server sends statements in pipelines. These wait for the answers to what was sent before, and so
 # begin a new one (registry/registration.c); outside a transaction each statement is a round trip of its own.
 _BEGINS_ROUND_TRIP = re.compile(r"INSERT INTO submission_set|SELECT .* FROM patient_identifier")
-_BACKGROUND = re.compile(r"audit_outbox (?:WHERE|ORDER)|FROM audit_outbox|node_activity|DELETE FROM|pg_stat|SELECT 1$|\bnode\b|stats_reset")
+_BACKGROUND = re.compile(r"audit_outbox (?:WHERE|ORDER)|FROM audit_outbox|node_activity|DELETE FROM|pg_stat|SELECT 1$|\bnode\b|stats_reset"
+                         r"|FROM assigning_authority authority|identity_subscriber|identity_notification")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SHA256 = re.compile(r"^\\x[0-9a-f]{64}$")
 _NOW_MS = "lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0')"
@@ -22,6 +23,11 @@ SESSION = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=of
 def socket_dir(server):
     """Folder of the UNIX socket of the server's private PostgreSQL."""
     return next(pathlib.Path(server.dir, "data", "postgres").glob("**/postmaster.pid")).read_text().splitlines()[4]
+
+
+def conninfo(server):
+    """For the programs that connect as the superuser."""
+    return f"host={socket_dir(server)} port=5432 user=postgres dbname=musubi"
 
 
 def connect(server, user="postgres"):
