@@ -21,11 +21,12 @@ struct AuthorityDirectory {
     Snapshot *snapshot;
 };
 
+/* Without one in the configuration, the namespace that an operator gave it stays. */
 static const DbStatement upsert_affinity_domain = {
     "authority_upsert_affinity",
     "INSERT INTO assigning_authority (oid, namespace) VALUES ($1::text, $2::text)"
-    " ON CONFLICT (oid) DO UPDATE SET namespace = excluded.namespace"
-    " RETURNING id",
+    " ON CONFLICT (oid) DO UPDATE SET namespace = coalesce(nullif(excluded.namespace, ''),"
+    " assigning_authority.namespace) RETURNING id",
 };
 
 static const DbStatement select_authorities = {

@@ -7,6 +7,7 @@ import time
 
 import psycopg2
 
+from conformance import client as xds
 from tests.harness import server as harness
 from tests.integration import common
 
@@ -86,6 +87,33 @@ class Authorities(Commands):
         self.server.command("authority", "add", "1.2.5.1", "--valid-from", "2024-04-01", "--valid-to", "2024-04-01")
         self.server.command("authority", "add", harness.AUTHORITY, "--kind", "other", "--source", "*|CENTER")
         self.assertTrue(self.authorities()[harness.AUTHORITY]["is_affinity_domain"])
+        self.server.command("authority", "add", harness.AUTHORITY, "--namespace", "REGION")
+        self.server.command("patient", "waiting")
+        self.assertEqual(self.authorities()[harness.AUTHORITY]["namespace"], "REGION")
+
+    def test_a_running_server_knows_a_change_within_a_second(self):
+        """ITI TF-2 3.8.4.1.3.1: only a configured domain is fed, by its source, within its epoch."""
+        def fed():
+            mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllp_port}")
+            reply = mllp.send(xds.adt("A04", "1^^^LIVE&1.2.13.1&ISO", sender=("HIS", "LIVE")))
+            mllp.close()
+            return xds.acknowledgement(reply)
+
+        def becomes(expected):
+            deadline = time.monotonic() + 1.5  # the command itself is not counted, the load of a test run is
+            while fed() != expected:
+                self.assertLess(time.monotonic(), deadline, expected)
+                time.sleep(0.05)
+
+        self.assertEqual(fed(), "AE")
+        add = ("authority", "add", "1.2.13.1", "--namespace", "LIVE")
+        for arguments, expected in ((("--source", "HIS|LIVE"), "AA"), (("--source", "HIS|OTHER"), "AE"),
+                                    (("--source", "*|LIVE"), "AA"), (("--valid-from", "2099-01-01"), "AE"),
+                                    (("--source", "HIS|*"), "AA")):
+            self.server.command(*add, *arguments)
+            becomes(expected)
+        self.server.command("authority", "revoke", "LIVE")
+        becomes("AE")
 
     def test_an_import_is_checked_wholly_and_stored_wholly_or_not_at_all(self):
         good = "NSA,1.2.6.1,A,emr,HIS,A,2024-04-01,\nNSB,1.2.6.2,A,pacs,*,*,,2099-12-31\n"
@@ -261,6 +289,79 @@ class Patients(Commands):
         self.assertIn("7001^^^HA", self.server.command("authority", "test", "0000007001").stdout)
         for nobody in ("7777", "HA:7777", "7777^^^HB"):
             self.assertEqual(self.server.command("authority", "test", nobody, check=False).returncode, 1)
+
+
+class Review(Commands):
+    """musubi patient review, where matching proposes all that it finds."""
+
+    settings = {"matching": {"link_threshold": "1000", "review_threshold": "1"}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for oid, name in (("1.2.14.1", "RA"), ("1.2.14.2", "RB")):
+            cls.server.command("authority", "add", oid, "--namespace", name)
+
+    def pair(self, number):
+        """Feeds one patient of two hospitals: their identifiers and the number of the proposal."""
+        rows = (f"{name},{number},双葉,太郎,フタバ,タロウ,,,1975-05-{number},M,150-0001,東京都渋谷区1-2-{number},03-0000-00{number}"
+                for name in ("RA", "RB"))
+        path = self.csv("\n".join((PATIENTS, *rows)))
+        self.server.command("patient", "import", path)
+        self.server.command("patient", "import", path)  # no second proposal
+        found = [row for row in self.pairs() if f"{number}^^^" in row["one"]["identifier"]]
+        self.assertEqual(len(found), 1, found)
+        return f"RA:{number}", f"RB:{number}", found[0]
+
+    def pairs(self):
+        """The open ones."""
+        return json.loads(self.server.command("patient", "review", "--json", check=False).stdout)
+
+    def xad_pids(self, *identifiers):
+        """The XAD-PID of each."""
+        return [self.run_json("patient", "show", identifier)["xad_pid"] for identifier in identifiers]
+
+    def test_a_proposal_says_why_and_is_accepted_once(self):
+        one, other, pair = self.pair(11)
+        self.assertTrue(pair["reason"])
+        self.assertGreater(pair["score"], 1)
+        self.assertEqual(pair["one"]["demographics"]["names"][0]["family"], "双葉")
+        text = self.server.command("patient", "review", check=False)
+        self.assertEqual(text.returncode, 1)
+        self.assertIn(pair["reason"], text.stdout)
+        self.assertIn("双葉 太郎", text.stdout)
+        self.assertIn(pair["number"], [row["number"] for row in self.run_json("patient", "show", one)["proposals"]])
+        before = self.xad_pids(one, other)
+        self.assertNotEqual(*before)
+        self.server.command("patient", "review", "accept", str(pair["number"]))
+        self.assertEqual(*self.xad_pids(one, other))
+        self.assertNotIn(pair["number"], [row["number"] for row in self.pairs()])
+        again = self.server.command("patient", "review", "reject", str(pair["number"]), check=False)
+        self.assertEqual(again.returncode, 1)
+        self.assertIn("decided already", again.stdout)
+        link = [row for row in self.run_json("patient", "show", other)["links"] if row["reason"] == "review"][-1]
+        self.server.command("patient", "undo", link["id"])
+        self.assertEqual(self.xad_pids(one, other), before)
+
+    def test_a_rejected_pair_is_never_proposed_again(self):
+        one, other, pair = self.pair(12)
+        self.server.command("patient", "review", "reject", str(pair["number"]))
+        path = self.csv(f"{PATIENTS}\nRB,12,双葉,太郎,フタバ,タロウ,,,1975-05-12,M,,,03-0000-0012\n")
+        self.server.command("patient", "import", path)
+        self.assertNotEqual(*self.xad_pids(one, other))
+        self.assertFalse([row for row in self.pairs() if "12^^^" in row["one"]["identifier"]])
+
+    def test_the_oldest_come_first_and_limit_ends_the_list(self):
+        self.pair(13)
+        self.pair(14)
+        numbers = [row["number"] for row in self.pairs()]
+        self.assertEqual(numbers, sorted(numbers))
+        first = json.loads(self.server.command("patient", "review", "--limit", "1", "--json", check=False).stdout)
+        self.assertEqual([row["number"] for row in first], numbers[:1])
+        self.assertEqual(self.server.command("patient", "review", "accept", "999999", check=False).returncode, 1)
+        self.refused("patient", "review", "forget", "1")
+        self.refused("patient", "review", "--limit", "none")
+        self.assertGreaterEqual(self.run_json("status")["open_reviews"], 2)
 
 
 class Invariants(Commands):
