@@ -489,7 +489,11 @@ int subscribers_queue_xad_pid(Subscribers *subscribers, Request *req, DbConn *co
         Notification message = iti08_send_announcement_make(&route, &xad_pid, &demographics);
         rc = queue(conn, req, &route, person, &message, identifier);
     }
-    return rc < 0 ? rc : run_with_id(conn, req, &update_announced, identifier, NULL);
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_i64(&params, identifier);
+    rc = rc < 0 ? rc : db_queue(conn, req, &update_announced, &params);
+    return rc < 0 ? rc : db_sync(conn, req, NULL);
 }
 
 int subscribers_queue_merge(Subscribers *subscribers, Request *req, DbConn *conn, int64_t person,
