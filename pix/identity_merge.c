@@ -3,8 +3,9 @@
  *
  * In the affinity domain a merge rewrites no object: the subsumed identifier points to its survivor
  * (3.8.4.2.4), and the local identifiers of its person follow. In a hospital's domain the documents
- * of the subsumed identifier move to the survivor's patient (3.64.4.1.3); the other hospitals of
- * its person stay.
+ * of the subsumed identifier become the survivor's (3.64.4.1.3). Other hospitals do not follow: the
+ * two meet at the survivor's person, or, where others are linked with the subsumed one alone, at
+ * theirs, so that these are cross-referenced with the survivor (3.8.4.2.3) and stay where they are.
  */
 #include "lib/base/clock.h"
 #include "pix/identity_rows.h"
@@ -318,21 +319,53 @@ static int join_persons(const MergeState *state, Request *req, DbConn *conn, int
     return rc < 0 ? rc : db_queue(conn, req, &join, &params);
 }
 
-/** (b) in a hospital's domain: the documents of the subsumed identifier alone. */
-static int move_subsumed(Pix *pix, const MergeState *state, Request *req, DbConn *conn,
-                         int64_t merge)
+/** Whether a person has other local identifiers than this one. */
+static bool has_others(const MergeState *state, const IdentityRow *row)
 {
-    Uuid submission_set = {0};
-    PersonChange change = {
-        .row = state->subsumed,
-        .to_person = state->survivor->person,
+    for (size_t i = 0; i < state->rows.count; i++) {
+        const IdentityRow *other = &state->rows.items[i];
+        if (other->person == row->person && other->id != row->id && other->survivor == 0 &&
+            !other->is_xad_pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static PersonChange change_of_merge(const MergeState *state, const IdentityRow *row,
+                                    int64_t to_person, int64_t merge)
+{
+    return (PersonChange){
+        .row = row,
+        .to_person = to_person,
         .reason = state->merge->kind == MERGE_CHANGE ? LINK_REASON_change : LINK_REASON_merge,
-        .other = state->survivor->id,
+        .other = row == state->survivor ? state->subsumed->id : state->survivor->id,
         .merge = merge,
-        .renamed_to = state->survivor,
     };
-    int rc = identity_change_person(pix, req, conn, &state->rows, &change, &state->merge->source,
-                                    &submission_set);
+}
+
+/** (b) in a hospital's domain: the survivor first, if it joins those who are linked with the
+ * subsumed one; then the documents of that one. */
+static int move_subsumed(Pix *pix, MergeState *state, Request *req, DbConn *conn, int64_t merge)
+{
+    const IdentitySource *source = &state->merge->source;
+    int rc = 0;
+    if (state->survivor->person != state->subsumed->person && has_others(state, state->subsumed) &&
+        !has_others(state, state->survivor)) {
+        PersonChange joins =
+            change_of_merge(state, state->survivor, state->subsumed->person, merge);
+        rc = identity_change_person(pix, req, conn, &state->rows, &joins, source, NULL);
+        IdentityRow *joined = ARENA_NEW(req->arena, IdentityRow);
+        *joined = *state->survivor;
+        joined->person = state->subsumed->person;
+        state->survivor = joined;
+    }
+    Uuid submission_set = {0};
+    PersonChange change = change_of_merge(state, state->subsumed, state->survivor->person, merge);
+    change.renamed_to = state->survivor;
+    rc = rc < 0 ? rc
+                : identity_change_person(pix, req, conn, &state->rows, &change, source,
+                                         &submission_set);
     if (rc < 0) {
         return rc;
     }
@@ -343,7 +376,7 @@ static int move_subsumed(Pix *pix, const MergeState *state, Request *req, DbConn
     return db_queue(conn, req, &set_submission_set, &params);
 }
 
-static int tell(Pix *pix, const MergeState *state, Request *req, DbConn *conn)
+static int tell(Pix *pix, const MergeState *state, Request *req, DbConn *conn, int64_t left_person)
 {
     int rc = 0;
     if (is_affinity_domain(state) && subscribers_has_registries(pix->subscribers)) {
@@ -353,8 +386,8 @@ static int tell(Pix *pix, const MergeState *state, Request *req, DbConn *conn)
                                               state->subsumed->value, state->survivor->value);
     }
     rc = rc < 0 ? rc : identity_queue_person(pix, req, conn, state->survivor->person);
-    if (rc == 0 && state->subsumed->person != state->survivor->person) {
-        rc = identity_queue_person(pix, req, conn, state->subsumed->person);
+    if (rc == 0 && left_person != state->survivor->person) {
+        rc = identity_queue_person(pix, req, conn, left_person);
     }
     return rc;
 }
@@ -369,6 +402,7 @@ static int write_merge(Pix *pix, MergeState *state, Request *req, DbConn *conn)
         rc = make_subsumed(state, req, conn);
     }
     rc = rc < 0 ? rc : insert_row(state, req, conn, &merge);
+    int64_t survivors_person = rc < 0 ? 0 : state->survivor->person;
     if (is_affinity_domain(state)) {
         rc = rc < 0 ? rc : queue_pointer(state, req, conn);
         rc = rc < 0 ? rc : join_persons(state, req, conn, merge);
@@ -376,7 +410,10 @@ static int write_merge(Pix *pix, MergeState *state, Request *req, DbConn *conn)
         rc = rc < 0 ? rc : move_subsumed(pix, state, req, conn, merge);
         rc = rc < 0 ? rc : queue_pointer(state, req, conn);
     }
-    return rc < 0 ? rc : tell(pix, state, req, conn);
+    int64_t left_person = rc == 0 && survivors_person != state->survivor->person ? survivors_person
+                          : rc == 0 ? state->subsumed->person
+                                    : 0;
+    return rc < 0 ? rc : tell(pix, state, req, conn, left_person);
 }
 
 /** IdentityStep of a merge. */

@@ -367,11 +367,48 @@ static int queue_undone(UndoState *state, Request *req, DbConn *conn, const Link
     return rc;
 }
 
+/** The survivor that had joined the subsumed one's person goes back to its own. */
+static int return_survivor(Pix *pix, UndoState *state, Request *req, DbConn *conn,
+                           const LinkRow *link)
+{
+    const IdentityRow *row = identity_rows_by_id(&state->rows, link->identifier);
+    if (!row || row->survivor != 0 || row->person != link->to_person) {
+        return 0; /* a later change took it elsewhere */
+    }
+    PersonChange change = {
+        .row = row, .to_person = link->from_person, .reason = LINK_REASON_undo, .undoes = link->id};
+    int rc = identity_change_person(pix, req, conn, &state->rows, &change, state->source, NULL);
+    return rc < 0 ? rc : queue_id(req, conn, &mark_undone, link->id);
+}
+
+/** A merge in a hospital's domain: the documents first, then the survivor, if it had joined others.
+ */
+static int undo_local_merge(Pix *pix, UndoState *state, Request *req, DbConn *conn,
+                            const MergeRow *merge, const LinkRows *links)
+{
+    Uuid submission_set = {0};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < links->count; i++) {
+        if (links->items[i].identifier == merge->subsumed) {
+            rc = move_documents_back(pix, state, req, conn, merge, &links->items[i],
+                                     &submission_set);
+            const LinkRows one = {&links->items[i], 1};
+            rc = rc < 0 ? rc : queue_undone(state, req, conn, &one, &submission_set);
+        }
+    }
+    for (size_t i = 0; rc == 0 && i < links->count; i++) {
+        if (links->items[i].identifier != merge->subsumed) {
+            rc = return_survivor(pix, state, req, conn, &links->items[i]);
+        }
+    }
+    return rc;
+}
+
 static int undo_merge(Pix *pix, UndoState *state, Request *req, DbConn *conn)
 {
+    static const Uuid none;
     MergeRow merge;
     LinkRows links = {0};
-    Uuid submission_set = {0};
     int rc = read_merge(state, req, conn, &merge);
     rc = rc < 0 ? rc : read_links(conn, req, &select_of_merge, merge.id, &links);
     rc = rc < 0 ? rc : lock_links(conn, req, &links, &state->rows);
@@ -379,11 +416,11 @@ static int undo_merge(Pix *pix, UndoState *state, Request *req, DbConn *conn)
     const IdentityRow *subsumed = identity_rows_by_id(&state->rows, merge.subsumed);
     if (rc == 0 && subsumed && subsumed->is_xad_pid) {
         rc = return_followers(req, conn, &merge, &links);
-    } else if (rc == 0 && links.count > 0) {
-        rc = move_documents_back(pix, state, req, conn, &merge, &links.items[0], &submission_set);
+        rc = rc < 0 ? rc : queue_undone(state, req, conn, &links, &none);
+    } else if (rc == 0) {
+        rc = undo_local_merge(pix, state, req, conn, &merge, &links);
     }
-    rc = rc < 0 ? rc : queue_undone(state, req, conn, &links, &submission_set);
-    for (size_t i = 0; rc == 0 && i < MIN(links.count, (size_t)1); i++) {
+    for (size_t i = 0; rc == 0 && i < links.count; i++) {
         rc = identity_queue_person(pix, req, conn, links.items[i].from_person);
         rc = rc < 0 ? rc : identity_queue_person(pix, req, conn, links.items[i].to_person);
     }

@@ -126,6 +126,10 @@ static const char *person_of(Fixture *fixture, const char *text)
 #define HANAKO "山田^花子^^^^^L^I~ヤマダ^ハナコ^^^^^L^P"
 #define JIRO "鈴木^次郎^^^^^L^I~スズキ^ジロウ^^^^^L^P"
 
+#define XAD_PID_OF_B2                                                                              \
+    "SELECT x.id FROM patient_identifier i JOIN patient_identifier x USING (person)"               \
+    " WHERE i.value = '2' AND i.survivor IS NULL AND x.is_xad_pid"
+
 static int64_t last_id(Fixture *fixture, const char *name, const char *table)
 {
     char sql[128];
@@ -217,11 +221,34 @@ static void test_merge_in_a_hospital_takes_one_number_away(void **state)
     assert_int_equal(merge(*state, MERGE_LENIENT, "A 9", "A 1"), 0);
     assert_int_equal(merge(*state, MERGE_STRICT, "A 2", "A 1"), 0);
     assert_string_equal(person_of(*state, "A 2"), ">1");
-    assert_string_equal(person_of(*state, "A 1"), "X PACS00000001");
-    assert_string_equal(person_of(*state, "B 2"), "X"); /* the other hospital stays */
+    assert_string_equal(person_of(*state, "A 1"), "X B2 PACS00000001");
     assert_int_equal(merge(*state, MERGE_STRICT, "A 2", "A 1"), -ERR_HL7_UNKNOWN_KEY_IDENTIFIER);
     assert_int_equal(feed(*state, "A 2", NULL, JIRO, "19550101", ""),
                      -ERR_HL7_UNKNOWN_KEY_IDENTIFIER);
+}
+
+/* TF-2 3.8.4.2.3: who was cross-referenced with the subsumed number is with the survivor */
+static void test_survivor_takes_the_place_of_a_linked_number(void **state)
+{
+    assert_int_equal(feed(*state, "A 1", NULL, HANAKO, "19710412", ""), 0);
+    assert_int_equal(feed(*state, "A 2", "B 2", JIRO, "19550101", ""), 0);
+    int64_t xad_pid = fixture_number(*state, "before", XAD_PID_OF_B2);
+    assert_int_equal(merge(*state, MERGE_STRICT, "A 2", "A 1"), 0);
+    assert_string_equal(person_of(*state, "B 2"), "X A1 PACS00000001");
+    assert_int_equal(fixture_number(*state, "after", XAD_PID_OF_B2), xad_pid);
+    assert_int_equal(undo(*state, 'M', last_id(*state, "last_merge", "patient_merge")), 0);
+    assert_string_equal(person_of(*state, "B 2"), "X A2 PACS00000002");
+    assert_string_equal(person_of(*state, "A 1"), "X PACS00000001");
+}
+
+/* DESIGN: the other hospitals of a person do not follow by themselves */
+static void test_merge_of_two_linked_numbers_moves_no_other_hospital(void **state)
+{
+    assert_int_equal(feed(*state, "A 1", "B 1", HANAKO, "19710412", ""), 0);
+    assert_int_equal(feed(*state, "A 2", "B 2", JIRO, "19550101", ""), 0);
+    assert_int_equal(merge(*state, MERGE_STRICT, "A 2", "A 1"), 0);
+    assert_string_equal(person_of(*state, "B 1"), "X A1 PACS00000001");
+    assert_string_equal(person_of(*state, "B 2"), "X");
 }
 
 static void test_merge_is_undone(void **state)
@@ -372,6 +399,8 @@ int main(void)
         TEST(test_derived_number_resolves_both_ways_and_a_real_one_overrides),
         TEST(test_derived_number_of_two_patients_is_unknown),
         TEST(test_merge_in_a_hospital_takes_one_number_away),
+        TEST(test_survivor_takes_the_place_of_a_linked_number),
+        TEST(test_merge_of_two_linked_numbers_moves_no_other_hospital),
         TEST(test_merge_is_undone),
         TEST(test_change_of_identifier_keeps_the_person),
         TEST(test_link_and_unlink_restore_each_other),
