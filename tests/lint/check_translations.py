@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Every row of server/language_ja.def translates a text that stands in server/."""
+"""Every row of server/language_ja.def translates a text that stands in server/, or is shown by it."""
 
 import pathlib
 import re
@@ -14,7 +14,8 @@ def main():
     """Prints rows whose English is gone; the exit status tells whether there are any."""
     sources = "".join(JOINTS.sub("", path.read_text(encoding="utf-8")) for path in sorted(SERVER.glob("*.c"))
                       if path.name != "language.c")
-    sources += JOINTS.sub("", (SERVER / "commands.def").read_text(encoding="utf-8"))
+    for path in (SERVER / "commands.def", SERVER / "identity_counts.def", SERVER.parent / "pix" / "link_reasons.def"):
+        sources += JOINTS.sub("", path.read_text(encoding="utf-8"))
     rows = ROW.findall(re.sub(r'"\s*\n\s*"', "", (SERVER / "language_ja.def").read_text(encoding="utf-8")))
     gone = [text for text in rows if f'"{text}' not in sources]
     for text in gone:
