@@ -465,7 +465,7 @@ class MllpClient:
             self.socket = context.wrap_socket(self.socket)
 
     def send(self, message, encoding="utf-8"):
-        """Sends one message and gives the acknowledgement as text."""
+        """Sends one message and gives the reply as text; it is in the same character set or in UTF-8."""
         data = message if isinstance(message, bytes) else message.encode(encoding)
         self.socket.sendall(b"\x0b" + data + b"\x1c\r")
         reply = b""
@@ -474,11 +474,24 @@ class MllpClient:
             if not piece:
                 raise ConnectionError("the connection was closed without an acknowledgement")
             reply += piece
-        return reply[1:-2].decode(encoding)
+        in_utf8 = b"|UNICODE UTF-8" in reply.split(b"\r", 1)[0]
+        return reply[1:-2].decode("utf-8" if in_utf8 else encoding)
 
     def close(self):
         """Closes the connection."""
         self.socket.close()
+
+
+def er7_field(reply, path):
+    """The raw field "PID-3" of the first segment PID, "PID:2-3" of the second; None if there is no such segment."""
+    name, number = path.split("-")
+    name, _, sequence = name.partition(":")
+    segments = [line.split("|") for line in reply.split("\r") if line.startswith(name + "|")]
+    if len(segments) < int(sequence or 1):
+        return None
+    segment = segments[int(sequence or 1) - 1]
+    at = int(number) - (name == "MSH")
+    return segment[at] if at < len(segment) else ""
 
 
 def acknowledgement(reply):

@@ -27,13 +27,19 @@ from lxml import etree
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from conformance import client as xds, names, schemas  # noqa: E402  pylint: disable=wrong-import-position
+from conformance import charsets, client as xds, names, schemas  # noqa: E402,F401  pylint: disable=wrong-import-position,unused-import
 
 DEFAULT_AUTHORITY = "1.3.6.1.4.1.21367.2005.13.20.1000"
 DOMAINS = {  # identifier domains of hospitals that a server under test knows
     "a": "1.2.392.99999.4.11",
     "b": "1.2.392.99999.4.12",
     "c": "1.2.392.99999.4.13",
+    "d": "1.2.392.99999.4.15",
+    "elsewhere": "1.2.392.99999.4.14",
+}
+DOMAIN_OPTIONS = {
+    "d": ("--namespace", "HOSPITAL-D"),
+    "elsewhere": ("--facility", "Elsewhere Hospital", "--source", "ELSEWHERE|HOSPITAL"),
 }
 GIVEN = HERE / "given"
 GIVEN_NS = "urn:musubi:given"
@@ -407,23 +413,43 @@ def keep(reply, step, variables):
         variables.keep(name, str(found if isinstance(found, (str, float)) else found[0]))
 
 
-def run_feed(target, step, variables):
-    """A step of ITI-8: the message, and what MSA and ERR must say."""
-    reply = target.feed(variables.fill(step["hl7"]).replace("\n", "\r"), step.get("encoding", "utf-8"))
-    expected = variables.fill(step.get("expect", {}))
+def expect_segments(reply, expected):
+    """Texts, fields and numbers of segments of an HL7 v2 reply."""
     if "ack" in expected and xds.acknowledgement(reply) != expected["ack"]:
-        raise Failed(f"acknowledgement {reply!r}, expected {expected['ack']}")
+        raise Failed(f"reply {reply!r}, expected {expected['ack']}")
     for text in expected.get("contains", []):
         if text not in reply:
-            raise Failed(f"the acknowledgement does not hold {text!r}: {reply!r}")
+            raise Failed(f"the reply does not hold {text!r}: {reply!r}")
+    for text in expected.get("lacks", []):
+        if text in reply:
+            raise Failed(f"the reply holds {text!r}: {reply!r}")
+    for path, value in expected.get("fields", {}).items():
+        if xds.er7_field(reply, path) != value:
+            raise Failed(f"{path} is {xds.er7_field(reply, path)!r}, expected {value!r}: {reply!r}")
+    for name, count in expected.get("segments", {}).items():
+        found = sum(line.startswith(name) for line in reply.split("\r"))
+        if found != count:
+            raise Failed(f"{found} x {name}, expected {count}: {reply!r}")
+
+
+def run_hl7(target, step, local, variables):
+    """A step of HL7 v2: the message, and what the reply must say. keep = {name = "DSC-1"} keeps fields."""
+    encoding = step.get("encoding", "utf-8")
+    message = local.fill(step["hl7"]).replace("\n", "\r").encode(encoding)
+    for old, new in step.get("replace", []):
+        message = message.replace(old.encode(), bytes.fromhex(new))
+    reply = target.feed(message, encoding)
+    expect_segments(reply, local.fill(step.get("expect", {})))
+    for name, path in step.get("keep", {}).items():
+        variables.keep(name, xds.er7_field(reply, path) or "")
 
 
 def run_step(target, step, folder, variables):
     """Sends one step and checks the answer; raises Failed."""
     time.sleep(step.get("wait_s", 0))
     local = variables.within({"step": str(step["number"]), **variables.fill(step.get("with", {}))})
-    if step["tx"] == "ITI-8":
-        run_feed(target, step, local)
+    if "hl7" in step:
+        run_hl7(target, step, local, variables)
         return
     reply = send(target, step, folder, local)
     expect_reply(reply, step.get("expect", {}), local)
@@ -458,8 +484,8 @@ def start_server():
     codes = HERE / "given" / "codes.xml"
     server = Server(settings={"affinity_domain": {"codes": codes, "code_check": "strict", "patient_id_namespace": "REGION-ID"}})
     server.start()
-    for oid in DOMAINS.values():
-        server.command("authority", "add", oid, "--kind", "emr")
+    for name, oid in DOMAINS.items():
+        server.command("authority", "add", oid, "--kind", "emr", *DOMAIN_OPTIONS.get(name, ()))
     time.sleep(1.5)  # until the server has seen them
     return server, Target(f"http://127.0.0.1:{server.plain_port}", f"127.0.0.1:{server.mllp_port}")
 

@@ -3,7 +3,7 @@
 #include "lib/base/clock.h"
 #include "pix/identity_rows.h"
 
-/** Kinds of systems that number the patients of one facility: nobody else may bring in their
+/** Kinds of systems that number the patients of one facility: no other facility may bring in their
  * numbers. Other numbers (insurance, regional) go about with the patient. */
 static const Str hospital_kinds[] = {STR_INIT("emr"), STR_INIT("pacs"), STR_INIT("department")};
 
@@ -175,13 +175,13 @@ static bool may_be_new(const Feed *feed, const AssigningAuthority *authority)
     if (authority->is_affinity_domain) {
         return false;
     }
-    if (!is_listed(authority->kind, hospital_kinds, ARRAY_LEN(hospital_kinds))) {
+    if (authority->facility_id == 0 ||
+        !is_listed(authority->kind, hospital_kinds, ARRAY_LEN(hospital_kinds))) {
         return true;
     }
     for (size_t i = 0; i < feed->count; i++) {
         const AssigningAuthority *other = feed->found[i].authority;
-        if (other && is_own(feed, other) && authority->facility_id != 0 &&
-            other->facility_id == authority->facility_id) {
+        if (other && is_own(feed, other) && other->facility_id == authority->facility_id) {
             return true;
         }
     }

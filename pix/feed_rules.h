@@ -47,7 +47,8 @@ const AssigningAuthority *feed_rules_authority(const Authorities *authorities,
  *   a feed outside its epoch. But identifiers of authorities that are not configured are ignored
  *   beside one of the affinity domain (TF-2 3.8.4.1.4).
  * - Beside an identifier of the sender's own domain it may quote others: those of authorities that
- *   are no hospital system's numbering (kind), those of its own facility, and those known already.
+ *   are no hospital system's numbering (kind) or of no facility, those of its own facility, and
+ * those known already.
  *
  * Adds every fault that it finds.
  *
