@@ -27,7 +27,7 @@ from lxml import etree
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from conformance import charsets, client as xds, names, schemas  # noqa: E402,F401  pylint: disable=wrong-import-position,unused-import
+from conformance import charsets, client as xds, fhir, names, schemas  # noqa: E402,F401  pylint: disable=wrong-import-position,unused-import
 
 DEFAULT_AUTHORITY = "1.3.6.1.4.1.21367.2005.13.20.1000"
 DOMAINS = {  # identifier domains of hospitals that a server under test knows
@@ -444,10 +444,22 @@ def run_hl7(target, step, local, variables):
         variables.keep(name, xds.er7_field(reply, path) or "")
 
 
+def run_fhir(target, step, folder, variables):
+    """A step below /fhir."""
+    name = step.get("body")
+    path = None if name is None else (GIVEN / name[6:] if name.startswith("given/") else folder / name)
+    problem = fhir.run(target, step, path.read_text(encoding="utf-8") if path else None, variables)
+    if problem:
+        raise Failed(problem)
+
+
 def run_step(target, step, folder, variables):
     """Sends one step and checks the answer; raises Failed."""
     time.sleep(step.get("wait_s", 0))
     local = variables.within({"step": str(step["number"]), **variables.fill(step.get("with", {}))})
+    if "http" in step:
+        run_fhir(target, step, folder, local)
+        return
     if "hl7" in step:
         run_hl7(target, step, local, variables)
         return
@@ -471,7 +483,7 @@ def run_scenario(target, folder):
         try:
             run_step(target, step, folder, variables)
         except Failed as error:
-            raise Failed(f"step {step['number']} ({step['tx']}): {error}") from None
+            raise Failed(f"step {step['number']} ({step.get('tx') or step['http']}): {error}") from None
 
 
 # ---------------------------------------------------------------------------------------------- main

@@ -99,19 +99,19 @@ static bool has_identifier(const Matching *matching, const FoundPatient *patient
     return false;
 }
 
-/** The weight on a scale from 0 to 1: one half where a person would have to decide, 0.9 where the
- * records are linked. */
-static double scale(const MatchConfig *config, double weight)
+/** Where the scores of a grade begin and end; within, they grow with the weight. */
+static const struct {
+    double low;
+    double high;
+} grade_scores[] = {
+    [GRADE_POSSIBLE] = {0.0, 0.5}, [GRADE_PROBABLE] = {0.5, 0.9}, [GRADE_CERTAIN] = {0.9, 1.0}};
+
+/** The weight, in bits, on a scale from 0 to 1. */
+static double scale(Grade grade, double weight)
 {
-    double review = config->review_threshold;
-    double link = config->link_threshold;
-    if (weight >= link) {
-        return link > 0 ? 1.0 - 0.1 * link / weight : 1.0;
-    }
-    if (weight >= review) {
-        return link > review ? 0.5 + 0.4 * (weight - review) / (link - review) : 0.5;
-    }
-    return weight > 0 && review > 0 ? 0.5 * weight / review : 0.0;
+    const double half = 20.0; /* the weight at the middle of a grade's scores */
+    double part = weight > 0 ? weight / (weight + half) : 0.0;
+    return grade_scores[grade].low + (grade_scores[grade].high - grade_scores[grade].low) * part;
 }
 
 static Candidate assess(const Matching *matching, Arena *arena, const FoundPatient *patient)
@@ -119,11 +119,11 @@ static Candidate assess(const Matching *matching, Arena *arena, const FoundPatie
     const MatchConfig *config = &matching->pix->config.match;
     const MatchProfile *profile = match_profile_new(arena, &patient->demographics);
     Match match = match_compare(config, arena, matching->profile, profile);
-    Candidate candidate = {.person = patient->person,
-                           .score = scale(config, match.score),
-                           .grade = match.verdict == MATCH_SAME     ? GRADE_CERTAIN
-                                    : match.verdict == MATCH_REVIEW ? GRADE_PROBABLE
-                                                                    : GRADE_POSSIBLE};
+    Grade grade = match.verdict == MATCH_SAME     ? GRADE_CERTAIN
+                  : match.verdict == MATCH_REVIEW ? GRADE_PROBABLE
+                                                  : GRADE_POSSIBLE;
+    Candidate candidate = {
+        .person = patient->person, .grade = grade, .score = scale(grade, match.score)};
     if (has_identifier(matching, patient)) { /* the very number: only contradictions speak against
                                                 it */
         bool is_agreed = match.verdict != MATCH_DIFFERENT;
