@@ -211,27 +211,43 @@ static int queue_versions(const Move *move, const DbResult *versions)
 
 /* ---- what is done with each document ---- */
 
-/** The sourcePatientId in the rendered objects: their rows have it already. */
+/** @return 1 the new version's rendered object differs, 0 it does not, or -ERR_CORRUPT */
+static int revise(const Move *move, Arena *arena, Str metadata, Str *ret_metadata)
+{
+    RenderDictionaries *dictionaries = move->registry->dictionaries;
+    int rc = rendered_renew_ids(arena, dictionaries, metadata, ret_metadata);
+    if (rc < 0 || str_is_empty(move->new_source_patient_id)) {
+        return rc;
+    }
+    rc = rendered_set_slot(arena, dictionaries, *ret_metadata, "sourcePatientId",
+                           move->new_source_patient_id, ret_metadata);
+    return rc < 0 ? rc : 1;
+}
+
+/** Ids of parts (3.64.4.1.3.1.4) and sourcePatientId in the rendered objects. */
 static int change_metadata(const Move *move, Request *batch, const DbResult *rows)
 {
     size_t count = (size_t)db_rows(rows);
     Uuid *uuids = ARENA_ARRAY(batch->arena, Uuid, count);
     Str *metadata = ARENA_ARRAY(batch->arena, Str, count);
+    size_t changed = 0;
     for (size_t i = 0; i < count; i++) {
-        uuids[i] = db_uuid(rows, (int)i, 0);
-        int rc =
-            rendered_set_slot(batch->arena, move->registry->dictionaries, db_text(rows, (int)i, 2),
-                              "sourcePatientId", move->new_source_patient_id, &metadata[i]);
+        uuids[changed] = db_uuid(rows, (int)i, 0);
+        int rc = revise(move, batch->arena, db_text(rows, (int)i, 2), &metadata[changed]);
         if (rc < 0) {
             return error_add(&batch->errors, ERR_CORRUPT, NULL,
                              "stored metadata cannot be read; the operator of the registry has to "
                              "repair it");
         }
+        changed += (size_t)rc;
+    }
+    if (changed == 0) {
+        return 0;
     }
     DbParams params;
     db_params_init(&params, batch->arena);
-    db_param_uuid_array(&params, uuids, count);
-    db_param_bytes_array(&params, metadata, count);
+    db_param_uuid_array(&params, uuids, changed);
+    db_param_bytes_array(&params, metadata, changed);
     return db_exec(move->conn, batch, &set_metadata, &params, NULL);
 }
 
@@ -262,9 +278,7 @@ static int follow_batch(const Move *move, Request *batch, Uuid *last)
     }
     *last = db_uuid(rows, db_rows(rows) - 1, 0);
     bool is_last = db_rows(rows) < BATCH_COUNT;
-    if (!str_is_empty(move->new_source_patient_id)) {
-        rc = change_metadata(move, batch, rows);
-    }
+    rc = change_metadata(move, batch, rows);
     if (rc == 0 && move->registry->config.documents != NULL) {
         rc = tell_repository(move, batch, rows);
     }
@@ -274,9 +288,6 @@ static int follow_batch(const Move *move, Request *batch, Uuid *last)
 /** Goes over the new versions, in bounded memory. */
 static int follow_documents(const Move *move)
 {
-    if (str_is_empty(move->new_source_patient_id) && move->registry->config.documents == NULL) {
-        return 0;
-    }
     _cleanup_(arena_freep) Arena *arena = arena_new();
     Uuid last = {0};
     int rc;

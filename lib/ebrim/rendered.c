@@ -331,3 +331,43 @@ int rendered_set_slot(Arena *arena, RenderDictionaries *dictionaries, Str blob, 
     strbuf_done(&change.text);
     return rc;
 }
+
+/** Putting derived ids in place of given ones. */
+typedef struct IdChange {
+    StrBuf text;
+    bool has_changed;
+} IdChange;
+
+static int renew_ids(void *ctx, Str text)
+{
+    IdChange *change = ctx;
+    size_t at = 0;
+    while (at < text.len) {
+        char c = text.data[at++];
+        strbuf_append_char(&change->text, c);
+        bool is_part = c == TOKEN_CLASSIFICATION || c == TOKEN_EXTERNAL_IDENTIFIER;
+        if (!is_part || at == text.len || text.data[at] == TOKEN_DERIVED_ID) {
+            continue;
+        }
+        while (at < text.len && !is_token(text.data[at]) && text.data[at] != '"') {
+            at++;
+        }
+        strbuf_append_char(&change->text, (char)TOKEN_DERIVED_ID);
+        change->has_changed = true;
+    }
+    return 0;
+}
+
+int rendered_renew_ids(Arena *arena, RenderDictionaries *dictionaries, Str blob, Str *ret_blob)
+{
+    IdChange change = {0};
+    int rc = dictionaries_decompress(dictionaries, blob, renew_ids, &change);
+    if (rc == 0) {
+        *ret_blob = change.has_changed
+                        ? dictionaries_compress(dictionaries, arena, strbuf_str(&change.text))
+                        : blob;
+        rc = change.has_changed;
+    }
+    strbuf_done(&change.text);
+    return rc;
+}

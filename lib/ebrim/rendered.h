@@ -70,6 +70,15 @@ int rendered_find_author_person(RenderDictionaries *dictionaries, ObjectKind kin
 int rendered_set_slot(Arena *arena, RenderDictionaries *dictionaries, Str blob, const char *slot,
                       Str value, Str *ret_blob) MUST_CHECK;
 
+/**
+ * The same object with ids of Classifications and ExternalIdentifiers that follow from its
+ * entryUUID, as those are that came symbolic: for a new version, whose parts are not those of the
+ * version before. In the arena.
+ * @return 1, 0 if nothing had to change (ret_blob is blob), or -ERR_CORRUPT
+ */
+int rendered_renew_ids(Arena *arena, RenderDictionaries *dictionaries, Str blob,
+                       Str *ret_blob) MUST_CHECK;
+
 /** An Association is written from its columns; extra is its blob, or empty. */
 int rendered_append_association(RenderDictionaries *dictionaries, AssociationType type, Uuid source,
                                 Uuid target, Str extra, const RenderValues *values,

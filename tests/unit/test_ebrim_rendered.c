@@ -479,6 +479,51 @@ static void test_dictionaries_are_known_by_their_id(void **state)
     render_dictionaries_free(NULL);
 }
 
+static Str shown(RenderDictionaries *dictionaries, Str blob, Uuid entry_uuid, StrBuf *xml)
+{
+    const RenderValues values = {.entry_uuid = entry_uuid, .lid = entry_uuid, .version = 1};
+    strbuf_clear(xml);
+    assert_int_equal(rendered_append(dictionaries, OBJECT_DOCUMENT_ENTRY, blob, &values, xml), 0);
+    return strbuf_str(xml);
+}
+
+/* TF-2 3.64.4.1.3.1.4: parts of a new version have ids of their own; sourcePatientId may change. */
+static void test_a_new_version_has_its_own_part_ids_and_source_patient(void **state)
+{
+    Request *req = *state;
+    Arena *arena = req->arena;
+    const Uuid entry = uuid_new();
+    const Str given = uuid_urn(arena, uuid_new());
+    Str old_value = STR("1^^^&1.2.3&ISO");
+    Slot slot = {.name = STR("sourcePatientId"), .values = &old_value, .value_count = 1};
+    ExternalIdentifier identifier = {.id = given, .identification_scheme = STR("urn:uuid:x")};
+    Classification symbolic = {.id = STR("c1"), .classification_scheme = STR("urn:uuid:y")};
+    Classification marker = {
+        .id = given, .classification_node = STR("urn:uuid:z"), .next = &symbolic};
+    const RimObject object = {.kind = RIM_EXTRINSIC_OBJECT,
+                              .slots = &slot,
+                              .classifications = &marker,
+                              .external_identifiers = &identifier};
+    RenderDictionaries *dictionaries = render_dictionaries_new();
+    StrBuf xml = {0};
+    Str blob = rendered_make(arena, dictionaries, OBJECT_DOCUMENT_ENTRY, &object, entry);
+    assert_true(str_contains(shown(dictionaries, blob, entry, &xml), given));
+    assert_int_equal(rendered_renew_ids(arena, dictionaries, blob, &blob), 1);
+    assert_int_equal(
+        rendered_set_slot(arena, dictionaries, blob, "sourcePatientId", STR("2&"), &blob), 0);
+    Str text = shown(dictionaries, blob, entry, &xml);
+    assert_false(str_contains(text, given));
+    for (uint32_t part = 0; part < 3; part++) {
+        assert_true(str_contains(text, uuid_urn(arena, uuid_derive(entry, part))));
+    }
+    assert_true(str_contains(text, STR("<rim:Value>2&amp;</rim:Value>")));
+    assert_int_equal(rendered_renew_ids(arena, dictionaries, blob, &blob), 0);
+    assert_int_equal(rendered_set_slot(arena, dictionaries, blob, "absent", STR("2"), &blob),
+                     -(int)ERR_CORRUPT);
+    strbuf_done(&xml);
+    render_dictionaries_free(dictionaries);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -495,6 +540,7 @@ int main(void)
         EBRIM_TEST(test_the_first_wanted_author_ends_the_search),
         EBRIM_TEST(test_authors_of_a_damaged_blob_are_an_error),
         EBRIM_TEST(test_dictionaries_are_known_by_their_id),
+        EBRIM_TEST(test_a_new_version_has_its_own_part_ids_and_source_patient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
