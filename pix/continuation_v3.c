@@ -6,11 +6,6 @@
 /** How long a query is kept after its last answer. */
 #define KEPT_US (30LL * 60 * 1000000)
 
-static const DbStatement delete_expired = {
-    "pdq_delete_expired",
-    "DELETE FROM pdq_continuation WHERE expires_at < now()",
-};
-
 static const DbStatement upsert = {
     "pdq_upsert",
     "INSERT INTO pdq_continuation (node, query_id, query, last_person, delivered, total,"
@@ -28,9 +23,11 @@ static const DbStatement select_one = {
     " WHERE node = $1::integer AND query_id = $2::text AND expires_at >= now()",
 };
 
+/** With what has expired, whoever's it is. */
 static const DbStatement delete_one = {
     "pdq_delete",
-    "DELETE FROM pdq_continuation WHERE node = $1::integer AND query_id = $2::text",
+    "DELETE FROM pdq_continuation"
+    " WHERE (node = $1::integer AND query_id = $2::text) OR expires_at < now()",
 };
 
 static void key_params(DbParams *params, const Request *req, Str query_id)
@@ -51,12 +48,9 @@ static int run(Pix *pix, Request *req, const DbStatement *statement, const DbPar
 int continuation_v3_keep(Pix *pix, Request *req, const Continuation *continuation)
 {
     DbParams params;
-    int rc = run(pix, req, &delete_expired, NULL, NULL);
-    if (rc) {
+    int rc = continuation_v3_drop(pix, req, continuation->query_id);
+    if (rc || continuation->delivered >= continuation->total) {
         return rc;
-    }
-    if (continuation->delivered >= continuation->total) {
-        return continuation_v3_drop(pix, req, continuation->query_id);
     }
     key_params(&params, req, continuation->query_id);
     db_param_text(&params, continuation->query);

@@ -116,9 +116,8 @@ static int find(QueryV3 *query, CrossReference *ret_reference)
     }
     if (!ret_reference->is_known) {
         return error_add(&req->errors, ERR_HL7_UNKNOWN_KEY_IDENTIFIER, question.asked.location,
-                         "the identifier is not known in domain \"%.*s\"; send one that was fed "
-                         "and not merged away",
-                         STR_ARG(question.asked.authority->oid));
+                         "the identifier is not known in its domain; send one that was fed and "
+                         "not merged away");
     }
     return 0;
 }

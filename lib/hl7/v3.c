@@ -9,16 +9,16 @@
 #define ROWS_MAX 64
 
 typedef struct Element {
-    V3Type parent;
     const char *name;
+    V3Type parent;
+    V3Type type;
     unsigned min;
     unsigned max;
-    V3Type type;
 } Element;
 
 static const Element elements[] = {
 #define TYPE(name)
-#define ELEMENT(parent, name, min, max, type) {V3_##parent, name, min, max, V3_##type},
+#define ELEMENT(parent, name, min, max, type) {name, V3_##parent, V3_##type, min, max},
 #include "lib/hl7/v3_model.def"
 #undef ELEMENT
 #undef TYPE

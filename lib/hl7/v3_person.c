@@ -166,11 +166,13 @@ static Str decode_uri(Arena *arena, Str uri)
 {
     char *text = arena_alloc(arena, uri.len + 1);
     size_t len = 0;
-    for (size_t i = 0; i < uri.len; i++) {
-        bool is_escape = uri.data[i] == '%' && str_unhex(str_slice(uri, i + 1, 2), &text[len], 1);
-        text[len] = is_escape ? text[len] : uri.data[i];
-        i += is_escape ? 2 : 0;
-        len++;
+    for (size_t i = 0; i < uri.len; i++, len++) {
+        unsigned char octet;
+        text[len] = uri.data[i];
+        if (uri.data[i] == '%' && str_unhex(str_slice(uri, i + 1, 2), &octet, 1)) {
+            memcpy(&text[len], &octet, 1);
+            i += 2;
+        }
     }
     Str decoded = {text, len};
     return str_is_utf8(decoded) ? decoded : uri;

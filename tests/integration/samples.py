@@ -19,6 +19,7 @@ from lxml import etree
 
 from conformance import client as xds, schemas as v3_schemas
 from tests.harness import server as harness
+from tests.integration import v3_messages as v3
 
 PATIENT = f"SAMPLE^^^&{harness.AUTHORITY}&ISO"
 ROOTS = {  # body root -> (path, transaction)
@@ -156,30 +157,14 @@ def split_dump(raw):
     return re.sub(rb"\s+", b" ", match.group(1)).decode(), body.replace(b"\n", b"\r\n")
 
 
-def send_v3(soap, body):
-    """Sends one interaction of HL7 v3."""
-    action = f"{xds.NS['hl7']}:{etree.QName(body).localname}"
-    content = etree.tostring(body, encoding="unicode", with_tail=False)
-    return soap.post("/pix", "application/soap+xml; charset=UTF-8", xds.envelope(action, content))
-
-
 def know_v3(server):
     """Configures the domains of the samples and feeds their patients."""
     for oid in V3_DOMAINS:
         server.command("authority", "add", oid)
     time.sleep(1.5)  # until the server has seen them
-    template = (pathlib.Path(v3_schemas.__file__).parent / "given" / "v3_add.xml").read_text(encoding="utf-8")
     soap = xds.SoapClient(f"http://127.0.0.1:{server.plain_port}")
     for number, identifiers in enumerate(V3_PATIENTS):
-        values = {"control": str(number), "now": "20260401000000", "root": identifiers[0][0], "id": identifiers[0][1],
-                  "family|試験": f"試験{number}", "given|花子": "花子", "gender|F": "F", "birth|19560401": f"1956040{number + 1}"}
-        body = etree.fromstring(re.sub(r"\$\{([^}]+)\}", lambda m, v=values: v[m.group(1)], template))
-        first = body.find(".//hl7:patient/hl7:id", xds.NS)
-        for root, extension in identifiers[1:]:
-            first.addnext(etree.Element(first.tag, root=root, extension=extension))
-        reply = send_v3(soap, body)
-        if reply.outcome != "CA":
-            raise RuntimeError(f"cannot feed {identifiers}: {reply.raw!r}")
+        v3.feed(soap, identifiers, family=f"試験{number}", birth=f"1956040{number + 1}")
     soap.close()
 
 
@@ -192,7 +177,7 @@ def send(soap, folder, raw):
     try:
         tree = etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True))
         if folder in ("iti-44", "iti-45", "iti-47"):
-            return send_v3(soap, next(tree.iter("{%s}*" % xds.NS["hl7"])))
+            return v3.send(soap, next(tree.iter("{%s}*" % xds.NS["hl7"])))
         body = None if tree.getroottree().docinfo.doctype else next(iter(tree.iter(*("{*}" + root for root in ROOTS))), None)
     except etree.XMLSyntaxError:
         body = None
