@@ -88,6 +88,11 @@ int pix_refresh(Pix *pix, Request *req)
     return rc < 0 ? rc : subscribers_refresh(pix->subscribers, req);
 }
 
+int pix_announce_known(Pix *pix, Request *req, Str registry, int64_t *ret_count)
+{
+    return subscribers_announce_known(pix->subscribers, req, registry, ret_count);
+}
+
 int pix_notification_counts(Pix *pix, Request *req, NotificationCounts *ret_counts)
 {
     return subscribers_counts(pix->subscribers, req, ret_counts);

@@ -54,6 +54,9 @@ typedef struct NotificationCounts {
     int64_t refused; /* kept for an operator to see; as many */
 } NotificationCounts;
 
+/** Queues what a registry that was added has to know: every XAD-PID. @param ret_count  how many */
+int pix_announce_known(Pix *pix, Request *req, Str registry, int64_t *ret_count) MUST_CHECK;
+
 int pix_notification_counts(Pix *pix, Request *req, NotificationCounts *ret_counts) MUST_CHECK;
 
 /** One finding of pix_fsck(), as a line for the operator. */

@@ -527,6 +527,71 @@ int subscribers_queue_move(Subscribers *subscribers, Request *req, DbConn *conn,
     return rc < 0 ? rc : db_sync(conn, req, NULL);
 }
 
+/* ---- a registry that comes later ---- */
+
+static const DbStatement select_known = {
+    "subscribers_select_known",
+    "SELECT i.id, i.person, i.value, coalesce((SELECT d.record FROM patient_identifier x"
+    " JOIN patient_demographics d ON d.identifier = x.id WHERE x.person = i.person"
+    " AND x.survivor IS NULL ORDER BY d.updated_at DESC LIMIT 1), '')"
+    " FROM patient_identifier i WHERE i.id > $1::int8 AND i.is_xad_pid AND i.survivor IS NULL"
+    " ORDER BY i.id LIMIT 1000"};
+
+/** @param after_id  the last one that was queued; moved on. @return how many, or negative */
+static int announce_batch(Subscribers *subscribers, Request *req, DbConn *conn,
+                          const NotificationRoute *route, int64_t *after_id)
+{
+    DbResult *rows = NULL;
+    int rc = db_queue_begin(conn, req);
+    rc = rc < 0 ? rc : db_sync(conn, req, NULL);
+    rc = rc < 0 ? rc : run_with_id(conn, req, &select_known, *after_id, &rows);
+    for (int row = 0; rc == 0 && row < db_rows(rows); row++) {
+        Demographics demographics;
+        const FoundIdentifier xad_pid =
+            own_identifier(subscribers, req->arena, db_text(rows, row, 2));
+        demographics_read(db_text(rows, row, 3), &demographics);
+        Notification message = iti08_send_announcement_make(route, &xad_pid, &demographics);
+        rc = queue(conn, req, route, db_i64(rows, row, 1), &message, 0);
+        *after_id = db_i64(rows, row, 0);
+    }
+    rc = rc < 0 ? rc : db_commit(conn, req, NULL);
+    return rc < 0 ? rc : db_rows(rows);
+}
+
+/** A batch with memory of its own. */
+static int announce_next(Subscribers *subscribers, Request *req, const Subscriber *registry,
+                         int64_t *after_id)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    Request *batch = request_new(START_TIMEOUT_MS);
+    const NotificationRoute route = {batch->arena, &subscribers->config, registry};
+    int rc = db_acquire(subscribers->config.pool, req, &conn);
+    rc = rc < 0 ? rc : announce_batch(subscribers, batch, conn, &route, after_id);
+    request_free(batch);
+    return rc;
+}
+
+int subscribers_announce_known(Subscribers *subscribers, Request *req, Str name, int64_t *ret_count)
+{
+    SubscriberList list = hold(subscribers, req->arena, true);
+    int64_t count = 0;
+    int rc = 0;
+    for (size_t i = 0; i < list.count; i++) {
+        int64_t after_id = 0;
+        if (!str_equal(list.items[i].name, name)) {
+            continue;
+        }
+        do {
+            rc = announce_next(subscribers, req, &list.items[i], &after_id);
+            count += MAX(rc, 0);
+        } while (rc > 0);
+    }
+    if (rc == 0) {
+        *ret_count = count;
+    }
+    return rc;
+}
+
 /* ---- after the commit ---- */
 
 void subscribers_wake(Subscribers *subscribers)

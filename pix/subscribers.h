@@ -56,6 +56,14 @@ int subscribers_counts(Subscribers *subscribers, Request *req,
 bool subscribers_has_consumers(const Subscribers *subscribers);
 bool subscribers_has_registries(const Subscribers *subscribers);
 
+/**
+ * Queues, in transactions of its own, ITI-8 A04 of every XAD-PID for a registry that was added: in
+ * order, so that a merge of two of them comes later. Called when all processes know the registry.
+ * @return 0; also if there is no such registry, with *ret_count 0
+ */
+int subscribers_announce_known(Subscribers *subscribers, Request *req, Str name,
+                               int64_t *ret_count) MUST_CHECK;
+
 /* The following queue messages within the caller's transaction, of which nothing else may be
  * queued (db_queue) at that moment. The caller has made its own changes before, and holds a lock
  * that orders it with others that change the same persons. */

@@ -1,12 +1,14 @@
 #include "server/command_subscriber.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/oid.h"
 #include "pix/subscribers.h"
 #include "server/command_json.h"
 #include "server/language.h"
+#include "server/services.h"
 
 /* musubi subscriber: who is told of changes of patients' identifiers. */
 
@@ -14,6 +16,8 @@
 #define MAX_RECEIVER_LEN 180 /* HD (HL7 v2.3.1 2.8.18) */
 /** Each has a thread and a database connection of its own. */
 #define MAX_SUBSCRIBERS 50
+/** Every running server has read its tables again. */
+#define REFRESHED_S 3
 
 static const DbStatement count_subscribers = {
     "subscriber_count",
@@ -30,7 +34,8 @@ static const DbStatement upsert_subscriber = {
     " receiving_facility = excluded.receiving_facility, authorities = excluded.authorities,"
     " removed_at = NULL"
     " WHERE identity_subscriber.kind = excluded.kind OR identity_subscriber.removed_at IS NOT NULL"
-    " RETURNING xmax = 0"};
+    " RETURNING xmax = 0 OR NOT EXISTS (SELECT FROM identity_subscriber old"
+    " WHERE old.name = $1::text AND old.removed_at IS NULL)"};
 
 static const DbStatement select_authorities = {
     "subscriber_authorities",
@@ -230,7 +235,7 @@ static int check_count(const CommandContext *context, const SubscriberInput *inp
     return rc;
 }
 
-static int store(const CommandContext *context, const SubscriberInput *input)
+static int store(const CommandContext *context, const SubscriberInput *input, bool *ret_is_new)
 {
     DbParams params;
     DbResult *rows = NULL;
@@ -247,22 +252,48 @@ static int store(const CommandContext *context, const SubscriberInput *input)
         rc = fault(context, "it is of another kind; remove it first, or use another name",
                    input->name);
     }
+    *ret_is_new = rc == 0 && db_bool(rows, 0, 0);
+    return rc;
+}
+
+/** Every XAD-PID for a new registry, once the running servers announce the new ones themselves. */
+static int announce_known(const Options *options, CommandContext *context)
+{
+    Services services;
+    char problem[512];
+    int64_t count = 0;
+    (void)sleep(REFRESHED_S);
+    if (!services_open_identity(&services, context->config, command_service_conninfo(context), 2,
+                                problem, sizeof(problem))) {
+        return error_add(&context->req->errors, ERR_DATABASE, NULL, "%s", problem);
+    }
+    int rc =
+        pix_announce_known(services.pix, context->req, str_from(options->arguments[1]), &count);
+    services_close(&services);
+    if (rc == 0) {
+        command_say(options, "%lld patients of the affinity domain are announced to %s",
+                    (long long)count, options->arguments[1]);
+    }
     return rc;
 }
 
 static int subscriber_add(const Options *options, CommandContext *context)
 {
     SubscriberInput input;
+    bool is_new = false;
     read_input(context, options, &input);
     int rc = read_authorities(context, str_from(options->authorities), &input);
     rc = rc < 0 ? rc : check_count(context, &input);
     if (rc == 0 && context->req->errors.error_count > 0) {
         rc = -ERR_CONFIGURATION;
     }
-    rc = rc < 0 ? rc : store(context, &input);
+    rc = rc < 0 ? rc : store(context, &input, &is_new);
     if (rc == 0) {
         command_say(options, "subscriber %s stored; a running server knows it within seconds",
                     options->arguments[1]);
+    }
+    if (is_new && input.kind == SUBSCRIBER_REGISTRY) {
+        rc = announce_known(options, context);
     }
     return command_status_of(rc);
 }

@@ -259,13 +259,21 @@ class Consumers(SubscriberCase):
 class Registries(SubscriberCase):
     """We are the Patient Identity Source of the affinity domain (ITI TF-2 3.8, 3.64)."""
 
+    def registry(self, *arguments, answer=None):
+        """A receiver that knows all patients of the tests before, and from now on answers as told."""
+        registry = self.receiver(*arguments, kind="registry")
+        self.wait_until(lambda: self.listed(registry)["queued"] == 0)
+        registry.answer = answer or registry.answer
+        registry.messages.clear()
+        return registry
+
     def xad_pid(self, domain, value):
         """The identifier of the affinity domain that ITI-45 gives; None: none."""
         return next((i for root, i in self.cross_references(domain, value) if root == harness.AUTHORITY), None)
 
     def test_registry_knows_an_identifier_before_it_is_handed_out(self):
         """TF-2 3.8.4.1: ITI-8 A04 first"""
-        registry = self.receiver("--receiver", "XDSREG|REGION", kind="registry")
+        registry = self.registry("--receiver", "XDSREG|REGION")
         self.known((A, "r-1"))
         value = self.xad_pid(A, "r-1")
         message = registry.wait(1)[0]
@@ -276,8 +284,8 @@ class Registries(SubscriberCase):
 
     def test_identifier_is_not_handed_out_until_every_registry_has_acknowledged(self):
         answer = ["AR"]
-        first = self.receiver(kind="registry")
-        second = self.receiver(kind="registry", answer=lambda message: answer[0])
+        first = self.registry()
+        second = self.registry(answer=lambda message: answer[0])
         consumer = self.receiver("--authorities", harness.AUTHORITY)
         name = {"family": uuid.uuid4().hex, "given": uuid.uuid4().hex}
         reply = self.feed((A, "r-2"), **name)
@@ -294,7 +302,7 @@ class Registries(SubscriberCase):
 
     def test_sender_of_hl7_v2_gets_ar_until_the_registry_has_acknowledged(self):
         """TF-2 C.2.3: AR 207, the sender may send the same again"""
-        registry = self.receiver(kind="registry", answer=lambda message: None)
+        registry = self.registry(answer=lambda message: None)
         message = xds.adt("A04", f"r-6^^^HOSPA&{A}&ISO", name=f"{uuid.uuid4().hex}^{uuid.uuid4().hex}")
         mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllp_port}")
         self.addCleanup(mllp.close)
@@ -308,7 +316,7 @@ class Registries(SubscriberCase):
 
     def test_merge_and_move_follow_the_announcements_in_order(self):
         """TF-2 3.8.4.2, 3.64.4.1.2"""
-        registry = self.receiver(kind="registry")
+        registry = self.registry()
         self.known((A, "r-3"))
         self.known((B, "r-4"))
         one, other = self.xad_pid(A, "r-3"), self.xad_pid(B, "r-4")
@@ -325,8 +333,15 @@ class Registries(SubscriberCase):
         self.assertEqual([cx.split("&")[1:] for cx in (own, local, previous)],
                          [[harness.AUTHORITY, "ISO"], [B, "ISO"], [harness.AUTHORITY, "ISO"]])
 
+    def test_registry_that_comes_later_hears_of_all_patients(self):
+        self.known((A, "r-7"), family="試験")
+        value = self.xad_pid(A, "r-7")
+        registry = self.receiver(kind="registry")
+        self.wait_until(lambda: any(told(m) == {value} for m in registry.messages))
+        self.assertIn("試験", "".join(registry.messages))
+
     def test_registry_that_is_removed_is_not_waited_for(self):
-        registry = self.receiver(kind="registry", answer=lambda message: None)
+        registry = self.registry(answer=lambda message: None)
         name = {"family": uuid.uuid4().hex, "given": uuid.uuid4().hex}
         self.assertNotEqual(self.feed((A, "r-5"), **name).outcome, "CA")
         self.server.command("subscriber", "remove", registry.name)
