@@ -4,8 +4,6 @@
 
 #include "server/transactions.h"
 
-#define TRANSACTIONS_MAX 64
-
 static const double bucket_s[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
                                   0.25,  0.5,    1,     2.5,  5,     10,   60};
 #define BUCKETS ARRAY_LEN(bucket_s)
@@ -18,36 +16,55 @@ typedef struct Counters {
     atomic_uint_fast64_t buckets[BUCKETS + 1]; /* not cumulative */
 } Counters;
 
-/** Rows: the SOAP transactions in their order, then ITI-8, then everything else. */
-static Counters counters[TRANSACTIONS_MAX];
+/** The transaction of every message that this process takes, then everything else. A number that
+ * stands in several rows of the tables is counted in the first. */
+static const char *const names[] = {
+#define SOAP(path, number, action, reply_action, body_namespace, body_element, module, handler,    \
+             mtom, documents, operation)                                                           \
+    number,
+#include "server/transactions.def"
+#undef SOAP
+#define MESSAGE(type, event, versions, transaction, handler, answer, audit, merged) transaction,
+#include "pix/messages.def"
+#undef MESSAGE
+#define FHIR(method, path, number, body, module, handler) number,
+#include "server/fhir_transactions.def"
+#undef FHIR
+    "other",
+};
+#define ROWS ARRAY_LEN(names)
 
-static const char *row_name(size_t row)
+static Counters counters[ROWS];
+
+/** The row of a transaction. */
+static size_t find_row(const char *transaction)
 {
-    if (row < transaction_count) {
-        return transactions[row].number;
+    size_t row = 0;
+    while (row < ROWS - 1 && strcmp(transaction, names[row]) != 0) {
+        row++;
     }
-    return row == transaction_count ? "ITI-8" : "other";
+    return row;
 }
 
-static size_t row_count(void)
+/** The next row at or behind this one whose number has not been written; ROWS if there is none. */
+static size_t next_row(size_t row)
 {
-    return transaction_count + 2;
+    while (row < ROWS && find_row(names[row]) != row) {
+        row++;
+    }
+    return row;
 }
 
 const char *outcome_name(Outcome outcome)
 {
-    static const char *const names[] = {"Success", "PartialSuccess", "Failure", "Fault"};
-    return names[outcome];
+    static const char *const outcomes[] = {"Success", "PartialSuccess", "Failure", "Fault"};
+    return outcomes[outcome];
 }
 
 void metrics_count(const char *transaction, Outcome outcome, int64_t duration_ns,
                    uint64_t received_bytes, uint64_t sent_bytes)
 {
-    size_t row = 0;
-    while (row < row_count() - 1 && strcmp(transaction, row_name(row)) != 0) {
-        row++;
-    }
-    Counters *c = &counters[row];
+    Counters *c = &counters[find_row(transaction)];
     double seconds = (double)duration_ns / 1e9;
     size_t bucket = 0;
     while (bucket < BUCKETS && seconds > bucket_s[bucket]) {
@@ -68,43 +85,43 @@ static void head(StrBuf *buf, const char *name, const char *type, const char *he
 static void write_durations(StrBuf *buf)
 {
     head(buf, "request_duration_seconds", "histogram", "Time from the first byte to the reply.");
-    for (size_t row = 0; row < row_count(); row++) {
+    for (size_t row = next_row(0); row < ROWS; row = next_row(row + 1)) {
         uint64_t sum = 0;
         for (size_t bucket = 0; bucket <= BUCKETS; bucket++) {
             sum += atomic_load(&counters[row].buckets[bucket]);
             if (bucket < BUCKETS) {
                 strbuf_printf(buf,
                               "musubi_request_duration_seconds_bucket{tx=\"%s\",le=\"%g\"} %lu\n",
-                              row_name(row), bucket_s[bucket], sum);
+                              names[row], bucket_s[bucket], sum);
             }
         }
         strbuf_printf(buf,
                       "musubi_request_duration_seconds_bucket{tx=\"%s\",le=\"+Inf\"} %lu\n"
                       "musubi_request_duration_seconds_sum{tx=\"%s\"} %.6f\n"
                       "musubi_request_duration_seconds_count{tx=\"%s\"} %lu\n",
-                      row_name(row), sum, row_name(row),
-                      (double)atomic_load(&counters[row].duration_us) / 1e6, row_name(row), sum);
+                      names[row], sum, names[row],
+                      (double)atomic_load(&counters[row].duration_us) / 1e6, names[row], sum);
     }
 }
 
 void metrics_write(StrBuf *buf)
 {
     head(buf, "requests_total", "counter", "Finished requests by transaction and outcome.");
-    for (size_t row = 0; row < row_count(); row++) {
+    for (size_t row = next_row(0); row < ROWS; row = next_row(row + 1)) {
         for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
-            strbuf_printf(buf, "musubi_requests_total{tx=\"%s\",outcome=\"%s\"} %lu\n",
-                          row_name(row), outcome_name((Outcome)outcome),
+            strbuf_printf(buf, "musubi_requests_total{tx=\"%s\",outcome=\"%s\"} %lu\n", names[row],
+                          outcome_name((Outcome)outcome),
                           (uint64_t)atomic_load(&counters[row].finished[outcome]));
         }
     }
     head(buf, "received_bytes_total", "counter", "Bytes of request bodies.");
-    for (size_t row = 0; row < row_count(); row++) {
-        strbuf_printf(buf, "musubi_received_bytes_total{tx=\"%s\"} %lu\n", row_name(row),
+    for (size_t row = next_row(0); row < ROWS; row = next_row(row + 1)) {
+        strbuf_printf(buf, "musubi_received_bytes_total{tx=\"%s\"} %lu\n", names[row],
                       (uint64_t)atomic_load(&counters[row].received_bytes));
     }
     head(buf, "sent_bytes_total", "counter", "Bytes of reply bodies.");
-    for (size_t row = 0; row < row_count(); row++) {
-        strbuf_printf(buf, "musubi_sent_bytes_total{tx=\"%s\"} %lu\n", row_name(row),
+    for (size_t row = next_row(0); row < ROWS; row = next_row(row + 1)) {
+        strbuf_printf(buf, "musubi_sent_bytes_total{tx=\"%s\"} %lu\n", names[row],
                       (uint64_t)atomic_load(&counters[row].sent_bytes));
     }
     write_durations(buf);

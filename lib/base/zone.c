@@ -1,6 +1,5 @@
 #include "lib/base/zone.h"
 
-#include <math.h>
 #include <unicode/ucal.h>
 #include <unicode/ustring.h>
 
@@ -88,7 +87,8 @@ bool zone_to_local(const char *zone, int64_t utc_us, struct tm *ret_local)
     if (!calendar) {
         return false;
     }
-    ucal_setMillis(calendar, floor((double)utc_us / 1000), &status);
+    const int64_t ms = utc_us / 1000 - (utc_us % 1000 < 0);
+    ucal_setMillis(calendar, (double)ms, &status);
     *ret_local = (struct tm){
         .tm_year = ucal_get(calendar, UCAL_YEAR, &status) - 1900,
         .tm_mon = ucal_get(calendar, UCAL_MONTH, &status),

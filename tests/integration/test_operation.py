@@ -60,6 +60,8 @@ class Operation(common.ServerCase):
         after = self.samples()
         key = next(name for name in after if "requests_total" in name and 'tx="ITI-41"' in name and 'outcome="Success"' in name)
         self.assertEqual(after[key] - before[key], 1)
+        for transaction in ("ITI-8", "ITI-9", "ITI-21", "ITI-30", "ITI-44", "ITI-45", "ITI-78", "ITI-83", "other"):
+            self.assertTrue(any(f'requests_total{{tx="{transaction}"' in name for name in after), transaction)
         count = next(name for name in after if "duration_seconds_count" in name and 'tx="ITI-41"' in name)
         last = next(name for name in after if "duration_seconds_bucket" in name and 'tx="ITI-41"' in name and "+Inf" in name)
         self.assertEqual(after[count], after[last])
