@@ -107,7 +107,9 @@ static AuditEvent event_of(AuditEventType type)
     "//ActiveParticipant[RoleIDCode/@csd-code='110153' and RoleIDCode/@codeSystemName='DCM']"
 #define DESTINATION "//ActiveParticipant[RoleIDCode/@csd-code='110152']"
 
-/* ITI TF-2 3.41.5.1, 3.42.5.1, 3.18.5.1, 3.43.6.1, 3.8.5.1, Table 3.20.4.1.1.1-1. */
+/* ITI TF-2 3.41.5.1, 3.42.5.1, 3.18.5.1, 3.43.6.1, 3.8.5.1, 3.9.5.1, 3.10.5.1, 3.21.5.1, 3.30.7.1,
+ * 3.44.5.1 to 3.47.5.1, 3.64.5.1, 3.78.5.1, 3.83.5.1, 3.104.5.1, 3.119.5.1, Table
+ * 3.20.4.1.1.1-1. */
 static const struct {
     AuditEventType type;
     const char *event_id;
@@ -122,6 +124,34 @@ static const struct {
     {AUDIT_ITI8_CREATE, "110110", "ITI-8", "C"},
     {AUDIT_ITI8_UPDATE, "110110", "ITI-8", "U"},
     {AUDIT_ITI8_DELETE, "110110", "ITI-8", "D"},
+    {AUDIT_ITI9_QUERY, "110112", "ITI-9", "E"},
+    {AUDIT_ITI10_NOTIFY, "110110", "ITI-10", "R"},
+    {AUDIT_ITI21_QUERY, "110112", "ITI-21", "E"},
+    {AUDIT_ITI22_QUERY, "110112", "ITI-22", "E"},
+    {AUDIT_ITI30_CREATE, "110110", "ITI-30", "C"},
+    {AUDIT_ITI30_UPDATE, "110110", "ITI-30", "U"},
+    {AUDIT_ITI30_DELETE, "110110", "ITI-30", "D"},
+    {AUDIT_ITI44_CREATE, "110110", "ITI-44", "C"},
+    {AUDIT_ITI44_UPDATE, "110110", "ITI-44", "U"},
+    {AUDIT_ITI44_DELETE, "110110", "ITI-44", "D"},
+    {AUDIT_ITI45_QUERY, "110112", "ITI-45", "E"},
+    {AUDIT_ITI46_NOTIFY, "110110", "ITI-46", "R"},
+    {AUDIT_ITI47_QUERY, "110112", "ITI-47", "E"},
+    {AUDIT_ITI64_UPDATE, "110110", "ITI-64", "U"},
+    {AUDIT_ITI64_SEND, "110110", "ITI-64", "U"},
+    {AUDIT_ITI8_SEND_CREATE, "110110", "ITI-8", "C"},
+    {AUDIT_ITI8_SEND_DELETE, "110110", "ITI-8", "D"},
+    {AUDIT_ITI8_SEND_UPDATE, "110110", "ITI-8", "U"},
+    {AUDIT_ITI78_QUERY, "110112", "ITI-78", "E"},
+    {AUDIT_ITI83_QUERY, "110112", "ITI-83", "E"},
+    {AUDIT_ITI93_CREATE, "110110", "ITI-93", "C"},
+    {AUDIT_ITI93_UPDATE, "110110", "ITI-93", "U"},
+    {AUDIT_ITI93_DELETE, "110110", "ITI-93", "D"},
+    {AUDIT_ITI104_CREATE, "110110", "ITI-104", "C"},
+    {AUDIT_ITI104_UPDATE, "110110", "ITI-104", "U"},
+    {AUDIT_ITI104_DELETE, "110110", "ITI-104", "D"},
+    {AUDIT_ITI119_QUERY, "110112", "ITI-119", "E"},
+    {AUDIT_PATIENT_LINK, "110110", "", "U"},
     {AUDIT_APPLICATION_START, "110100", "110120", "E"},
     {AUDIT_APPLICATION_STOP, "110100", "110121", "E"},
     {AUDIT_NODE_AUTHENTICATION_FAILURE, "110113", "110126", "E"},

@@ -127,7 +127,7 @@ static void test_messages_are_answered_on_the_same_connection(void **state)
     expect_acks(fd, "AA", 1);
     send_text(fd, FEED("2") FEED("3")); /* a sender that does not wait is answered in order */
     expect_acks(fd, "AA", 2);
-    send_text(fd, "\x0bMSH|^~\\&|A|B|C|D|2026||QBP^Q23|C4|P|2.5\r\x1c\r");
+    send_text(fd, "\x0bMSH|^~\\&|A|B|C|D|2026||ORU^R01|C4|P|2.5\r\x1c\r");
     expect_acks(fd, "AR", 1);
     close(fd);
     mllp_listener_free(listener);
