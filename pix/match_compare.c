@@ -1,4 +1,4 @@
-#include <stdio.h>
+#include "pix/match_compare.h"
 
 #include "pix/match_profile.h"
 #include "pix/match_text.h"
@@ -12,46 +12,16 @@
 #define PLACE_NEAR_CHARS 4
 #define PHONE_NEAR_DIGITS 9
 
-typedef enum Attribute {
-    FAMILY,
-    GIVEN,
-    BIRTH,
-    ORDER,
-    SEX,
-    PHONE,
-    RESIDENCE,
-    ATTRIBUTE_COUNT,
-} Attribute;
-
-static const char *const attribute_names[ATTRIBUTE_COUNT] = {
+const char *const match_attributes[ATTRIBUTE_COUNT] = {
     "family", "given", "birth", "order", "sex", "phone", "residence",
 };
 
-/** Rows of match_weights.def. */
-typedef enum Level {
-#define LEVEL(attribute, name, weight, ceiling, words) attribute##_##name,
-#include "pix/match_weights.def"
-#undef LEVEL
-    LEVEL_COUNT,
-} Level;
-
-static const struct {
-    Attribute attribute;
-    Str name;
-    double weight;
-    MatchVerdict ceiling;
-    Str words;
-} levels[LEVEL_COUNT] = {
+const MatchLevel match_levels[LEVEL_COUNT] = {
 #define LEVEL(attribute, name, weight, ceiling, words)                                             \
     {attribute, STR_INIT(#name), weight, ceiling, STR_INIT(words)},
 #include "pix/match_weights.def"
 #undef LEVEL
 };
-
-/** How two records agree: the level of each attribute. */
-typedef struct Agreement {
-    Level levels[ATTRIBUTE_COUNT];
-} Agreement;
 
 static Str field(const MatchProfile *profile, size_t index)
 {
@@ -76,6 +46,14 @@ static TextAgreement compare_names(const MatchProfile *one, size_t part, const M
                         NAME_NEAR_CHARS);
 }
 
+/** Whether two kanji names of one reading contradict it: one that is the other with a character
+ * more is read longer. Twins are named so. */
+static bool is_contained(Str one, Str other)
+{
+    return str_starts_with(one, other) || str_starts_with(other, one) ||
+           str_ends_with(one, other) || str_ends_with(other, one);
+}
+
 /** Part 0 is the family name, 1 the given; as a level of the family name. */
 static Level name_level(const MatchProfile *one, size_t part, const MatchProfile *other,
                         size_t other_part)
@@ -85,7 +63,12 @@ static Level name_level(const MatchProfile *one, size_t part, const MatchProfile
     if (reading == TEXT_UNKNOWN) {
         reading = compare_names(one, part, other, other_part, PROFILE_LATIN);
     }
-    return family_levels[kanji][reading];
+    Level level = family_levels[kanji][reading];
+    if (level == FAMILY_READING_ALONE &&
+        is_contained(field(one, PROFILE_KANJI + part), field(other, PROFILE_KANJI + other_part))) {
+        return FAMILY_NEAR;
+    }
+    return level;
 }
 
 static bool is_same_name(Level family_level)
@@ -165,6 +148,23 @@ static bool is_same_numbers(Str one, Str other)
             longer.data[shorter.len] == '-');
 }
 
+/** Three numbers each, of which one differs. */
+static bool is_near_numbers(Str one, Str other)
+{
+    size_t count = 0;
+    size_t different = 0;
+    while (one.data && other.data) {
+        Str a;
+        Str b;
+        if (!str_split_next(&one, '-', &a) || !str_split_next(&other, '-', &b)) {
+            return false;
+        }
+        count++;
+        different += !str_equal(a, b);
+    }
+    return !one.data && !other.data && count == 3 && different == 1;
+}
+
 /** Prefecture and municipality may be left out in front. */
 static bool is_same_place(Str one, Str other)
 {
@@ -193,7 +193,10 @@ static Level residence_level(const MatchProfile *one, const MatchProfile *other)
     if (is_street) {
         return code == TEXT_DIFFERENT ? RESIDENCE_STREET : RESIDENCE_SAME;
     }
-    return code == TEXT_SAME ? RESIDENCE_NEIGHBOURHOOD : RESIDENCE_DIFFERENT;
+    if (code == TEXT_SAME) {
+        return is_near_numbers(numbers, other_numbers) ? RESIDENCE_NEAR : RESIDENCE_NEIGHBOURHOOD;
+    }
+    return RESIDENCE_DIFFERENT;
 }
 
 /** A level of three: same, different, missing. */
@@ -205,7 +208,7 @@ static Level equal_level(Str one, Str other, Level same)
     return str_equal(one, other) ? same : same + 1;
 }
 
-static Agreement compare(const MatchProfile *one, const MatchProfile *other)
+Agreement match_agreement(const MatchProfile *one, const MatchProfile *other)
 {
     Agreement agreement;
     add_names(&agreement, one, other);
@@ -222,13 +225,12 @@ static Agreement compare(const MatchProfile *one, const MatchProfile *other)
 
 /* ---- verdict ---- */
 
-/** The most that can come of it, whatever the weights say. */
-static MatchVerdict ceiling_of(const Agreement *agreement)
+MatchVerdict match_ceiling(const Agreement *agreement)
 {
-    MatchVerdict ceiling =
-        MAX(levels[agreement->levels[PHONE]].ceiling, levels[agreement->levels[RESIDENCE]].ceiling);
+    MatchVerdict ceiling = MAX(match_levels[agreement->levels[PHONE]].ceiling,
+                               match_levels[agreement->levels[RESIDENCE]].ceiling);
     for (size_t i = 0; i < PHONE; i++) {
-        ceiling = MIN(ceiling, levels[agreement->levels[i]].ceiling);
+        ceiling = MIN(ceiling, match_levels[agreement->levels[i]].ceiling);
     }
     return ceiling;
 }
@@ -244,7 +246,7 @@ static MatchVerdict weighted_verdict(const MatchConfig *config, const Agreement 
     } else if (score >= review) {
         verdict = MATCH_REVIEW;
     }
-    return MIN(verdict, ceiling_of(agreement));
+    return MIN(verdict, match_ceiling(agreement));
 }
 
 /** Equal family and given name in one script, birth date and sex. */
@@ -261,8 +263,8 @@ static Str write_evidence(Arena *arena, const Agreement *agreement)
     _cleanup_(strbuf_done) StrBuf buf = {0};
     for (size_t i = 0; i < ATTRIBUTE_COUNT; i++) {
         if (agreement->levels[i] != ORDER_MISSING) {
-            strbuf_printf(&buf, "%s%s=%.*s", buf.len > 0 ? " " : "", attribute_names[i],
-                          STR_ARG(str_lower(arena, levels[agreement->levels[i]].name)));
+            strbuf_printf(&buf, "%s%s=%.*s", buf.len > 0 ? " " : "", match_attributes[i],
+                          STR_ARG(str_lower(arena, match_levels[agreement->levels[i]].name)));
         }
     }
     return str_dup(arena, strbuf_str(&buf));
@@ -271,10 +273,10 @@ static Str write_evidence(Arena *arena, const Agreement *agreement)
 Match match_compare(const MatchConfig *config, Arena *arena, const MatchProfile *one,
                     const MatchProfile *other)
 {
-    Agreement agreement = compare(one, other);
+    Agreement agreement = match_agreement(one, other);
     Match match = {.evidence = STR_EMPTY};
     for (size_t i = 0; i < ATTRIBUTE_COUNT; i++) {
-        match.score += levels[agreement.levels[i]].weight;
+        match.score += match_levels[agreement.levels[i]].weight;
     }
     match.verdict = config->rule == MATCH_RULE_NAME_BIRTHDATE_SEX
                         ? strict_verdict(&agreement)
@@ -297,8 +299,8 @@ static size_t find_level(Str item)
     }
     size_t i = 0;
     while (i < LEVEL_COUNT &&
-           !(str_equal(attribute, str_from(attribute_names[levels[i].attribute])) &&
-             str_equal_ci(rest, levels[i].name))) {
+           !(str_equal(attribute, str_from(match_attributes[match_levels[i].attribute])) &&
+             str_equal_ci(rest, match_levels[i].name))) {
         i++;
     }
     return i;
@@ -311,8 +313,9 @@ Str match_explain(Arena *arena, Str evidence)
     Str item;
     while (str_split_next(&rest, ' ', &item)) {
         size_t level = find_level(item);
-        if (level < LEVEL_COUNT && !str_is_empty(levels[level].words)) {
-            strbuf_printf(&buf, "%s%.*s", buf.len > 0 ? "; " : "", STR_ARG(levels[level].words));
+        if (level < LEVEL_COUNT && !str_is_empty(match_levels[level].words)) {
+            strbuf_printf(&buf, "%s%.*s", buf.len > 0 ? "; " : "",
+                          STR_ARG(match_levels[level].words));
         }
     }
     return str_dup(arena, strbuf_str(&buf));
