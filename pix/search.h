@@ -69,8 +69,9 @@ typedef struct FoundPatient {
 /** @return 0 to go on, or a negative ErrorCode to stop */
 typedef int (*FoundPatientFn)(void *ctx, Request *req, const FoundPatient *patient);
 
-/** Calls back for each person once, in the order of person ids; reads in constant memory. A database
- * connection is held meanwhile: the callback neither takes another nor waits for the peer. */
+/** Calls back for each person once, in the order of person ids; reads in constant memory. A
+ * database connection is held meanwhile: the callback neither takes another nor waits for the peer.
+ */
 int patient_search(Pix *pix, Request *req, const PatientSearch *search, FoundPatientFn found,
                    void *ctx) MUST_CHECK;
 
