@@ -128,7 +128,7 @@ void fhir_parameters_write_used(StrBuf *buf, const FhirParameters *parameters, c
     bool is_first = true;
     for (size_t i = 0; i < parameters->count; i++) {
         const FhirParameter *parameter = &parameters->items[i];
-        if (!parameter->is_used || str_equal(parameter->name, str_from(except))) {
+        if (!parameter->is_used || (except && str_equal(parameter->name, str_from(except)))) {
             continue;
         }
         strbuf_append(buf, is_first ? STR_EMPTY : STR("&"));

@@ -19,7 +19,7 @@ from lxml import etree
 
 from conformance import client as xds, schemas as v3_schemas
 from tests.harness import server as harness
-from tests.integration import v3_messages as v3
+from tests.integration import samples_fhir, v3_messages as v3
 
 PATIENT = f"SAMPLE^^^&{harness.AUTHORITY}&ISO"
 ROOTS = {  # body root -> (path, transaction)
@@ -234,6 +234,7 @@ def main():
     passed = failed = 0
     with harness.Server() as server:
         xds.MllpClient(f"127.0.0.1:{server.mllp_port}").send(xds.adt("A01", PATIENT))
+        samples_fhir.configure(server)
         know_v3(server)
         for name, expected in EXPECTED.items():
             soap = xds.SoapClient(f"http://127.0.0.1:{server.plain_port}")
@@ -244,6 +245,11 @@ def main():
             failed += problem is not None
             if problem:
                 print(f"FAIL {name}: {problem}")
+        fhir_passed, failures = samples_fhir.run(server, reference / "ihe" / "samples" / samples_fhir.FOLDER)
+        passed += fhir_passed
+        failed += len(failures)
+        for failure in failures:
+            print(f"FAIL {failure}")
     folders = {name.split("/")[0] for name in EXPECTED}
     unlisted = [f"{folder}/{path.name}" for folder in sorted(folders) for path in (reference / "ihe" / "samples" / folder).iterdir()
                 if path.name != "INDEX.tsv" and f"{folder}/{path.name}" not in EXPECTED]
