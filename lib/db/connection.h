@@ -75,6 +75,12 @@ BatchOutcome connection_sync(DbConn *conn, int64_t deadline_ns, Arena *arena,
 /** Rolls back whatever is open. */
 void connection_rollback(DbConn *conn, int64_t deadline_ns);
 
+/**
+ * As connection_rollback(), but of a transaction that is in order nobody waits for the end: the
+ * server rolls it back at once, and the next batch collects its answer.
+ */
+void connection_leave_transaction(DbConn *conn, int64_t deadline_ns);
+
 /** Waits until the server's socket is ready for one of the events. @return false: the deadline
  * passed */
 bool connection_wait(int fd, short events, int64_t deadline_ns);

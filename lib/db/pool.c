@@ -247,7 +247,7 @@ void db_release(DbConn *conn)
     if (!conn) {
         return;
     }
-    connection_rollback(conn, clock_now_ns() + ROLLBACK_TIMEOUT_NS);
+    connection_leave_transaction(conn, clock_now_ns() + ROLLBACK_TIMEOUT_NS);
     pool_give(conn->pool, conn);
 }
 

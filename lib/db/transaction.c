@@ -154,6 +154,17 @@ void connection_rollback(DbConn *conn, int64_t deadline_ns)
     }
 }
 
+void connection_leave_transaction(DbConn *conn, int64_t deadline_ns)
+{
+    bool is_clean =
+        conn->pg && conn->slot_count == 0 && PQtransactionStatus(conn->pg) == PQTRANS_INTRANS;
+    if (is_clean && connection_queue(conn, SLOT_CONTROL, &statement_rollback, NULL) &&
+        PQflush(conn->pg) == 0) {
+        return;
+    }
+    connection_rollback(conn, deadline_ns);
+}
+
 int db_rollback(DbConn *conn, Request *req)
 {
     connection_rollback(conn, req->deadline_ns);
@@ -176,6 +187,9 @@ static bool run_simple(DbConn *conn, const char *sql)
 
 int db_run_script(DbConn *conn, Request *req, const char *sql)
 {
+    if (conn->slot_count > 0 && connection_statement_count(conn) == 0) { /* of who had it before */
+        connection_sync(conn, req->deadline_ns, NULL, NULL, NULL);
+    }
     if (!conn->pg || !PQexitPipelineMode(conn->pg)) {
         failure_set("script: the connection is closed or has statements queued");
         return failure_add(req);
