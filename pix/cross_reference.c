@@ -1,4 +1,5 @@
 /** The identifiers of one person (ITI TF-2 3.9.4.2.2, 3.45.4.2.2, 3.83.4.2.2). */
+#include "pix/found_identifiers.h"
 #include "pix/identity_rows.h"
 
 static const DbStatement select_person = {
@@ -71,44 +72,29 @@ static int find_survivor(DbConn *conn, Request *req, int64_t id, CrossReference 
 
 /* ---- the answer ---- */
 
-static bool is_target(const AssigningAuthority *authority, const AssigningAuthority *const *targets,
-                      size_t count)
+/** All that the person is known by in the wanted domains, without what was asked for. */
+static void list_identifiers(Arena *arena, const Authorities *authorities, const IdentityRows *rows,
+                             const Identifier *asked, const AssigningAuthority *const *targets,
+                             size_t target_count, CrossReference *reference)
 {
-    bool is_wanted = count == 0;
-    for (size_t i = 0; i < count; i++) {
-        is_wanted |= targets[i]->id == authority->id;
-    }
-    return is_wanted;
-}
-
-static bool has_identifier_of(const IdentityRows *rows, const AssigningAuthority *authority)
-{
+    int32_t *ids = ARENA_ARRAY(arena, int32_t, rows->count);
+    Str *values = ARENA_ARRAY(arena, Str, rows->count);
+    size_t count = 0;
     for (size_t i = 0; i < rows->count; i++) {
-        if (rows->items[i].authority == authority->id) {
-            return true;
+        if (rows->items[i].is_announced && rows->items[i].survivor == 0) {
+            ids[count] = rows->items[i].authority;
+            values[count++] = rows->items[i].value;
         }
     }
-    return false;
-}
-
-static bool is_asked(const Identifier *asked, const AssigningAuthority *authority, Str value)
-{
-    return authority->id == asked->authority->id && str_equal(value, asked->value);
-}
-
-/** The identifiers of one authority, behind those that are there. */
-static void add_of_authority(Arena *arena, CrossReference *reference, const IdentityRows *rows,
-                             const AssigningAuthority *authority, const Identifier *asked)
-{
-    bool is_derived = authority->derive_from && !has_identifier_of(rows, authority);
-    int32_t origin = is_derived ? authority->derive_from->id : authority->id;
-    for (size_t i = 0; i < rows->count; i++) {
-        const IdentityRow *row = &rows->items[i];
-        Str value = is_derived ? authority_derive(arena, authority, row->value) : row->value;
-        bool is_usable = row->authority == origin && row->is_announced && row->survivor == 0;
-        if (is_usable && !str_is_empty(value) && !is_asked(asked, authority, value)) {
-            reference->identifiers[reference->identifier_count++] =
-                (FoundIdentifier){authority, value, is_derived};
+    FoundIdentifier *found = NULL;
+    size_t found_count = found_identifiers_make(arena, authorities, ids, values, count, targets,
+                                                target_count, &found);
+    reference->identifiers = found;
+    for (size_t i = 0; i < found_count; i++) {
+        bool is_asked = found[i].authority->id == asked->authority->id &&
+                        str_equal(found[i].value, asked->value);
+        if (!is_asked) {
+            found[reference->identifier_count++] = found[i];
         }
     }
 }
@@ -138,14 +124,7 @@ int identity_cross_reference(Pix *pix, Request *req, const Authorities *authorit
     } else if (rows.count > 0) {
         reference.is_known = true;
         reference.person = rows.items[0].person;
-        reference.identifiers =
-            ARENA_ARRAY(req->arena, FoundIdentifier, rows.count * authorities->count);
-        for (size_t i = 0; i < authorities->count; i++) {
-            const AssigningAuthority *authority = &authorities->items[i];
-            if (is_target(authority, targets, target_count)) {
-                add_of_authority(req->arena, &reference, &rows, authority, asked);
-            }
-        }
+        list_identifiers(req->arena, authorities, &rows, asked, targets, target_count, &reference);
     }
     if (rc == 0) {
         *ret_reference = reference;
