@@ -1,5 +1,4 @@
-/** CapabilityStatement of the FHIR surface (ITI TF-2 Z.3): what server/fhir_transactions.def
- * serves. */
+/** CapabilityStatement (ITI TF-2 Z.3): what server/fhir_transactions.def serves. */
 #include "lib/base/clock.h"
 #include "pix/pdqm_criteria.h"
 
@@ -8,15 +7,18 @@ typedef struct Entry {
     const char *value;
 } Entry;
 
+#define PROFILES "https://profiles.ihe.net/ITI/"
+
 static const char *const profiles[] = {
-    "https://profiles.ihe.net/ITI/PIXm/CapabilityStatement/IHE.PIXm.Manager",
-    "https://profiles.ihe.net/ITI/PDQm/CapabilityStatement/IHE.PDQm.PatientDemographicsSupplier",
-    "https://profiles.ihe.net/ITI/PDQm/CapabilityStatement/"
-    "IHE.PDQm.PatientDemographicsSupplierMatch"};
+    PROFILES "PIXm/CapabilityStatement/IHE.PIXm.Manager",
+    PROFILES "PDQm/CapabilityStatement/IHE.PDQm.PatientDemographicsSupplier",
+    PROFILES "PDQm/CapabilityStatement/IHE.PDQm.PatientDemographicsSupplierMatch",
+};
 
 static const char *const patient_profiles[] = {
-    "https://profiles.ihe.net/ITI/PDQm/StructureDefinition/IHE.PDQm.Patient",
-    "https://profiles.ihe.net/ITI/PIXm/StructureDefinition/IHE.PIXm.Patient"};
+    PROFILES "PDQm/StructureDefinition/IHE.PDQm.Patient",
+    PROFILES "PIXm/StructureDefinition/IHE.PIXm.Patient",
+};
 
 static const char *const interactions[] = {"read", "update", "delete", "search-type"};
 
