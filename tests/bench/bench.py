@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from conformance import client as xds  # noqa: E402  pylint: disable=wrong-import-position
-from tests.bench import data, floors, statements  # noqa: E402  pylint: disable=wrong-import-position
+from tests.bench import data, floors, matching, statements  # noqa: E402  pylint: disable=wrong-import-position
 from tests.harness import certs, server as harness  # noqa: E402  pylint: disable=wrong-import-position
 
 COUNTS = (4, 8, 16)
@@ -205,17 +205,17 @@ class Bench:
 
     # ------------------------------------------------------------------ set-up
 
-    def _new_server(self):
+    def _new_server(self, pid_owner="external"):
         return harness.Server(data_dir=self.folder, certs=self.certs, mode="enforce", settings={
             "server": {"plain_http_listen": None, "plain_mllp_listen": None}, "database": {"shared_buffers": "0"},
-            "affinity_domain": {"pid_owner": "external"}})  # so that patients of the registry are fed like any others
+            "affinity_domain": {"pid_owner": pid_owner}})  # external: patients of the registry are fed like any others
 
-    def start(self):
+    def start(self, pid_owner="external"):
         """A registered node, and the cipher suite that the server chooses."""
         try:
             self.server.start()
         except harness.ServerFailed:  # somebody else took a port meanwhile; other failures come again
-            self.server = self._new_server()
+            self.server = self._new_server(pid_owner)
             self.server.start()
         self.server.command("facility", "add", "Bench")
         self.server.command("node", "add", "bench", "--facility", "Bench", "--certificate", str(self.certs / "bench.pem"),
@@ -440,6 +440,28 @@ class Bench:
                              p50_ms=found["p50_ms"], p99_ms=found["p99_ms"], connections=count,
                              counts=[{"persons": self.persons, "value": found["rate"]}]))
 
+    def matching(self):
+        """Record linkage of invented populations, then 200 000 feeds of one to a server of its own."""
+        found = matching.evaluate(floors.tool("match_eval"), matching.PERSONS, matching.SEEDS[:1] if self.quick else matching.SEEDS)
+        matching.print_kinds(found)
+        for name, value, unit, goal, met in matching.goals(found):
+            self.add(Row(name, value, unit, goal=goal, met=met))
+        self.server.close()
+        self.server = self._new_server("self")
+        self.start("self")
+        count = matching.QUICK_FEEDS if self.quick else matching.FEEDS
+        fed = matching.feed(self.kit, self.server, floors.tool("population_feeds"), count)
+        numbers, persons, reviews = matching.stored(self.server)
+        if fed["errors"]:
+            print(f"  matching_feed: {fed['errors']} errors: {fed['problem']}", flush=True)
+        print(f"    {numbers} numbers of {persons} persons, {reviews} open reviews", flush=True)
+        with floors.frozen(self.server):
+            reference = matching.same_writes(self.kit, self.server, self.floor_seconds)
+        self.add(Row("matching_feed", fed["rate"], "1/s", reference=fed["rate"] / reference, goal=">= 1000/s",
+                     met=fed["rate"] >= 1000 and not fed["errors"], p50_ms=fed["p50_ms"], p99_ms=fed["p99_ms"],
+                     connections=matching.CONNECTIONS, counts=[{"feeds": count, "numbers": numbers, "persons": persons,
+                                                                "reviews": reviews, "pgbench": reference}]))
+
     # ------------------------------------------------------------------ connections, memory, start
 
     def measure_connect(self, name, kind, goal):
@@ -610,8 +632,8 @@ def machine(folder):
 
 OPERATIONS = ("connect_full", "connect_resumed", "idle_connection_bytes", "iti42", "bulk_import", "iti41_100k", "iti41_10m",
               "iti18_leafclass_50", "iti18_objectref_50", "iti18_getdocuments", "iti43_100k", "iti43_10m", "iti8_feed", "iti9",
-              "iti45", "iti83", "iti21_p99", "memory")
-IDENTITY = ("iti8_feed", "iti9", "iti45", "iti83", "iti21_p99")
+              "iti45", "iti83", "iti21_p99", "memory", "matching")
+IDENTITY = ("iti8_feed", "iti9", "iti45", "iti83", "iti21_p99", "matching")
 
 
 def run(bench, wanted, largest):

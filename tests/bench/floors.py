@@ -17,8 +17,8 @@ from tests.harness import server as harness
 NOTHING = {"rate": 0.0, "p50_ms": 0.0, "p99_ms": 0.0, "errors": 0, "bytes": 0, "done": 0, "problem": ""}
 
 
-def _tool(name):
-    """load or floor, built beside the server."""
+def tool(name):
+    """A program of this folder, built beside the server."""
     return str(harness.binary().resolve().parent.parent / "tests" / "bench" / name)
 
 
@@ -46,7 +46,7 @@ class Kit:
         """One run of the load generator; numbers go on where the last run ended, so that no request is sent twice."""
         if first is None:
             first = self._next_number
-        command = [_tool("load"), "--port", str(port), *self._tls("bench"), "--connections", str(connections),
+        command = [tool("load"), "--port", str(port), *self._tls("bench"), "--connections", str(connections),
                    "--seconds", str(seconds), "--first", str(first), "--modulo", str(modulo), *options]
         for path in requests:
             command += ["--request", str(path)]
@@ -59,7 +59,7 @@ class Kit:
     @staticmethod
     def persons(conninfo, authority, count):
         """Fills the tables of the PIX manager; gives the id of the first person."""
-        return int(_run([_tool("persons"), "--conninfo", conninfo, "--authority", authority, "--count", str(count)]))
+        return int(_run([tool("persons"), "--conninfo", conninfo, "--authority", authority, "--count", str(count)]))
 
     def reserve(self, count):
         """The first of so many numbers that no other request has."""
@@ -70,7 +70,7 @@ class Kit:
     def part(self, name, threads, seconds, *options):
         """One run of a part that needs no network."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            return json.loads(_run([_tool("floor"), name, "--threads", str(threads), "--seconds", str(seconds),
+            return json.loads(_run([tool("floor"), name, "--threads", str(threads), "--seconds", str(seconds),
                                     "--dir", folder, *options]))
 
     @contextlib.contextmanager
@@ -78,7 +78,7 @@ class Kit:
         """floor http or floor composed; gives its port."""
         port = harness.free_ports(1)[0]
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            command = [_tool("floor"), name, "--port", str(port), *self._tls("server"), "--bytes", str(answer_bytes), *options]
+            command = [tool("floor"), name, "--port", str(port), *self._tls("server"), "--bytes", str(answer_bytes), *options]
             with _process(command + (["--dir", folder] if name == "composed" else []), port):
                 yield port
 

@@ -7,14 +7,15 @@
  * FILE [--request FILE ...]
  *        [--count N] [--first N] [--modulo M] [--expect TEXT] [--new-connection full|resumed]
  * [--nagle] [--hold]
- *        [--ciphersuite NAME]
+ *        [--ciphersuite NAME] [--frames FILE]
  *
  * Request number n, from --first on, is the file n modulo the number of files, sent as it is except
  * that every
  * "@@@@@@@@@@@@" becomes n and every "%%%%%%%%%%%%" becomes n modulo M, as 12 digits. --count ends
  * after so many requests,
  * --hold sends one request per connection and keeps the connections open for the seconds. The host
- * is always 127.0.0.1.
+ * is always 127.0.0.1. --frames, instead of --request, has the requests in one file: MLLP frames,
+ * sent as they are.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -60,7 +61,7 @@ typedef struct Place {
 typedef struct Template {
     char *bytes;
     size_t len;
-    Place places[PLACES_MAX];
+    Place *places;
     size_t place_count;
 } Template;
 
@@ -106,16 +107,19 @@ typedef struct Worker {
 
 static void find_places(Template *t)
 {
+    Place places[PLACES_MAX];
     for (size_t i = 0; i + PLACE_LEN <= t->len && t->place_count < PLACES_MAX; i++) {
         bool is_number = memcmp(t->bytes + i, NUMBER_PLACE, PLACE_LEN) == 0;
         if (is_number || memcmp(t->bytes + i, MODULO_PLACE, PLACE_LEN) == 0) {
-            t->places[t->place_count++] = (Place){i, !is_number};
+            places[t->place_count++] = (Place){i, !is_number};
             i += PLACE_LEN - 1;
         }
     }
+    t->places = allocate(t->place_count + 1, sizeof(Place));
+    memcpy(t->places, places, t->place_count * sizeof(Place));
 }
 
-static void read_template(const char *path, Template *t)
+static void read_file(const char *path, Template *t)
 {
     FILE *file = fopen(path, "rb");
     struct stat st;
@@ -128,7 +132,35 @@ static void read_template(const char *path, Template *t)
         die("load: cannot read the request file");
     }
     (void)fclose(file);
+}
+
+static void read_template(const char *path, Template *t)
+{
+    read_file(path, t);
     find_places(t);
+}
+
+/** Each MLLP frame of a file is a request. */
+static void read_frames(const char *path, Settings *s)
+{
+    Template file = {0};
+    read_file(path, &file);
+    size_t count = 0;
+    for (size_t i = 0; i < file.len; i++) {
+        count += file.bytes[i] == MLLP_BEGIN;
+    }
+    s->requests = allocate(count, sizeof(*s->requests));
+    s->request_count = count;
+    char *rest = file.bytes;
+    for (size_t i = 0; i < count; i++) {
+        size_t left = file.len - (size_t)(rest - file.bytes);
+        char *end = memmem(rest, left, MLLP_END, strlen(MLLP_END));
+        if (!end) {
+            die("load: the last frame has no end");
+        }
+        s->requests[i] = (Template){.bytes = rest, .len = (size_t)(end - rest) + strlen(MLLP_END)};
+        rest = end + strlen(MLLP_END);
+    }
 }
 
 static const char *fill(Worker *w, uint64_t number, size_t *ret_len)
@@ -386,14 +418,12 @@ static SSL_CTX *make_tls(const Settings *s)
 static Settings read_settings(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"port", 1, 0, 'p'},        {"cert", 1, 0, 'c'},
-        {"key", 1, 0, 'k'},         {"ca", 1, 0, 'a'},
-        {"first", 1, 0, 'f'},       {"connections", 1, 0, 'n'},
-        {"seconds", 1, 0, 's'},     {"count", 1, 0, 'C'},
-        {"modulo", 1, 0, 'm'},      {"request", 1, 0, 'r'},
-        {"expect", 1, 0, 'e'},      {"new-connection", 1, 0, 'N'},
-        {"ciphersuite", 1, 0, 'x'}, {"nagle", 0, 0, 'g'},
-        {"hold", 0, 0, 'h'},        {0, 0, 0, 0}};
+        {"port", 1, 0, 'p'},        {"cert", 1, 0, 'c'},   {"key", 1, 0, 'k'},
+        {"ca", 1, 0, 'a'},          {"first", 1, 0, 'f'},  {"connections", 1, 0, 'n'},
+        {"seconds", 1, 0, 's'},     {"count", 1, 0, 'C'},  {"modulo", 1, 0, 'm'},
+        {"request", 1, 0, 'r'},     {"expect", 1, 0, 'e'}, {"new-connection", 1, 0, 'N'},
+        {"ciphersuite", 1, 0, 'x'}, {"nagle", 0, 0, 'g'},  {"hold", 0, 0, 'h'},
+        {"frames", 1, 0, 'F'},      {0, 0, 0, 0}};
     Settings s = {.connections = 1, .seconds = 1, .first = (uint64_t)time(NULL), .modulo = 1};
     int option;
     s.requests = allocate(REQUESTS_MAX, sizeof(*s.requests));
@@ -440,6 +470,9 @@ static Settings read_settings(int argc, char **argv)
             break;
         case 'N':
             s.new_connection = strcmp(optarg, "resumed") == 0 ? NEW_RESUMED : NEW_FULL;
+            break;
+        case 'F':
+            read_frames(optarg, &s);
             break;
         case 'r':
             if (s.request_count == REQUESTS_MAX) {

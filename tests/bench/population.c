@@ -329,7 +329,7 @@ static bool mistype_birth_date(Generator *generator, Draft *draft)
         draft->year = draft->year % 10 == 9 ? draft->year - 1 : draft->year + 1;
         return true;
     case 1:
-        draft->day = draft->day % 10 == 9 ? draft->day - 1 : draft->day + 1;
+        draft->day = draft->day % 10 == 9 || draft->day == 28 ? draft->day - 1 : draft->day + 1;
         return true;
     case 2:
         draft->year = draft->year / 100 * 100 + draft->year % 10 * 10 + draft->year / 10 % 10;
