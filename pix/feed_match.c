@@ -10,8 +10,10 @@ static const DbStatement select_candidates = {
     "SELECT i.id, i.person, d.match_profile"
     " FROM (SELECT DISTINCT identifier FROM match_key WHERE key = ANY ($1::int8[])"
     "       LIMIT " CANDIDATES_MAX ") k"
-    " JOIN patient_identifier i ON i.id = k.identifier AND i.survivor IS NULL"
-    " JOIN patient_demographics d ON d.identifier = i.id",
+    " CROSS JOIN LATERAL (SELECT id, person FROM patient_identifier"
+    "                     WHERE id = k.identifier AND survivor IS NULL OFFSET 0) i"
+    " CROSS JOIN LATERAL (SELECT match_profile FROM patient_demographics"
+    "                     WHERE identifier = i.id OFFSET 0) d",
 };
 
 static const DbStatement insert_proposal = {
