@@ -175,7 +175,7 @@ class ImportForANode(common.ServerCase):
 
     mode = "enforce"
     roles = ("his",)
-    settings = {"server": {"plain_http_listen": None, "plain_mllp_listen": None}}
+    settings = {"server": {"plain_http_listen": None, "plain_mllp_listen": None}, "affinity_domain": {"pid_owner": "external"}}
 
     def test_the_node_decides_what_may_be_submitted(self):
         self.server.command("facility", "add", "Hospital")
