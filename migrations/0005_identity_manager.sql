@@ -107,8 +107,11 @@ COMMENT ON COLUMN patient_link.submission_set IS 'SubmissionSet that moved its d
 COMMENT ON COLUMN patient_link.source IS 'MSH-3|MSH-4, or the operator''s account';
 CREATE INDEX patient_link_identifier ON patient_link (identifier);
 
+-- History outlives what it names: an identifier that was removed leaves its undone merges behind.
 ALTER TABLE patient_merge
-    ADD COLUMN submission_set uuid;
+    ADD COLUMN submission_set uuid,
+    DROP CONSTRAINT patient_merge_subsumed_fkey,
+    DROP CONSTRAINT patient_merge_survivor_fkey;
 COMMENT ON COLUMN patient_merge.submission_set IS 'SubmissionSet that moved the documents of a local identifier; NULL: none did';
 
 CREATE TABLE link_decision (

@@ -376,6 +376,15 @@ static int move_subsumed(Pix *pix, MergeState *state, Request *req, DbConn *conn
     return db_queue(conn, req, &set_submission_set, &params);
 }
 
+/** History of a survivor that began with the merge, and ends when that is undone. */
+static int queue_made(const MergeState *state, Request *req, DbConn *conn, int64_t merge)
+{
+    static const Uuid none;
+    const PersonChange change =
+        change_of_merge(state, state->survivor, state->survivor->person, merge);
+    return identity_queue_history(req, conn, &change, 0, &none, &state->merge->source);
+}
+
 static int tell(Pix *pix, const MergeState *state, Request *req, DbConn *conn, int64_t left_person)
 {
     int rc = 0;
@@ -396,12 +405,14 @@ static int write_merge(Pix *pix, MergeState *state, Request *req, DbConn *conn)
 {
     int64_t merge = 0;
     int rc = 0;
-    if (!state->survivor) {
+    bool is_made = !state->survivor;
+    if (is_made) {
         rc = make_survivor(pix, state, req, conn);
     } else if (!state->subsumed) {
         rc = make_subsumed(state, req, conn);
     }
     rc = rc < 0 ? rc : insert_row(state, req, conn, &merge);
+    rc = rc < 0 || !is_made ? rc : queue_made(state, req, conn, merge);
     int64_t survivors_person = rc < 0 ? 0 : state->survivor->person;
     if (is_affinity_domain(state)) {
         rc = rc < 0 ? rc : queue_pointer(state, req, conn);

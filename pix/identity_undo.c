@@ -1,10 +1,9 @@
 /**
  * Taking back: a link, a merge, an identifier. History is never removed: what is undone says so,
- * and undoing adds rows of its own.
+ * and undoing adds rows of its own. Changes may be undone in any order: an identifier goes to where
+ * the changes that are left take it.
  */
 #include "pix/identity_rows.h"
-
-/* ---- links ---- */
 
 /** A row of patient_link that is to be undone. */
 typedef struct LinkRow {
@@ -22,17 +21,15 @@ typedef struct LinkRows {
     size_t count;
 } LinkRows;
 
-/* All rows of one change have its transaction's time. */
+/* All rows of one change have its transaction's time, and one target. */
 #define LINK_COLUMNS                                                                               \
     "id, identifier, coalesce(from_person, 0), to_person, coalesce(other, 0), merge IS NOT NULL, " \
     "undone_at IS NOT NULL"
 
 static const DbStatement select_change = {
     "undo_select_change",
-    "SELECT " LINK_COLUMNS " FROM patient_link WHERE id = $1::int8 OR (linked_at ="
-    " (SELECT linked_at FROM patient_link WHERE id = $1::int8) AND identifier IN"
-    " (SELECT id FROM patient_identifier WHERE person ="
-    "  (SELECT to_person FROM patient_link WHERE id = $1::int8)))"
+    "SELECT " LINK_COLUMNS " FROM patient_link WHERE (linked_at, to_person, source, message_id) ="
+    " (SELECT linked_at, to_person, source, message_id FROM patient_link WHERE id = $1::int8)"
     " ORDER BY id",
 };
 
@@ -124,14 +121,70 @@ typedef struct UndoState {
     NewPerson new_person; /* for identifiers that began with the link */
 } UndoState;
 
-/** The person that an identifier goes back to; a new one for those that were new then. */
-static int find_destination(Pix *pix, UndoState *state, Request *req, DbConn *conn,
-                            const LinkRow *link, int64_t *ret_person)
+/* ---- what is left of history ---- */
+
+static const DbStatement select_history = {
+    "undo_select_history",
+    "SELECT coalesce(l.from_person, 0), l.to_person, l.undone_at IS NOT NULL, l.undoes IS NOT NULL,"
+    " coalesce(x.is_xad_pid, false) FROM patient_link l LEFT JOIN patient_merge m ON m.id = l.merge"
+    " LEFT JOIN patient_identifier x ON x.id = m.subsumed"
+    " WHERE l.identifier = $1::int8 ORDER BY l.id",
+};
+enum { HISTORY_FROM, HISTORY_TO, HISTORY_IS_UNDONE, HISTORY_IS_UNDO, HISTORY_IS_FOLLOWED };
+
+/* Where the XAD-PID of a person went with a merge that is in force. */
+static const DbStatement select_successor = {
+    "undo_select_successor",
+    "SELECT l.to_person, m.id, m.survivor FROM patient_link l"
+    " JOIN patient_merge m ON m.id = l.merge AND m.subsumed = l.identifier AND m.undone_at IS NULL"
+    " JOIN patient_identifier x ON x.id = m.subsumed AND x.is_xad_pid"
+    " WHERE l.from_person = $1::int8 ORDER BY l.id DESC LIMIT 1",
+};
+
+/** Whether no change before this row led to or from its person: it was made for an identifier that
+ * began with what was undone. */
+static bool is_new_place(const DbResult *history, int row)
 {
-    if (link->from_person != 0) {
-        *ret_person = link->from_person;
-        return 0;
+    int64_t person = db_i64(history, row, HISTORY_TO);
+    bool is_new = true;
+    for (int i = 0; i < row; i++) {
+        is_new &=
+            db_i64(history, i, HISTORY_FROM) != person && db_i64(history, i, HISTORY_TO) != person;
     }
+    return is_new;
+}
+
+/** The person that the changes which nobody undid take an identifier to, in their order; a merge of
+ * XAD-PIDs takes along whoever was there. 0: it began with what was undone. */
+static int64_t replay(const DbResult *history)
+{
+    int64_t person = db_rows(history) > 0 ? db_i64(history, 0, HISTORY_FROM) : 0;
+    for (int row = 0; row < db_rows(history); row++) {
+        int64_t to = db_i64(history, row, HISTORY_TO);
+        if (db_bool(history, row, HISTORY_IS_UNDO)) {
+            person = person == 0 && is_new_place(history, row) ? to : person;
+        } else if (!db_bool(history, row, HISTORY_IS_UNDONE) &&
+                   (!db_bool(history, row, HISTORY_IS_FOLLOWED) ||
+                    db_i64(history, row, HISTORY_FROM) == person)) {
+            person = to;
+        }
+    }
+    return person;
+}
+
+/** Appends rows to those that are locked. */
+static void add_rows(Arena *arena, IdentityRows *rows, const IdentityRow *more, size_t count)
+{
+    IdentityRow *grown = ARENA_ARRAY(arena, IdentityRow, rows->count + count);
+    for (size_t i = 0; i < rows->count + count; i++) {
+        grown[i] = i < rows->count ? rows->items[i] : more[i - rows->count];
+    }
+    *rows = (IdentityRows){grown, rows->count + count};
+}
+
+/** A person of its own for identifiers that began with what is undone; one for all of them. */
+static int open_person(Pix *pix, UndoState *state, Request *req, DbConn *conn, int64_t *ret_person)
+{
     if (pix->config.pid_owner == PID_OWNER_EXTERNAL) {
         return error_add(&req->errors, ERR_HL7_UNKNOWN_KEY_IDENTIFIER, NULL,
                          "the identifier began with this link and has no other identifier of the "
@@ -142,43 +195,104 @@ static int find_destination(Pix *pix, UndoState *state, Request *req, DbConn *co
         if (rc < 0) {
             return rc;
         }
-        IdentityRow *rows = ARENA_ARRAY(req->arena, IdentityRow, state->rows.count + 1);
-        for (size_t i = 0; i < state->rows.count; i++) {
-            rows[i] = state->rows.items[i];
-        }
-        rows[state->rows.count] = state->new_person.xad_pid;
-        state->rows = (IdentityRows){rows, state->rows.count + 1};
+        add_rows(req->arena, &state->rows, &state->new_person.xad_pid, 1);
         state->has_new_person = true;
     }
     *ret_person = state->new_person.person;
     return 0;
 }
 
-/** Takes one identifier back to where it came from, and keeps matching from linking it again. */
-static int undo_link(Pix *pix, UndoState *state, Request *req, DbConn *conn, const LinkRow *link)
+/** From a person whose XAD-PID was merged away since to the one who has it now, as if the
+ * identifier had followed then; ret_person 0: there is none. */
+static int follow(UndoState *state, Request *req, DbConn *conn, const IdentityRow *row,
+                  int64_t person, int64_t *ret_person)
+{
+    static const Uuid none;
+    DbParams params;
+    DbResult *result = NULL;
+    db_params_init(&params, req->arena);
+    db_param_i64(&params, person);
+    int rc = db_exec(conn, req, &select_successor, &params, &result);
+    *ret_person = rc == 0 && db_rows(result) == 1 ? db_i64(result, 0, 0) : 0;
+    if (*ret_person == 0) {
+        return rc;
+    }
+    PersonChange change = {.row = row,
+                           .to_person = *ret_person,
+                           .reason = LINK_REASON_merge,
+                           .other = db_i64(result, 0, 2),
+                           .merge = db_i64(result, 0, 1)};
+    rc = identity_queue_history(req, conn, &change, person, &none, state->source);
+    return rc < 0 ? rc : db_sync(conn, req, NULL);
+}
+
+/** Where the history that is left has an identifier; the person is locked. */
+static int find_place(Pix *pix, UndoState *state, Request *req, DbConn *conn,
+                      const IdentityRow *row, int64_t *ret_person)
+{
+    DbParams params;
+    DbResult *history = NULL;
+    db_params_init(&params, req->arena);
+    db_param_i64(&params, row->id);
+    int rc = db_sync(conn, req, NULL);
+    rc = rc < 0 ? rc : db_exec(conn, req, &select_history, &params, &history);
+    int64_t next = rc == 0 ? replay(history) : 0;
+    if (rc == 0 && next == 0) {
+        return open_person(pix, state, req, conn, ret_person);
+    }
+    while (rc == 0 && next != 0) {
+        IdentityRows more = {0};
+        *ret_person = next;
+        next = 0;
+        rc = identity_lock_persons(conn, req, ret_person, 1, &more);
+        add_rows(req->arena, &state->rows, more.items, more.count);
+        if (rc == 0 && !identity_rows_xad_pid(&state->rows, *ret_person)) {
+            rc = follow(state, req, conn, row, *ret_person, &next);
+        }
+    }
+    return rc;
+}
+
+/** Takes an identifier from the person that a change brought it to, to where the history that is
+ * left has it. */
+static int settle(Pix *pix, UndoState *state, Request *req, DbConn *conn, const LinkRow *link)
 {
     const IdentityRow *row = identity_rows_by_id(&state->rows, link->identifier);
-    int64_t destination = 0;
-    if (!row || row->survivor != 0 || row->person != link->to_person ||
-        link->from_person == link->to_person) {
-        return 0; /* a later change took it elsewhere: that one is undone by itself */
+    if (!row || row->survivor != 0 || row->is_xad_pid) {
+        return 0; /* what was merged away goes with its survivor */
     }
-    int rc = find_destination(pix, state, req, conn, link, &destination);
-    PersonChange change = {.row = row,
-                           .to_person = destination,
+    int64_t place = 0;
+    int rc = find_place(pix, state, req, conn, row, &place);
+    /* where it stays after all, but a merge had taken its documents along: these come to it */
+    bool stays = rc == 0 && place == row->person;
+    int64_t left = stays && link->is_part_of_merge ? link->from_person : row->person;
+    if (rc < 0 || place == left || left == 0) {
+        return rc;
+    }
+    IdentityRow leaving = *row;
+    leaving.person = left;
+    PersonChange change = {.row = &leaving,
+                           .to_person = place,
                            .reason = LINK_REASON_undo,
                            .other = link->other,
                            .undoes = link->id};
-    rc = rc < 0
-             ? rc
-             : identity_change_person(pix, req, conn, &state->rows, &change, state->source, NULL);
-    rc = rc < 0 ? rc : queue_id(req, conn, &mark_undone, link->id);
+    rc = identity_change_person(pix, req, conn, &state->rows, &change, state->source, NULL);
+    rc = rc < 0 ? rc : identity_queue_person(pix, req, conn, left);
+    return rc < 0 ? rc : identity_queue_person(pix, req, conn, place);
+}
+
+/* ---- links ---- */
+
+/** Undoes one identifier's way, and keeps matching from linking it again. */
+static int undo_link(Pix *pix, UndoState *state, Request *req, DbConn *conn, const LinkRow *link)
+{
+    int rc = queue_id(req, conn, &mark_undone, link->id);
+    rc = rc < 0 ? rc : settle(pix, state, req, conn, link);
     if (rc == 0 && link->other != 0) {
         rc = identity_queue_verdict(req, conn, link->identifier, link->other, "different",
                                     state->source->name);
     }
-    rc = rc < 0 ? rc : identity_queue_person(pix, req, conn, link->to_person);
-    return rc < 0 ? rc : identity_queue_person(pix, req, conn, destination);
+    return rc;
 }
 
 static int check_links(Request *req, const UndoState *state, const LinkRows *links)
@@ -251,8 +365,7 @@ static const DbStatement restore_chain = {
     " UPDATE patient_identifier i SET"
     "  survivor = nullif($1::int8, i.id),"
     "  merged_at = CASE WHEN i.id = $1::int8 THEN NULL ELSE i.merged_at END,"
-    "  person = coalesce((SELECT l.from_person FROM patient_link l"
-    "   WHERE l.merge = $2::int8 AND l.identifier = $1::int8), i.person)"
+    "  person = $2::int8"
     " WHERE i.id IN (SELECT id FROM below)",
 };
 
@@ -282,17 +395,16 @@ static int read_merge(UndoState *state, Request *req, DbConn *conn, MergeRow *re
     return 0;
 }
 
-/** The documents that a merge in a hospital's domain moved, back to identifier and patient. */
+/** The documents that a merge in a hospital's domain moved, back to their identifier.
+ * @param row  the one that was merged, still where its survivor is */
 static int move_documents_back(Pix *pix, UndoState *state, Request *req, DbConn *conn,
-                               const MergeRow *merge, const LinkRow *link, Uuid *ret_submission_set)
+                               const MergeRow *merge, const IdentityRow *row, int64_t place,
+                               Uuid *ret_submission_set)
 {
-    static const Uuid none;
-    const IdentityRow *from = identity_rows_xad_pid(&state->rows, link->to_person);
-    const IdentityRow *to = identity_rows_xad_pid(&state->rows, link->from_person);
-    const IdentityRow *row = identity_rows_by_id(&state->rows, merge->subsumed);
-    const IdentityRow *kept = identity_rows_by_id(&state->rows, merge->survivor);
-    *ret_submission_set = none;
-    if (!from || !to || !row || !kept || !merge->has_submission_set) {
+    const IdentityRow *from = identity_rows_xad_pid(&state->rows, row->person);
+    const IdentityRow *to = identity_rows_xad_pid(&state->rows, place);
+    const IdentityRow *kept = identity_rows_by_id(&state->rows, row->survivor);
+    if (!from || !to || !kept || !merge->has_submission_set) {
         return 0;
     }
     const Authorities *authorities = authority_directory_hold(pix->authorities, req->arena);
@@ -313,116 +425,118 @@ static int move_documents_back(Pix *pix, UndoState *state, Request *req, DbConn 
     return rc;
 }
 
-static int queue_restore(Request *req, DbConn *conn, const MergeRow *merge)
+static int queue_restore(Request *req, DbConn *conn, const MergeRow *merge, int64_t place)
 {
     DbParams params;
     db_params_init(&params, req->arena);
     db_param_i64(&params, merge->subsumed);
-    db_param_i64(&params, merge->id);
-    int rc = queue_id(req, conn, &mark_merge_undone, merge->id);
-    return rc < 0 ? rc : db_queue(conn, req, &restore_chain, &params);
+    db_param_i64(&params, place);
+    return db_queue(conn, req, &restore_chain, &params);
 }
 
-/** The identifiers that followed a merge of XAD-PIDs go back; their documents never moved. */
-static int return_followers(Request *req, DbConn *conn, const MergeRow *merge,
-                            const LinkRows *links)
+/** The link by which a merge took its subsumed identifier along. */
+static const LinkRow *link_of_subsumed(const LinkRows *links, const MergeRow *merge)
 {
-    static const DbStatement give_back = {
-        "undo_give_back",
-        "UPDATE patient_identifier SET person = $2::int8"
-        " WHERE (id = $1::int8 OR survivor = $1::int8) AND person = $3::int8",
-    };
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < links->count; i++) {
-        const LinkRow *link = &links->items[i];
-        if (link->identifier == merge->subsumed || link->from_person == 0) {
-            continue;
+    for (size_t i = 0; i < links->count; i++) {
+        if (links->items[i].identifier == merge->subsumed) {
+            return &links->items[i];
         }
-        DbParams params;
-        db_params_init(&params, req->arena);
-        db_param_i64(&params, link->identifier);
-        db_param_i64(&params, link->from_person);
-        db_param_i64(&params, link->to_person);
-        rc = db_queue(conn, req, &give_back, &params);
     }
-    return rc;
+    return NULL;
 }
 
-/** History of what goes back, and the mark at what is undone. */
-static int queue_undone(UndoState *state, Request *req, DbConn *conn, const LinkRows *links,
-                        const Uuid *submission_set)
-{
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < links->count; i++) {
-        const LinkRow *link = &links->items[i];
-        const IdentityRow row = {.id = link->identifier};
-        PersonChange change = {.row = &row,
-                               .to_person = link->from_person,
-                               .reason = LINK_REASON_undo,
-                               .undoes = link->id};
-        rc = identity_queue_history(req, conn, &change, link->to_person, submission_set,
-                                    state->source);
-        rc = rc < 0 ? rc : queue_id(req, conn, &mark_undone, link->id);
-    }
-    return rc;
-}
-
-/** The survivor that had joined the subsumed one's person goes back to its own. */
-static int return_survivor(Pix *pix, UndoState *state, Request *req, DbConn *conn,
-                           const LinkRow *link)
-{
-    const IdentityRow *row = identity_rows_by_id(&state->rows, link->identifier);
-    if (!row || row->survivor != 0 || row->person != link->to_person) {
-        return 0; /* a later change took it elsewhere */
-    }
-    PersonChange change = {
-        .row = row, .to_person = link->from_person, .reason = LINK_REASON_undo, .undoes = link->id};
-    int rc = identity_change_person(pix, req, conn, &state->rows, &change, state->source, NULL);
-    return rc < 0 ? rc : queue_id(req, conn, &mark_undone, link->id);
-}
-
-/** A merge in a hospital's domain: the documents first, then the survivor, if it had joined others.
- */
-static int undo_local_merge(Pix *pix, UndoState *state, Request *req, DbConn *conn,
-                            const MergeRow *merge, const LinkRows *links)
+/** The subsumed identifier is active again: an XAD-PID at its own person, another one where its
+ * history has it, with the documents that the merge took. */
+static int restore_subsumed(Pix *pix, UndoState *state, Request *req, DbConn *conn,
+                            const MergeRow *merge, const LinkRow *link)
 {
     Uuid submission_set = {0};
+    const IdentityRow *row = identity_rows_by_id(&state->rows, merge->subsumed);
+    if (!row || !link) {
+        return row ? queue_restore(req, conn, merge, row->person) : 0;
+    }
+    int64_t place = link->from_person;
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < links->count; i++) {
-        if (links->items[i].identifier == merge->subsumed) {
-            rc = move_documents_back(pix, state, req, conn, merge, &links->items[i],
-                                     &submission_set);
-            const LinkRows one = {&links->items[i], 1};
-            rc = rc < 0 ? rc : queue_undone(state, req, conn, &one, &submission_set);
-        }
+    if (!row->is_xad_pid) {
+        rc = find_place(pix, state, req, conn, row, &place);
+        rc = rc < 0
+                 ? rc
+                 : move_documents_back(pix, state, req, conn, merge, row, place, &submission_set);
     }
-    for (size_t i = 0; rc == 0 && i < links->count; i++) {
-        if (links->items[i].identifier != merge->subsumed) {
-            rc = return_survivor(pix, state, req, conn, &links->items[i]);
-        }
-    }
-    return rc;
+    PersonChange change = {
+        .row = row, .to_person = place, .reason = LINK_REASON_undo, .undoes = link->id};
+    rc = rc < 0 ? rc : queue_restore(req, conn, merge, place);
+    rc = rc < 0 ? rc
+                : identity_queue_history(req, conn, &change, row->person, &submission_set,
+                                         state->source);
+    rc = rc < 0 ? rc : identity_queue_person(pix, req, conn, row->person);
+    return rc < 0 ? rc : identity_queue_person(pix, req, conn, place);
+}
+
+/* History stays: patient_link names identifiers by numbers that are not used again. */
+static const DbStatement remove_identifier = {
+    "undo_remove_identifier",
+    "WITH names AS (DELETE FROM patient_name WHERE identifier = $1::int8),"
+    " keys AS (DELETE FROM match_key WHERE identifier = $1::int8),"
+    " record AS (DELETE FROM patient_demographics WHERE identifier = $1::int8)"
+    " DELETE FROM patient_identifier WHERE id = $1::int8",
+};
+
+/* What was done since with an identifier that a change of identifier brought. */
+static const DbStatement select_used = {
+    "undo_select_used",
+    "SELECT FROM patient_merge m WHERE m.id = $2::int8 AND"
+    " (EXISTS (SELECT FROM patient_demographics d"
+    "   WHERE d.identifier = $1::int8 AND d.updated_at > m.merged_at)"
+    "  OR EXISTS (SELECT FROM patient_link l WHERE l.identifier = $1::int8"
+    "   AND l.undoes IS NULL AND l.undone_at IS NULL AND l.merge IS NULL)"
+    "  OR EXISTS (SELECT FROM patient_merge other WHERE other.undone_at IS NULL"
+    "   AND $1::int8 IN (other.subsumed, other.survivor)))",
+};
+
+/** Takes the identifier that began with the merge out of use, unless it was used since. */
+static int retire_survivor(Request *req, DbConn *conn, const MergeRow *merge)
+{
+    DbParams params;
+    DbResult *result = NULL;
+    db_params_init(&params, req->arena);
+    db_param_i64(&params, merge->survivor);
+    db_param_i64(&params, merge->id);
+    int rc = db_exec(conn, req, &select_used, &params, &result);
+    return rc < 0 || db_rows(result) > 0 ? rc
+                                         : queue_id(req, conn, &remove_identifier, merge->survivor);
+}
+
+/** Whether this is the row of history with which the merge's survivor began. */
+static bool is_beginning(const LinkRow *link, const MergeRow *merge)
+{
+    return link->identifier == merge->survivor && link->from_person == 0;
 }
 
 static int undo_merge(Pix *pix, UndoState *state, Request *req, DbConn *conn)
 {
-    static const Uuid none;
     MergeRow merge;
     LinkRows links = {0};
     int rc = read_merge(state, req, conn, &merge);
     rc = rc < 0 ? rc : read_links(conn, req, &select_of_merge, merge.id, &links);
     rc = rc < 0 ? rc : lock_links(conn, req, &links, &state->rows);
-    rc = rc < 0 ? rc : queue_restore(req, conn, &merge);
-    const IdentityRow *subsumed = identity_rows_by_id(&state->rows, merge.subsumed);
-    if (rc == 0 && subsumed && subsumed->is_xad_pid) {
-        rc = return_followers(req, conn, &merge, &links);
-        rc = rc < 0 ? rc : queue_undone(state, req, conn, &links, &none);
-    } else if (rc == 0) {
-        rc = undo_local_merge(pix, state, req, conn, &merge, &links);
-    }
+    rc = rc < 0 ? rc : queue_id(req, conn, &mark_merge_undone, merge.id);
     for (size_t i = 0; rc == 0 && i < links.count; i++) {
-        rc = identity_queue_person(pix, req, conn, links.items[i].from_person);
-        rc = rc < 0 ? rc : identity_queue_person(pix, req, conn, links.items[i].to_person);
+        if (!is_beginning(&links.items[i], &merge)) {
+            rc = queue_id(req, conn, &mark_undone, links.items[i].id);
+        }
+    }
+    rc = rc < 0 ? rc
+                : restore_subsumed(pix, state, req, conn, &merge, link_of_subsumed(&links, &merge));
+    rc = rc < 0 ? rc : db_sync(conn, req, NULL);
+    rc = rc < 0 ? rc : lock_links(conn, req, &links, &state->rows); /* as they are now */
+    for (size_t i = 0; rc == 0 && i < links.count; i++) {
+        const LinkRow *link = &links.items[i];
+        if (is_beginning(link, &merge)) {
+            rc = retire_survivor(req, conn, &merge);
+        } else if (link->identifier != merge.subsumed) {
+            rc = settle(pix, state, req, conn, link);
+        }
     }
     return rc;
 }
@@ -451,18 +565,10 @@ int identity_undo(Pix *pix, Request *req, char kind, int64_t id, const IdentityS
 
 /* ---- removal ---- */
 
-/* History stays: patient_link names identifiers by numbers that are not used again. */
-static const DbStatement remove_identifier = {
-    "undo_remove_identifier",
-    "WITH names AS (DELETE FROM patient_name WHERE identifier = $1::int8),"
-    " keys AS (DELETE FROM match_key WHERE identifier = $1::int8),"
-    " record AS (DELETE FROM patient_demographics WHERE identifier = $1::int8)"
-    " DELETE FROM patient_identifier WHERE id = $1::int8",
-};
-
 static const DbStatement select_merged = {
     "undo_select_merged",
-    "SELECT FROM patient_merge WHERE survivor = $1::int8 OR subsumed = $1::int8 LIMIT 1",
+    "SELECT FROM patient_merge WHERE (survivor = $1::int8 OR subsumed = $1::int8)"
+    " AND undone_at IS NULL LIMIT 1",
 };
 
 /** A removal at work. */

@@ -26,7 +26,7 @@ typedef struct Move {
     DbConn *conn;
     const PatientMove *move;
     const Uuid *undone;            /* SubmissionSet of the move that is undone; NULL: none is */
-    Ids from;                      /* patients whose documents move; not of an undo */
+    Ids from;                      /* patients whose documents move */
     Ids to;                        /* to_patient and those that were merged into it */
     const Str *source_patient_ids; /* spellings of what moves */
     size_t source_patient_id_count;
@@ -115,7 +115,8 @@ static int find_source_patient_ids(Move *move)
     DbResult *rows;
     db_params_init(&params, arena);
     db_param_i64_array(&params, move->from.items, move->from.count);
-    int rc = db_exec(move->conn, move->req, &select_source_patient_ids, &params, &rows);
+    static const Step select = {&select_source_patient_ids, &select_source_patient_ids_back};
+    int rc = db_exec(move->conn, move->req, statement_of(move, select), &params, &rows);
     if (rc < 0) {
         return rc;
     }
@@ -138,12 +139,12 @@ static DbParams chosen(const Move *move)
 {
     DbParams params;
     db_params_init(&params, move->req->arena);
+    db_param_i64_array(&params, move->from.items, move->from.count);
+    db_param_text_array(&params, move->source_patient_ids, move->source_patient_id_count);
     if (move->undone != NULL) {
         db_param_uuid(&params, *move->undone);
-        db_param_null(&params);
     } else {
-        db_param_i64_array(&params, move->from.items, move->from.count);
-        db_param_text_array(&params, move->source_patient_ids, move->source_patient_id_count);
+        db_param_null(&params);
     }
     return params;
 }
@@ -400,6 +401,7 @@ static int move_documents_back(void *registry, Request *req, DbConn *conn,
     Move move = {
         .registry = registry, .req = req, .conn = conn, .move = asked, .undone = submission_set};
     int rc = find_patients(&move);
+    rc = rc < 0 ? rc : find_source_patient_ids(&move);
     return rc < 0 ? rc : run(&move, ret_submission_set, ret_moved);
 }
 

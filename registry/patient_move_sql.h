@@ -41,19 +41,29 @@ static const DbStatement select_source_patient_ids = {
     "patient_move_source_ids", "SELECT DISTINCT source_patient_id FROM document_entry"
                                " WHERE patient = ANY ($1::bigint[]) AND is_latest AND status = 0"};
 
-/* n: the version that ends; o: whose content the new one has. $1 patients, $2 sourcePatientIds; or
- * $1 the SubmissionSet to undo, and $2 unused. A version that was made Deprecated since it moved
- * goes back as such. */
+/* Of a move back: also of what was made Deprecated since. */
+static const DbStatement select_source_patient_ids_back = {
+    "patient_move_back_source_ids", "SELECT DISTINCT source_patient_id FROM document_entry"
+                                    " WHERE patient = ANY ($1::bigint[]) AND is_latest"};
+
+/* n: the version that ends; o: whose content the new one has. $1 patients, $2 sourcePatientIds, $3
+ * the SubmissionSet to undo: what it moved goes back from wherever later moves took it, to the
+ * version before. A version that was made Deprecated since it moved goes back as such. */
 #define SQL_MOVED                                                                                  \
     " FROM document_entry n JOIN document_entry o ON o.entry_uuid = n.entry_uuid"                  \
     " WHERE n.patient = ANY ($1::bigint[]) AND n.is_latest AND n.status = 0"                       \
-    " AND n.source_patient_id = ANY ($2::text[])"
+    " AND n.source_patient_id = ANY ($2::text[]) AND $3::uuid IS NULL"
 #define SQL_MOVED_BACK                                                                             \
-    " FROM association h JOIN document_entry n ON n.entry_uuid = h.target_object"                  \
-    " JOIN document_entry o ON " SQL_SAME_LID(                                                     \
-        "o", "n") " AND o.version = n.version - 1"                                                 \
-                  " WHERE h.source_object = $1::uuid AND h.type = 0 AND h.target_kind = 0"         \
-                  " AND h.submission_set_status = 1 AND n.is_latest AND $2::text[] IS NULL"
+    " FROM association h JOIN document_entry v ON v.entry_uuid = h.target_object"                  \
+    " JOIN document_entry n ON " SQL_SAME_LID(                                                     \
+        "n",                                                                                       \
+        "v") " AND n.is_latest"                                                                    \
+             " JOIN document_entry o ON " SQL_SAME_LID(                                            \
+                 "o",                                                                              \
+                 "v") " AND o.version = v.version - 1"                                             \
+                      " WHERE h.source_object = $3::uuid AND h.type = 0 AND h.target_kind = 0"     \
+                      " AND h.submission_set_status = 1 AND n.patient = ANY ($1::bigint[])"        \
+                      " AND n.source_patient_id = ANY ($2::text[])"
 
 #define SQL_LOCK(chosen)                                                                           \
     "WITH locked AS MATERIALIZED (SELECT n.version, n.source_facility" chosen                      \
@@ -62,29 +72,27 @@ static const DbStatement select_source_patient_ids = {
 static const DbStatement lock_moved = {"patient_move_lock", SQL_LOCK(SQL_MOVED)};
 static const DbStatement lock_moved_back = {"patient_move_back_lock", SQL_LOCK(SQL_MOVED_BACK)};
 
-/* $3 SubmissionSet, $4 versions that end and $5 the metadata of HasMember with that PreviousVersion
- * (TF-2 3.64.4.1.3.1.4), $6 patient, $7 sourcePatientId (NULL: as before). */
-#define SQL_MAKE_VERSIONS(chosen, patient)                                                         \
+/* $4 SubmissionSet, $5 versions that end and $6 the metadata of HasMember with that PreviousVersion
+ * (TF-2 3.64.4.1.3.1.4), $7 patient, $8 sourcePatientId (NULL: as before). */
+#define SQL_MAKE_VERSIONS(chosen)                                                                  \
     "WITH made AS (INSERT INTO document_entry (entry_uuid, lid, patient, size_bytes,"              \
     " creation_time, service_start_time, service_stop_time, version, class_code, type_code,"       \
     " format_code, practice_setting_code, healthcare_facility_type_code, repository,"              \
     " source_facility, status, is_on_demand, is_latest, hash, unique_id, source_patient_id,"       \
     " confidentiality_code, event_code_list, reference_id_list, metadata)"                         \
-    " SELECT " SQL_NEW_UUID ", coalesce(n.lid, n.entry_uuid), " patient ", o.size_bytes,"          \
+    " SELECT " SQL_NEW_UUID ", coalesce(n.lid, n.entry_uuid), $7::bigint, o.size_bytes,"           \
     " o.creation_time, o.service_start_time, o.service_stop_time, n.version + 1, o.class_code,"    \
     " o.type_code, o.format_code, o.practice_setting_code, o.healthcare_facility_type_code,"       \
     " o.repository, o.source_facility, n.status, o.is_on_demand, true, o.hash, o.unique_id,"       \
-    " coalesce($7::text, o.source_patient_id), o.confidentiality_code, o.event_code_list,"         \
+    " coalesce($8::text, o.source_patient_id), o.confidentiality_code, o.event_code_list,"         \
     " o.reference_id_list, o.metadata" chosen " RETURNING entry_uuid, version)"                    \
     " INSERT INTO " SQL_ASSOCIATION_COLUMNS " SELECT " SQL_NEW_UUID                                \
-    ", $3::uuid, made.entry_uuid, 0, 1, 0, 1, 0, previous.metadata FROM made"                      \
-    " JOIN unnest($4::int[], $5::bytea[]) AS previous (version, metadata)"                         \
+    ", $4::uuid, made.entry_uuid, 0, 1, 0, 1, 0, previous.metadata FROM made"                      \
+    " JOIN unnest($5::int[], $6::bytea[]) AS previous (version, metadata)"                         \
     " ON previous.version = made.version - 1"
-static const DbStatement make_versions = {"patient_move_versions",
-                                          SQL_MAKE_VERSIONS(SQL_MOVED, "$6::bigint")};
-static const DbStatement make_versions_back = {
-    "patient_move_back_versions",
-    SQL_MAKE_VERSIONS(SQL_MOVED_BACK, "coalesce(o.patient, $6::bigint)")};
+static const DbStatement make_versions = {"patient_move_versions", SQL_MAKE_VERSIONS(SQL_MOVED)};
+static const DbStatement make_versions_back = {"patient_move_back_versions",
+                                               SQL_MAKE_VERSIONS(SQL_MOVED_BACK)};
 
 /* From here on $1 is the SubmissionSet of this move. pair: the versions that it made, and those
  * that they supersede. */
@@ -94,10 +102,10 @@ static const DbStatement make_versions_back = {
     " JOIN document_entry o ON " SQL_SAME_LID(                                                     \
         "o", "n") " AND o.version = n.version - 1"                                                 \
                   " WHERE h.source_object = $1::uuid AND h.type = 0 AND h.target_kind = 0)"
-/* What a move back restores: the versions before those that come back. */
+/* What a move back restores: of the versions before those that end. */
 #define SQL_EARLIER                                                                                \
     ", earlier AS MATERIALIZED (SELECT e.entry_uuid FROM pair JOIN document_entry e"               \
-    " ON " SQL_SAME_LID("e", "pair") " AND e.version = pair.version - 2)"
+    " ON " SQL_SAME_LID("e", "pair") " AND e.version <= pair.version - 2)"
 
 static const DbStatement retire_versions = {
     "patient_move_retire",

@@ -39,8 +39,8 @@ static const DbStatement select_merges = {
     "patient_history_merges",
     "SELECT m.id, m.merged_at, subsumed.authority, subsumed.value, survivor.authority,"
     " survivor.value, m.source, m.message_id, m.undone_at FROM patient_merge m"
-    " JOIN patient_identifier subsumed ON subsumed.id = m.subsumed"
-    " JOIN patient_identifier survivor ON survivor.id = m.survivor"
+    " LEFT JOIN patient_identifier subsumed ON subsumed.id = m.subsumed"
+    " LEFT JOIN patient_identifier survivor ON survivor.id = m.survivor"
     " WHERE m.subsumed = ANY ($1::int8[]) OR m.survivor = ANY ($1::int8[]) ORDER BY m.id",
 };
 

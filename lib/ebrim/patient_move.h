@@ -43,8 +43,9 @@ typedef struct PatientMover {
     int (*move)(void *ctx, Request *req, DbConn *conn, const PatientMove *move,
                 Uuid *ret_submission_set, size_t *ret_moved);
     /**
-     * Undoes a move(): each DocumentEntry version that this SubmissionSet made, unless a later
-     * operation changed it, gets a new version with patient and sourcePatientId of its predecessor.
+     * Undoes a move(): each DocumentEntry that this SubmissionSet moved, and that is now
+     * from_patient's with this sourcePatientId (subsumed_identifier, else local_identifier), gets a
+     * new version with to_patient, and content and sourcePatientId of the version before the move.
      */
     int (*move_back)(void *ctx, Request *req, DbConn *conn, const Uuid *submission_set,
                      const PatientMove *move, Uuid *ret_submission_set, size_t *ret_moved);

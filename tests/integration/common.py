@@ -7,6 +7,8 @@ import shutil
 import tempfile
 import unittest
 
+import psycopg2
+
 from conformance import client as xds
 from tests.harness import certs, server as harness
 
@@ -63,6 +65,17 @@ def memory_bytes(pid):
     """RssAnon + RssShmem of a process: what it holds beside the page cache."""
     text = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return 1024 * sum(int(n) for n in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", text, re.M))
+
+
+def rows(server, statement, *values):
+    """What a statement gives in the server's own database."""
+    connection = psycopg2.connect(host=f"{server.dir}/data/postgres", user="musubi_owner", dbname="musubi")
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall()
+    finally:
+        connection.close()
 
 
 def make_certs(names):

@@ -118,6 +118,13 @@ static size_t moved(const PatientMove *move, Uuid *ret_set)
     return count_moved;
 }
 
+static size_t moved_back_by(const PatientMove *back, const Uuid *set, Uuid *ret_set)
+{
+    size_t count_moved;
+    assert_int_equal(run_move(back, set, true, ret_set, &count_moved), 0);
+    return count_moved;
+}
+
 static size_t moved_back(const Uuid *set, Uuid *ret_set)
 {
     const PatientMove back = {.from_patient = ID_B,
@@ -125,9 +132,7 @@ static size_t moved_back(const Uuid *set, Uuid *ret_set)
                               .to_identifier = STR(PATIENT_A),
                               .local_identifier = STR(SOURCE_PATIENT),
                               .source_id = STR(MANAGER)};
-    size_t count_moved;
-    assert_int_equal(run_move(&back, set, true, ret_set, &count_moved), 0);
-    return count_moved;
+    return moved_back_by(&back, set, ret_set);
 }
 
 /** Approved latest versions of the patient with this sourcePatientId. */
@@ -375,7 +380,7 @@ static void test_a_folder_of_two_identifiers_stays_without_what_moved(void **sta
     expect_sound();
 }
 
-/* An undo leaves alone what a later move changed, and can itself be undone. */
+/* An undo leaves alone what is not there any more, and can itself be undone. */
 static void test_a_move_back_takes_only_what_is_still_there(void **state)
 {
     (void)state;
@@ -389,8 +394,30 @@ static void test_a_move_back_takes_only_what_is_still_there(void **state)
     assert_int_equal(moved_back(&set, &back), 1);
     assert_int_equal(current(ID_A, SOURCE_PATIENT), 1);
     assert_int_equal(moved_back(&set, &again), 0);
-    assert_int_equal(moved_back(&back, &again), 1);
+    assert_int_equal(moved_back_by(&move, &back, &again), 1);
     assert_int_equal(current(ID_B, SOURCE_PATIENT), 1);
+    expect_sound();
+}
+
+/* A later move does not keep a document from its own patient (DESIGN: undo in any order). */
+static void test_a_move_back_finds_what_moved_on_since(void **state)
+{
+    (void)state;
+    char urn[UUID_URN_LEN + 1];
+    given_document("1.2.3.1", NULL, NULL, urn);
+    const PatientMove there = move_to_b();
+    const PatientMove back = {.from_patient = ID_B,
+                              .to_patient = ID_A,
+                              .to_identifier = STR(PATIENT_A),
+                              .local_identifier = STR(SOURCE_PATIENT),
+                              .source_id = STR(MANAGER)};
+    Uuid first;
+    Uuid set;
+    assert_int_equal(moved(&there, &first), 1);
+    assert_int_equal(moved(&back, &set), 1);
+    assert_int_equal(moved(&there, &set), 1);
+    assert_int_equal(moved_back(&first, &set), 1);
+    assert_int_equal(current(ID_A, SOURCE_PATIENT), 1);
     expect_sound();
 }
 
@@ -496,7 +523,13 @@ static void test_many_documents_move_and_all_or_none(void **state)
     assert_int_equal(count("SELECT count(*) FROM submission_set"), 1);
     assert_int_equal(moved(&move, &set), MANY);
     assert_int_equal(current(ID_B, OTHER_SOURCE_PATIENT), MANY);
-    assert_int_equal(moved_back(&set, &back), MANY);
+    const PatientMove undo = {.from_patient = ID_B,
+                              .to_patient = ID_A,
+                              .to_identifier = STR(PATIENT_A),
+                              .local_identifier = STR(SOURCE_PATIENT),
+                              .subsumed_identifier = STR(OTHER_SOURCE_PATIENT),
+                              .source_id = STR(MANAGER)};
+    assert_int_equal(moved_back_by(&undo, &set, &back), MANY);
     assert_int_equal(current(ID_A, SOURCE_PATIENT), MANY);
     expect_sound();
 }
@@ -514,6 +547,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_folder_of_two_identifiers_stays_without_what_moved,
                                forget_all),
         cmocka_unit_test_setup(test_a_move_back_takes_only_what_is_still_there, forget_all),
+        cmocka_unit_test_setup(test_a_move_back_finds_what_moved_on_since, forget_all),
         cmocka_unit_test_setup(test_a_move_back_takes_what_was_replaced_since, forget_all),
         cmocka_unit_test_setup(test_a_reference_goes_on_to_the_new_version, forget_all),
         cmocka_unit_test_setup(test_fsck_finds_unsound_versions, forget_all),
