@@ -22,11 +22,14 @@ from tests.harness import postgres  # noqa: E402  pylint: disable=wrong-import-p
 
 Suite = collections.namedtuple("Suite", "name command needs_reference is_slow")
 
+IDENTITY = ["test_fhir", "test_hl7_v3", "test_identity", "test_moves", "test_names", "test_subscribers"]
+
 SUITES = [
     Suite("unit", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "unit", "--print-errorlogs"], False, False),
     Suite("lint", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "lint", "--print-errorlogs"], False, False),
     Suite("fuzz corpora", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "fuzz", "--print-errorlogs"], False, False),
-    Suite("integration", [PYTHON, "-m", "tests.integration"], False, False),
+    Suite("integration", [PYTHON, "-m", "tests.integration", *(f"-{name}" for name in IDENTITY)], False, False),
+    Suite("identity", [PYTHON, "-m", "tests.integration", *IDENTITY], False, False),
     Suite("conformance", [PYTHON, "conformance/run.py", "--start-server"], False, False),
     Suite("nist replay", [PYTHON, "-m", "tests.integration.nist_replay"], True, False),
     Suite("hl7 replay", [PYTHON, "-m", "tests.integration.hl7_replay"], True, False),
