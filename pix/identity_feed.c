@@ -258,13 +258,16 @@ static void add_person(FeedState *state, int64_t person)
     state->persons[state->person_count++] = person;
 }
 
-/** The candidates of every record, those of the feed itself left out. */
+/** The candidates of the record that this feed brings, those of the feed itself left out. What it
+ * quotes was matched when its own source fed it. */
 static void match_records(const Pix *pix, FeedState *state, Request *req, const DbResult *result)
 {
     const FedRecord *own = &state->records[0];
     for (size_t i = 0; i < state->count; i++) {
-        if (state->records[i].key_count > 0) {
-            own = &state->records[i];
+        const FedRecord *record = &state->records[i];
+        bool is_better = own->identifier->is_quoted && !record->identifier->is_quoted;
+        if (record->key_count > 0 && (own->key_count == 0 || is_better)) {
+            own = record;
         }
     }
     candidates_read(&pix->config.match, req->arena, result, own->profile, &state->found,
@@ -610,11 +613,16 @@ static int queue_joined(const FeedState *state, Request *req, DbConn *conn)
     return rc;
 }
 
-/** Proposals to people who did not join: the best of each. */
+/** Most proposals that one feed makes: of patients with a name that many have, as those of tests,
+ * nobody could decide on all pairs. */
+#define PROPOSALS_MAX 5
+
+/** Proposals to people who did not join: the best of each, the best ones. */
 static int queue_proposals(const FeedState *state, Request *req, DbConn *conn)
 {
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < state->candidates.count; i++) {
+    int made = 0;
+    for (size_t i = 0; rc == 0 && i < state->candidates.count && made < PROPOSALS_MAX; i++) {
         const Candidate *candidate = &state->candidates.items[i];
         bool is_one = candidate->person == state->target;
         for (size_t p = 0; p < state->person_count && !is_one; p++) {
@@ -624,6 +632,7 @@ static int queue_proposals(const FeedState *state, Request *req, DbConn *conn)
             is_one = state->candidates.items[j].person == candidate->person;
         }
         if (!is_one) {
+            made++;
             rc = candidates_queue_proposal(req, conn, state->records[0].id, candidate);
         }
     }

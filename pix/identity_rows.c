@@ -111,12 +111,17 @@ int identity_lock_persons(DbConn *conn, Request *req, const int64_t *persons, si
                           IdentityRows *ret_rows)
 {
     DbParams params;
-    DbResult *result = NULL;
+    DbResult *results[2] = {NULL};
     db_params_init(&params, req->arena);
     db_param_i64_array(&params, persons, count);
-    int rc = db_exec(conn, req, &lock_persons, &params, &result);
+    int rc = 0;
+    /* again: only a new statement sees what came to the persons while the first one waited */
+    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(results); i++) {
+        rc = db_queue(conn, req, &lock_persons, &params);
+    }
+    rc = rc < 0 ? rc : db_sync(conn, req, results);
     if (rc == 0) {
-        identity_rows_read(req->arena, result, ret_rows);
+        identity_rows_read(req->arena, results[1], ret_rows);
     }
     return rc;
 }

@@ -502,7 +502,8 @@ static int retire_survivor(Request *req, DbConn *conn, const MergeRow *merge)
     db_params_init(&params, req->arena);
     db_param_i64(&params, merge->survivor);
     db_param_i64(&params, merge->id);
-    int rc = db_exec(conn, req, &select_used, &params, &result);
+    int rc = db_sync(conn, req, NULL);
+    rc = rc < 0 ? rc : db_exec(conn, req, &select_used, &params, &result);
     return rc < 0 || db_rows(result) > 0 ? rc
                                          : queue_id(req, conn, &remove_identifier, merge->survivor);
 }

@@ -377,6 +377,48 @@ static void test_removed_identifier_is_unknown_and_can_be_fed_anew(void **state)
     assert_string_equal(person_of(fixture, "A 1"), "X PACS00000001");
 }
 
+/* ITI TF-2 3.8.4.1.3: what is fed is matched, whatever number it quotes */
+static void test_a_record_is_matched_by_what_it_brings_not_by_what_it_quotes(void **state)
+{
+    Fixture *fixture = *state;
+    assert_int_equal(feed(fixture, "A 1", NULL, HANAKO, "19710412", "098-111-2222"), 0);
+    assert_int_equal(feed(fixture, "B 9", NULL, JIRO, "19550101", "098-777-8888"), 0);
+    Request *req = request_new(10000);
+    Identifier identifiers[] = {identifier(fixture, req, "B 7"), identifier(fixture, req, "B 9")};
+    identifiers[1].is_quoted = true;
+    IdentityFeed message = {.identifiers = identifiers, .identifier_count = 2};
+    message.demographics.fields[DEMOGRAPHIC_name] = STR(HANAKO);
+    message.demographics.fields[DEMOGRAPHIC_birth_time] = STR("19710412");
+    message.demographics.fields[DEMOGRAPHIC_sex] = STR("F");
+    message.demographics.fields[DEMOGRAPHIC_phone_home] = STR("098-111-2222");
+    message.demographics.fields[DEMOGRAPHIC_address] = STR("1-2-3^^那覇市^沖縄県^9000001^JPN");
+    message.source.name = STR("TEST|HOSPITAL");
+    assert_int_equal(identity_feed(fixture->pix, req, &message, NULL), 0);
+    request_free(req);
+    assert_string_equal(person_of(fixture, "A 1"), "X B9 B7 PACS00000001");
+}
+
+/* a reviewer gets few questions, however many patients have one name and birth date */
+static void test_patients_of_one_name_do_not_flood_the_review_queue(void **state)
+{
+    Fixture *fixture = *state;
+    for (int i = 0; i < 20; i++) {
+        char number[16];
+        snprintf(number, sizeof(number), "%c %d", i % 2 ? 'A' : 'B', i);
+        Request *req = request_new(10000);
+        const Identifier one = identifier(fixture, req, number);
+        IdentityFeed message = {.identifiers = &one, .identifier_count = 1};
+        message.demographics.fields[DEMOGRAPHIC_name] = STR(HANAKO);
+        message.demographics.fields[DEMOGRAPHIC_birth_time] = STR("19700101");
+        message.demographics.fields[DEMOGRAPHIC_sex] = STR("F");
+        message.source.name = STR("TEST|HOSPITAL");
+        assert_int_equal(identity_feed(fixture->pix, req, &message, NULL), 0);
+        request_free(req);
+    }
+    int64_t proposals = fixture_number(fixture, "proposals", "SELECT count(*) FROM link_decision");
+    assert_in_range(proposals, 1, 100);
+}
+
 static void test_bad_value_stores_nothing(void **state)
 {
     static const char *const values[] = {"A ", "A \"\"", "A a\nb"};
@@ -410,6 +452,8 @@ int main(void)
         TEST(test_undone_merge_in_a_chain_leaves_the_others),
         TEST(test_upserting_merge_makes_what_is_unknown),
         TEST(test_removed_identifier_is_unknown_and_can_be_fed_anew),
+        TEST(test_a_record_is_matched_by_what_it_brings_not_by_what_it_quotes),
+        TEST(test_patients_of_one_name_do_not_flood_the_review_queue),
         TEST(test_bad_value_stores_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
