@@ -39,20 +39,27 @@ static const DbStatement select_authorities = {
 
 /* ---- rows ---- */
 
-/** A rule is "pad=N", "strip-zeros" or "prefix=TEXT". */
-static void read_rule(Str rule, AssigningAuthority *authority)
+bool authority_read_derive_rule(Str rule, AssigningAuthority *authority)
 {
+    static const Str pad = STR_INIT("pad=");
+    static const Str prefix = STR_INIT("prefix=");
     uint64_t width = 0;
     if (str_equal(rule, STR("strip-zeros"))) {
         authority->derive_rule = DERIVE_STRIP_ZEROS;
-    } else if (str_starts_with(rule, STR("pad=")) && str_to_u64(str_from_offset(rule, 4), &width) &&
-               width <= NUMBER_MAX_DIGITS) {
+        return true;
+    }
+    if (str_starts_with(rule, pad) && str_to_u64(str_from_offset(rule, pad.len), &width) &&
+        width > 0 && width <= NUMBER_MAX_DIGITS) {
         authority->derive_rule = DERIVE_PAD;
         authority->derive_width = (size_t)width;
-    } else if (str_starts_with(rule, STR("prefix="))) {
-        authority->derive_rule = DERIVE_PREFIX;
-        authority->derive_prefix = str_from_offset(rule, 7);
+        return true;
     }
+    if (str_starts_with(rule, prefix) && rule.len > prefix.len) {
+        authority->derive_rule = DERIVE_PREFIX;
+        authority->derive_prefix = str_from_offset(rule, prefix.len);
+        return true;
+    }
+    return false;
 }
 
 static void read_row(Arena *arena, const DbResult *rows, int row, AssigningAuthority *authority)
@@ -70,7 +77,7 @@ static void read_row(Arena *arena, const DbResult *rows, int row, AssigningAutho
         .valid_from_us = db_is_null(rows, row, 9) ? INT64_MIN : db_timestamp(rows, row, 9),
         .valid_to_us = db_is_null(rows, row, 10) ? INT64_MAX : db_timestamp(rows, row, 10),
     };
-    read_rule(str_dup(arena, db_text(rows, row, 12)), authority);
+    (void)!authority_read_derive_rule(str_dup(arena, db_text(rows, row, 12)), authority);
 }
 
 static Snapshot *read_snapshot(AuthorityDirectory *directory, const DbResult *rows)

@@ -42,6 +42,13 @@ typedef struct Authorities {
     const AssigningAuthority *affinity_domain;
 } Authorities;
 
+/**
+ * Reads "pad=N" (1 to 20), "strip-zeros" or "prefix=TEXT" into derive_rule and what belongs to it;
+ * the prefix is borrowed.
+ * @return false: there is no such rule; authority is untouched
+ */
+bool authority_read_derive_rule(Str rule, AssigningAuthority *authority) MUST_CHECK;
+
 typedef struct AuthorityDirectory AuthorityDirectory;
 
 /** Makes the row of the affinity domain if it is missing. */

@@ -4,11 +4,11 @@
 
 #include "lib/base/oid.h"
 #include "lib/base/zone.h"
+#include "pix/authorities.h"
 #include "server/command_facility.h"
 
 #define MAX_TEXT_LEN 199 /* HD, TF-2 Appendix E */
 #define MAX_PREFIX_LEN 64
-#define MAX_PAD_WIDTH 20
 /** Longer chains of domains that derive from each other are refused like a loop. */
 #define MAX_DERIVE_STEPS 8
 #define DAY_US (INT64_C(24) * 3600 * 1000000)
@@ -132,19 +132,13 @@ static void parse_validity(const Parser *parser, AuthorityRow *row)
     }
 }
 
-bool authority_is_derive_rule(Str rule)
+/** A rule that patient identity understands, with a prefix that may stand in CX-1. */
+static bool is_derive_rule(Str rule)
 {
-    uint64_t width = 0;
+    AssigningAuthority authority = {0};
 
-    if (str_starts_with(rule, STR("pad="))) {
-        return str_to_u64(str_from_offset(rule, sizeof("pad=") - 1), &width) && width > 0 &&
-               width <= MAX_PAD_WIDTH;
-    }
-    if (str_starts_with(rule, STR("prefix="))) {
-        Str prefix = str_from_offset(rule, sizeof("prefix=") - 1);
-        return prefix.len > 0 && prefix.len <= MAX_PREFIX_LEN && is_plain(prefix);
-    }
-    return str_equal(rule, STR("strip-zeros"));
+    return authority_read_derive_rule(rule, &authority) && is_plain(authority.derive_prefix) &&
+           authority.derive_prefix.len <= MAX_PREFIX_LEN;
 }
 
 static void parse_derive(const Parser *parser, AuthorityRow *row)
@@ -157,7 +151,7 @@ static void parse_derive(const Parser *parser, AuthorityRow *row)
     }
     row->derive_from = str_trim(str_slice(derive, 0, comma));
     row->derive_rule = comma == SIZE_MAX ? STR_EMPTY : str_trim(str_from_offset(derive, comma + 1));
-    if (!oid_is_valid(row->derive_from) || !authority_is_derive_rule(row->derive_rule)) {
+    if (!oid_is_valid(row->derive_from) || !is_derive_rule(row->derive_rule)) {
         add_fault(parser,
                   "write derive as OID,pad=10 or OID,strip-zeros or OID,prefix=TEXT instead of",
                   derive);

@@ -56,9 +56,6 @@ int authority_row_parse(Arena *arena, ErrorList *errors, const char *zone,
 int authority_rows_check(Arena *arena, ErrorList *errors, const AuthorityRow *rows,
                          size_t count) MUST_CHECK;
 
-/** Whether a rule is one that lib pix understands: pad=N, strip-zeros, prefix=TEXT. */
-bool authority_is_derive_rule(Str rule);
-
 /** The day of an instant as an operator reads it, "2026-04-01", or with the time if that is not the
  * beginning of a day; empty for an open end. In the arena. */
 Str authority_format_from(Arena *arena, const char *zone, int64_t valid_from_us);
