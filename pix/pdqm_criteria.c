@@ -168,8 +168,8 @@ static int read_identifier(Reading *reading, Str item)
         return add_target(reading, token.system);
     }
     const AssigningAuthority *authority = pix_fhir_authority(reading->authorities, token.system);
-    if (!authority && !str_is_empty(token.system)) {
-        return 0; /* nobody here has an identifier of an unknown domain */
+    if (!authority && token.has_separator) {
+        return 0; /* nobody here has an identifier of an unknown domain, or of none */
     }
     return add_term(reading, (SearchTerm){.field = reading->field,
                                           .match = SEARCH_EQUAL,
