@@ -22,8 +22,8 @@ static Str account_name(Arena *arena)
                    : str_printf(arena, "uid %u", (unsigned)getuid());
 }
 
-int identity_command_open(const Options *options, CommandContext *context,
-                          IdentityCommand *ret_command)
+static int open_command(const Options *options, CommandContext *context,
+                        IdentityCommand *ret_command)
 {
     const Config *config = context->config;
     char problem[512] = "";
@@ -52,7 +52,7 @@ int identity_command_open(const Options *options, CommandContext *context,
     return EXIT_GOOD;
 }
 
-int identity_command_close(IdentityCommand *command, int status)
+static int close_command(IdentityCommand *command, int status)
 {
     arena_free(command->arena);
     authority_directory_free(command->directory);
@@ -64,9 +64,9 @@ int identity_command_run(const Options *options, CommandContext *context,
                          int (*run)(IdentityCommand *command))
 {
     IdentityCommand command;
-    int status = identity_command_open(options, context, &command);
+    int status = open_command(options, context, &command);
 
-    return status == EXIT_GOOD ? identity_command_close(&command, run(&command)) : status;
+    return status == EXIT_GOOD ? close_command(&command, run(&command)) : status;
 }
 
 int identity_command_status(int rc)

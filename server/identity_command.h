@@ -22,15 +22,9 @@ typedef struct IdentityCommand {
 
 /**
  * Opens the PIX manager, and the registry if this process has the role, since documents move with
- * identifiers.
- * @return EXIT_GOOD, or another status with the reason in the context's errors
+ * identifiers; runs, and closes.
+ * @return what run returns, or another status with the reason in the context's errors
  */
-int identity_command_open(const Options *options, CommandContext *context,
-                          IdentityCommand *ret_command);
-/** @return status */
-int identity_command_close(IdentityCommand *command, int status);
-
-/** Opens, runs and closes. */
 int identity_command_run(const Options *options, CommandContext *context,
                          int (*run)(IdentityCommand *command));
 

@@ -106,7 +106,8 @@ Str fhir_parameters_value(FhirParameters *parameters, const char *name)
     return parameter ? parameter->value : STR_EMPTY;
 }
 
-void fhir_append_percent(StrBuf *buf, Str text)
+/** Appends a name or value, percent-encoded. */
+static void append_percent(StrBuf *buf, Str text)
 {
     static const char digits[] = "0123456789ABCDEF";
     for (size_t i = 0; i < text.len; i++) {
@@ -133,13 +134,13 @@ void fhir_parameters_write_used(StrBuf *buf, const FhirParameters *parameters, c
         }
         strbuf_append(buf, is_first ? STR_EMPTY : STR("&"));
         is_first = false;
-        fhir_append_percent(buf, parameter->name);
+        append_percent(buf, parameter->name);
         if (!str_is_empty(parameter->modifier)) {
             strbuf_append_char(buf, ':');
-            fhir_append_percent(buf, parameter->modifier);
+            append_percent(buf, parameter->modifier);
         }
         strbuf_append_char(buf, '=');
-        fhir_append_percent(buf, parameter->value);
+        append_percent(buf, parameter->value);
     }
 }
 

@@ -42,8 +42,6 @@ void fhir_parameters_write_used(StrBuf *buf, const FhirParameters *parameters, c
 /** Adds an error for each parameter that nobody has read.
  * @return 0, or -ERR_FHIR_NOT_SUPPORTED */
 int fhir_parameters_check_used(Request *req, const FhirParameters *parameters) MUST_CHECK;
-/** Appends a name or value, percent-encoded. */
-void fhir_append_percent(StrBuf *buf, Str text);
 
 /**
  * Cuts the next alternative off a value (OR: "a,b"); its escapes stay in it.

@@ -89,9 +89,6 @@ void v3_reply_begin(StrBuf *buf, const Request *req, const V3Message *message,
                     const V3Reply *reply);
 void v3_reply_end(StrBuf *buf, const V3Reply *reply);
 
-/** The acknowledgement's type code: "CA", "AE", ... */
-const char *v3_ack_code(const ErrorList *errors, bool is_accept);
-
 /** <element root="..." extension="..."/> */
 void v3_append_id(StrBuf *buf, const char *element, V3Id id);
 /** <element attribute="..."/> */

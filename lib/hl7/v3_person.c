@@ -72,7 +72,8 @@ static bool has_use(const XmlNode *node, Str wanted)
 
 /* ---- data types ---- */
 
-Str v3_parts(Arena *arena, const XmlNode *node, const char *part)
+/** Texts of all elements of this name, with spaces between them; in the arena or borrowed. */
+static Str join_parts(Arena *arena, const XmlNode *node, const char *part)
 {
     Str all = STR_EMPTY;
     for (const XmlNode *child = v3_child(node, part); child; child = v3_next(child, part)) {
@@ -98,7 +99,7 @@ static void first_and_rest(Arena *arena, const XmlNode *node, const char *part, 
     *ret_rest = STR_EMPTY;
     if (child) {
         const XmlNode behind = {.first_child = child->next};
-        *ret_rest = v3_parts(arena, &behind, part);
+        *ret_rest = join_parts(arena, &behind, part);
     }
 }
 
@@ -113,9 +114,9 @@ static bool is_maiden_name(const XmlNode *node)
 PersonName v3_name(Arena *arena, const XmlNode *node)
 {
     PersonName name = {
-        .family = v3_parts(arena, node, "family"),
-        .suffix = v3_parts(arena, node, "suffix"),
-        .prefix = v3_parts(arena, node, "prefix"),
+        .family = join_parts(arena, node, "family"),
+        .suffix = join_parts(arena, node, "suffix"),
+        .prefix = join_parts(arena, node, "prefix"),
         .type = is_maiden_name(node) ? STR("M") : use_to_v2(NAME_TYPE, node),
         .representation = use_to_v2(NAME_REPRESENTATION, node),
     };
@@ -134,16 +135,16 @@ static bool is_name_empty(const PersonName *name)
 Address v3_address(Arena *arena, const XmlNode *node)
 {
     Address address = {
-        .city = v3_parts(arena, node, "city"),
-        .state = v3_parts(arena, node, "state"),
-        .postal_code = v3_parts(arena, node, "postalCode"),
-        .country = v3_parts(arena, node, "country"),
+        .city = join_parts(arena, node, "city"),
+        .state = join_parts(arena, node, "state"),
+        .postal_code = join_parts(arena, node, "postalCode"),
+        .country = join_parts(arena, node, "country"),
         .type = use_to_v2(ADDRESS_USE, node),
     };
     first_and_rest(arena, node, "streetAddressLine", &address.street, &address.other);
     if (str_is_empty(address.street)) {
-        Str street = v3_parts(arena, node, "streetName");
-        Str number = v3_parts(arena, node, "houseNumber");
+        Str street = join_parts(arena, node, "streetName");
+        Str number = join_parts(arena, node, "houseNumber");
         address.street = str_is_empty(street) || str_is_empty(number)
                              ? (str_is_empty(street) ? number : street)
                              : str_printf(arena, "%.*s %.*s", STR_ARG(street), STR_ARG(number));

@@ -28,6 +28,3 @@ Address v3_address(Arena *arena, const XmlNode *node);
 Telecom v3_telecom(Arena *arena, const XmlNode *node);
 /** Table 0001 of an administrativeGenderCode; empty if it has none. */
 Str v3_sex(const XmlNode *node);
-
-/** Texts of all elements of this name, with spaces between them; in the arena or borrowed. */
-Str v3_parts(Arena *arena, const XmlNode *node, const char *part);

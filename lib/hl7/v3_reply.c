@@ -23,7 +23,8 @@ static const char *detail_code(ErrorCode code)
     return "INTERR";
 }
 
-const char *v3_ack_code(const ErrorList *errors, bool is_accept)
+/** The acknowledgement's type code: "CA", "AE", ... */
+static const char *ack_code(const ErrorList *errors, bool is_accept)
 {
     static const char *const accept_codes[] = {"CA", "CE", "CR"};
     static const char *const application_codes[] = {"AA", "AE", "AR"};
@@ -107,7 +108,7 @@ static void append_acknowledgement(StrBuf *buf, const Request *req, const V3Mess
                                    bool is_accept)
 {
     strbuf_printf(buf, "<acknowledgement><typeCode code=\"%s\"/><targetMessage>",
-                  v3_ack_code(&req->errors, is_accept));
+                  ack_code(&req->errors, is_accept));
     v3_append_id(buf, "id", message->id);
     strbuf_literal(buf, "</targetMessage>");
     for (const Error *error = req->errors.first; error; error = error->next) {
