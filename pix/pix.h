@@ -11,7 +11,8 @@
 #include "pix/match.h"
 
 /** The PIX manager: identity feeds, cross-references, demographics. What other folders need of
- * this one; commands of server/ also use authorities.h, identity.h and search.h. */
+ * this one; commands of server/ also use authorities.h, identity.h, match.h, search.h and
+ * subscribers.h. */
 
 typedef enum PidOwner {
     PID_OWNER_SELF,     /* we mint XAD-PIDs and are the Patient Identity Source of their domain */
