@@ -5,11 +5,11 @@
 
 #include "lib/hl7/er7.h"
 #include "lib/hl7/mllp_client.h"
+#include "lib/hl7/v3.h"
 #include "lib/soap/client.h"
 #include "lib/xml/namespaces.h"
 
-#define NS_HL7_V3 "urn:hl7-org:v3"
-#define ACTION_NOTIFY "urn:hl7-org:v3:PRPA_IN201302UV02"
+#define ACTION_NOTIFY NS_HL7_V3 ":PRPA_IN201302UV02"
 #define QUOTED_MAX_BYTES ((size_t)300)
 
 struct Delivery {

@@ -2,20 +2,14 @@
  * the identifiers alone. */
 #include "lib/base/clock.h"
 #include "lib/base/uuid.h"
-#include "lib/xml/write.h"
+#include "lib/hl7/v3.h"
 #include "pix/subscribers_private.h"
 
 #define URN_LEN (sizeof("urn:uuid:") - 1)
 
 static void append_id(StrBuf *buf, Str root, Str extension)
 {
-    strbuf_literal(buf, "<id root=\"");
-    xml_append_escaped(buf, root);
-    if (!str_is_empty(extension)) {
-        strbuf_literal(buf, "\" extension=\"");
-        xml_append_escaped(buf, extension);
-    }
-    strbuf_literal(buf, "\"/>");
+    v3_append_id(buf, "id", (V3Id){.root = root, .extension = extension});
 }
 
 /** receiver, sender (TF-2 Appendix O.1) */
@@ -23,22 +17,19 @@ static void append_device(StrBuf *buf, const char *element, const char *type_cod
 {
     strbuf_printf(buf, "<%s typeCode=\"%s\"><device classCode=\"DEV\" determinerCode=\"INSTANCE\">",
                   element, type_code);
-    if (str_is_empty(oid)) {
-        strbuf_literal(buf, "<id nullFlavor=\"NI\"/>");
-    } else {
-        append_id(buf, oid, STR_EMPTY);
-    }
+    append_id(buf, oid, STR_EMPTY);
     strbuf_printf(buf, "</device></%s>", element);
 }
 
 static void append_transmission(const NotificationRoute *route, Str message_id, StrBuf *buf)
 {
     Str manager = str_from(route->config->manager_oid);
-    strbuf_literal(buf, "<PRPA_IN201302UV02 xmlns=\"urn:hl7-org:v3\" ITSVersion=\"XML_1.0\">");
+    strbuf_literal(buf, "<PRPA_IN201302UV02 xmlns=\"" NS_HL7_V3 "\" ITSVersion=\"XML_1.0\">");
     append_id(buf, manager, message_id);
     strbuf_printf(buf,
                   "<creationTime value=\"%.*s+0000\"/>"
-                  "<interactionId root=\"2.16.840.1.113883.1.6\" extension=\"PRPA_IN201302UV02\"/>"
+                  "<interactionId root=\"" OID_HL7_INTERACTIONS
+                  "\" extension=\"PRPA_IN201302UV02\"/>"
                   "<processingCode code=\"P\"/><processingModeCode code=\"T\"/>"
                   "<acceptAckCode code=\"AL\"/>",
                   STR_ARG(clock_dtm(route->arena, clock_utc_us())));
@@ -72,7 +63,7 @@ Notification iti46_notify_v3_make(const NotificationRoute *route,
     append_transmission(route, message_id, &buf);
     strbuf_literal(
         &buf, "<controlActProcess classCode=\"CACT\" moodCode=\"EVN\">"
-              "<code code=\"PRPA_TE201302UV02\" codeSystem=\"2.16.840.1.113883.1.6\"/>"
+              "<code code=\"PRPA_TE201302UV02\" codeSystem=\"" OID_HL7_INTERACTIONS "\"/>"
               "<subject typeCode=\"SUBJ\"><registrationEvent classCode=\"REG\" moodCode=\"EVN\">"
               "<id nullFlavor=\"NA\"/><statusCode code=\"active\"/><subject1 typeCode=\"SBJ\">");
     append_patient(&buf, identifiers, count);

@@ -83,7 +83,7 @@ void query_v3_begin(const QueryV3 *query, StrBuf *buf)
     v3_reply_begin(buf, query->req, &query->message, query->reply);
     strbuf_printf(buf,
                   "<controlActProcess classCode=\"CACT\" moodCode=\"EVN\"><code code=\"%s\" "
-                  "codeSystem=\"2.16.840.1.113883.1.6\"/>",
+                  "codeSystem=\"" OID_HL7_INTERACTIONS "\"/>",
                   query->trigger);
 }
 

@@ -9,6 +9,8 @@
  */
 
 #define NS_HL7_V3 "urn:hl7-org:v3"
+/** Names of interactions and trigger events. */
+#define OID_HL7_INTERACTIONS "2.16.840.1.113883.1.6"
 
 /** Types of v3_model.def. */
 typedef enum V3Type {

@@ -132,7 +132,8 @@ void v3_reply_begin(StrBuf *buf, const Request *req, const V3Message *message, c
     v3_append_id(buf, "id", (V3Id){.root = id});
     strbuf_printf(buf,
                   "<creationTime value=\"%.*s+0000\"/><interactionId "
-                  "root=\"2.16.840.1.113883.1.6\" extension=\"%s\"/><processingCode code=\"%.*s\"/>"
+                  "root=\"" OID_HL7_INTERACTIONS
+                  "\" extension=\"%s\"/><processingCode code=\"%.*s\"/>"
                   "<processingModeCode code=\"T\"/><acceptAckCode code=\"NE\"/>",
                   STR_ARG(now), reply->interaction, STR_ARG(processing_code_of(message)));
     append_device(buf, "receiver", "RCV", message->sender_device);
