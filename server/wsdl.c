@@ -3,8 +3,8 @@
 #include "lib/xml/write.h"
 #include "server/transactions.h"
 
-/** The names that the profiles give the actors of a path; spec: xds-transactions section 1,
- * pix-pdq-hl7v3 section 1. The first row that fits a transaction counts. */
+/** The names that the profiles give the actors of a path. The first row that fits a transaction
+ * counts. */
 static const struct {
     const char *path;
     const char *number; /* of the transaction; NULL: any */

@@ -36,7 +36,7 @@ class HL7v3(common.ServerCase):
         raise AssertionError(f"{len(found)} audit messages with {text}")
 
     def assert_detail(self, record, message_id):
-        """Every participant object names the message by its II (spec: pix-pdq-hl7v3 section 9)."""
+        """Every participant object names the message by its II (ITI TF-2 3.44.5.1)."""
         for found in record.findall("ParticipantObjectIdentification"):
             detail = found.find("ParticipantObjectDetail[@type='II']")
             self.assertEqual(base64.b64decode(detail.get("value")).decode(), message_id)

@@ -1,4 +1,4 @@
-"""The operator's side of patient identity: authorities, facilities, patients, review queue (DESIGN 5, 9)."""
+"""The operator's side of patient identity: authorities, facilities, patients, review queue."""
 
 import json
 import pathlib

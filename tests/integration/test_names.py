@@ -247,7 +247,7 @@ def decode_jis(raw):
 
 
 class Names(common.ServerCase):
-    """The round trip (ITI TF-2 C.2.2; DESIGN: never a silent replacement character)."""
+    """The round trip (ITI TF-2 C.2.2): never a silent replacement character."""
 
     @classmethod
     def setUpClass(cls):

@@ -98,8 +98,8 @@ static void test_extensions_are_passed_over(void **state)
     assert_int_equal(v3_message_read(req, root, "PRPA_IN201301UV02", &message), 0);
 }
 
-/* CR for what another interaction or a later time may do, CE for what the sender has to change
- * (spec: pix-pdq-hl7v3 section 2.1). */
+/* CR for what another interaction or a later time may do, CE for what the sender has to change (HL7
+ * v3 AcknowledgementType). */
 static void test_the_acknowledgement_follows_the_first_fault(void **state)
 {
     static const struct {
@@ -194,8 +194,8 @@ static void test_a_person_comes_back_as_it_was_fed(void **state)
     }
 }
 
-/* A revision is a snapshot: what it could say and does not is deleted (spec: pix-pdq-hl7v3
- * section 5.1). */
+/* A revision is a snapshot: what it could say and does not is deleted (ITI TF-2 3.44.4.2).
+ */
 static void test_a_snapshot_deletes_what_it_leaves_out(void **state)
 {
     Request *req = *state;

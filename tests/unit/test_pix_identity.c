@@ -139,7 +139,7 @@ static int64_t last_id(Fixture *fixture, const char *name, const char *table)
 
 /* ---- tests ---- */
 
-/* DESIGN: after AA there is an XAD-PID (ITI-9 -> ITI-41 succeeds) */
+/* After AA there is an XAD-PID (ITI-9 -> ITI-41 succeeds) */
 static void test_fed_identifier_has_an_xad_pid_at_once(void **state)
 {
     assert_int_equal(feed(*state, "A 1", NULL, HANAKO, "19710412", "098-111-2222"), 0);
@@ -194,7 +194,7 @@ static void test_revision_can_link(void **state)
         0);
 }
 
-/* PACS numbers that follow from another system's (DESIGN, derived domains) */
+/* PACS numbers that follow from another system's (derived domains) */
 static void test_derived_number_resolves_both_ways_and_a_real_one_overrides(void **state)
 {
     assert_int_equal(feed(*state, "A 123", NULL, HANAKO, "19710412", ""), 0);
@@ -241,7 +241,7 @@ static void test_survivor_takes_the_place_of_a_linked_number(void **state)
     assert_string_equal(person_of(*state, "A 1"), "X PACS00000001");
 }
 
-/* DESIGN: the other hospitals of a person do not follow by themselves */
+/* The other hospitals of a person do not follow by themselves */
 static void test_merge_of_two_linked_numbers_moves_no_other_hospital(void **state)
 {
     assert_int_equal(feed(*state, "A 1", "B 1", HANAKO, "19710412", ""), 0);

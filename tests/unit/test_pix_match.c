@@ -127,7 +127,7 @@ static void test_records_of_one_patient_link_in_spite_of_an_error(void **state)
     check_pairs(&weighted, &hanako, pairs, ARRAY_LEN(pairs));
 }
 
-/* DESIGN.md 5: twins, same name and birthday, and maiden names must not link by themselves. */
+/* Twins, same name and birthday, and maiden names must not link by themselves. */
 static void test_other_patients_who_resemble_do_not_link(void **state)
 {
     static const Pair pairs[] = {

@@ -45,7 +45,7 @@ static int64_t utc_us(const char *dtm)
     return us;
 }
 
-/* DESIGN 9: days are days of source_timezone, the last one included. */
+/* Days are days of source_timezone, the last one included. */
 static void test_days_are_whole_days_of_the_zone(void **state)
 {
     Fixture *fixture = *state;

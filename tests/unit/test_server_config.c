@@ -178,7 +178,7 @@ static void test_a_key_without_effect_is_a_warning(void **state)
     }
 }
 
-/* DESIGN 10; an empty threshold is 0: the matcher's own. */
+/* An empty threshold is 0: the matcher's own. */
 static void test_the_keys_of_patient_identity_are_checked(void **state)
 {
     static const struct {

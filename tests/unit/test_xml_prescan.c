@@ -141,7 +141,7 @@ static void test_without_diversion_documents_stay_text(void **state)
     seen_done(&seen);
 }
 
-/* SOAP 1.2 part 1 section 5: no document type, no processing instructions. SECURITY-NOTES: UTF-8
+/* SOAP 1.2 part 1 section 5: no document type, no processing instructions. UTF-8
  * only. */
 static void test_what_no_message_may_hold_is_refused(void **state)
 {
@@ -204,7 +204,7 @@ static void test_what_no_message_may_hold_is_refused(void **state)
     }
 }
 
-/* SECURITY-NOTES: limits before libxml2. Each text just passes the limit and fails with one less.
+/* Limits before libxml2. Each text just passes the limit and fails with one less.
  */
 static void test_every_limit_is_held(void **state)
 {

@@ -42,7 +42,7 @@ static void test_a_document_becomes_a_tree(void **state)
     assert_true(str_is_empty(xml_child_text(NULL, "urn:3", "b")));
 }
 
-/* SECURITY-NOTES: a<!---->b is one value. */
+/* a<!---->b is one value. */
 static void test_text_is_joined_over_comments_cdata_and_references(void **state)
 {
     XmlNode *root = read_good(*state, "<a>1<!-- x -->2<![CDATA[<3>&amp;]]>&#x34;&lt;<b/>5</a>");
@@ -91,7 +91,7 @@ static void test_a_path_is_bounded_whatever_the_names(void **state)
     assert_in_range(arena_size_bytes(req->arena) - before_bytes, 0, 65536);
 }
 
-/* SECURITY-NOTES: libxml2 leaves wellFormed at 1 for a repeated namespaced attribute. */
+/* libxml2 leaves wellFormed at 1 for a repeated namespaced attribute. */
 static void test_what_is_not_well_formed_is_refused(void **state)
 {
     (void)state;
@@ -128,7 +128,7 @@ static void test_what_is_not_well_formed_is_refused(void **state)
     }
 }
 
-/* SECURITY-NOTES: encoder errors reach stderr despite NOERROR, unless the functions are set; also
+/* Encoder errors reach stderr despite NOERROR, unless the functions are set; also
  * in a new thread. */
 static void *read_bad(void *ret_was_refused)
 {
@@ -153,7 +153,7 @@ static void test_threads_can_read_at_the_same_time(void **state)
     }
 }
 
-/* SECURITY-NOTES: no input may cost more than linear time. A second is far above linear, far below
+/* No input may cost more than linear time. A second is far above linear, far below
  * quadratic. */
 static void test_hostile_repetition_takes_linear_time(void **state)
 {
