@@ -7,6 +7,7 @@
  * is known; deciding, which is pure; writing.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "pix/feed_match.h"
 #include "pix/search.h"
@@ -274,14 +275,29 @@ static void match_records(const Pix *pix, FeedState *state, Request *req, const 
                     &state->candidates);
 }
 
+/** The XAD-PID that the message itself names, NULL if none. */
+static const FedRecord *find_named_xad_pid(const FeedState *state)
+{
+    for (size_t i = 0; i < state->count; i++) {
+        if (state->records[i].identifier->authority->is_affinity_domain) {
+            return &state->records[i];
+        }
+    }
+    return NULL;
+}
+
 /**
- * The persons that become one: those of the identifiers named, of links that waited for them, and
- * of all who match.
+ * The persons that become one: those of the identifiers named, that of an XAD-PID first, of links
+ * that waited for them, and of all who match.
  */
 static void collect_persons(FeedState *state, Request *req, const DbResult *awaited)
 {
     size_t room = state->count + (size_t)db_rows(awaited) + state->candidates.count;
     state->persons = ARENA_ARRAY(req->arena, int64_t, room);
+    const FedRecord *named = find_named_xad_pid(state);
+    if (named && named->row) {
+        add_person(state, named->row->person);
+    }
     for (size_t i = 0; i < state->count; i++) {
         if (state->records[i].row) {
             add_person(state, state->records[i].row->person);
@@ -323,7 +339,14 @@ static int lock_persons(FeedState *state, Request *req, DbConn *conn)
     if (state->person_count == 0) {
         return 0;
     }
-    int rc = identity_lock_persons(conn, req, state->persons, state->person_count, &state->locked);
+    /* also those of identifiers that stay where they are, since a verdict bars them */
+    size_t count = state->person_count;
+    int64_t *persons = ARENA_ARRAY(req->arena, int64_t, count + state->found.count);
+    memcpy(persons, state->persons, count * sizeof(*persons));
+    for (size_t i = 0; i < state->found.count; i++) {
+        persons[count++] = state->found.items[i].person;
+    }
+    int rc = identity_lock_persons(conn, req, persons, count, &state->locked);
     if (rc < 0) {
         return rc;
     }
@@ -338,28 +361,32 @@ static int lock_persons(FeedState *state, Request *req, DbConn *conn)
     return is_current ? 0 : identity_add_raced(req);
 }
 
-/** The XAD-PID that the message itself names, NULL if none. */
-static const FedRecord *find_named_xad_pid(const FeedState *state)
+/** Whether the message names an identifier of this person. */
+static bool is_person_named(const FeedState *state, int64_t person)
 {
-    for (size_t i = 0; i < state->count; i++) {
-        if (state->records[i].identifier->authority->is_affinity_domain) {
-            return &state->records[i];
+    for (size_t i = 0; i < state->found.count; i++) {
+        if (state->found.items[i].person == person) {
+            return true;
         }
     }
-    return NULL;
+    return false;
 }
 
-/** Persons whose XAD-PIDs others own stay as they are: their owner says who is who. */
-static void drop_owned_elsewhere(const Pix *pix, FeedState *state, bool names_new_xad_pid)
+/** Persons whose XAD-PIDs others own stay as they are: their owner says who is who, in a message
+ * that names the XAD-PID and whom it is for. */
+static void drop_owned_elsewhere(const Pix *pix, FeedState *state, const FedRecord *named)
 {
     size_t kept = 0;
-    bool has_xad_pid = names_new_xad_pid;
+    bool has_xad_pid = named != NULL;
     for (size_t i = 0; i < state->person_count; i++) {
-        bool has_one = identity_rows_xad_pid(&state->locked, state->persons[i]) != NULL;
-        bool is_barred = has_one && has_xad_pid && pix->config.pid_owner == PID_OWNER_EXTERNAL;
+        int64_t person = state->persons[i];
+        bool has_one = identity_rows_xad_pid(&state->locked, person) != NULL;
+        bool is_said = named && is_person_named(state, person);
+        bool is_barred =
+            has_one && has_xad_pid && !is_said && pix->config.pid_owner == PID_OWNER_EXTERNAL;
         has_xad_pid |= has_one;
         if (!is_barred) {
-            state->persons[kept++] = state->persons[i];
+            state->persons[kept++] = person;
         }
     }
     state->person_count = kept;
@@ -390,7 +417,7 @@ static void decide_target(const Pix *pix, FeedState *state, int64_t new_person)
 {
     const FedRecord *named = find_named_xad_pid(state);
     bool names_new = named && !named->row;
-    drop_owned_elsewhere(pix, state, names_new);
+    drop_owned_elsewhere(pix, state, named);
     state->target = choose_target(state, named);
     bool target_has_one =
         state->target != 0 && identity_rows_xad_pid(&state->locked, state->target) != NULL;

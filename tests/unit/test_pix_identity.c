@@ -419,6 +419,71 @@ static void test_patients_of_one_name_do_not_flood_the_review_queue(void **state
     assert_in_range(proposals, 1, 100);
 }
 
+/* DESIGN, pid_owner = external: the owner of the affinity domain says who is who, whatever the
+ * order of identifiers in its message; matching never joins two of its patients */
+static void test_owner_of_the_affinity_domain_says_who_is_who(void **state)
+{
+    static const char *const orders[][2] = {{"X two", "A 1"}, {"A 1", "X two"}};
+    Fixture *fixture = *state;
+    fixture->pix->config.pid_owner = PID_OWNER_EXTERNAL;
+    for (size_t i = 0; i < ARRAY_LEN(orders); i++) {
+        fixture_run_script(fixture->pool, "TRUNCATE patient_identifier, patient_demographics,"
+                                          " patient_name, match_key, patient_link, link_decision");
+        assert_int_equal(feed(fixture, "A 1", NULL, HANAKO, "19710412", ""), 0);
+        assert_string_equal(person_of(fixture, "A 1"), "PACS00000001");
+        assert_int_equal(feed(fixture, "X one", "A 1", HANAKO, "19710412", ""), 0);
+        assert_string_equal(person_of(fixture, "A 1"), "X PACS00000001");
+        assert_int_equal(feed(fixture, "X two", "B 2", HANAKO, "19710412", ""), 0);
+        assert_string_equal(person_of(fixture, "X one"), "A1 PACS00000001");
+        assert_int_equal(feed(fixture, orders[i][0], orders[i][1], HANAKO, "19710412", ""), 0);
+        assert_string_equal(person_of(fixture, "X two"), "A1 B2 PACS00000001");
+        assert_string_equal(person_of(fixture, "X one"), "");
+    }
+}
+
+/* the same for an identifier of the affinity domain that is new */
+static void test_owner_gives_a_number_to_a_new_patient(void **state)
+{
+    static const char *const orders[][2] = {{"X two", "A 1"}, {"A 1", "X two"}};
+    Fixture *fixture = *state;
+    fixture->pix->config.pid_owner = PID_OWNER_EXTERNAL;
+    for (size_t i = 0; i < ARRAY_LEN(orders); i++) {
+        fixture_run_script(fixture->pool, "TRUNCATE patient_identifier, patient_demographics,"
+                                          " patient_name, match_key, patient_link, link_decision");
+        assert_int_equal(feed(fixture, "X one", "A 1", HANAKO, "19710412", ""), 0);
+        assert_int_equal(feed(fixture, orders[i][0], orders[i][1], HANAKO, "19710412", ""), 0);
+        assert_string_equal(person_of(fixture, "X two"), "A1 PACS00000001");
+        assert_string_equal(person_of(fixture, "X one"), "");
+    }
+}
+
+/* a message that names two who were taken apart is good, and leaves them apart */
+static void test_feed_of_two_that_a_verdict_separates_is_accepted(void **state)
+{
+    Fixture *fixture = *state;
+    assert_int_equal(feed(fixture, "A 1", "B 2", HANAKO, "19710412", ""), 0);
+    assert_int_equal(link_two(fixture, LINK_DIFFERENT, "A 1", "B 2", false), 0);
+    assert_int_equal(feed(fixture, "A 1", "B 2", HANAKO, "19710412", "098-111-2222"), 0);
+    assert_string_equal(person_of(fixture, "A 1"), "X PACS00000001");
+    assert_string_equal(person_of(fixture, "B 2"), "X");
+}
+
+/* the same where the owner of the affinity domain names one of them */
+static void test_owner_leaves_apart_what_a_verdict_separates(void **state)
+{
+    static const char *const orders[][2] = {{"X two", "A 1"}, {"A 1", "X two"}};
+    Fixture *fixture = *state;
+    fixture->pix->config.pid_owner = PID_OWNER_EXTERNAL;
+    assert_int_equal(feed(fixture, "X one", "A 1", HANAKO, "19710412", ""), 0);
+    assert_int_equal(feed(fixture, "X two", "B 2", JIRO, "19550101", ""), 0);
+    assert_int_equal(link_two(fixture, LINK_DIFFERENT, "A 1", "B 2", false), 0);
+    for (size_t i = 0; i < ARRAY_LEN(orders); i++) {
+        assert_int_equal(feed(fixture, orders[i][0], orders[i][1], HANAKO, "19710412", ""), 0);
+        assert_string_equal(person_of(fixture, "A 1"), "X PACS00000001");
+        assert_string_equal(person_of(fixture, "X two"), "B2");
+    }
+}
+
 static void test_bad_value_stores_nothing(void **state)
 {
     static const char *const values[] = {"A ", "A \"\"", "A a\nb"};
@@ -454,6 +519,10 @@ int main(void)
         TEST(test_removed_identifier_is_unknown_and_can_be_fed_anew),
         TEST(test_a_record_is_matched_by_what_it_brings_not_by_what_it_quotes),
         TEST(test_patients_of_one_name_do_not_flood_the_review_queue),
+        TEST(test_owner_of_the_affinity_domain_says_who_is_who),
+        TEST(test_owner_gives_a_number_to_a_new_patient),
+        TEST(test_feed_of_two_that_a_verdict_separates_is_accepted),
+        TEST(test_owner_leaves_apart_what_a_verdict_separates),
         TEST(test_bad_value_stores_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
