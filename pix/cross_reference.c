@@ -99,6 +99,16 @@ static void list_identifiers(Arena *arena, const Authorities *authorities, const
     }
 }
 
+static bool has_identifier_of(const IdentityRows *rows, const AssigningAuthority *authority)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        if (rows->items[i].authority == authority->id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int identity_cross_reference(Pix *pix, Request *req, const Authorities *authorities,
                              const Identifier *asked, const AssigningAuthority *const *targets,
                              size_t target_count, CrossReference *ret_reference)
@@ -113,6 +123,9 @@ int identity_cross_reference(Pix *pix, Request *req, const Authorities *authorit
         rc = find_origin(conn, req, asked, &origin);
         if (rc == 0 && !str_is_empty(origin.value)) {
             rc = read_person(conn, req, &origin, &rows);
+        }
+        if (has_identifier_of(&rows, asked->authority)) {
+            rows.count = 0; /* a real number overrides the derived one */
         }
     }
     if (rc < 0) {

@@ -204,6 +204,14 @@ static void test_derived_number_resolves_both_ways_and_a_real_one_overrides(void
     assert_string_equal(person_of(*state, "P 00000123"), "X");
 }
 
+/* a patient with a real number has no derived one of that domain, asked for either way */
+static void test_overridden_derived_number_is_unknown(void **state)
+{
+    assert_int_equal(feed(*state, "A 123", "P 999", HANAKO, "19710412", ""), 0);
+    assert_string_equal(person_of(*state, "A 123"), "X PACS999");
+    assert_string_equal(person_of(*state, "P 00000123"), "?");
+}
+
 /* an ambiguous derivation resolves to nobody */
 static void test_derived_number_of_two_patients_is_unknown(void **state)
 {
@@ -504,6 +512,7 @@ int main(void)
         TEST(test_repeated_feed_changes_nothing),
         TEST(test_revision_can_link),
         TEST(test_derived_number_resolves_both_ways_and_a_real_one_overrides),
+        TEST(test_overridden_derived_number_is_unknown),
         TEST(test_derived_number_of_two_patients_is_unknown),
         TEST(test_merge_in_a_hospital_takes_one_number_away),
         TEST(test_survivor_takes_the_place_of_a_linked_number),
