@@ -28,6 +28,7 @@ typedef enum AuditObjectKind {
     AUDIT_OBJECT_SUBMISSION_SET, /* id: SubmissionSet.uniqueId */
     AUDIT_OBJECT_QUERY,    /* id: stored query UUID; query: AdhocQueryRequest, or QBP message */
     AUDIT_OBJECT_DOCUMENT, /* id: document uniqueId; repository_unique_id, home */
+    AUDIT_OBJECT_REQUEST,  /* id: X-Request-Id of a FHIR request */
     AUDIT_OBJECT_KIND_COUNT
 } AuditObjectKind;
 
@@ -46,6 +47,8 @@ typedef struct AuditEvent {
     int outcome;         /* EventOutcomeIndicator: 0, 4, 8, 12 */
     Str outcome_text;    /* EventOutcomeDescription; empty if none */
     Str remote_endpoint; /* URL that we called, for events that we send; else empty */
+    Str remote_name;     /* MSH-6|MSH-5 of a message that we send; empty: remote_endpoint */
+    Str own_name;        /* MSH-4|MSH-3 of a message that we send; empty: AuditSourceID */
     const AuditObject *objects;
     size_t object_count;
 } AuditEvent;
@@ -76,6 +79,10 @@ Audit *audit_new_outbox(const AuditConfig *config, DbPool *pool);
 
 /** Stops the thread after what is queued was written. audit_free(NULL) is fine. */
 void audit_free(Audit *audit);
+
+/** Makes it the event of a refusal: the outcome of the first error, and its code, place and
+ * reference. What the sender sent is left out: it may be a patient's (borrows from req->arena). */
+void audit_event_refuse(Request *req, AuditEvent *event);
 
 /** Writes the AuditMessage XML (DICOM PS3.15 A.5) of this event; participants come from req. */
 void audit_message_write(const Audit *audit, const Request *req, const AuditEvent *event,

@@ -55,10 +55,12 @@ static const struct {
     [ALERT] = {{PARTY_US, NULL, true}, {PARTY_PEER, NULL, false}},
 };
 
-/** DICOM PS3.15 A.5.2; ITI TF-2 3.18.5.1, 3.41.5.1, 3.42.5.1, 3.43.6.1, 3.8.5.1. */
+#define BALP_ENTITY_TYPES "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
+
+/** DICOM PS3.15 A.5.2; ITI TF-2 3.18.5.1, 3.41.5.1, 3.42.5.1, 3.43.6.1, 3.8.5.1; BALP. */
 static const struct {
     const char *type_code; /* ParticipantObjectTypeCode */
-    const char *role;      /* ParticipantObjectTypeCodeRole */
+    const char *role;      /* ParticipantObjectTypeCodeRole; "": none */
     Code id_type;          /* code NULL: that of the transaction */
     const char *home_type; /* the two texts differ on purpose: note in TF-2 3.43.6.1.1 */
 } object_rows[AUDIT_OBJECT_KIND_COUNT] = {
@@ -70,6 +72,7 @@ static const struct {
                                      NULL},
     [AUDIT_OBJECT_QUERY] = {"2", "24", {NULL, NULL, NULL}, "urn:ihe:iti:xca:2010:homeCommunityId"},
     [AUDIT_OBJECT_DOCUMENT] = {"2", "3", {"9", "RFC-3881", "Report Number"}, "ihe:homeCommunityID"},
+    [AUDIT_OBJECT_REQUEST] = {"4", "", {"XrequestId", BALP_ENTITY_TYPES, "X-Request-Id"}, NULL},
 };
 
 /** AuditSourceTypeCode 4 (DICOM PS3.15 A.5.2.4). */
@@ -138,12 +141,13 @@ static Str either(Str preferred, Str otherwise)
 }
 
 /** The process that reports: its AlternativeUserID is the process id (TF-2 3.20.7). */
-static Participant participant_us(const Audit *audit, const Request *req, Flow flow)
+static Participant participant_us(const Audit *audit, const Request *req, const AuditEvent *event)
 {
-    Str source_id = str_from(audit->config.source_id);
+    Flow flow = event_rows[event->type].flow;
     bool is_called = flow == PEER_SENDS || flow == PEER_FETCHES;
     return (Participant){
-        .user_id = is_called ? either(req->endpoint, source_id) : source_id,
+        .user_id =
+            either(is_called ? req->endpoint : event->own_name, str_from(audit->config.source_id)),
         .alternative_user_id = str_printf(req->arena, "%d", (int)getpid()),
         .network_access_point = str_from(audit->config.host_name),
     };
@@ -174,7 +178,8 @@ static Str host_of(Str url)
     return str_slice(authority, 0, str_find_char(authority, ':'));
 }
 
-/** The account that runs the process (Application Launcher, DICOM PS3.15 A.5.3.1). */
+/** Who decided, or else the account that runs the process (Application Launcher, DICOM PS3.15
+ * A.5.3.1). */
 static Participant participant_account(const Audit *audit, const Request *req)
 {
     struct passwd account;
@@ -184,7 +189,7 @@ static Participant participant_account(const Audit *audit, const Request *req)
     if (getpwuid_r(geteuid(), &account, names, 4096, &found) == 0 && found != NULL) {
         user_id = str_from(account.pw_name);
     }
-    return (Participant){.user_id = user_id,
+    return (Participant){.user_id = either(req->reply_to, user_id),
                          .network_access_point = str_from(audit->config.host_name)};
 }
 
@@ -193,11 +198,11 @@ static Participant participant(const Audit *audit, const Request *req, const Aud
 {
     switch (party) {
     case PARTY_US:
-        return participant_us(audit, req, event_rows[event->type].flow);
+        return participant_us(audit, req, event);
     case PARTY_PEER:
         return participant_peer(req);
     case PARTY_REMOTE:
-        return (Participant){.user_id = event->remote_endpoint,
+        return (Participant){.user_id = either(event->remote_name, event->remote_endpoint),
                              .network_access_point = host_of(event->remote_endpoint)};
     case PARTY_ACCOUNT:
         return participant_account(audit, req);
@@ -259,8 +264,8 @@ static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject
     write_attribute(buf, ATTRIBUTE("ParticipantObjectID"), object->id);
     write_attribute(buf, ATTRIBUTE("ParticipantObjectTypeCode"),
                     str_from(object_rows[object->kind].type_code));
-    write_attribute(buf, ATTRIBUTE("ParticipantObjectTypeCodeRole"),
-                    str_from(object_rows[object->kind].role));
+    write_attribute_unless_empty(buf, ATTRIBUTE("ParticipantObjectTypeCodeRole"),
+                                 str_from(object_rows[object->kind].role));
     strbuf_append_char(buf, '>');
     write_code(buf, STR("<ParticipantObjectIDTypeCode"),
                id_type->code != NULL ? id_type : &event_rows[event->type].type);
@@ -276,6 +281,16 @@ static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject
     }
     write_detail_unless_empty(buf, object->is_v3 ? "II" : "MSH-10", object->message_id);
     strbuf_literal(buf, "</ParticipantObjectIdentification>");
+}
+
+void audit_event_refuse(Request *req, AuditEvent *event)
+{
+    const Error *error = req->errors.first;
+    const ErrorInfo *info = error_info(error->code);
+    event->outcome = info->audit_outcome;
+    event->outcome_text = str_printf(
+        req->arena, "%s (HL7 table 0357: %d)%s%.*s, reference %s", info->fhir_issue, info->hl7_code,
+        str_is_empty(error->location) ? "" : " at ", STR_ARG(error->location), req->ref);
 }
 
 void audit_message_write(const Audit *audit, const Request *req, const AuditEvent *event,

@@ -46,7 +46,8 @@ static int run_link(IdentityCommand *command, LinkKind kind)
         .reason = kind == LINK_SAME ? "manual" : "unlink",
         .one = pair.one,
         .other = pair.other,
-        .source = identity_command_source(command, command->arena, pair.patients, 2),
+        .source = identity_command_source(command, command->arena, AUDIT_PATIENT_UPDATE,
+                                          pair.patients, ARRAY_LEN(pair.patients)),
     };
     rc = identity_link(command->services.pix, command->context->req, &link);
     if (rc == 0) {
@@ -78,11 +79,16 @@ static int run_merge(IdentityCommand *command)
     if (rc < 0) {
         return identity_command_status(rc);
     }
+    const IdentitySource subsumed = identity_command_source(
+        command, command->arena, AUDIT_PATIENT_DELETE, &pair.patients[0], 1);
+    const IdentitySource survivor = identity_command_source(
+        command, command->arena, AUDIT_PATIENT_UPDATE, &pair.patients[1], 1);
+    const AuditEvent events[] = {subsumed.events[0], survivor.events[0]};
     const IdentityMerge merge = {
         .kind = MERGE_STRICT,
         .subsumed = pair.one,
         .survivor = pair.other,
-        .source = identity_command_source(command, command->arena, pair.patients, 2),
+        .source = {command->account, events, ARRAY_LEN(events)},
     };
     rc = identity_merge(command->services.pix, command->context->req, &merge);
     if (rc == 0) {
@@ -141,7 +147,7 @@ static int run_undo(IdentityCommand *command)
     int rc = read_undone(command, kind, (int64_t)id, &patients, &count);
     if (rc == 0) {
         const IdentitySource source =
-            identity_command_source(command, command->arena, patients, count);
+            identity_command_source(command, command->arena, AUDIT_PATIENT_UPDATE, patients, count);
         rc = identity_undo(command->services.pix, command->context->req, kind.data[0], (int64_t)id,
                            &source);
     }

@@ -192,22 +192,46 @@ static Demographics demographics_of(Arena *arena, const PatientRow *row)
     return demographics;
 }
 
-/** One transaction. What it refuses is told with the line. */
-static int feed_row(const IdentityCommand *command, const PatientRow *row, bool *ret_is_new)
+/** Whether the identifier is known, or was: what the audit record says of the row. */
+static int look_up(const IdentityCommand *command, Request *req, const Identifier *identifier,
+                   bool *ret_is_known)
 {
-    Request *req = request_new(FEED_TIMEOUT_MS);
+    CrossReference reference = {0};
+    int rc = identity_cross_reference(command->services.pix, req, command->authorities, identifier,
+                                      NULL, 0, &reference);
+
+    *ret_is_known = reference.is_known || reference.subsumed_by.len > 0;
+    return rc;
+}
+
+/** One transaction. */
+static int feed_identifier(const IdentityCommand *command, Request *req, const PatientRow *row,
+                           bool *ret_is_new)
+{
     const Str patient =
         hl7_cx_format(req->arena, row->identifier.value, row->identifier.authority->oid);
+    bool is_known = false;
+    int rc = look_up(command, req, &row->identifier, &is_known);
     const IdentityFeed feed = {
         .identifiers = &row->identifier,
         .identifier_count = 1,
         .demographics = demographics_of(req->arena, row),
-        .source = identity_command_source(command, req->arena, &patient, 1),
+        .source = identity_command_source(command, req->arena,
+                                          is_known ? AUDIT_PATIENT_UPDATE : AUDIT_PATIENT_CREATE,
+                                          &patient, 1),
     };
+
+    return rc < 0 ? rc : identity_feed(command->services.pix, req, &feed, ret_is_new);
+}
+
+/** What it refuses is told with the line. */
+static int feed_row(const IdentityCommand *command, const PatientRow *row, bool *ret_is_new)
+{
+    Request *req = request_new(FEED_TIMEOUT_MS);
 
     req->peer_address = command->context->req->peer_address;
     req->reply_to = command->account;
-    int rc = identity_feed(command->services.pix, req, &feed, ret_is_new);
+    int rc = feed_identifier(command, req, row, ret_is_new);
     for (const Error *error = req->errors.first; error; error = error->next) {
         error_add_str(&command->context->req->errors, error->code, error->severity,
                       str_from(row->identifier.location), error->context);

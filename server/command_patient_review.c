@@ -105,6 +105,22 @@ static void print_pair(const IdentityCommand *command, const json_t *pair)
     print_record(command, json_object_get(pair, "other"));
 }
 
+/** One record of the whole list, as of a query. */
+static int record_shown(const IdentityCommand *command, const DbResult *rows)
+{
+    static const int columns[] = {COLUMN_ONE, COLUMN_OTHER};
+    Str *patients = ARENA_ARRAY(command->arena, Str, (size_t)db_rows(rows) * ARRAY_LEN(columns));
+    size_t count = 0;
+
+    for (int i = 0; i < db_rows(rows); i++) {
+        for (size_t n = 0; n < ARRAY_LEN(columns); n++) {
+            patients[count++] = identity_command_patient(command, db_i32(rows, i, columns[n]),
+                                                         db_text(rows, i, columns[n] + 1));
+        }
+    }
+    return count > 0 ? identity_command_record_shown(command, patients, count) : 0;
+}
+
 static int run_list(IdentityCommand *command)
 {
     DbResult *rows = NULL;
@@ -113,7 +129,7 @@ static int run_list(IdentityCommand *command)
     if (identity_command_limit(command->options, &limit) != EXIT_GOOD) {
         return EXIT_USAGE;
     }
-    if (read_rows(command, &select_open, limit, &rows) < 0) {
+    if (read_rows(command, &select_open, limit, &rows) < 0 || record_shown(command, rows) < 0) {
         return EXIT_FAILED;
     }
     json_t *list = json_array();
@@ -173,7 +189,8 @@ static int decide(IdentityCommand *command, const DbResult *rows, LinkKind kind)
         hl7_cx_format(command->arena, link.one.value, link.one.authority->oid),
         hl7_cx_format(command->arena, link.other.value, link.other.authority->oid),
     };
-    link.source = identity_command_source(command, command->arena, patients, ARRAY_LEN(patients));
+    link.source = identity_command_source(command, command->arena, AUDIT_PATIENT_UPDATE, patients,
+                                          ARRAY_LEN(patients));
     int rc = identity_link(command->services.pix, command->context->req, &link);
     if (rc == 0) {
         command_say(command->options,

@@ -196,6 +196,18 @@ static void print_person(const IdentityCommand *command, const json_t *person)
     }
 }
 
+static int record_shown(const IdentityCommand *command, const DbResult *rows)
+{
+    const size_t count = (size_t)db_rows(rows);
+    Str *patients = ARENA_ARRAY(command->arena, Str, count);
+
+    for (size_t i = 0; i < count; i++) {
+        patients[i] = identity_command_patient(command, db_i32(rows, (int)i, COLUMN_AUTHORITY),
+                                               db_text(rows, (int)i, COLUMN_VALUE));
+    }
+    return identity_command_record_shown(command, patients, count);
+}
+
 static int show_person(IdentityCommand *command, const DbResult *rows)
 {
     int64_t *ids = ARENA_ARRAY(command->arena, int64_t, (size_t)db_rows(rows));
@@ -205,6 +217,9 @@ static int show_person(IdentityCommand *command, const DbResult *rows)
 
     if (rc == 0) {
         rc = add_proposals(command, ids, count, person);
+    }
+    if (rc == 0) {
+        rc = record_shown(command, rows);
     }
     if (rc == 0 && command->options->json) {
         json_print(json_incref(person));

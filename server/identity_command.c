@@ -184,8 +184,8 @@ int identity_command_limit(const Options *options, int64_t *ret_limit)
     return EXIT_GOOD;
 }
 
-IdentitySource identity_command_source(const IdentityCommand *command, Arena *arena,
-                                       const Str *patients, size_t count)
+/** The event about some patients, in the arena. */
+static AuditEvent *event_of(Arena *arena, AuditEventType type, const Str *patients, size_t count)
 {
     AuditObject *objects = ARENA_ARRAY(arena, AuditObject, count);
     AuditEvent *event = ARENA_NEW(arena, AuditEvent);
@@ -193,8 +193,22 @@ IdentitySource identity_command_source(const IdentityCommand *command, Arena *ar
     for (size_t i = 0; i < count; i++) {
         objects[i] = (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = patients[i]};
     }
-    *event = (AuditEvent){.type = AUDIT_PATIENT_LINK, .objects = objects, .object_count = count};
-    return (IdentitySource){.name = command->account, .events = event, .event_count = 1};
+    *event = (AuditEvent){.type = type, .objects = objects, .object_count = count};
+    return event;
+}
+
+IdentitySource identity_command_source(const IdentityCommand *command, Arena *arena,
+                                       AuditEventType type, const Str *patients, size_t count)
+{
+    return (IdentitySource){.name = command->account,
+                            .events = event_of(arena, type, patients, count),
+                            .event_count = 1};
+}
+
+int identity_command_record_shown(const IdentityCommand *command, const Str *patients, size_t count)
+{
+    return audit_record_event(command->services.audit, command->context->req,
+                              event_of(command->arena, AUDIT_PATIENT_READ, patients, count));
 }
 
 /* What they read */
@@ -204,6 +218,14 @@ Str identity_command_cx(const IdentityCommand *command, int32_t authority, Str v
     const AssigningAuthority *found = authorities_by_id(command->authorities, authority);
 
     return found ? authority_format_cx(command->arena, found, value)
+                 : str_dup(command->arena, value);
+}
+
+Str identity_command_patient(const IdentityCommand *command, int32_t authority, Str value)
+{
+    const AssigningAuthority *found = authorities_by_id(command->authorities, authority);
+
+    return found ? hl7_cx_format(command->arena, value, found->oid)
                  : str_dup(command->arena, value);
 }
 

@@ -47,12 +47,19 @@ int identity_command_parse_one(const IdentityCommand *command, const char *text,
 /** By OID or namespace; NULL with a fault. */
 const AssigningAuthority *identity_command_authority(const IdentityCommand *command, Str name);
 
-/** Who decides, with the audit event about these patients (CX); in the arena. */
+/** Who decides, with one audit event about these patients (CX); in the arena. */
 IdentitySource identity_command_source(const IdentityCommand *command, Arena *arena,
-                                       const Str *patients, size_t count);
+                                       AuditEventType type, const Str *patients, size_t count);
+
+/** Records that these patients (CX) are shown; before they are (contract C4). */
+int identity_command_record_shown(const IdentityCommand *command, const Str *patients,
+                                  size_t count) MUST_CHECK;
 
 /** "id^^^namespace&oid&ISO"; where the authority is not configured, the number alone. */
 Str identity_command_cx(const IdentityCommand *command, int32_t authority, Str value);
+
+/** "id^^^&oid&ISO", as audit names a patient. */
+Str identity_command_patient(const IdentityCommand *command, int32_t authority, Str value);
 
 /** {"oid", "namespace", "facility", "kind", "is_valid"}; new reference. */
 json_t *identity_authority_json(const AssigningAuthority *authority);

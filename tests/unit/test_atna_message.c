@@ -35,6 +35,11 @@ static const AuditObject objects[] = {
      .id = STR_INIT("2.999.3.4"),
      .repository_unique_id = STR_INIT("2.999.7"),
      .home = STR_INIT("urn:oid:2.999")},
+    {.kind = AUDIT_OBJECT_REQUEST, .id = STR_INIT("request-1")},
+    {.kind = AUDIT_OBJECT_PATIENT,
+     .id = STR_INIT("P2^^^&2.999.20.1&ISO"),
+     .message_id = STR_INIT("17@2.999.8"),
+     .is_v3 = true},
 };
 
 typedef struct Fixture {
@@ -151,7 +156,10 @@ static const struct {
     {AUDIT_ITI104_UPDATE, "110110", "ITI-104", "U"},
     {AUDIT_ITI104_DELETE, "110110", "ITI-104", "D"},
     {AUDIT_ITI119_QUERY, "110112", "ITI-119", "E"},
-    {AUDIT_PATIENT_LINK, "110110", "", "U"},
+    {AUDIT_PATIENT_CREATE, "110110", "", "C"},
+    {AUDIT_PATIENT_READ, "110110", "", "R"},
+    {AUDIT_PATIENT_UPDATE, "110110", "", "U"},
+    {AUDIT_PATIENT_DELETE, "110110", "", "D"},
     {AUDIT_APPLICATION_START, "110100", "110120", "E"},
     {AUDIT_APPLICATION_STOP, "110100", "110121", "E"},
     {AUDIT_NODE_AUTHENTICATION_FAILURE, "110113", "110126", "E"},
@@ -232,6 +240,20 @@ static void test_event_that_we_send_names_the_actor_that_we_called(void **state)
     }
 }
 
+/* Both are named as the message names them: TF-2 3.8.5.1, 3.10.5.1. */
+static void test_hl7_message_that_we_send_names_both_by_facility_and_application(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_ITI10_NOTIFY);
+    event.remote_endpoint = STR("mllps://consumer.example:2575");
+    event.own_name = STR("CENTER|PIXMGR");
+    event.remote_name = STR("HOSPITAL|EMR");
+    write_message(f, &event);
+    expect(f, SOURCE "/@UserID", "CENTER|PIXMGR");
+    expect(f, DESTINATION "/@UserID", "HOSPITAL|EMR");
+    expect(f, DESTINATION "/@NetworkAccessPointID", "consumer.example");
+}
+
 /* Source UserID = MSH-4|MSH-3 with a literal pipe: TF-2 3.8.5.1. */
 static void test_hl7_sender_is_named_by_facility_and_application(void **state)
 {
@@ -253,6 +275,17 @@ static void test_start_names_application_and_launcher(void **state)
     expect(f, "//ActiveParticipant[RoleIDCode/@csd-code='110151']/@UserIsRequestor", "true");
     expect(f, "string-length(//ActiveParticipant[RoleIDCode/@csd-code='110151']/@UserID) > 0",
            "true");
+}
+
+static void test_decision_names_the_operator_as_requestor(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_PATIENT_DELETE);
+    f->req->reply_to = STR("sato");
+    write_message(f, &event);
+    expect(f, "//ActiveParticipant[RoleIDCode/@csd-code='110150']/@UserID", "hie-registry-1");
+    expect(f, "//ActiveParticipant[RoleIDCode/@csd-code='110151']/@UserID", "sato");
+    expect(f, "//ActiveParticipant[RoleIDCode/@csd-code='110151']/@UserIsRequestor", "true");
 }
 
 #define OBJECT(type, role)                                                                         \
@@ -284,6 +317,49 @@ static void test_objects_carry_ids_queries_and_details(void **state)
            "Mi45OTkuNw==");
     expect(f, OBJECT("2", "3") "/ParticipantObjectDetail[@type='ihe:homeCommunityID']/@value",
            "dXJuOm9pZDoyLjk5OQ==");
+}
+
+/* TF-2 3.44.5.1: the message is named by its II, of type II and not MSH-10. */
+static void test_patient_of_hl7_v3_carries_the_ii_of_the_message(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_ITI44_CREATE);
+    write_message(f, &event);
+    expect(f, "(" OBJECT("1", "1") ")[2]/@ParticipantObjectID", "P2^^^&2.999.20.1&ISO");
+    expect(f, "(" OBJECT("1", "1") ")[2]/ParticipantObjectDetail[@type='II']/@value",
+           "MTdAMi45OTkuOA==");
+    expect(f,
+           "count("
+           "(" OBJECT("1", "1") ")[2]/ParticipantObjectDetail)",
+           "1");
+}
+
+/* BALP, XrequestId: the entity "transaction" is of no role. */
+static void test_request_of_fhir_is_an_object_of_its_own(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_ITI104_CREATE);
+    write_message(f, &event);
+#define REQUEST "//ParticipantObjectIdentification[@ParticipantObjectTypeCode='4']"
+    expect(f, REQUEST "/@ParticipantObjectID", "request-1");
+    expect(f, "count(" REQUEST "/@ParticipantObjectTypeCodeRole)", "0");
+    expect(f, "//ParticipantObjectIDTypeCode[@csd-code='XrequestId']/@codeSystemName",
+           "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType");
+}
+
+static void test_refusal_is_told_by_code_and_place_without_what_was_sent(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_ITI9_QUERY);
+    (void)!error_add(&f->req->errors, ERR_HL7_UNKNOWN_KEY_IDENTIFIER, "QPD^1^3^1^1",
+                     "the identifier \"4711\" is not known here");
+    audit_event_refuse(f->req, &event);
+    write_message(f, &event);
+    expect(f, "//EventIdentification/@EventOutcomeIndicator", "8");
+    expect(f, "//EventOutcomeDescription",
+           str_printf(f->req->arena, "not-found (HL7 table 0357: 204) at QPD^1^3^1^1, reference %s",
+                      f->req->ref)
+               .data);
 }
 
 static void test_failure_carries_outcome_and_description(void **state)
@@ -344,9 +420,14 @@ int main(void)
         WITH_REQUEST(test_peer_that_sends_is_source_and_requestor),
         WITH_REQUEST(test_retrieving_peer_is_destination_and_requestor),
         WITH_REQUEST(test_event_that_we_send_names_the_actor_that_we_called),
+        WITH_REQUEST(test_hl7_message_that_we_send_names_both_by_facility_and_application),
         WITH_REQUEST(test_hl7_sender_is_named_by_facility_and_application),
         WITH_REQUEST(test_start_names_application_and_launcher),
+        WITH_REQUEST(test_decision_names_the_operator_as_requestor),
         WITH_REQUEST(test_objects_carry_ids_queries_and_details),
+        WITH_REQUEST(test_patient_of_hl7_v3_carries_the_ii_of_the_message),
+        WITH_REQUEST(test_request_of_fhir_is_an_object_of_its_own),
+        WITH_REQUEST(test_refusal_is_told_by_code_and_place_without_what_was_sent),
         WITH_REQUEST(test_failure_carries_outcome_and_description),
         WITH_REQUEST(test_anonymous_peer_without_node_is_named_by_its_address),
         WITH_REQUEST(test_every_event_is_valid_by_the_dicom_schema),
