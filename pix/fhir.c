@@ -133,20 +133,38 @@ static Str request_name(const Request *req)
     return str_is_empty(req->message_id) ? str_from(req->ref) : req->message_id;
 }
 
+AuditObject pix_fhir_audit_token(Arena *arena, const Authorities *authorities,
+                                 const FhirToken *token)
+{
+    const AssigningAuthority *authority = pix_fhir_authority(authorities, token->system);
+    return (AuditObject){
+        .kind = AUDIT_OBJECT_PATIENT,
+        .id = authority
+                  ? hl7_cx_format(arena, token->code, authority->oid)
+                  : str_printf(arena, "%.*s|%.*s", STR_ARG(token->system), STR_ARG(token->code)),
+    };
+}
+
+size_t pix_fhir_audit_request(const Request *req, AuditObject *ret_object)
+{
+    *ret_object = (AuditObject){.kind = AUDIT_OBJECT_REQUEST, .id = req->message_id};
+    return str_is_empty(req->message_id) ? 0 : 1;
+}
+
 int pix_fhir_record_query(Pix *pix, FhirExchange *exchange, AuditEventType type,
                           const AuditObject *patients, size_t count, int rc)
 {
     Request *req = exchange->req;
-    AuditObject *objects = ARENA_ARRAY(req->arena, AuditObject, count + 1);
+    AuditObject *objects = ARENA_ARRAY(req->arena, AuditObject, count + 2);
     objects[0] = (AuditObject){
         .kind = AUDIT_OBJECT_QUERY, .id = request_name(req), .query = exchange->request_text};
     for (size_t i = 0; i < count; i++) {
         objects[i + 1] = patients[i];
     }
-    AuditEvent event = {.type = type, .objects = objects, .object_count = count + 1};
+    count += 1 + pix_fhir_audit_request(req, &objects[count + 1]);
+    AuditEvent event = {.type = type, .objects = objects, .object_count = count};
     if (rc < 0) {
-        event.outcome = error_info((ErrorCode)-rc)->audit_outcome;
-        event.outcome_text = req->errors.first ? req->errors.first->context : STR_EMPTY;
+        audit_event_refuse(req, &event);
     }
     int recorded = audit_append_event(pix->config.audit, req, &event);
     return rc < 0 ? rc : recorded;

@@ -29,6 +29,13 @@ void pix_fhir_write_patient(Arena *arena, FhirNode *resource, const FoundPatient
  * first. */
 AuditObject pix_fhir_audit_patient(Arena *arena, const FoundPatient *patient);
 
+/** The patient that a request names: as CX of an authority that is configured, else as sent. */
+AuditObject pix_fhir_audit_token(Arena *arena, const Authorities *authorities,
+                                 const FhirToken *token);
+
+/** The X-Request-Id as an object of the audit record (BALP). @return 1; 0: it has none */
+size_t pix_fhir_audit_request(const Request *req, AuditObject *ret_object);
+
 /**
  * Calls back for the person with this logical id, if there is one with identifiers.
  * @param id  as it stands in a URL: of any form

@@ -13,6 +13,7 @@ typedef struct Work {
     size_t identifier_count;
     Demographics demographics;
     const FhirNode *survivor; /* Patient.link.other of a replaced-by; NULL: no merge */
+    FhirToken survivor_key;   /* the identifier that it names */
     CrossReference known;     /* what was known of the key */
 } Work;
 
@@ -172,6 +173,7 @@ static int read_survivor(Work *work)
                             "names no patient that is known here; send system and value of the "
                             "identifier that stays");
     }
+    work->survivor_key = token;
     work->named[1] = (NamedIdentifier){
         .cx = pix_fhir_cx(token.system, token.code), .location = path, .authority_location = path};
     work->named_count = 2; /* the other identifiers of a merged record say nothing new */
@@ -194,11 +196,19 @@ static int look_up_key(Work *work)
                                     &work->identifiers[0], NULL, 0, &work->known);
 }
 
-static AuditObject audit_object(Work *work, const Identifier *identifier)
+/** The event about one patient, in the arena. */
+static AuditEvent event_of(Work *work, AuditEventType type, const Identifier *identifiers,
+                           size_t count)
 {
-    return (AuditObject){
-        .kind = AUDIT_OBJECT_PATIENT,
-        .id = hl7_cx_format(work->req->arena, identifier->value, identifier->authority->oid)};
+    Arena *arena = work->req->arena;
+    AuditObject *objects = ARENA_ARRAY(arena, AuditObject, count + 1);
+    for (size_t i = 0; i < count; i++) {
+        objects[i] = (AuditObject){
+            .kind = AUDIT_OBJECT_PATIENT,
+            .id = hl7_cx_format(arena, identifiers[i].value, identifiers[i].authority->oid)};
+    }
+    count += pix_fhir_audit_request(work->req, &objects[count]);
+    return (AuditEvent){.type = type, .objects = objects, .object_count = count};
 }
 
 static Str source_name(const Work *work)
@@ -208,14 +218,9 @@ static Str source_name(const Work *work)
 
 static int apply_feed(Work *work)
 {
-    AuditObject *objects = ARENA_ARRAY(work->req->arena, AuditObject, work->identifier_count);
-    for (size_t i = 0; i < work->identifier_count; i++) {
-        objects[i] = audit_object(work, &work->identifiers[i]);
-    }
     const FhirFeedEvents *events = &work->feed->events;
-    const AuditEvent event = {.type = work->known.is_known ? events->update : events->create,
-                              .objects = objects,
-                              .object_count = work->identifier_count};
+    const AuditEvent event = event_of(work, work->known.is_known ? events->update : events->create,
+                                      work->identifiers, work->identifier_count);
     fhir_patient_mark_absent(&work->demographics);
     const IdentityFeed feed = {.identifiers = work->identifiers,
                                .identifier_count = work->identifier_count,
@@ -234,10 +239,8 @@ static int apply_merge(Work *work)
                          "authority, %.*s.",
                          STR_ARG(work->feed->key.system));
     }
-    const AuditObject objects[] = {audit_object(work, subsumed), audit_object(work, survivor)};
-    const AuditEvent events[] = {
-        {.type = work->feed->events.remove, .objects = &objects[0], .object_count = 1},
-        {.type = work->feed->events.update, .objects = &objects[1], .object_count = 1}};
+    const AuditEvent events[] = {event_of(work, work->feed->events.remove, subsumed, 1),
+                                 event_of(work, work->feed->events.update, survivor, 1)};
     const IdentityMerge merge = {.kind = MERGE_UPSERT,
                                  .subsumed = *subsumed,
                                  .survivor = *survivor,
@@ -259,26 +262,38 @@ static int find_person(Work *work, FhirFed *ret_fed)
 }
 
 /** Records what was refused; the record of what was done went with the change. */
-static int record_refusal(Work *work, AuditEventType type, int rc)
+static void record_refusal(FhirFeed *feed, AuditEventType type, const FhirToken *patient)
 {
-    Request *req = work->req;
-    FhirFeed *feed = work->feed;
+    Request *req = feed->exchange->req;
+    AuditObject objects[2];
+    AuditEvent event = {.type = type, .objects = objects};
+    if (!str_is_empty(patient->code)) {
+        objects[event.object_count++] = pix_fhir_audit_token(
+            req->arena, pix_fhir_authorities(feed->pix, feed->exchange), patient);
+    }
+    event.object_count += pix_fhir_audit_request(req, &objects[event.object_count]);
+    audit_event_refuse(req, &event);
+    int recorded = audit_append_event(feed->pix->config.audit, req, &event);
+    (void)recorded; /* a refusal gives nothing out */
+}
+
+int fhir_feed_refuse(FhirFeed *feed, AuditEventType type, int rc)
+{
     if (error_info((ErrorCode)-rc)->http_status == 404 && feed->patient) {
         feed->exchange->status = 422; /* it is not the URL that was not found */
     }
-    const FhirToken *key = &feed->key;
-    const AuditObject patient = {
-        .kind = AUDIT_OBJECT_PATIENT,
-        .id = str_printf(req->arena, "%.*s|%.*s", STR_ARG(key->system), STR_ARG(key->code))};
-    const AuditEvent event = {.type = type,
-                              .outcome = error_info((ErrorCode)-rc)->audit_outcome,
-                              .outcome_text =
-                                  req->errors.first ? req->errors.first->context : STR_EMPTY,
-                              .objects = &patient,
-                              .object_count = 1};
-    int recorded = audit_append_event(feed->pix->config.audit, req, &event);
-    (void)recorded; /* a refusal gives nothing out */
+    record_refusal(feed, type, &feed->key);
     return rc;
+}
+
+/** A merge is about two patients: a record for each. */
+static int refuse_patient(Work *work, int rc)
+{
+    const FhirFeedEvents *events = &work->feed->events;
+    if (work->survivor) {
+        record_refusal(work->feed, events->update, &work->survivor_key);
+    }
+    return fhir_feed_refuse(work->feed, work->survivor ? events->remove : events->update, rc);
 }
 
 int fhir_feed_patient(FhirFeed *feed, FhirFed *ret_fed)
@@ -298,7 +313,7 @@ int fhir_feed_patient(FhirFeed *feed, FhirFed *ret_fed)
     if (rc == 0) {
         rc = work.survivor ? apply_merge(&work) : apply_feed(&work);
     }
-    return rc ? record_refusal(&work, feed->events.update, rc) : find_person(&work, ret_fed);
+    return rc ? refuse_patient(&work, rc) : find_person(&work, ret_fed);
 }
 
 int fhir_feed_remove(FhirFeed *feed)
@@ -320,11 +335,9 @@ int fhir_feed_remove(FhirFeed *feed)
                        STR_ARG(feed->key.system), STR_ARG(feed->key.code));
     }
     if (rc == 0) {
-        const AuditObject patient = audit_object(&work, &work.identifiers[0]);
-        const AuditEvent event = {
-            .type = feed->events.remove, .objects = &patient, .object_count = 1};
+        const AuditEvent event = event_of(&work, feed->events.remove, work.identifiers, 1);
         const IdentitySource source = {source_name(&work), &event, 1};
         rc = identity_remove(feed->pix, work.req, &work.identifiers[0], &source);
     }
-    return rc ? record_refusal(&work, feed->events.remove, rc) : 0;
+    return rc ? fhir_feed_refuse(feed, feed->events.remove, rc) : 0;
 }

@@ -35,5 +35,9 @@ typedef struct FhirFed {
  */
 int fhir_feed_patient(FhirFeed *feed, FhirFed *ret_fed) MUST_CHECK;
 
+/** Records a message that is refused before it comes to fhir_feed_patient() or fhir_feed_remove().
+ * @return rc */
+int fhir_feed_refuse(FhirFeed *feed, AuditEventType type, int rc) MUST_CHECK;
+
 /** Takes the key out of use (PIXm 2:3.104.4.3.3). @return 0, or -ERR_HL7_UNKNOWN_KEY_IDENTIFIER */
 int fhir_feed_remove(FhirFeed *feed) MUST_CHECK;

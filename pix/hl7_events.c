@@ -26,57 +26,67 @@ static Str patient_of(const Hl7Call *call, Str repetition)
                      : er7_standardize(call->message, repetition);
 }
 
-/** The patients that a field of every segment of this name names. */
-static void add_patients(const Hl7Call *call, const char *segment, size_t field,
+/** The patients that a field of the n-th segment of this name names. */
+static void add_patients(const Hl7Call *call, const char *segment, size_t n, size_t field,
                          PatientObjects *objects)
 {
-    const Er7Segment *found;
-    for (size_t n = 1; (found = er7_segment(call->message, str_from(segment), n)) != NULL; n++) {
-        Str rest = er7_field(call->message, found, field);
-        Str repetition;
-        while (objects->count < ARRAY_LEN(objects->items) &&
-               str_split_next(&rest, call->message->delimiters.repetition, &repetition)) {
-            if (!str_is_empty(repetition)) {
-                add_patient(call, objects, patient_of(call, repetition));
-            }
-        }
-        if (objects->count == ARRAY_LEN(objects->items)) {
-            return;
+    const Er7Segment *found = er7_segment(call->message, str_from(segment), n);
+    Str rest = found ? er7_field(call->message, found, field) : STR_EMPTY;
+    Str repetition;
+    while (objects->count < ARRAY_LEN(objects->items) &&
+           str_split_next(&rest, call->message->delimiters.repetition, &repetition)) {
+        if (!str_is_empty(repetition)) {
+            add_patient(call, objects, patient_of(call, repetition));
         }
     }
+}
+
+static AuditEvent event_of(AuditEventType type, const PatientObjects *patients)
+{
+    return (AuditEvent){.type = type, .objects = patients->items, .object_count = patients->count};
 }
 
 size_t hl7_feed_events(const Hl7Call *call, AuditEvent ret_events[HL7_EVENTS_MAX])
 {
     const Hl7MessageType *type = call->type;
     bool has_two = type->audit_merged != AUDIT_EVENT_COUNT && type->audit_merged != type->audit;
-    PatientObjects *merged = ARENA_NEW(call->req->arena, PatientObjects);
-    PatientObjects *patients = has_two ? ARENA_NEW(call->req->arena, PatientObjects) : merged;
-    add_patients(call, "PID", 3, patients);
-    add_patients(call, "MRG", 1, merged);
+    PatientObjects *patients = ARENA_ARRAY(call->req->arena, PatientObjects, HL7_EVENTS_MAX);
+    PatientObjects *merged = has_two ? &patients[HL7_EVENTS_MAX - 1] : &patients[0];
     size_t count = 0;
+    add_patients(call, "PID", 1, 3, &patients[0]);
+    add_patients(call, "PID", 2, 3, &patients[1]); /* link, unlink */
+    add_patients(call, "MRG", 1, 1, merged);
     if (has_two) {
-        ret_events[count++] = (AuditEvent){
-            .type = type->audit_merged, .objects = merged->items, .object_count = merged->count};
+        ret_events[count++] = event_of(type->audit_merged, merged);
     }
-    ret_events[count++] = (AuditEvent){
-        .type = type->audit, .objects = patients->items, .object_count = patients->count};
+    ret_events[count++] = event_of(type->audit, &patients[0]);
+    if (patients[1].count > 0) {
+        ret_events[count++] = event_of(type->audit, &patients[1]);
+    }
     return count;
 }
 
-/** The event of a query: the patients, then the whole message. */
+/** The event of a query: the patient it asks for, those in the answer, then the whole message. */
 static AuditEvent query_event(const Hl7Call *call, const Str *patients, size_t count)
 {
-    AuditObject *objects = ARENA_ARRAY(call->req->arena, AuditObject, count + 1);
+    PatientObjects *asked = ARENA_NEW(call->req->arena, PatientObjects);
+    if (call->type->audit == AUDIT_ITI9_QUERY) { /* the others ask by criteria */
+        add_patients(call, "QPD", 1, 3, asked);
+    }
+    size_t total = asked->count + count;
+    AuditObject *objects = ARENA_ARRAY(call->req->arena, AuditObject, total + 1);
+    for (size_t i = 0; i < asked->count; i++) {
+        objects[i] = asked->items[i];
+    }
     for (size_t i = 0; i < count; i++) {
-        objects[i] = (AuditObject){
+        objects[asked->count + i] = (AuditObject){
             .kind = AUDIT_OBJECT_PATIENT, .id = patients[i], .message_id = call->req->message_id};
     }
-    objects[count] = (AuditObject){.kind = AUDIT_OBJECT_QUERY,
+    objects[total] = (AuditObject){.kind = AUDIT_OBJECT_QUERY,
                                    .id = call->req->message_id,
                                    .query = call->payload,
                                    .message_id = call->req->message_id};
-    return (AuditEvent){.type = call->type->audit, .objects = objects, .object_count = count + 1};
+    return (AuditEvent){.type = call->type->audit, .objects = objects, .object_count = total + 1};
 }
 
 int hl7_record_query(const Hl7Call *call, const Str *patients, size_t count)
@@ -90,7 +100,6 @@ void hl7_record_refused(const Hl7Call *call)
     if (call->type->audit == AUDIT_EVENT_COUNT) {
         return;
     }
-    const Error *error = call->req->errors.first;
     AuditEvent events[HL7_EVENTS_MAX];
     size_t count = 1;
     if (call->type->answer) {
@@ -100,8 +109,7 @@ void hl7_record_refused(const Hl7Call *call)
     }
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        events[i].outcome = error_info(error->code)->audit_outcome;
-        events[i].outcome_text = error->context;
+        audit_event_refuse(call->req, &events[i]);
         /* without the record the reply still goes out, with this fault in it: it carries no data */
         rc = audit_record_event(call->pix->config.audit, call->req, &events[i]);
     }

@@ -53,16 +53,22 @@ Str hl7_sender_name(const Hl7Call *call)
                       STR_ARG(call->sender.facility));
 }
 
+Str hl7_party(Arena *arena, const Er7Message *message, size_t facility, size_t application)
+{
+    Str facility_name = header_field(message, facility);
+    Str application_name = header_field(message, application);
+    return facility_name.len + application_name.len == 0
+               ? STR_EMPTY
+               : str_printf(arena, "%.*s|%.*s", STR_ARG(facility_name), STR_ARG(application_name));
+}
+
 /** Who spoke to whom, for audit (ITI TF-2 3.8.5.1) and log. */
 static void describe_request(Request *req, const Er7Message *message)
 {
     req->message_id = header_value(message, MSH_CONTROL_ID, 1);
-    req->reply_to =
-        str_printf(req->arena, "%.*s|%.*s", STR_ARG(header_field(message, MSH_SENDING_FACILITY)),
-                   STR_ARG(header_field(message, MSH_SENDING_APPLICATION)));
+    req->reply_to = hl7_party(req->arena, message, MSH_SENDING_FACILITY, MSH_SENDING_APPLICATION);
     req->endpoint =
-        str_printf(req->arena, "%.*s|%.*s", STR_ARG(header_field(message, MSH_RECEIVING_FACILITY)),
-                   STR_ARG(header_field(message, MSH_RECEIVING_APPLICATION)));
+        hl7_party(req->arena, message, MSH_RECEIVING_FACILITY, MSH_RECEIVING_APPLICATION);
 }
 
 static bool has_version(const Hl7MessageType *type, Str version)

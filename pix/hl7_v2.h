@@ -38,6 +38,10 @@ struct Hl7Call {
 /** "MSH-3|MSH-4": the namespaces (or else universal ids); in the arena. */
 Str hl7_sender_name(const Hl7Call *call);
 
+/** "facility|application" as audit names a party (TF-2 3.8.5.1); empty where the message names
+ * neither. In the arena. */
+Str hl7_party(Arena *arena, const Er7Message *message, size_t facility, size_t application);
+
 /* ---- hl7_identifiers.c ---- */
 
 /** Where a message carries identifiers. */
@@ -79,12 +83,14 @@ int hl7_read_domains(const Hl7Call *call, const Hl7Field *field,
 
 /* ---- hl7_events.c ---- */
 
-#define HL7_EVENTS_MAX 2
+#define HL7_EVENTS_MAX 3
 
-/** Audit events of a feed: one of what MRG names, if there is a row for it, and one of all PID. */
+/** Audit events of a feed: one of what MRG names, if there is a row for it, and one of each PID:
+ * a record is about one patient (TF-2 3.20.7). */
 size_t hl7_feed_events(const Hl7Call *call, AuditEvent ret_events[HL7_EVENTS_MAX]);
 
-/** Records a query with the patients (CX) that it asks for and that are in its answer. */
+/** Records a query with the patient that it asks for, if it names one, and those (CX) that are in
+ * its answer. */
 int hl7_record_query(const Hl7Call *call, const Str *patients, size_t count) MUST_CHECK;
 
 /** Records a message that was refused, with the first of req->errors; adds to them if it cannot. */

@@ -27,7 +27,8 @@ Notification iti08_send_announcement_make(const NotificationRoute *route,
     const Str *cxs = notification_cxs(route->arena, xad_pid, 1);
     append_pid(&buf, cxs[0], demographics, PID_BUSINESS_PHONE);
     strbuf_literal(&buf, "PV1||O\r");
-    return notification_take(route, header.kind, message_id, &buf, cxs, 1);
+    return notification_take(route, header.kind, message_id, &buf,
+                             notification_patients(route->arena, xad_pid, 1), 1);
 }
 
 Notification iti08_send_merge_make(const NotificationRoute *route, const FoundIdentifier *survivor,
@@ -41,5 +42,7 @@ Notification iti08_send_merge_make(const NotificationRoute *route, const FoundId
     const Str *cxs = notification_cxs(route->arena, both, ARRAY_LEN(both));
     append_pid(&buf, cxs[0], demographics, PID_NAME);
     strbuf_printf(&buf, "MRG|%.*s\r", STR_ARG(cxs[1]));
-    return notification_take(route, header.kind, message_id, &buf, cxs, ARRAY_LEN(both));
+    return notification_take(route, header.kind, message_id, &buf,
+                             notification_patients(route->arena, both, ARRAY_LEN(both)),
+                             ARRAY_LEN(both));
 }

@@ -51,18 +51,17 @@ static void append_pid(Hl7Call *call, const CrossReference *reference)
     strbuf_literal(buf, "||~^^^^^^S\r");
 }
 
-/** Records the query with the patient asked for and those found, before the reply (contract C4). */
-static int record(const Hl7Call *call, const Identifier *asked, const CrossReference *reference)
+/** Records the query with the patients found, before the reply (contract C4). */
+static int record(const Hl7Call *call, const CrossReference *reference)
 {
     Arena *arena = call->req->arena;
     size_t count = reference->identifier_count;
-    Str *patients = ARENA_ARRAY(arena, Str, count + 1);
-    patients[0] = hl7_cx_format(arena, asked->value, asked->authority->oid);
+    Str *patients = ARENA_ARRAY(arena, Str, count);
     for (size_t i = 0; i < count; i++) {
         const FoundIdentifier *found = &reference->identifiers[i];
-        patients[i + 1] = hl7_cx_format(arena, found->value, found->authority->oid);
+        patients[i] = hl7_cx_format(arena, found->value, found->authority->oid);
     }
-    return hl7_record_query(call, patients, count + 1);
+    return hl7_record_query(call, patients, count);
 }
 
 int pix_iti09_query(Hl7Call *call)
@@ -85,7 +84,7 @@ int pix_iti09_query(Hl7Call *call)
         rc = add_unknown(call, &asked, &reference);
     }
     rc = rc < 0 ? rc : target_rc;
-    rc = rc < 0 ? rc : record(call, &asked, &reference);
+    rc = rc < 0 ? rc : record(call, &reference);
     if (rc == 0 && reference.identifier_count > 0) {
         append_pid(call, &reference);
     }

@@ -37,7 +37,7 @@ int pix_iti104_feed(void *module, FhirExchange *exchange)
         rc = error_add(&exchange->req->errors, ERR_FHIR_STRUCTURE, NULL,
                        "The body is a %.*s; send a Patient.", STR_ARG(feed.patient->type));
     }
-    rc = rc ? rc : fhir_feed_patient(&feed, &fed);
+    rc = rc ? fhir_feed_refuse(&feed, feed.events.update, rc) : fhir_feed_patient(&feed, &fed);
     if (rc) {
         return rc;
     }
@@ -57,7 +57,7 @@ int pix_iti104_remove(void *module, FhirExchange *exchange)
 {
     FhirFeed feed = new_feed(module, exchange);
     int rc = read_condition(exchange, &feed.key);
-    rc = rc ? rc : fhir_feed_remove(&feed);
+    rc = rc ? fhir_feed_refuse(&feed, feed.events.remove, rc) : fhir_feed_remove(&feed);
     if (rc == 0) {
         exchange->status = 204;
     }

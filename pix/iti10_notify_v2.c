@@ -15,5 +15,6 @@ Notification iti10_notify_v2_make(const NotificationRoute *route,
         strbuf_append(&buf, cxs[i]);
     }
     strbuf_literal(&buf, "|| \rPV1||N\r"); /* PID-5 is one blank: 3.10.4.1.2.3 */
-    return notification_take(route, header.kind, message_id, &buf, cxs, count);
+    return notification_take(route, header.kind, message_id, &buf,
+                             notification_patients(route->arena, identifiers, count), count);
 }

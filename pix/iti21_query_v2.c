@@ -22,7 +22,9 @@ typedef struct Page {
     int64_t seen_person; /* last one seen */
     int64_t last_person; /* of this page */
     bool has_more;
-    Str *patients; /* CX, for audit */
+    Str *patients; /* CX of every identifier of the page, for audit */
+    size_t patient_count;
+    size_t patient_room;
 } Page;
 
 static void drop_trailing_separators(StrBuf *buf, size_t start)
@@ -55,6 +57,21 @@ static void append_pid(StrBuf *buf, Arena *arena, const FoundPatient *patient)
     strbuf_append_char(buf, '\r');
 }
 
+static void add_audited(Page *page, Arena *arena, const FoundIdentifier *found)
+{
+    if (page->patient_count == page->patient_room) {
+        size_t room = page->patient_room ? page->patient_room * 2 : 16;
+        Str *patients = ARENA_ARRAY(arena, Str, room);
+        for (size_t i = 0; i < page->patient_count; i++) {
+            patients[i] = page->patients[i];
+        }
+        page->patients = patients;
+        page->patient_room = room;
+    }
+    page->patients[page->patient_count++] =
+        hl7_cx_format(arena, found->value, found->authority->oid);
+}
+
 /** A FoundPatientFn. */
 static int add_patient(void *ctx, Request *req, const FoundPatient *patient)
 {
@@ -68,8 +85,10 @@ static int add_patient(void *ctx, Request *req, const FoundPatient *patient)
         page->has_more = true;
         return 0;
     }
-    const FoundIdentifier *first = &patient->identifiers[0];
-    page->patients[page->count++] = hl7_cx_format(req->arena, first->value, first->authority->oid);
+    for (size_t i = 0; i < patient->identifier_count; i++) {
+        add_audited(page, req->arena, &patient->identifiers[i]);
+    }
+    page->count++;
     page->last_person = patient->person;
     append_pid(&page->call->found, req->arena, patient);
     strbuf_append(&page->call->found, str_from(page->tail));
@@ -120,16 +139,12 @@ static int answer(Hl7Call *call, bool takes_visits, const char *tail)
         return rc;
     }
     size_t limit = query->limit > 0 ? MIN(query->limit, PAGE_PATIENTS_MAX) : PAGE_PATIENTS_MAX;
-    Page page = {.call = call,
-                 .query = query,
-                 .tail = tail,
-                 .limit = limit,
-                 .patients = ARENA_ARRAY(call->req->arena, Str, limit)};
+    Page page = {.call = call, .query = query, .tail = tail, .limit = limit};
     rc = fill_page(&page);
     if (rc == 0 && page.has_more) {
         rc = append_pointer(&page);
     }
-    return rc < 0 ? rc : hl7_record_query(call, page.patients, page.count);
+    return rc < 0 ? rc : hl7_record_query(call, page.patients, page.patient_count);
 }
 
 int pix_iti21_query(Hl7Call *call)

@@ -199,13 +199,11 @@ static size_t make_events(const Feed *feed, AuditEvent ret_events[EVENTS_MAX])
 /** @return 0, or -ERR_IO: nothing may be sent */
 static int record_refused(const Feed *feed)
 {
-    const Error *error = feed->req->errors.first;
     AuditEvent events[EVENTS_MAX];
     size_t count = make_events(feed, events);
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        events[i].outcome = error_info(error->code)->audit_outcome;
-        events[i].outcome_text = error->context;
+        audit_event_refuse(feed->req, &events[i]);
         rc = audit_append_event(feed->pix->config.audit, feed->req, &events[i]);
     }
     return rc;

@@ -73,5 +73,5 @@ Notification iti46_notify_v3_make(const NotificationRoute *route,
     strbuf_literal(&buf, "</assignedEntity></custodian></registrationEvent></subject>"
                          "</controlActProcess></PRPA_IN201302UV02>");
     return notification_take(route, NOTIFICATION_UPDATE_V3, message_id, &buf,
-                             notification_cxs(route->arena, identifiers, count), count);
+                             notification_patients(route->arena, identifiers, count), count);
 }

@@ -51,7 +51,7 @@ static bool has_identifier(const FoundPatient *patient, const AssigningAuthority
     return false;
 }
 
-/** One patient object per patient, of its first identifier. */
+/** One patient object per identifier that is given out. */
 static void add_audited(PdqAnswer *answer, const FoundIdentifier *found)
 {
     QueryV3 *query = &answer->query;
@@ -79,6 +79,7 @@ static const FoundIdentifier *append_ids(PdqAnswer *answer, const FoundPatient *
         if (is_wanted(&answer->question, found->authority)) {
             v3_append_id(answer->buf, "id",
                          (V3Id){.root = found->authority->oid, .extension = found->value});
+            add_audited(answer, found);
             first = first ? first : found;
         }
     }
@@ -123,8 +124,8 @@ static void append_patient(PdqAnswer *answer, const FoundPatient *patient)
                    "code=\"IHE_PDQ\"/><value xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance"
                    "\" xsi:type=\"INT\" value=\"100\"/></queryMatchObservation></subjectOf1>");
     query_v3_patient_end(&answer->query, buf);
-    if (patient->identifier_count > 0) {
-        add_audited(answer, first ? first : &patient->identifiers[0]);
+    if (!first && patient->identifier_count > 0) {
+        add_audited(answer, &patient->identifiers[0]); /* its demographics are given out */
     }
 }
 

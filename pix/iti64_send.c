@@ -10,6 +10,7 @@ Notification iti64_send_make(const NotificationRoute *route, const FoundIdentifi
     Str message_id = notification_append_header(route, &header, &buf);
     const FoundIdentifier both[] = {*to, *from};
     const Str *cxs = notification_cxs(route->arena, both, ARRAY_LEN(both));
+    const Str *xad_pids = notification_patients(route->arena, both, ARRAY_LEN(both));
     strbuf_printf(&buf, "PID|||%.*s~%.*s|| \rMRG|%.*s", STR_ARG(cxs[0]), STR_ARG(local),
                   STR_ARG(cxs[1]));
     if (!str_is_empty(subsumed)) {
@@ -22,7 +23,7 @@ Notification iti64_send_make(const NotificationRoute *route, const FoundIdentifi
     if (!str_is_empty(subsumed)) {
         patients[count++] = subsumed;
     }
-    patients[count++] = cxs[0];
-    patients[count++] = cxs[1];
+    patients[count++] = xad_pids[0];
+    patients[count++] = xad_pids[1];
     return notification_take(route, header.kind, message_id, &buf, patients, count);
 }

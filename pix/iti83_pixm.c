@@ -177,18 +177,6 @@ static void write_answer(const Query *query)
     query->exchange->status = 200;
 }
 
-static AuditObject audited_patient(const Query *query)
-{
-    Arena *arena = query->exchange->req->arena;
-    const AssigningAuthority *authority = query->asked.authority;
-    return (AuditObject){
-        .kind = AUDIT_OBJECT_PATIENT,
-        .id = authority ? hl7_cx_format(arena, query->source.code, authority->oid)
-                        : str_printf(arena, "%.*s|%.*s", STR_ARG(query->source.system),
-                                     STR_ARG(query->source.code)),
-    };
-}
-
 int pix_iti83_query(void *module, FhirExchange *exchange)
 {
     Pix *pix = module;
@@ -199,7 +187,8 @@ int pix_iti83_query(void *module, FhirExchange *exchange)
     if (rc == 0) {
         write_answer(&query);
     }
-    AuditObject patient = audited_patient(&query);
+    AuditObject patient =
+        pix_fhir_audit_token(exchange->req->arena, query.authorities, &query.source);
     bool has_patient = !str_is_empty(query.source.code);
     return pix_fhir_record_query(pix, exchange, AUDIT_ITI83_QUERY, &patient, has_patient, rc);
 }

@@ -92,7 +92,7 @@ int pix_iti93_feed(void *module, FhirExchange *exchange)
     int rc = check_header(exchange);
     rc = rc ? rc : find_patient(exchange, &entry);
     if (rc) {
-        return rc;
+        return fhir_feed_refuse(&feed, feed.events.update, rc);
     }
     feed.patient = fhir_child(entry, "resource");
     const FhirNode *identifier = fhir_child(feed.patient, "identifier");

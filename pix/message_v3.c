@@ -137,7 +137,6 @@ void query_v3_patient_end(const QueryV3 *query, StrBuf *buf)
 int query_v3_record(QueryV3 *query, const XmlNode *asked, V3Id query_id)
 {
     Request *req = query->req;
-    const Error *error = error_list_has_errors(&req->errors) ? req->errors.first : NULL;
     AuditObject *objects = ARENA_ARRAY(req->arena, AuditObject, query->patient_count + 1);
     _cleanup_(strbuf_done) StrBuf text = {0};
     for (size_t i = 0; i < query->patient_count; i++) {
@@ -153,12 +152,13 @@ int query_v3_record(QueryV3 *query, const XmlNode *asked, V3Id query_id)
         .message_id = v3_id_text(req->arena, query->message.id),
         .is_v3 = true,
     };
-    const AuditEvent event = {
+    AuditEvent event = {
         .type = query->event,
-        .outcome = error ? error_info(error->code)->audit_outcome : 0,
-        .outcome_text = error ? error->context : STR_EMPTY,
         .objects = objects,
         .object_count = query->patient_count + 1,
     };
+    if (error_list_has_errors(&req->errors)) {
+        audit_event_refuse(req, &event);
+    }
     return audit_append_event(query->pix->config.audit, req, &event);
 }

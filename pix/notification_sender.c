@@ -5,7 +5,10 @@
 #include "lib/base/fail.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
+#include "lib/hl7/msh.h"
+#include "lib/hl7/v3.h"
 #include "pix/delivery.h"
+#include "pix/hl7_v2.h"
 #include "pix/subscribers_private.h"
 
 #define DATABASE_TIMEOUT_MS 10000
@@ -193,17 +196,34 @@ static int mark(NotificationSender *sender, Request *req, const DbStatement *sta
 
 /* ---- audit ---- */
 
+/** Names the parties as the message does (TF-2 3.10.5.1); those of HL7 v3 are the node and the
+ * URL (TF-2 3.46.5.1). */
+static void name_parties(const Head *head, Request *req, AuditEvent *event)
+{
+    const Er7Message *message = er7_read(req->arena, &req->errors, head->content);
+    if (message) {
+        event->own_name =
+            hl7_party(req->arena, message, MSH_SENDING_FACILITY, MSH_SENDING_APPLICATION);
+        event->remote_name =
+            hl7_party(req->arena, message, MSH_RECEIVING_FACILITY, MSH_RECEIVING_APPLICATION);
+    }
+}
+
 static int append_event(NotificationSender *sender, Request *req, AuditEventType type,
                         const Head *head, size_t first, size_t count, const char *failure)
 {
     AuditObject *objects = ARENA_ARRAY(req->arena, AuditObject, count);
-    bool is_v2 = notification_rows[head->kind].protocol == PROTOCOL_HL7_V2;
+    bool is_v3 = notification_rows[head->kind].protocol == PROTOCOL_HL7_V3;
+    const V3Id v3_id = {.root = str_from(sender->subscribers->config.manager_oid),
+                        .extension = head->message_id};
+    Str message_id = is_v3 ? v3_id_text(req->arena, v3_id) : head->message_id;
     for (size_t i = 0; i < count; i++) {
         objects[i] = (AuditObject){.kind = AUDIT_OBJECT_PATIENT,
                                    .id = head->patients[first + i],
-                                   .message_id = is_v2 ? head->message_id : STR_EMPTY};
+                                   .message_id = message_id,
+                                   .is_v3 = is_v3};
     }
-    const AuditEvent event = {
+    AuditEvent event = {
         .type = type,
         .outcome = failure ? 8 : 0,
         .outcome_text = failure ? str_from(failure) : STR_EMPTY,
@@ -211,6 +231,9 @@ static int append_event(NotificationSender *sender, Request *req, AuditEventType
         .objects = objects,
         .object_count = count,
     };
+    if (!is_v3) {
+        name_parties(head, req, &event);
+    }
     return audit_append_event(sender->subscribers->config.audit, req, &event);
 }
 

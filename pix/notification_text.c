@@ -1,5 +1,6 @@
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
+#include "lib/hl7/cx.h"
 #include "lib/hl7/er7.h"
 #include "pix/subscribers_private.h"
 
@@ -54,6 +55,15 @@ const Str *notification_cxs(Arena *arena, const FoundIdentifier *identifiers, si
         cxs[i] = authority_format_cx(arena, identifiers[i].authority, identifiers[i].value);
     }
     return cxs;
+}
+
+const Str *notification_patients(Arena *arena, const FoundIdentifier *identifiers, size_t count)
+{
+    Str *patients = ARENA_ARRAY(arena, Str, count);
+    for (size_t i = 0; i < count; i++) {
+        patients[i] = hl7_cx_format(arena, identifiers[i].value, identifiers[i].authority->oid);
+    }
+    return patients;
 }
 
 Notification notification_take(const NotificationRoute *route, NotificationKind kind,

@@ -113,6 +113,9 @@ Str notification_append_header(const NotificationRoute *route, const Notificatio
                                StrBuf *buf);
 /** "id^^^namespace&oid&ISO" of each identifier. */
 const Str *notification_cxs(Arena *arena, const FoundIdentifier *identifiers, size_t count);
+
+/** "id^^^&oid&ISO" of each, as audit names a patient. */
+const Str *notification_patients(Arena *arena, const FoundIdentifier *identifiers, size_t count);
 /** Takes the text, whose buffer is freed. */
 Notification notification_take(const NotificationRoute *route, NotificationKind kind,
                                Str message_id, StrBuf *buf, const Str *patients,

@@ -183,17 +183,31 @@ static void fhir_body(void *ctx, HttpExchange *http, const void *bytes, size_t l
     }
 }
 
+/** Request line, the headers that shape the answer, body (BALP, Query). */
+static Str request_text(HttpExchange *http, Str body)
+{
+    static const char *const headers[] = {"Accept", "Content-Type", "Prefer"};
+    Arena *arena = http->req->arena;
+    _cleanup_(strbuf_done) StrBuf text = {0};
+    strbuf_printf(&text, "%.*s %.*s%s%.*s", STR_ARG(http->method), STR_ARG(http->req->endpoint),
+                  http->query.len ? "?" : "", STR_ARG(str_shown(arena, http->query)));
+    for (size_t i = 0; i < ARRAY_LEN(headers); i++) {
+        Str value = str_shown(arena, http_header(http, headers[i]));
+        if (!str_is_empty(value)) {
+            strbuf_printf(&text, "\r\n%s: %.*s", headers[i], STR_ARG(value));
+        }
+    }
+    strbuf_append(&text, body.len ? STR("\r\n\r\n") : STR_EMPTY);
+    strbuf_append(&text, str_shown(arena, body));
+    return str_dup(arena, strbuf_str(&text));
+}
+
 static int read_body(HttpExchange *http)
 {
     FhirCall *call = http->state;
     FhirExchange *exchange = &call->exchange;
     Str body = strbuf_str(&call->body);
-    Str text = str_shown(http->req->arena, body);
-    exchange->request_text =
-        str_printf(http->req->arena, "%.*s %.*s%s%.*s%s%.*s", STR_ARG(http->method),
-                   STR_ARG(http->req->endpoint), http->query.len ? "?" : "",
-                   STR_ARG(str_shown(http->req->arena, http->query)), text.len ? "\r\n\r\n" : "",
-                   STR_ARG(text));
+    exchange->request_text = request_text(http, body);
     switch (call->transaction->body) {
     case FHIR_BODY_RESOURCE:
         return fhir_read(http->req, call->body_format, body, &exchange->resource);

@@ -21,7 +21,7 @@ typedef struct FhirExchange {
     Str id;                    /* logical id in the path; empty: none */
     FhirParameters parameters; /* of the query string, and of the form of a POST _search */
     const FhirNode *resource;  /* of the body; NULL: none */
-    Str request_text;          /* request line and body, for the audit record */
+    Str request_text;          /* request line, headers and body, for the audit record */
     bool is_strict;            /* Prefer: handling=strict (FHIR R4 3.1.1.4.4) */
     FhirReturn wanted;
 

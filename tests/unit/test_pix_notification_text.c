@@ -114,7 +114,7 @@ static void test_update_lists_identifiers_alone(void **state)
                 "PID|||X\\S\\1^^^RHIN&1.2.3&ISO~10^^^HOSPA&1.2.4&ISO~11^^^HOSPA&1.2.4&ISO|| \r"
                 "PV1||N\r");
     assert_int_equal(message.patient_count, 3);
-    assert_text(message.patients[1], "10^^^HOSPA&1.2.4&ISO");
+    assert_text(message.patients[1], "10^^^&1.2.4&ISO");
 }
 
 /** TF-2 Table 3.8-2: PID-5 is required; 6, 7, 8, 11 and 13 where known */
@@ -141,8 +141,8 @@ static void test_merge_names_survivor_and_subsumed(void **state)
     Notification message = iti08_send_merge_make(&route, &survivor, &subsumed, &nothing);
     assert_text(after_header(message.content),
                 "PID|||X1^^^RHIN&1.2.3&ISO|| \rMRG|X2^^^RHIN&1.2.3&ISO\r");
-    assert_text(message.patients[0], "X1^^^RHIN&1.2.3&ISO");
-    assert_text(message.patients[1], "X2^^^RHIN&1.2.3&ISO");
+    assert_text(message.patients[0], "X1^^^&1.2.3&ISO");
+    assert_text(message.patients[1], "X2^^^&1.2.3&ISO");
     assert_int_equal(notification_rows[message.kind].audit, AUDIT_ITI8_SEND_UPDATE);
     assert_int_equal(notification_rows[message.kind].audit_of_second, AUDIT_ITI8_SEND_DELETE);
 }
