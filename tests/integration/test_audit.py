@@ -1,5 +1,6 @@
 """No patient data leaves before its audit record is durable (contract C4; ITI TF-2 3.20)."""
 
+import base64
 import os
 import socket
 import unittest
@@ -11,17 +12,22 @@ from tests.integration import common
 ROUNDS = 10 if common.IS_FULL else 3
 
 
+def receive_until(connection, is_enough):
+    """Reads byte by byte until there is enough, and no further."""
+    received = b""
+    while not is_enough(received):
+        piece = connection.recv(1)
+        if not piece:
+            raise AssertionError(f"no reply: {received!r}")
+        received += piece
+
+
 def first_body_byte(server, path, content_type, body):
     """Sends a request and returns as soon as one byte of the reply's body is here; the connection stays open."""
     connection = socket.create_connection(("127.0.0.1", server.plain_port), 20)
     connection.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
                        f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    received = b""
-    while not received.partition(b"\r\n\r\n")[2]:
-        piece = connection.recv(1)
-        if not piece:
-            raise AssertionError(f"no reply: {received!r}")
-        received += piece
+    receive_until(connection, lambda received: received.partition(b"\r\n\r\n")[2])
     return connection
 
 
@@ -61,6 +67,37 @@ class AuditBeforeData(common.ServerCase):
             with first_body_byte(self.server, "/registry", "application/soap+xml", body):
                 found = self.kill_and_search(f"{patient}^^^")
             self.assertIn('csd-code="ITI-18"', found)
+
+    def test_query_over_mllp(self):
+        for number in range(ROUNDS):
+            control = f"c4-{number}-{os.getpid()}"
+            message = (f"MSH|^~\\&|EMR|HOSPITAL|PIXMGR|CENTER|20260401||QBP^Q23^QBP_Q21|{control}|P|2.5\r"
+                       f"QPD|IHE PIX Query|tag|{common.patient('P1')}\rRCP|I\r")
+            with socket.create_connection(("127.0.0.1", self.server.mllp_port), 20) as connection:
+                connection.sendall(b"\x0b" + message.encode() + b"\x1c\r")
+                receive_until(connection, len)
+                found = self.kill_and_search(base64.b64encode(control.encode()).decode())
+            self.assertIn('csd-code="ITI-9"', found)
+
+    def test_feed_over_mllp(self):
+        """The record of a write is in the same transaction: it comes out of the outbox after the start."""
+        for number in range(ROUNDS):
+            common.feed(self.server, f"C4-{number}")
+            self.kill_and_search(f"C4-{number}")
+            self.server.stop()  # the outbox goes out
+            found = self.server.command("audit", "search", f"C4-{number}^^^", check=False).stdout
+            self.assertIn('csd-code="ITI-8"', found)
+            self.server.start()
+
+    def test_query_over_fhir(self):
+        for number in range(ROUNDS):
+            request_id = f"c4-{number}-{os.getpid()}"
+            with socket.create_connection(("127.0.0.1", self.server.plain_port), 20) as connection:
+                connection.sendall(f"GET /fhir/Patient?family=Test HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: {request_id}\r\n"
+                                   "\r\n".encode())
+                receive_until(connection, len)
+                found = self.kill_and_search(request_id)
+            self.assertIn('csd-code="ITI-78"', found)
 
     def test_write(self):
         submission = common.submission("P2")
