@@ -42,6 +42,9 @@ struct Subscribers {
     pthread_cond_t announced; /* a registry has acknowledged an XAD-PID */
 };
 
+/** A copy in the arena, of the registries or of the consumers. */
+SubscriberList subscribers_hold(Subscribers *subscribers, Arena *arena, bool is_registry);
+
 /* ---- messages ---- */
 
 /** Rows of notifications.def. */
