@@ -271,6 +271,10 @@ static int announce_next(Subscribers *subscribers, Request *req, const Subscribe
     const NotificationRoute route = {batch->arena, &subscribers->config, registry};
     int rc = db_acquire(subscribers->config.pool, req, &conn);
     rc = rc < 0 ? rc : announce_batch(subscribers, batch, conn, &route, after_id);
+    if (batch->errors.first) {
+        (void)error_add(&req->errors, batch->errors.first->code, NULL, "%.*s",
+                        STR_ARG(batch->errors.first->context));
+    }
     request_free(batch);
     return rc;
 }
