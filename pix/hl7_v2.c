@@ -71,18 +71,6 @@ static void describe_request(Request *req, const Er7Message *message)
         hl7_party(req->arena, message, MSH_RECEIVING_FACILITY, MSH_RECEIVING_APPLICATION);
 }
 
-static bool has_version(const Hl7MessageType *type, Str version)
-{
-    Str rest = type->versions;
-    Str item;
-    while (str_split_next(&rest, ' ', &item)) {
-        if (str_equal(item, version)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /** Row of the event and version; the first of the event if none has the version. */
 static const Hl7MessageType *find_message_type(const Er7Message *message)
 {
@@ -95,7 +83,7 @@ static const Hl7MessageType *find_message_type(const Er7Message *message)
         if (!str_equal(type, row->type) || !str_equal(event, row->event)) {
             continue;
         }
-        if (has_version(row, version)) {
+        if (str_has_word(row->versions, version)) {
             return row;
         }
         first = first ? first : row;
@@ -154,7 +142,7 @@ static void check_header(Request *req, const Er7Message *message, const Hl7Messa
     Str processing_id = header_value(message, MSH_PROCESSING_ID, 1);
     if (!type) {
         add_unsupported_type(req, message);
-    } else if (!has_version(type, version)) {
+    } else if (!str_has_word(type->versions, version)) {
         error_add(&req->errors, ERR_HL7_UNSUPPORTED_VERSION_ID, "MSH^1^12^1^1",
                   "version \"%.*s\" is not supported here for %.*s; send one of: %.*s",
                   STR_ARG(version), STR_ARG(type->event),

@@ -42,14 +42,7 @@ static Conjunction *add_conjunction(Alternatives *alternatives)
 
 static bool is_search(const XmlNode *value)
 {
-    Str rest = xml_attribute(value, "use");
-    Str use;
-    while (str_split_next(&rest, ' ', &use)) {
-        if (str_equal(use, STR("SRCH"))) {
-            return true;
-        }
-    }
-    return false;
+    return str_has_word(xml_attribute(value, "use"), STR("SRCH"));
 }
 
 /** An asterisk stands for any run of characters; alone it asks for nothing. */

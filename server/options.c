@@ -114,26 +114,13 @@ static void print_forms(const Command *command, FILE *out)
     } while (has_form);
 }
 
-/** Whether name is one of the words. */
-static bool is_among(const char *words, const char *name)
-{
-    Str rest = str_from(words);
-    Str word;
-
-    while (str_split_next(&rest, ' ', &word)) {
-        if (str_equal(word, str_from(name))) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /** @param command  NULL: the options that every command takes */
 static void print_options(const Command *command)
 {
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const OptionRow *row = &option_rows[i];
-        if (!row->commands || (command && is_among(row->commands, command->name))) {
+        if (!row->commands ||
+            (command && str_has_word(str_from(row->commands), str_from(command->name)))) {
             char text[32];
             (void)snprintf(text, sizeof(text), "%s%s%s", row->name, row->value ? "=" : "",
                            row->value ? row->value : "");

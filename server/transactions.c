@@ -32,13 +32,8 @@ const Transaction *transaction_find(Str action, Str path)
 
 bool transaction_takes_body(const Transaction *transaction, const XmlNode *body)
 {
-    Str rest = str_from(transaction->body_element);
-    Str name;
-    bool is_taken = false;
-    while (!is_taken && str_split_next(&rest, ' ', &name)) {
-        is_taken = str_equal(body->name, name);
-    }
-    return is_taken && str_equal(body->ns, str_from(transaction->body_namespace));
+    return str_has_word(str_from(transaction->body_element), body->name) &&
+           str_equal(body->ns, str_from(transaction->body_namespace));
 }
 
 bool transaction_path_exists(Str path, bool *ret_takes_documents)

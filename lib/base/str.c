@@ -112,6 +112,17 @@ bool str_split_next(Str *rest, char separator, Str *ret_item)
     return true;
 }
 
+bool str_has_word(Str words, Str word)
+{
+    Str item;
+    while (str_split_next(&words, ' ', &item)) {
+        if (str_equal(item, word)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 char *str_cstr(Arena *arena, Str s)
 {
     char *copy = arena_alloc(arena, s.len + 1);

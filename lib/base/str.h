@@ -61,6 +61,9 @@ size_t str_find(Str s, Str needle);
  */
 bool str_split_next(Str *rest, char separator, Str *ret_item);
 
+/** Whether one of the words, with a blank between them, is this one. */
+bool str_has_word(Str words, Str word);
+
 /** Copies in the arena; str_cstr() ends in NUL (an embedded NUL cuts it short for C). */
 Str str_dup(Arena *arena, Str s);
 char *str_cstr(Arena *arena, Str s) NONNULL_RETURN;

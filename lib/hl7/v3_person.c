@@ -58,18 +58,6 @@ static Str use_to_v2(CodeList list, const XmlNode *node)
     return found;
 }
 
-static bool has_use(const XmlNode *node, Str wanted)
-{
-    Str rest = xml_attribute(node, "use");
-    Str code;
-    while (str_split_next(&rest, ' ', &code)) {
-        if (str_equal(code, wanted)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* ---- data types ---- */
 
 /** Texts of all elements of this name, with spaces between them; in the arena or borrowed. */
@@ -193,9 +181,10 @@ Telecom v3_telecom(Arena *arena, const XmlNode *node)
         return telecom;
     }
     bool is_fax = has_scheme && str_equal_ci(scheme, STR("fax"));
-    bool is_mobile = has_use(node, STR("MC"));
+    Str uses = xml_attribute(node, "use");
+    bool is_mobile = str_has_word(uses, STR("MC"));
     telecom.equipment = is_fax ? STR("FX") : is_mobile ? STR("CP") : STR("PH");
-    telecom.is_business = has_use(node, STR("WP"));
+    telecom.is_business = str_has_word(uses, STR("WP"));
     telecom.number = address;
     return telecom;
 }

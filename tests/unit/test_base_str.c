@@ -116,6 +116,24 @@ static void test_uuid_reads_what_it_writes_and_refuses_upper_case(void **state)
     arena_free(arena);
 }
 
+static void test_a_word_is_found_as_a_whole(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *words;
+        const char *word;
+        bool is_there;
+    } cases[] = {
+        {"2.3.1 2.5", "2.5", true}, {"2.3.1 2.5", "2.3.1", true}, {"2.3.1 2.5", "2.3", false},
+        {"2.3.1 2.5", "", false},   {"", "2.5", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (str_has_word(str_from(cases[i].words), str_from(cases[i].word)) != cases[i].is_there) {
+            fail_msg("case %zu", i);
+        }
+    }
+}
+
 static void test_split_gives_empty_items_too(void **state)
 {
     (void)state;
@@ -183,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_dtm_is_range_checked),
         cmocka_unit_test(test_oid_grammar),
         cmocka_unit_test(test_uuid_reads_what_it_writes_and_refuses_upper_case),
+        cmocka_unit_test(test_a_word_is_found_as_a_whole),
         cmocka_unit_test(test_split_gives_empty_items_too),
         cmocka_unit_test(test_base64_vectors),
         cmocka_unit_test(test_crc32c_vector_and_continuation),
