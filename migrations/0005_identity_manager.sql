@@ -55,7 +55,7 @@ CREATE TABLE patient_demographics (
 );
 COMMENT ON TABLE patient_demographics IS 'what the source of an identifier said of its patient, as last fed';
 COMMENT ON COLUMN patient_demographics.record IS 'lib/hl7/demographics.h; the other columns are made from it';
-COMMENT ON COLUMN patient_demographics.match_profile IS 'normal forms that matching compares (pix/match.h)';
+COMMENT ON COLUMN patient_demographics.match_profile IS 'normal forms that matching compares (pix/matching/match.h)';
 COMMENT ON COLUMN patient_demographics.birth_date IS 'YYYY, YYYYMM, YYYYMMDD or empty';
 COMMENT ON COLUMN patient_demographics.phones IS 'digits only';
 CREATE INDEX patient_demographics_birth_date ON patient_demographics (birth_date);
@@ -66,7 +66,7 @@ CREATE TABLE patient_name (
     family     text COLLATE "C" NOT NULL,
     given      text COLLATE "C" NOT NULL
 );
-COMMENT ON TABLE patient_name IS 'every name of patient_demographics folded for search (pix/normal_form.h)';
+COMMENT ON TABLE patient_name IS 'every name of patient_demographics folded for search (pix/matching/normal_form.h)';
 CREATE INDEX patient_name_identifier ON patient_name (identifier);
 CREATE INDEX patient_name_family ON patient_name (family);
 CREATE INDEX patient_name_given ON patient_name (given);
@@ -76,7 +76,7 @@ CREATE TABLE match_key (
     identifier bigint NOT NULL,
     PRIMARY KEY (key, identifier)
 );
-COMMENT ON TABLE match_key IS 'hashes of what two records of one patient probably share (pix/match.h): blocking';
+COMMENT ON TABLE match_key IS 'hashes of what two records of one patient probably share (pix/matching/match.h): blocking';
 
 -- ---- links ----
 
@@ -129,7 +129,7 @@ CREATE TABLE link_decision (
     CHECK ((verdict IS NULL) = (decided_at IS NULL))
 );
 COMMENT ON TABLE link_decision IS 'pairs of identifiers that a person has to decide on, or has decided on: the review queue and its history';
-COMMENT ON COLUMN link_decision.evidence IS 'which attributes agree, and how (pix/match.h); never their values';
+COMMENT ON COLUMN link_decision.evidence IS 'which attributes agree, and how (pix/matching/match.h); never their values';
 COMMENT ON COLUMN link_decision.verdict IS 'NULL: open; same, or different: matching never links the two again';
 CREATE INDEX link_decision_other ON link_decision (other);
 CREATE INDEX link_decision_open ON link_decision (id) WHERE verdict IS NULL;
@@ -178,7 +178,7 @@ CREATE TABLE identity_notification (
     last_failure text NOT NULL DEFAULT ''
 );
 COMMENT ON TABLE identity_notification IS 'messages not yet acknowledged, sent in order of id; put in with the change itself';
-COMMENT ON COLUMN identity_notification.kind IS 'row of pix/notifications.def';
+COMMENT ON COLUMN identity_notification.kind IS 'row of pix/subscribers/notifications.def';
 COMMENT ON COLUMN identity_notification.message_id IS 'MSH-10, or Message.id of HL7 v3: the same each time it is sent';
 COMMENT ON COLUMN identity_notification.patients IS 'identifiers in it (CX), for its audit record';
 COMMENT ON COLUMN identity_notification.xad_pid IS 'identifier that is announced by this message (patient_identifier.is_announced)';

@@ -2,7 +2,7 @@
 
 #include "pix/identity.h"
 #include "pix/pix_state.h"
-#include "pix/subscribers.h"
+#include "pix/subscribers/subscribers.h"
 
 /**
  * Rows of identity and the steps that every change of them is made of. All run on the connection of

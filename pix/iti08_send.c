@@ -1,6 +1,6 @@
 /** ITI-8 as the Patient Identity Source of the affinity domain, to other registries (ITI TF-2
  * 3.8.4.1.2, 3.8.4.2.2). */
-#include "pix/subscribers_private.h"
+#include "pix/subscribers/subscribers_private.h"
 
 #define PID_NAME 5
 #define PID_BUSINESS_PHONE 14

@@ -1,5 +1,5 @@
 /** ITI-10 PIX Update Notification (ITI TF-2 3.10.4.1.2): MSH EVN PID PV1. */
-#include "pix/subscribers_private.h"
+#include "pix/subscribers/subscribers_private.h"
 
 Notification iti10_notify_v2_make(const NotificationRoute *route,
                                   const FoundIdentifier *identifiers, size_t count)

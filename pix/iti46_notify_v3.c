@@ -3,7 +3,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/uuid.h"
 #include "lib/hl7/v3.h"
-#include "pix/subscribers_private.h"
+#include "pix/subscribers/subscribers_private.h"
 
 #define URN_LEN (sizeof("urn:uuid:") - 1)
 

@@ -1,6 +1,6 @@
 /** ITI-64 Notify XAD-PID Link Change, to other registries (ITI TF-2 3.64.4.1.2): MSH EVN PID MRG.
  */
-#include "pix/subscribers_private.h"
+#include "pix/subscribers/subscribers_private.h"
 
 Notification iti64_send_make(const NotificationRoute *route, const FoundIdentifier *from,
                              const FoundIdentifier *to, Str local, Str subsumed)

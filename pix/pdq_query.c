@@ -2,7 +2,7 @@
 
 #include "lib/base/dtm.h"
 #include "lib/base/wildcard.h"
-#include "pix/normal_form.h"
+#include "pix/matching/normal_form.h"
 
 static const Hl7Field criteria_field = {"QPD", 1, 3,
                                         "criteria, such as @PID.5.1.1^YAMADA~@PID.7^19710412"};

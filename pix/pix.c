@@ -5,7 +5,7 @@
 
 #include "lib/base/oid.h"
 #include "pix/pix_state.h"
-#include "pix/subscribers.h"
+#include "pix/subscribers/subscribers.h"
 
 #define START_TIMEOUT_MS 30000
 

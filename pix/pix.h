@@ -8,7 +8,7 @@
 #include "lib/fhir/exchange.h"
 #include "lib/soap/exchange.h"
 #include "lib/tls/tls.h"
-#include "pix/match.h"
+#include "pix/matching/match.h"
 
 /** The PIX manager: identity feeds, cross-references, demographics. What other folders need of
  * this one; commands of server/ also use authorities.h, identity.h, match.h, search.h and

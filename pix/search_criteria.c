@@ -1,5 +1,5 @@
 #include "lib/base/wildcard.h"
-#include "pix/normal_form.h"
+#include "pix/matching/normal_form.h"
 #include "pix/search_private.h"
 
 /** One value of a record that a text is compared with. */

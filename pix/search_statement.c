@@ -1,4 +1,4 @@
-#include "pix/normal_form.h"
+#include "pix/matching/normal_form.h"
 #include "pix/search_private.h"
 
 /* ---- SQL ---- */

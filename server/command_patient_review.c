@@ -1,7 +1,7 @@
 #include <stdio.h>
 
 #include "lib/base/clock.h"
-#include "pix/match.h"
+#include "pix/matching/match.h"
 #include "server/command_json.h"
 #include "server/command_patient.h"
 #include "server/language.h"

@@ -1,6 +1,6 @@
 #include <stdio.h>
 
-#include "pix/match.h"
+#include "pix/matching/match.h"
 #include "server/command_json.h"
 #include "server/command_patient.h"
 #include "server/language.h"

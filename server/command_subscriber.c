@@ -5,7 +5,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/oid.h"
-#include "pix/subscribers.h"
+#include "pix/subscribers/subscribers.h"
 #include "server/command_json.h"
 #include "server/language.h"
 #include "server/services.h"

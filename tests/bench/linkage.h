@@ -1,6 +1,6 @@
 #pragma once
 
-#include "pix/match.h"
+#include "pix/matching/match.h"
 
 #include "tests/bench/population.h"
 

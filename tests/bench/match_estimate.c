@@ -1,12 +1,13 @@
-/* Estimates the weights of pix/match_weights.def by EM: u from random pairs of records, m and the
- * share of true pairs from the pairs that blocking finds, without looking at who is who. Prints the
- * weights, and then, with the labels of the population, which patterns of agreement score what. */
+/* Estimates the weights of pix/matching/match_weights.def by EM: u from random pairs of records, m
+ * and the share of true pairs from the pairs that blocking finds, without looking at who is who.
+ * Prints the weights, and then, with the labels of the population, which patterns of agreement
+ * score what. */
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "pix/match_compare.h"
+#include "pix/matching/match_compare.h"
 
 #include "tests/bench/population.h"
 #include "tests/bench/random_numbers.h"

@@ -1,7 +1,7 @@
 /* Normal forms of names, patterns and numbers: of any bytes they are UTF-8 without what they leave
  * out, as they become columns of the database. */
 
-#include "pix/normal_form.h"
+#include "pix/matching/normal_form.h"
 
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
-/* Whether two records are of one patient (pix/match.h): what links by itself, what a person
- * decides, and that blocking brings together whatever matches. */
+/* Whether two records are of one patient (pix/matching/match.h): what links by itself, what a
+ * person decides, and that blocking brings together whatever matches. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "pix/match.h"
+#include "pix/matching/match.h"
 
 static const MatchConfig weighted = {.rule = MATCH_RULE_WEIGHTED};
 static const MatchConfig strict = {.rule = MATCH_RULE_NAME_BIRTHDATE_SEX};

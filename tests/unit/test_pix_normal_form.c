@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "pix/normal_form.h"
+#include "pix/matching/normal_form.h"
 
 typedef struct TextRow {
     const char *text;
@@ -116,7 +116,7 @@ static void test_every_variant_leads_to_a_form_that_stays(void **state)
         char32_t common;
     } rows[] = {
 #define FORM(variant, common) {variant, common},
-#include "pix/kanji_forms.def"
+#include "pix/matching/kanji_forms.def"
 #undef FORM
     };
     (void)state;

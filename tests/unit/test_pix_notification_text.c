@@ -9,7 +9,7 @@
 #include "lib/hl7/er7.h"
 #include "lib/hl7/msh.h"
 #include "lib/xml/read.h"
-#include "pix/subscribers_private.h"
+#include "pix/subscribers/subscribers_private.h"
 
 #define V3 "urn:hl7-org:v3"
 
