@@ -28,9 +28,12 @@ static Str read_whole(Arena *arena, const char *path)
 
 static Str as_utf8(Arena *arena, Str text)
 {
-    iconv_t converter = iconv_open("UTF-8", "EUC-JP");
-    if (str_is_utf8(text) || converter == (iconv_t)-1) {
+    if (str_is_utf8(text)) {
         return text;
+    }
+    iconv_t converter = iconv_open("UTF-8", "EUC-JP");
+    if (converter == (iconv_t)-1) {
+        return STR_EMPTY;
     }
     size_t room = text.len * 2;
     char *to = arena_alloc(arena, room);

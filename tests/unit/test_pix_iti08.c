@@ -150,8 +150,7 @@ static void test_merges_that_may_not_happen_change_nothing(void **state)
                  HEADER("A40") "PID|||C^^^" AUTHORITY "~A^^^" AUTHORITY "\rMRG|B^^^" AUTHORITY "\r",
                  "AE 102 PID^1^3^2^1");
     /* a subsumed identifier is never usable again */
-    expect_reply(fixture, HEADER("A01") "PID|||A^^^" AUTHORITY "\r",
-                 "AE 204 PID^1^3^1^1");
+    expect_reply(fixture, HEADER("A01") "PID|||A^^^" AUTHORITY "\r", "AE 204 PID^1^3^1^1");
     assert_int_equal(
         fixture_number(fixture, "count_subsumed",
                        "SELECT count(*) FROM patient_identifier WHERE survivor IS NOT NULL"),

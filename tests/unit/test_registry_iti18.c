@@ -78,7 +78,7 @@ static int register_one(const char *set, const char *patient, const char *docume
         .unique_id = set,
         .patient_id = patient,
         .title = "Discharge",
-        .documents = {{document, unique_id, SHA1_A, 100}},
+        .documents = {{document, unique_id, SHA1_A, 100, NULL}},
         .more = more,
     };
     Request *req = request_new(20000);

@@ -38,7 +38,7 @@ static SubmissionSpec one_document(const char *set_unique_id, const char *docume
         .unique_id = set_unique_id,
         .patient_id = PATIENT_A,
         .title = "Discharge",
-        .documents = {{"doc", document_unique_id, SHA1_A, 100}},
+        .documents = {{"doc", document_unique_id, SHA1_A, 100, NULL}},
     };
 }
 
