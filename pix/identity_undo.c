@@ -516,7 +516,7 @@ static bool is_beginning(const LinkRow *link, const MergeRow *merge)
 
 static int undo_merge(Pix *pix, UndoState *state, Request *req, DbConn *conn)
 {
-    MergeRow merge;
+    MergeRow merge = {0};
     LinkRows links = {0};
     int rc = read_merge(state, req, conn, &merge);
     rc = rc < 0 ? rc : read_links(conn, req, &select_of_merge, merge.id, &links);

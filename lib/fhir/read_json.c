@@ -45,7 +45,7 @@ static int fault(const Json *json, const char *what)
 
 static char peek(const Json *json)
 {
-    return json->at < json->text.len ? json->text.data[json->at] : '\0';
+    return json->at < json->text.len ? json->text.data[json->at] : (char)0;
 }
 
 static void skip_space(Json *json)
@@ -197,7 +197,7 @@ static size_t count_digits(const Json *json, size_t at)
 
 static char at_or_nul(const Json *json, size_t at)
 {
-    return at < json->text.len ? json->text.data[at] : '\0';
+    return at < json->text.len ? json->text.data[at] : (char)0;
 }
 
 /** number = [ "-" ] int [ "." 1*DIGIT ] [ ("e" / "E") [ "-" / "+" ] 1*DIGIT ] (RFC 8259 6) */
@@ -358,7 +358,7 @@ static int begin_value(Json *json, Str name)
                          : push(json, top(json)->node, name, true);
     }
     if (take(json, '{')) {
-        FhirNode *node;
+        FhirNode *node = NULL;
         int rc = add_node(json, name, &node);
         return rc ? rc : push(json, node, STR_EMPTY, false);
     }

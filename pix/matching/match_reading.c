@@ -25,7 +25,7 @@ static const struct {
 
 static char at(Str s, size_t i)
 {
-    return i < s.len ? s.data[i] : '\0';
+    return i < s.len ? s.data[i] : (char)0;
 }
 
 static bool is_vowel(char c)
@@ -39,7 +39,7 @@ static Str shorten(Str letters, char *to)
 {
     size_t len = 0;
     for (size_t i = 0; i < letters.len; i++) {
-        char before = len ? to[len - 1] : '\0';
+        char before = len ? to[len - 1] : (char)0;
         char c = letters.data[i];
         bool is_long = (before == 'o' &&
                         (c == 'o' || c == 'u' || (c == 'h' && !is_vowel(at(letters, i + 1))))) ||

@@ -68,7 +68,7 @@ bool delivery_connect(Delivery *delivery, Request *req, Str *ret_problem)
 static DeliveryOutcome outcome_of(Str code)
 {
     bool is_known = code.len == 2 && (code.data[0] == 'A' || code.data[0] == 'C');
-    char verdict = is_known ? code.data[1] : '\0';
+    char verdict = is_known ? code.data[1] : (char)0;
     return verdict == 'A' ? DELIVERY_ACCEPTED : verdict == 'E' ? DELIVERY_REFUSED : DELIVERY_FAILED;
 }
 
