@@ -23,8 +23,8 @@ typedef struct FedRecord {
     int64_t id;             /* of row, or allocated */
     Str held;               /* demographics_write() of what is held; data NULL: no record */
     Str held_profile;
-    Str record; /* what is held after this feed */
-    const MatchProfile *profile;
+    Str record;                  /* what is held after this feed */
+    const MatchProfile *profile; /* of record; NULL: not made yet */
     int64_t keys[MATCH_KEYS_MAX];
     size_t key_count;
     bool is_changed;
@@ -40,7 +40,6 @@ typedef struct FeedState {
     int64_t *persons;      /* those that become one, the one that stays first */
     size_t person_count;   /* 0: a new person */
     int64_t target;
-    bool has_xad_pid; /* the target has one, or gets one by this message */
     bool is_minting;
     int64_t minted_id;
     bool awaits_announcement; /* of minted_id */
@@ -52,15 +51,17 @@ typedef struct FeedState {
 static const DbStatement select_fed = {
     "feed_select",
     "SELECT " IDENTITY_COLUMNS ", d.record, d.match_profile,"
-    " (SELECT x.id FROM patient_identifier x"
-    "  WHERE x.person = i.person AND x.is_xad_pid AND x.survivor IS NULL),"
     " (SELECT x.is_announced FROM patient_identifier x"
     "  WHERE x.person = i.person AND x.is_xad_pid AND x.survivor IS NULL)"
     " FROM unnest($1::int4[], $2::text[]) AS n (authority, value)"
     " JOIN patient_identifier i ON i.authority = n.authority AND i.value = n.value"
     " LEFT JOIN patient_demographics d ON d.identifier = i.id",
 };
-enum { FED_RECORD = IDENTITY_COLUMN_COUNT, FED_PROFILE, FED_XAD_PID, FED_IS_ANNOUNCED };
+enum {
+    FED_RECORD = IDENTITY_COLUMN_COUNT,
+    FED_PROFILE,
+    FED_IS_ANNOUNCED /* NULL: the person has no XAD-PID */
+};
 
 static const DbStatement lock_keys = {
     "feed_lock",
@@ -83,7 +84,7 @@ static const DbStatement allocate = {
     " FROM generate_series(1, $1::int4)",
 };
 
-static int bind_names(FeedState *state, Request *req, DbParams *params)
+static void bind_names(FeedState *state, Request *req, DbParams *params)
 {
     Identifier *names = ARENA_ARRAY(req->arena, Identifier, state->count);
     for (size_t i = 0; i < state->count; i++) {
@@ -91,7 +92,6 @@ static int bind_names(FeedState *state, Request *req, DbParams *params)
     }
     db_params_init(params, req->arena);
     identity_bind_names(params, req->arena, names, state->count);
-    return 0;
 }
 
 /** Takes over the rows of select_fed, and says what is wrong with the identifiers. */
@@ -128,7 +128,11 @@ static void update_records(FeedState *state, Request *req)
         if (!record->identifier->is_quoted) {
             demographics_update(&held, &state->feed->demographics);
         }
+        Str before = record->record;
         record->record = demographics_write(req->arena, &held);
+        if (!str_equal(before, record->record)) {
+            record->profile = NULL;
+        }
         record->is_changed = !record->held.data || !str_equal(record->held, record->record);
     }
 }
@@ -160,7 +164,7 @@ static bool is_repeated(const Pix *pix, const FeedState *state, const DbResult *
             return false;
         }
         int row = (int)(record->row - state->found.items);
-        bool has_xad_pid = !db_is_null(result, row, FED_XAD_PID);
+        bool has_xad_pid = !db_is_null(result, row, FED_IS_ANNOUNCED);
         if (has_xad_pid ? !db_bool(result, row, FED_IS_ANNOUNCED)
                         : pix->config.pid_owner == PID_OWNER_SELF) {
             return false;
@@ -188,6 +192,9 @@ static void make_profiles(const Pix *pix, FeedState *state, Request *req)
 {
     for (size_t i = 0; i < state->count; i++) {
         FedRecord *record = &state->records[i];
+        if (record->profile) {
+            continue; /* the locks were waited for, and nothing has changed */
+        }
         Demographics demographics;
         demographics_read(record->record, &demographics);
         record->profile = match_profile_new(req->arena, &demographics);
@@ -249,14 +256,22 @@ static int read_state(FeedState *state, Request *req, DbConn *conn, DbResult *re
 
 /* ---- deciding ---- */
 
-static void add_person(FeedState *state, int64_t person)
+/** Whether this is one of the persons that become one. */
+static bool is_chosen(const FeedState *state, int64_t person)
 {
     for (size_t i = 0; i < state->person_count; i++) {
         if (state->persons[i] == person) {
-            return;
+            return true;
         }
     }
-    state->persons[state->person_count++] = person;
+    return false;
+}
+
+static void add_person(FeedState *state, int64_t person)
+{
+    if (!is_chosen(state, person)) {
+        state->persons[state->person_count++] = person;
+    }
 }
 
 /** The candidates of the record that this feed brings, those of the feed itself left out. What it
@@ -425,8 +440,7 @@ static void decide_target(const Pix *pix, FeedState *state, int64_t new_person)
         state->target = new_person;
         target_has_one = false;
     }
-    state->has_xad_pid = target_has_one || names_new;
-    state->is_minting = !state->has_xad_pid && pix->config.pid_owner == PID_OWNER_SELF;
+    state->is_minting = !target_has_one && !names_new && pix->config.pid_owner == PID_OWNER_SELF;
 }
 
 /* ---- writing ---- */
@@ -580,11 +594,8 @@ static bool is_named(const FeedState *state, int64_t id)
 /** Whether an identifier of another person comes along. */
 static bool comes_along(const FeedState *state, const IdentityRow *row)
 {
-    bool is_chosen = false;
-    for (size_t i = 0; i < state->person_count; i++) {
-        is_chosen |= state->persons[i] == row->person;
-    }
-    if (!is_chosen || row->person == state->target || row->survivor != 0 || row->is_xad_pid) {
+    if (!is_chosen(state, row->person) || row->person == state->target || row->survivor != 0 ||
+        row->is_xad_pid) {
         return false;
     }
     /* under an XAD-PID that the message gave, only what the message named */
@@ -651,10 +662,7 @@ static int queue_proposals(const FeedState *state, Request *req, DbConn *conn)
     int made = 0;
     for (size_t i = 0; rc == 0 && i < state->candidates.count && made < PROPOSALS_MAX; i++) {
         const Candidate *candidate = &state->candidates.items[i];
-        bool is_one = candidate->person == state->target;
-        for (size_t p = 0; p < state->person_count && !is_one; p++) {
-            is_one = state->persons[p] == candidate->person;
-        }
+        bool is_one = candidate->person == state->target || is_chosen(state, candidate->person);
         for (size_t j = 0; j < i && !is_one; j++) {
             is_one = state->candidates.items[j].person == candidate->person;
         }
