@@ -98,8 +98,8 @@ class Races(common.ServerCase):
             cursor.execute("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
             waiting = cursor.fetchone()[0]
 
-    def send_in_turn(self, *submissions):
-        """Sends each when those before it hold their locks and wait: the patients are held until the last one waits."""
+    def send_in_turn(self, held, *submissions):
+        """Sends each when those before it hold their locks and wait: the document held is let go when the last one waits."""
         replies = [None] * len(submissions)
 
         def send(index):
@@ -108,7 +108,7 @@ class Races(common.ServerCase):
         threads = [threading.Thread(target=send, args=(index,)) for index in range(len(submissions))]
         connection = self.database()
         with connection, connection.cursor() as cursor:
-            cursor.execute("SELECT FROM patient_identifier FOR NO KEY UPDATE")
+            cursor.execute("SELECT FROM document_entry WHERE entry_uuid = %s FOR NO KEY UPDATE", (held.removeprefix("urn:uuid:"),))
             for number, thread in enumerate(threads, 1):
                 thread.start()
                 self.wait_for_waiting(cursor, number)
@@ -129,7 +129,8 @@ class Races(common.ServerCase):
             both = common.submission("P3", b"new addendum")
             both.associations = [xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", "Document01", follower),
                                  xds.association_xml(xds.IHE_ASSOCIATION + kind, "Document01", target)]
-            first, second = self.send_in_turn(replacement, both)
+            # The target sorts last: the first holds the addendum and waits for the target, the second waits for the addendum.
+            first, second = self.send_in_turn(target, replacement, both)
             self.assert_success(first)
             self.assertEqual({error[0] for error in second.errors}, {"XDSRegistryDeprecatedDocumentError"})
             self.assertLessEqual({target, follower}, set(common.find(soap, "P3", "Deprecated").values()))
