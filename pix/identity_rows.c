@@ -1,7 +1,5 @@
 #include "pix/identity_rows.h"
 
-#include <string.h>
-
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
 #include "lib/base/random.h"
@@ -167,17 +165,6 @@ int identity_lock_by_name(DbConn *conn, Request *req, const Identifier *identifi
 
 #define ATTEMPTS_MAX 8
 
-static bool is_raced(const DbConn *conn, int rc)
-{
-    static const char *const states[] = {"40P01", "40001", "23505"};
-    for (size_t i = 0; rc == -(int)ERR_DATABASE && i < ARRAY_LEN(states); i++) {
-        if (strcmp(db_sqlstate(conn), states[i]) == 0) {
-            return true;
-        }
-    }
-    return rc == -(int)ERR_HL7_RECORD_LOCKED;
-}
-
 int identity_run(Pix *pix, Request *req, IdentityStep step, void *ctx)
 {
     _cleanup_(db_releasep) DbConn *conn = NULL;
@@ -191,7 +178,8 @@ int identity_run(Pix *pix, Request *req, IdentityStep step, void *ctx)
         if (rc == 0) {
             return 0;
         }
-        bool is_worth_another = attempts < ATTEMPTS_MAX && is_raced(conn, rc);
+        bool is_raced = db_is_raced(conn, rc) || rc == -(int)ERR_HL7_RECORD_LOCKED;
+        bool is_worth_another = attempts < ATTEMPTS_MAX && is_raced;
         if (db_rollback(conn, req) < 0 || !is_worth_another) {
             return rc;
         }

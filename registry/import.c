@@ -192,7 +192,7 @@ static int store_together(Batch *batch)
         if (rc == 0) {
             return 0;
         }
-        bool is_raced = rc < 0 && registration_is_raced(batch->conn, rc);
+        bool is_raced = rc < 0 && db_is_raced(batch->conn, rc);
         int rollback = db_rollback(batch->conn, batch->req);
         races += is_raced;
         if (rollback < 0 || (rc < 0 && (!is_raced || races == REGISTRATION_ATTEMPTS_MAX))) {

@@ -204,17 +204,6 @@ static int attempt(const Registration *registration)
     return rc;
 }
 
-bool registration_is_raced(const DbConn *conn, int rc)
-{
-    static const char *const races[] = {"40001", "40P01", "23505"};
-    for (size_t i = 0; rc == -(int)ERR_DATABASE && i < ARRAY_LEN(races); i++) {
-        if (strcmp(db_sqlstate(conn), races[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static int run_attempts(const Registration *registration)
 {
     Request *req = registration->req;
@@ -224,7 +213,7 @@ static int run_attempts(const Registration *registration)
         if (rc == 0) {
             return 0;
         }
-        bool is_raced = registration_is_raced(registration->conn, rc);
+        bool is_raced = db_is_raced(registration->conn, rc);
         int rollback = db_rollback(registration->conn, req);
         if (!is_raced || rollback < 0 || attempts == REGISTRATION_ATTEMPTS_MAX) {
             return rc;

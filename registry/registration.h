@@ -34,12 +34,5 @@ int registration_check(Registry *registry, Request *req, const Submission *submi
 int registration_judge(Registry *registry, Request *req, DbConn *conn,
                        const PreparedSubmission *prepared, const RegistryState *state) MUST_CHECK;
 
-/**
- * Whether the transaction lost a race and a new one may end otherwise: serialization failure,
- * deadlock, and an entryUUID that another submission inserted since it was looked up (the next
- * attempt finds it).
- */
-bool registration_is_raced(const DbConn *conn, int rc);
-
 /** How often a transaction that lost a race is tried, in all. */
 #define REGISTRATION_ATTEMPTS_MAX 3

@@ -147,6 +147,13 @@ int db_copy_run(DbConn *conn, Request *req, DbCopy *copy) MUST_CHECK;
 const char *db_sqlstate(const DbConn *conn);
 
 /**
+ * Whether the transaction that failed with rc lost a race, so that a new one may end otherwise:
+ * serialization failure, deadlock, and a key that another one inserted since it was looked up (the
+ * next attempt finds it).
+ */
+bool db_is_raced(const DbConn *conn, int rc);
+
+/**
  * Rows one by one without holding them in memory; a DbResult with row 0 is valid during each call.
  * @param row  returns 0 to go on, or a negative ErrorCode to stop
  */

@@ -261,3 +261,14 @@ const char *db_sqlstate(const DbConn *conn)
 {
     return conn->sqlstate;
 }
+
+bool db_is_raced(const DbConn *conn, int rc)
+{
+    static const char *const races[] = {"40001", "40P01", "23505"};
+    for (size_t i = 0; rc == -(int)ERR_DATABASE && i < ARRAY_LEN(races); i++) {
+        if (strcmp(conn->sqlstate, races[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
