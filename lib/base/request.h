@@ -7,7 +7,8 @@
 #include "lib/base/error.h"
 #include "lib/base/str.h"
 
-struct Principal; /* lib/access/access.h */
+struct AccessUser; /* lib/access/user.h */
+struct Principal;  /* lib/access/access.h */
 
 #define REQUEST_REF_LEN 5
 
@@ -17,6 +18,7 @@ typedef struct Request {
     ErrorList errors;
     const char *transaction;           /* "ITI-42"; "" until it is known */
     const struct Principal *principal; /* borrowed from the connection */
+    const struct AccessUser *user;     /* whom a verified assertion names (XUA); NULL: nobody */
     char
         ref[REQUEST_REF_LEN + 1]; /* "7F3K2": ends every error text to a sender, for musubi trace */
     Str message_id;               /* wsa:MessageID or MSH-10 */
