@@ -26,9 +26,12 @@ typedef enum AuditEventType {
 typedef enum AuditObjectKind {
     AUDIT_OBJECT_PATIENT,        /* id: CX "id^^^&oid&ISO" */
     AUDIT_OBJECT_SUBMISSION_SET, /* id: SubmissionSet.uniqueId */
-    AUDIT_OBJECT_QUERY,    /* id: stored query UUID; query: AdhocQueryRequest, or QBP message */
-    AUDIT_OBJECT_DOCUMENT, /* id: document uniqueId; repository_unique_id, home */
-    AUDIT_OBJECT_REQUEST,  /* id: X-Request-Id of a FHIR request */
+    AUDIT_OBJECT_QUERY,     /* id: stored query UUID; query: AdhocQueryRequest, or QBP message */
+    AUDIT_OBJECT_DOCUMENT,  /* id: document uniqueId; repository_unique_id, home */
+    AUDIT_OBJECT_REQUEST,   /* id: X-Request-Id of a FHIR request */
+    AUDIT_OBJECT_NODE,      /* id: "NODE@DOMAIN"; name, description */
+    AUDIT_OBJECT_RULE,      /* what decides over access; id: URI; name, description */
+    AUDIT_OBJECT_AUDIT_LOG, /* id: URI of what was read: the endpoint, or AUDIT_LOG_URI */
     AUDIT_OBJECT_KIND_COUNT
 } AuditObjectKind;
 
@@ -40,7 +43,12 @@ typedef struct AuditObject {
     Str home;                 /* homeCommunityId, not yet base64 */
     Str message_id;           /* MSH-10, or the id of a v3 message; not yet base64 */
     bool is_v3;               /* message_id is "extension@root" of HL7 v3 */
+    Str name;                 /* ParticipantObjectName; not with query */
+    Str description;          /* of an alert about the object, for a reader; not yet base64 */
 } AuditObject;
+
+/** The audit trail of this server, where a command read it. */
+#define AUDIT_LOG_URI "musubi:audit-log"
 
 typedef struct AuditEvent {
     AuditEventType type;
@@ -80,11 +88,13 @@ Audit *audit_new_outbox(const AuditConfig *config, DbPool *pool);
 /** Stops the thread after what is queued was written. audit_free(NULL) is fine. */
 void audit_free(Audit *audit);
 
-/** Makes it the event of a refusal: the outcome of the first error, and its code, place and
- * reference. What the sender sent is left out: it may be a patient's (borrows from req->arena). */
+/** Makes it the event of a refusal: the outcome of the first error that is no warning, and its
+ * code, place and reference. What the sender sent is left out: it may be a patient's (borrows from
+ * req->arena). */
 void audit_event_refuse(Request *req, AuditEvent *event);
 
-/** Writes the AuditMessage XML (DICOM PS3.15 A.5) of this event; participants come from req. */
+/** Writes the AuditMessage XML (DICOM PS3.15 A.5) of this event; participants come from req: the
+ * peer, and the person if req->user names one (XUA). */
 void audit_message_write(const Audit *audit, const Request *req, const AuditEvent *event,
                          StrBuf *buf);
 

@@ -6,6 +6,7 @@
 
 #include "atna/audit.h"
 #include "lib/access/access.h"
+#include "lib/access/user.h"
 #include "lib/base/clock.h"
 #include "lib/xml/write.h"
 
@@ -17,7 +18,15 @@ typedef struct Code {
 } Code;
 
 /** Who sends, who is called, as the comment of events.def says. */
-typedef enum Flow { PEER_SENDS, PEER_FETCHES, WE_SEND, OWN_ACTIVITY, ALERT, FLOW_COUNT } Flow;
+typedef enum Flow {
+    PEER_SENDS,
+    PEER_FETCHES,
+    WE_SEND,
+    OWN_ACTIVITY,
+    ALERT,
+    PEER_ACTS,
+    FLOW_COUNT
+} Flow;
 
 static const struct {
     Code id;
@@ -53,27 +62,40 @@ static const struct {
     [WE_SEND] = {{PARTY_US, &role_source, true}, {PARTY_REMOTE, &role_destination, false}},
     [OWN_ACTIVITY] = {{PARTY_US, &role_application, false}, {PARTY_ACCOUNT, &role_launcher, true}},
     [ALERT] = {{PARTY_US, NULL, true}, {PARTY_PEER, NULL, false}},
+    [PEER_ACTS] = {{PARTY_PEER, NULL, true}, {PARTY_US, NULL, false}},
 };
 
 #define BALP_ENTITY_TYPES "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
 
-/** DICOM PS3.15 A.5.2; ITI TF-2 3.18.5.1, 3.41.5.1, 3.42.5.1, 3.43.6.1, 3.8.5.1; BALP. */
+/** DICOM PS3.15 A.5.2, A.5.3.2, A.5.3.11; ITI TF-2 3.18.5.1, 3.41.5.1, 3.42.5.1, 3.43.6.1, 3.8.5.1;
+ * BALP. */
 static const struct {
     const char *type_code; /* ParticipantObjectTypeCode */
     const char *role;      /* ParticipantObjectTypeCodeRole; "": none */
     Code id_type;          /* code NULL: that of the transaction */
     const char *home_type; /* the two texts differ on purpose: note in TF-2 3.43.6.1.1 */
+    const char *name;      /* of every object of the kind; NULL: each has its own */
 } object_rows[AUDIT_OBJECT_KIND_COUNT] = {
-    [AUDIT_OBJECT_PATIENT] = {"1", "1", {"2", "RFC-3881", "Patient Number"}, NULL},
+    [AUDIT_OBJECT_PATIENT] = {"1", "1", {"2", "RFC-3881", "Patient Number"}, NULL, NULL},
     [AUDIT_OBJECT_SUBMISSION_SET] = {"2",
                                      "20",
                                      {"urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd",
                                       "IHE XDS Metadata", "submission set classificationNode"},
+                                     NULL,
                                      NULL},
-    [AUDIT_OBJECT_QUERY] = {"2", "24", {NULL, NULL, NULL}, "urn:ihe:iti:xca:2010:homeCommunityId"},
-    [AUDIT_OBJECT_DOCUMENT] = {"2", "3", {"9", "RFC-3881", "Report Number"}, "ihe:homeCommunityID"},
-    [AUDIT_OBJECT_REQUEST] = {"4", "", {"XrequestId", BALP_ENTITY_TYPES, "X-Request-Id"}, NULL},
+    [AUDIT_OBJECT_QUERY] =
+        {"2", "24", {NULL, NULL, NULL}, "urn:ihe:iti:xca:2010:homeCommunityId", NULL},
+    [AUDIT_OBJECT_DOCUMENT] =
+        {"2", "3", {"9", "RFC-3881", "Report Number"}, "ihe:homeCommunityID", NULL},
+    [AUDIT_OBJECT_REQUEST] =
+        {"4", "", {"XrequestId", BALP_ENTITY_TYPES, "X-Request-Id"}, NULL, NULL},
+    [AUDIT_OBJECT_NODE] = {"2", "13", {"110182", "DCM", "Node ID"}, NULL, NULL},
+    [AUDIT_OBJECT_RULE] = {"2", "13", {"12", "RFC-3881", "URI"}, NULL, NULL},
+    [AUDIT_OBJECT_AUDIT_LOG] = {"2", "13", {"12", "RFC-3881", "URI"}, NULL, "Security Audit Log"},
 };
+
+/** Of a query that is no transaction's. */
+static const Code search_criteria = {"10", "RFC-3881", "Search Criteria"};
 
 /** AuditSourceTypeCode 4 (DICOM PS3.15 A.5.2.4). */
 static const Code source_type = {"4", "DCM", "Application Server Process"};
@@ -104,13 +126,33 @@ static void write_attribute_unless_empty(StrBuf *buf, Str begin, Str value)
     }
 }
 
-static void write_code(StrBuf *buf, Str begin, const Code *code)
+static void write_coded(StrBuf *buf, Str begin, Str code, Str system, Str text)
 {
     strbuf_append(buf, begin);
-    write_attribute(buf, ATTRIBUTE("csd-code"), str_from(code->code));
-    write_attribute(buf, ATTRIBUTE("codeSystemName"), str_from(code->system));
-    write_attribute(buf, ATTRIBUTE("originalText"), str_from(code->text));
+    write_attribute(buf, ATTRIBUTE("csd-code"), code);
+    write_attribute(buf, ATTRIBUTE("codeSystemName"), system);
+    write_attribute(buf, ATTRIBUTE("originalText"), text);
     strbuf_literal(buf, "/>");
+}
+
+static void write_code(StrBuf *buf, Str begin, const Code *code)
+{
+    write_coded(buf, begin, str_from(code->code), str_from(code->system), str_from(code->text));
+}
+
+/** The first of two that says something. */
+static Str either(Str preferred, Str otherwise)
+{
+    return str_is_empty(preferred) ? otherwise : preferred;
+}
+
+/** Codes as an assertion gives them; all three attributes are required (DICOM PS3.15 A.5.1). */
+static void write_access_codes(StrBuf *buf, Str begin, const AccessCode *codes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        write_coded(buf, begin, codes[i].code, either(codes[i].system, STR("unspecified")),
+                    either(codes[i].display, codes[i].code));
+    }
 }
 
 static void write_event_identification(StrBuf *buf, const Request *req, const AuditEvent *event)
@@ -131,20 +173,18 @@ static void write_event_identification(StrBuf *buf, const Request *req, const Au
         xml_append_escaped(buf, event->outcome_text);
         strbuf_literal(buf, "</EventOutcomeDescription>");
     }
+    if (req->user != NULL) { /* TF-2 3.40.4.2 */
+        write_access_codes(buf, STR("<PurposeOfUse"), req->user->purposes,
+                           req->user->purpose_count);
+    }
     strbuf_literal(buf, "</EventIdentification>");
-}
-
-/** The first of two that says something. */
-static Str either(Str preferred, Str otherwise)
-{
-    return str_is_empty(preferred) ? otherwise : preferred;
 }
 
 /** The process that reports: its AlternativeUserID is the process id (TF-2 3.20.7). */
 static Participant participant_us(const Audit *audit, const Request *req, const AuditEvent *event)
 {
     Flow flow = event_rows[event->type].flow;
-    bool is_called = flow == PEER_SENDS || flow == PEER_FETCHES;
+    bool is_called = flow == PEER_SENDS || flow == PEER_FETCHES || flow == PEER_ACTS;
     return (Participant){
         .user_id =
             either(is_called ? req->endpoint : event->own_name, str_from(audit->config.source_id)),
@@ -243,6 +283,19 @@ static void write_participant(StrBuf *buf, Arena *arena, const Participant *who,
     strbuf_literal(buf, "</ActiveParticipant>");
 }
 
+/** The person behind the request: "alias<user@issuer>", with the roles (TF-2 3.40.4.2). */
+static void write_user(StrBuf *buf, Arena *arena, const AccessUser *user)
+{
+    Str name = str_printf(arena, "%.*s<%.*s@%.*s>", STR_ARG(user->alias), STR_ARG(user->id),
+                          STR_ARG(user->issuer));
+    strbuf_literal(buf, "<ActiveParticipant");
+    write_attribute(buf, ATTRIBUTE("UserID"), user->id);
+    write_attribute(buf, ATTRIBUTE("UserName"), name);
+    strbuf_literal(buf, " UserIsRequestor=\"true\">");
+    write_access_codes(buf, STR("<RoleIDCode"), user->roles, user->role_count);
+    strbuf_literal(buf, "</ActiveParticipant>");
+}
+
 /** Every value is base64, so that nothing in it can break the record (DICOM PS3.15 A.5.1). */
 static void write_detail_unless_empty(StrBuf *buf, const char *type, Str value)
 {
@@ -256,9 +309,35 @@ static void write_detail_unless_empty(StrBuf *buf, const char *type, Str value)
     strbuf_literal(buf, "\"/>");
 }
 
+/** What ParticipantObjectID is. */
+static const Code *id_type_of(const AuditEvent *event, const AuditObject *object)
+{
+    const Code *of_kind = &object_rows[object->kind].id_type;
+    const Code *of_transaction = &event_rows[event->type].type;
+    if (of_kind->code != NULL) {
+        return of_kind;
+    }
+    return of_transaction->code[0] != '\0' ? of_transaction : &search_criteria;
+}
+
+/** ParticipantObjectName or ParticipantObjectQuery: at most one of them. */
+static void write_name_or_query(StrBuf *buf, const AuditObject *object)
+{
+    const char *of_kind = object_rows[object->kind].name;
+    Str name = of_kind != NULL ? str_from(of_kind) : object->name;
+    if (!str_is_empty(object->query)) {
+        strbuf_literal(buf, "<ParticipantObjectQuery>");
+        strbuf_append_base64(buf, object->query.data, object->query.len);
+        strbuf_literal(buf, "</ParticipantObjectQuery>");
+    } else if (!str_is_empty(name)) {
+        strbuf_literal(buf, "<ParticipantObjectName>");
+        xml_append_escaped(buf, name);
+        strbuf_literal(buf, "</ParticipantObjectName>");
+    }
+}
+
 static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject *object)
 {
-    const Code *id_type = &object_rows[object->kind].id_type;
     bool is_stored_query = object->kind == AUDIT_OBJECT_QUERY && str_is_empty(object->message_id);
     strbuf_literal(buf, "<ParticipantObjectIdentification");
     write_attribute(buf, ATTRIBUTE("ParticipantObjectID"), object->id);
@@ -267,30 +346,47 @@ static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject
     write_attribute_unless_empty(buf, ATTRIBUTE("ParticipantObjectTypeCodeRole"),
                                  str_from(object_rows[object->kind].role));
     strbuf_append_char(buf, '>');
-    write_code(buf, STR("<ParticipantObjectIDTypeCode"),
-               id_type->code != NULL ? id_type : &event_rows[event->type].type);
-    if (!str_is_empty(object->query)) {
-        strbuf_literal(buf, "<ParticipantObjectQuery>");
-        strbuf_append_base64(buf, object->query.data, object->query.len);
-        strbuf_literal(buf, "</ParticipantObjectQuery>");
-    }
+    write_code(buf, STR("<ParticipantObjectIDTypeCode"), id_type_of(event, object));
+    write_name_or_query(buf, object);
     write_detail_unless_empty(buf, "QueryEncoding", is_stored_query ? STR("UTF-8") : STR_EMPTY);
     write_detail_unless_empty(buf, "Repository Unique Id", object->repository_unique_id);
     if (object_rows[object->kind].home_type != NULL) {
         write_detail_unless_empty(buf, object_rows[object->kind].home_type, object->home);
     }
     write_detail_unless_empty(buf, object->is_v3 ? "II" : "MSH-10", object->message_id);
+    write_detail_unless_empty(buf, "Alert Description", object->description);
     strbuf_literal(buf, "</ParticipantObjectIdentification>");
+}
+
+/** Of an error whose list is empty: only a bug makes one. */
+static const Error unknown_error = {.code = ERR_XDS_REGISTRY_ERROR, .severity = SEVERITY_ERROR};
+
+static const Error *first_failure(const ErrorList *errors)
+{
+    const Error *error = errors->first;
+    while (error != NULL && error->severity != SEVERITY_ERROR) {
+        error = error->next;
+    }
+    return error != NULL ? error : &unknown_error;
+}
+
+/** The IHE code where it says more than the others. */
+static Str ihe_name(const ErrorInfo *info)
+{
+    Str name = str_from(info->ihe_code);
+    return str_equal(name, STR("XDSRegistryError")) ? STR_EMPTY : name;
 }
 
 void audit_event_refuse(Request *req, AuditEvent *event)
 {
-    const Error *error = req->errors.first;
+    const Error *error = first_failure(&req->errors);
     const ErrorInfo *info = error_info(error->code);
+    Str ihe = ihe_name(info);
     event->outcome = info->audit_outcome;
-    event->outcome_text = str_printf(
-        req->arena, "%s (HL7 table 0357: %d)%s%.*s, reference %s", info->fhir_issue, info->hl7_code,
-        str_is_empty(error->location) ? "" : " at ", STR_ARG(error->location), req->ref);
+    event->outcome_text =
+        str_printf(req->arena, "%.*s%s%s (HL7 table 0357: %d)%s%.*s, reference %s", STR_ARG(ihe),
+                   str_is_empty(ihe) ? "" : ", ", info->fhir_issue, info->hl7_code,
+                   str_is_empty(error->location) ? "" : " at ", STR_ARG(error->location), req->ref);
 }
 
 void audit_message_write(const Audit *audit, const Request *req, const AuditEvent *event,
@@ -303,6 +399,9 @@ void audit_message_write(const Audit *audit, const Request *req, const AuditEven
         Participant who = participant(audit, req, event, flow_parties[flow][i].party);
         write_participant(buf, req->arena, &who, flow_parties[flow][i].role,
                           flow_parties[flow][i].is_requestor);
+    }
+    if (req->user != NULL) {
+        write_user(buf, req->arena, req->user);
     }
     strbuf_literal(buf, "<AuditSourceIdentification");
     write_attribute(buf, ATTRIBUTE("AuditSourceID"), str_from(audit->config.source_id));

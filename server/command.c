@@ -1,8 +1,10 @@
 #include "server/command.h"
 
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "server/language.h"
 #include "server/postgres_embedded.h"
@@ -121,6 +123,14 @@ int command_run(const Options *options, const Subcommand *subcommands, size_t co
         status = subcommand->run(options, &context);
     }
     return command_close(&context, status);
+}
+
+Str command_account(Arena *arena)
+{
+    const struct passwd *account = getpwuid(getuid());
+
+    return account ? str_dup(arena, str_from(account->pw_name))
+                   : str_printf(arena, "uid %u", (unsigned)getuid());
 }
 
 int command_begin(const CommandContext *context)

@@ -49,6 +49,9 @@ typedef struct Subcommand {
 /** Opens, runs the subcommand that the arguments name, and closes. @return exit status */
 int command_run(const Options *options, const Subcommand *subcommands, size_t count);
 
+/** Who runs the command, for audit and history; in the arena. */
+Str command_account(Arena *arena);
+
 /** Starts a transaction on context->conn. */
 int command_begin(const CommandContext *context) MUST_CHECK;
 

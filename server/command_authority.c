@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "server/audited_change.h"
 #include "server/authority_table.h"
 #include "server/command_authority_test.h"
 #include "server/command_facility.h"
@@ -229,6 +230,19 @@ static void bind_times(DbParams *params, const AuthorityRow *rows, size_t count)
     db_param_timestamp_array(params, to, count);
 }
 
+static int record_stored(const CommandContext *context, const AuthorityRow *row)
+{
+    const AuditedChange change = {
+        .kind = CHANGED_AUTHORITY,
+        .name = row->oid,
+        .action = "set",
+        .detail = str_printf(context->arena, "facility %.*s, fed by %.*s|%.*s of node %.*s",
+                             STR_ARG(row->facility), STR_ARG(row->source_application),
+                             STR_ARG(row->source_facility), STR_ARG(row->source_node)),
+    };
+    return audited_change_record(context, &change);
+}
+
 static int store_rows(const CommandContext *context, const AuthorityRow *rows, size_t count)
 {
     DbParams oids;
@@ -255,6 +269,9 @@ static int store_rows(const CommandContext *context, const AuthorityRow *rows, s
         (rc = db_queue(context->conn, context->req, &upsert_authorities, &params)) == 0 &&
         (rc = db_queue(context->conn, context->req, &update_derivations, &derivations)) == 0) {
         rc = db_sync(context->conn, context->req, NULL);
+    }
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        rc = record_stored(context, &rows[i]);
     }
     return rc;
 }
@@ -315,17 +332,24 @@ static int authority_add(const Options *options, CommandContext *context)
 
 static int authority_revoke(const Options *options, CommandContext *context)
 {
+    const AuditedChange change = {
+        .kind = CHANGED_AUTHORITY, .name = str_from(options->arguments[1]), .action = "revoke"};
     DbParams params;
     DbResult *result = NULL;
 
     db_params_init(&params, context->arena);
     db_param_text(&params, str_from(options->arguments[1]));
-    if (db_exec(context->conn, context->req, &revoke_authority, &params, &result) < 0) {
+    if (command_begin(context) < 0 ||
+        db_exec(context->conn, context->req, &revoke_authority, &params, &result) < 0) {
         return EXIT_FAILED;
     }
     if (db_affected(result) == 0) {
         command_say(options, "there is no valid authority %s", options->arguments[1]);
         return EXIT_FOUND;
+    }
+    if (audited_change_record(context, &change) < 0 ||
+        db_commit(context->conn, context->req, NULL) < 0) {
+        return EXIT_FAILED;
     }
     command_say(options,
                 "authority %s is no longer fed; what is known of its numbers stays: a running "

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "server/audited_change.h"
 #include "server/command_json.h"
 #include "server/csv.h"
 #include "server/language.h"
@@ -12,7 +13,8 @@
 
 static const DbStatement insert_facilities = {
     "facility_insert",
-    "INSERT INTO facility (name) SELECT DISTINCT unnest($1::text[]) ON CONFLICT (name) DO NOTHING",
+    "INSERT INTO facility (name) SELECT DISTINCT unnest($1::text[]) ON CONFLICT (name) DO NOTHING "
+    "RETURNING name",
 };
 
 static const DbStatement select_facilities = {
@@ -41,8 +43,13 @@ int facility_store(const CommandContext *context, const Str *names, size_t count
     db_params_init(&params, context->arena);
     db_param_text_array(&params, names, count);
     int rc = db_exec(context->conn, context->req, &insert_facilities, &params, &result);
+    for (int i = 0; rc == 0 && i < db_rows(result); i++) {
+        const AuditedChange change = {
+            .kind = CHANGED_FACILITY, .name = db_text(result, i, 0), .action = "add"};
+        rc = audited_change_record(context, &change);
+    }
     if (rc == 0 && ret_added) {
-        *ret_added = db_affected(result);
+        *ret_added = db_rows(result);
     }
     return rc;
 }
@@ -55,7 +62,8 @@ static int facility_add(const Options *options, CommandContext *context)
     if (!facility_is_name(name)) {
         return command_usage("a facility's name has 1 to 64 bytes of UTF-8");
     }
-    if (facility_store(context, &name, 1, &added) < 0) {
+    if (command_begin(context) < 0 || facility_store(context, &name, 1, &added) < 0 ||
+        db_commit(context->conn, context->req, NULL) < 0) {
         return EXIT_FAILED;
     }
     command_say(options, "facility %.*s %s", STR_ARG(name),

@@ -5,6 +5,7 @@
 #include "lib/access/access.h"
 #include "lib/base/clock.h"
 #include "lib/tls/tls.h"
+#include "server/audited_change.h"
 #include "server/command.h"
 #include "server/command_facility.h"
 #include "server/command_json.h"
@@ -227,6 +228,20 @@ static int store_certificate(const CommandContext *context, const NodeInput *inp
     return rc;
 }
 
+static int record_stored(const CommandContext *context, const NodeInput *input,
+                         const TlsCertificate *certificate, bool is_new)
+{
+    const AuditedChange change = {
+        .kind = CHANGED_NODE,
+        .name = input->name,
+        .action = is_new ? "add" : "change",
+        .detail = str_printf(context->arena, "facility %.*s, certificate %.*s, may use %.*s",
+                             STR_ARG(input->facility), STR_ARG(certificate->fingerprint),
+                             STR_ARG(input->transactions)),
+    };
+    return audited_change_record(context, &change);
+}
+
 /** Checks a node and puts it into the open transaction. A node of this name is changed, and gets
  * the certificate too. */
 static int store_node(const CommandContext *context, const NodeInput *input, bool *ret_is_new)
@@ -258,9 +273,11 @@ static int store_node(const CommandContext *context, const NodeInput *input, boo
                      input->facility);
     }
     *ret_is_new = db_bool(result, 0, 1);
-    return certificate.fingerprint.len > 0
-               ? store_certificate(context, input, db_i32(result, 0, 0), &certificate)
-               : 0;
+    if (certificate.fingerprint.len > 0 &&
+        (rc = store_certificate(context, input, db_i32(result, 0, 0), &certificate)) < 0) {
+        return rc;
+    }
+    return record_stored(context, input, &certificate, *ret_is_new);
 }
 
 static int node_add(const Options *options, CommandContext *context)
@@ -292,18 +309,24 @@ static int node_add(const Options *options, CommandContext *context)
 
 static int node_revoke(const Options *options, CommandContext *context)
 {
+    const AuditedChange change = {
+        .kind = CHANGED_NODE, .name = str_from(options->arguments[1]), .action = "revoke"};
     DbParams params;
     DbResult *result = NULL;
 
     db_params_init(&params, context->arena);
     db_param_text(&params, str_from(options->arguments[1]));
-    int rc = db_exec(context->conn, context->req, &revoke_node, &params, &result);
-    if (rc < 0) {
+    if (command_begin(context) < 0 ||
+        db_exec(context->conn, context->req, &revoke_node, &params, &result) < 0) {
         return EXIT_FAILED;
     }
     if (db_affected(result) == 0) {
         command_say(options, "there is no registered node %s", options->arguments[1]);
         return EXIT_FOUND;
+    }
+    if (audited_change_record(context, &change) < 0 ||
+        db_commit(context->conn, context->req, NULL) < 0) {
+        return EXIT_FAILED;
     }
     command_say(options, "node %s revoked; a running server refuses it within seconds",
                 options->arguments[1]);

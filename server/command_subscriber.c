@@ -6,6 +6,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/oid.h"
 #include "pix/subscribers/subscribers.h"
+#include "server/audited_change.h"
 #include "server/command_json.h"
 #include "server/language.h"
 #include "server/services.h"
@@ -253,7 +254,9 @@ static int store(const CommandContext *context, const SubscriberInput *input, bo
                    input->name);
     }
     *ret_is_new = rc == 0 && db_bool(rows, 0, 0);
-    return rc;
+    const AuditedChange change = {
+        .kind = CHANGED_SUBSCRIBER, .name = input->name, .action = "set", .detail = input->url};
+    return rc < 0 ? rc : audited_change_record(context, &change);
 }
 
 /** Every XAD-PID for a new registry, once the running servers announce the new ones themselves. */
@@ -287,7 +290,9 @@ static int subscriber_add(const Options *options, CommandContext *context)
     if (rc == 0 && context->req->errors.error_count > 0) {
         rc = -ERR_CONFIGURATION;
     }
+    rc = rc < 0 ? rc : command_begin(context);
     rc = rc < 0 ? rc : store(context, &input, &is_new);
+    rc = rc < 0 ? rc : db_commit(context->conn, context->req, NULL);
     if (rc == 0) {
         command_say(options, "subscriber %s stored; a running server knows it within seconds",
                     options->arguments[1]);
@@ -360,7 +365,10 @@ static int subscriber_remove(const Options *options, CommandContext *context)
     if (rc == 0) {
         return EXIT_FOUND;
     }
+    const AuditedChange change = {
+        .kind = CHANGED_SUBSCRIBER, .name = str_from(options->arguments[1]), .action = "remove"};
     rc = rc < 0 ? rc : forget(context, id, &dropped);
+    rc = rc < 0 ? rc : audited_change_record(context, &change);
     rc = rc < 0 ? rc : command_finish(options, context);
     if (rc == 0) {
         command_say(options, "subscriber %s removed, with %lld messages that it had not taken",

@@ -1,8 +1,5 @@
 #include "server/identity_command.h"
 
-#include <pwd.h>
-#include <unistd.h>
-
 #include "lib/base/clock.h"
 #include "lib/xml/read.h"
 #include "server/command_json.h"
@@ -13,14 +10,6 @@
 #define MAX_LIMIT 1000000
 
 /* Life */
-
-static Str account_name(Arena *arena)
-{
-    const struct passwd *account = getpwuid(getuid());
-
-    return account ? str_dup(arena, str_from(account->pw_name))
-                   : str_printf(arena, "uid %u", (unsigned)getuid());
-}
 
 static int open_command(const Options *options, CommandContext *context,
                         IdentityCommand *ret_command)
@@ -46,7 +35,7 @@ static int open_command(const Options *options, CommandContext *context,
     }
     command->arena = arena_new();
     command->authorities = authority_directory_hold(command->directory, command->arena);
-    command->account = account_name(context->arena);
+    command->account = command_account(context->arena);
     context->req->peer_address = STR("127.0.0.1");
     context->req->reply_to = command->account;
     return EXIT_GOOD;

@@ -11,12 +11,31 @@
 
 #include "atna/audit.h"
 #include "lib/access/access.h"
+#include "lib/access/user.h"
 
 /* The folder of reference schemas; without it the messages are not validated, only compared. */
 #define REFERENCE "MUSUBI_REFERENCE"
 #define SCHEMA "ihe/schema/atna/ipf-dicom2017c.xsd"
 
 static const Principal gateway = {.node_id = 7, .node_name = STR_INIT("gateway-a")};
+
+static const AccessCode roles[] = {
+    {STR_INIT("106289002"), STR_INIT("2.16.840.1.113883.6.96"), STR_INIT("歯科医師")},
+    {STR_INIT("night"), STR_INIT(""), STR_INIT("")},
+};
+static const AccessCode purposes[] = {
+    {STR_INIT("TREAT"), STR_INIT("2.16.840.1.113883.5.8"), STR_INIT("treatment")},
+    {STR_INIT("ETREAT"), STR_INIT("2.16.840.1.113883.5.8"), STR_INIT("")},
+};
+static const AccessUser doctor = {
+    .id = STR_INIT("drsato"),
+    .issuer = STR_INIT("https://idp.example/sts?a=1&b=2"),
+    .alias = STR_INIT("sato"),
+    .roles = roles,
+    .role_count = ARRAY_LEN(roles),
+    .purposes = purposes,
+    .purpose_count = ARRAY_LEN(purposes),
+};
 
 static Audit audit = {.config = {.repository = "local",
                                  .source_id = "hie-registry-1",
@@ -40,6 +59,12 @@ static const AuditObject objects[] = {
      .id = STR_INIT("P2^^^&2.999.20.1&ISO"),
      .message_id = STR_INIT("17@2.999.8"),
      .is_v3 = true},
+    {.kind = AUDIT_OBJECT_NODE,
+     .id = STR_INIT("gateway-a@hie-registry-1"),
+     .name = STR_INIT("gateway-a"),
+     .description = STR_INIT("revoked")},
+    {.kind = AUDIT_OBJECT_RULE, .id = STR_INIT("musubi:role/physician")},
+    {.kind = AUDIT_OBJECT_AUDIT_LOG, .id = STR_INIT(AUDIT_LOG_URI)},
 };
 
 typedef struct Fixture {
@@ -163,6 +188,15 @@ static const struct {
     {AUDIT_APPLICATION_START, "110100", "110120", "E"},
     {AUDIT_APPLICATION_STOP, "110100", "110121", "E"},
     {AUDIT_NODE_AUTHENTICATION_FAILURE, "110113", "110126", "E"},
+    {AUDIT_RESTRICTED_FUNCTION, "110113", "110132", "E"},
+    {AUDIT_MESSAGE_REFUSED, "110113", "refused-message", "E"},
+    {AUDIT_EMERGENCY_ACCESS, "110113", "110127", "E"},
+    {AUDIT_AUDIT_LOG_USED, "110101", "", "R"},
+    {AUDIT_ITI81_RETRIEVE, "110101", "ITI-81", "R"},
+    {AUDIT_NETWORK_CONFIGURATION, "110113", "110128", "E"},
+    {AUDIT_SECURITY_CONFIGURATION, "110113", "110129", "E"},
+    {AUDIT_OBJECT_SECURITY_CHANGE, "110113", "110135", "E"},
+    {AUDIT_SECURITY_ROLES_CHANGE, "110113", "110136", "E"},
 };
 
 static void test_codes_of_every_event_are_those_of_its_transaction(void **state)
@@ -288,6 +322,75 @@ static void test_decision_names_the_operator_as_requestor(void **state)
     expect(f, "//ActiveParticipant[RoleIDCode/@csd-code='110151']/@UserIsRequestor", "true");
 }
 
+#define USER "//ActiveParticipant[@UserID='drsato']"
+
+/* TF-2 3.40.4.2: the user of the assertion is in every record of the transaction, with the roles;
+ * what the access is for is said of the event. */
+static void test_user_of_an_assertion_takes_part_in_every_event(void **state)
+{
+    Fixture *f = *state;
+    f->req->user = &doctor;
+    for (AuditEventType type = 0; type < AUDIT_EVENT_COUNT; type++) {
+        AuditEvent event = event_of(type);
+        event.outcome = 8;
+        event.outcome_text = STR("why");
+        write_message(f, &event);
+        expect(f, "count(//ActiveParticipant)", "3");
+        expect(f, USER "/@UserName", "sato<drsato@https://idp.example/sts?a=1&b=2>");
+        expect(f, USER "/@UserIsRequestor", "true");
+        expect(f, "count(" USER "/@*)", "3");
+        expect(f, USER "/RoleIDCode[1]/@csd-code", "106289002");
+        expect(f, USER "/RoleIDCode[1]/@codeSystemName", "2.16.840.1.113883.6.96");
+        expect(f, USER "/RoleIDCode[1]/@originalText", "歯科医師");
+        expect(f, USER "/RoleIDCode[2]/@codeSystemName", "unspecified");
+        expect(f, USER "/RoleIDCode[2]/@originalText", "night");
+        expect(f, "//EventOutcomeDescription/following-sibling::*[1]/@csd-code", "TREAT");
+        expect(f, "//PurposeOfUse[1]/@originalText", "treatment");
+        expect(f, "//PurposeOfUse[2]/@originalText", "ETREAT");
+        expect(f, "name(//EventIdentification/*[last()])", "PurposeOfUse");
+    }
+}
+
+/* TF-2 3.40.4.2: the alias may be empty. */
+static void test_user_without_alias_is_named_by_id_and_issuer(void **state)
+{
+    Fixture *f = *state;
+    const AccessUser user = {.id = STR_INIT("drsato"), .issuer = STR_INIT("CN=STS,O=<&>")};
+    AuditEvent event = event_of(AUDIT_ITI18_QUERY);
+    f->req->user = &user;
+    write_message(f, &event);
+    expect(f, USER "/@UserName", "<drsato@CN=STS,O=<&>>");
+    expect(f, "count(" USER "/*)", "0");
+    expect(f, "count(//PurposeOfUse)", "0");
+}
+
+/* Without a person nobody is invented. */
+static void test_event_without_user_has_two_participants(void **state)
+{
+    Fixture *f = *state;
+    for (AuditEventType type = 0; type < AUDIT_EVENT_COUNT; type++) {
+        AuditEvent event = event_of(type);
+        write_message(f, &event);
+        expect(f, "count(//ActiveParticipant)", "2");
+        expect(f, "count(//PurposeOfUse)", "0");
+    }
+}
+
+/* TF-2 Table 3.20.4.1.1.1-1: the user and the node, about the patient. */
+static void test_emergency_access_is_by_user_and_node_about_the_patient(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = {
+        .type = AUDIT_EMERGENCY_ACCESS, .objects = objects, .object_count = 1, .outcome = 0};
+    f->req->user = &doctor;
+    write_message(f, &event);
+    expect(f, USER "/@UserIsRequestor", "true");
+    expect(f, "//ActiveParticipant[@UserID='gateway-a']/@UserIsRequestor", "true");
+    expect(f, "//ActiveParticipant[@UserID='https://registry.example/registry']/@UserIsRequestor",
+           "false");
+    expect(f, "//ParticipantObjectIdentification/@ParticipantObjectID", "P1^^^&2.999.20.1&ISO");
+}
+
 #define OBJECT(type, role)                                                                         \
     "//ParticipantObjectIdentification[@ParticipantObjectTypeCode='" type                          \
     "' and @ParticipantObjectTypeCodeRole='" role "']"
@@ -317,6 +420,35 @@ static void test_objects_carry_ids_queries_and_details(void **state)
            "Mi45OTkuNw==");
     expect(f, OBJECT("2", "3") "/ParticipantObjectDetail[@type='ihe:homeCommunityID']/@value",
            "dXJuOm9pZDoyLjk5OQ==");
+}
+
+/* DICOM PS3.15 A.5.3.2, A.5.3.11. */
+static void test_objects_of_alerts_and_of_the_audit_log_are_security_resources(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_SECURITY_CONFIGURATION);
+    write_message(f, &event);
+#define RESOURCE(n) "(" OBJECT("2", "13") ")[" n "]"
+    expect(f, "count(" OBJECT("2", "13") ")", "3");
+    expect(f, RESOURCE("1") "/@ParticipantObjectID", "gateway-a@hie-registry-1");
+    expect(f, RESOURCE("1") "/ParticipantObjectIDTypeCode/@csd-code", "110182");
+    expect(f, RESOURCE("1") "/ParticipantObjectName", "gateway-a");
+    expect(f, RESOURCE("1") "/ParticipantObjectDetail[@type='Alert Description']/@value",
+           "cmV2b2tlZA==");
+    expect(f, RESOURCE("2") "/ParticipantObjectIDTypeCode/@csd-code", "12");
+    expect(f, "count(" RESOURCE("2") "/ParticipantObjectName)", "0");
+    expect(f, RESOURCE("3") "/ParticipantObjectIDTypeCode/@originalText", "URI");
+    expect(f, RESOURCE("3") "/ParticipantObjectName", "Security Audit Log");
+}
+
+/* What an operator searched for is of no transaction (DICOM PS3.15 A.5.1.2.4). */
+static void test_query_of_no_transaction_is_search_criteria(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_AUDIT_LOG_USED);
+    write_message(f, &event);
+    expect(f, OBJECT("2", "24") "/ParticipantObjectIDTypeCode/@csd-code", "10");
+    expect(f, "count(//EventTypeCode)", "0");
 }
 
 /* TF-2 3.44.5.1: the message is named by its II, of type II and not MSH-10. */
@@ -362,6 +494,31 @@ static void test_refusal_is_told_by_code_and_place_without_what_was_sent(void **
                .data);
 }
 
+/* A warning before it is not what it failed for; the code of TF-3 Table 4.2.4.1-2 comes first. */
+static void test_refusal_is_of_the_first_error_that_is_no_warning(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_ITI42_IMPORT);
+    error_warn(&f->req->errors, ERR_XDS_EXTRA_METADATA_NOT_SAVED, "urn:x:note", "not kept");
+    (void)!error_add(&f->req->errors, ERR_XDS_UNKNOWN_PATIENT_ID, NULL, "4711 is not known");
+    (void)!error_add(&f->req->errors, ERR_XDS_REGISTRY_BUSY, NULL, "later");
+    audit_event_refuse(f->req, &event);
+    assert_int_equal(event.outcome, 8);
+    Str wanted = str_printf(f->req->arena,
+                            "XDSUnknownPatientId, not-found (HL7 table 0357: 204), reference %s",
+                            f->req->ref);
+    assert_string_equal(event.outcome_text.data, wanted.data);
+}
+
+/* It fails, whatever was forgotten. */
+static void test_refusal_without_errors_is_serious(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_ITI42_IMPORT);
+    audit_event_refuse(f->req, &event);
+    assert_int_equal(event.outcome, 12);
+}
+
 static void test_failure_carries_outcome_and_description(void **state)
 {
     Fixture *f = *state;
@@ -398,6 +555,7 @@ static void test_every_event_is_valid_by_the_dicom_schema(void **state)
     for (int outcome = 0; outcome <= 12; outcome += 4) {
         for (AuditEventType type = 0; type < AUDIT_EVENT_COUNT; type++) {
             AuditEvent event = event_of(type);
+            f->req->user = outcome > 0 ? &doctor : NULL;
             event.outcome = outcome;
             event.outcome_text = outcome > 0 ? STR("why") : STR_EMPTY;
             event.remote_endpoint = STR("https://central.example/registry");
@@ -424,10 +582,18 @@ int main(void)
         WITH_REQUEST(test_hl7_sender_is_named_by_facility_and_application),
         WITH_REQUEST(test_start_names_application_and_launcher),
         WITH_REQUEST(test_decision_names_the_operator_as_requestor),
+        WITH_REQUEST(test_user_of_an_assertion_takes_part_in_every_event),
+        WITH_REQUEST(test_user_without_alias_is_named_by_id_and_issuer),
+        WITH_REQUEST(test_event_without_user_has_two_participants),
+        WITH_REQUEST(test_emergency_access_is_by_user_and_node_about_the_patient),
         WITH_REQUEST(test_objects_carry_ids_queries_and_details),
+        WITH_REQUEST(test_objects_of_alerts_and_of_the_audit_log_are_security_resources),
+        WITH_REQUEST(test_query_of_no_transaction_is_search_criteria),
         WITH_REQUEST(test_patient_of_hl7_v3_carries_the_ii_of_the_message),
         WITH_REQUEST(test_request_of_fhir_is_an_object_of_its_own),
         WITH_REQUEST(test_refusal_is_told_by_code_and_place_without_what_was_sent),
+        WITH_REQUEST(test_refusal_is_of_the_first_error_that_is_no_warning),
+        WITH_REQUEST(test_refusal_without_errors_is_serious),
         WITH_REQUEST(test_failure_carries_outcome_and_description),
         WITH_REQUEST(test_anonymous_peer_without_node_is_named_by_its_address),
         WITH_REQUEST(test_every_event_is_valid_by_the_dicom_schema),
