@@ -93,6 +93,16 @@ void audit_free(Audit *audit);
  * req->arena). */
 void audit_event_refuse(Request *req, AuditEvent *event);
 
+/** As audit_event_refuse(), for this error of the request; NULL: the first. */
+void audit_event_refuse_for(Request *req, AuditEvent *event, const Error *error);
+
+/**
+ * The event of a message of a registered node that was refused before it became a transaction: it
+ * cannot be read, is of no transaction, or of one that the node may not use. Nothing of the message
+ * is in it; the first of req->errors says why (borrows from req->arena).
+ */
+AuditEvent audit_refused_message(Request *req);
+
 /** Writes the AuditMessage XML (DICOM PS3.15 A.5) of this event; participants come from req: the
  * peer, and the person if req->user names one (XUA). */
 void audit_message_write(const Audit *audit, const Request *req, const AuditEvent *event,

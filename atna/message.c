@@ -379,7 +379,12 @@ static Str ihe_name(const ErrorInfo *info)
 
 void audit_event_refuse(Request *req, AuditEvent *event)
 {
-    const Error *error = first_failure(&req->errors);
+    audit_event_refuse_for(req, event, NULL);
+}
+
+void audit_event_refuse_for(Request *req, AuditEvent *event, const Error *error)
+{
+    error = error != NULL ? error : first_failure(&req->errors);
     const ErrorInfo *info = error_info(error->code);
     Str ihe = ihe_name(info);
     event->outcome = info->audit_outcome;
@@ -387,6 +392,20 @@ void audit_event_refuse(Request *req, AuditEvent *event)
         str_printf(req->arena, "%.*s%s%s (HL7 table 0357: %d)%s%.*s, reference %s", STR_ARG(ihe),
                    str_is_empty(ihe) ? "" : ", ", info->fhir_issue, info->hl7_code,
                    str_is_empty(error->location) ? "" : " at ", STR_ARG(error->location), req->ref);
+}
+
+AuditEvent audit_refused_message(Request *req)
+{
+    AuditEvent event = {.type = AUDIT_MESSAGE_REFUSED};
+    audit_event_refuse(req, &event);
+    if (first_failure(&req->errors)->code == ERR_FORBIDDEN) {
+        event.type = AUDIT_RESTRICTED_FUNCTION;
+    }
+    if (req->transaction[0] != '\0') {
+        event.outcome_text =
+            str_printf(req->arena, "%s: %.*s", req->transaction, STR_ARG(event.outcome_text));
+    }
+    return event;
 }
 
 void audit_message_write(const Audit *audit, const Request *req, const AuditEvent *event,

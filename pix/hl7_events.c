@@ -95,14 +95,27 @@ int hl7_record_query(const Hl7Call *call, const Str *patients, size_t count)
     return audit_record_event(call->pix->config.audit, call->req, &event);
 }
 
+/** QBP, or QCN of one; all else feeds. */
+static bool is_query(const Hl7MessageType *type)
+{
+    return !str_equal(type->type, STR("ADT"));
+}
+
+int pix_hl7_record_unreadable(Pix *pix, Request *req)
+{
+    const AuditEvent event = audit_refused_message(req);
+    return audit_record_event(pix->config.audit, req, &event);
+}
+
 void hl7_record_refused(const Hl7Call *call)
 {
-    if (call->type->audit == AUDIT_EVENT_COUNT) {
+    if (!call->type) {
+        (void)!pix_hl7_record_unreadable(call->pix, call->req);
         return;
     }
     AuditEvent events[HL7_EVENTS_MAX];
     size_t count = 1;
-    if (call->type->answer) {
+    if (is_query(call->type)) {
         events[0] = query_event(call, NULL, 0);
     } else {
         count = hl7_feed_events(call, events);

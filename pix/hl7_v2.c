@@ -217,7 +217,7 @@ static void answer(Hl7Call *call, StrBuf *reply)
     call->authorities = authority_directory_hold(call->pix->authorities, call->req->arena);
     call->req->transaction = call->type ? call->type->transaction : "";
     describe_request(call->req, message);
-    if (!handle(call) && call->type) {
+    if (!handle(call)) {
         hl7_record_refused(call);
     }
     write_reply(call, reply);
@@ -230,6 +230,7 @@ int pix_hl7_message(Pix *pix, Request *req, Str payload, StrBuf *reply)
     if (call.message) {
         answer(&call, reply);
     } else {
+        (void)!pix_hl7_record_unreadable(pix, req); /* without, the fault is in the reply */
         hl7_ack_write(req, NULL, reply);
     }
     strbuf_done(&call.found);

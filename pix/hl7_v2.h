@@ -18,9 +18,9 @@ typedef struct Hl7MessageType {
     Str versions; /* MSH-12, separated by blanks */
     const char *transaction;
     Hl7Handler handler;
-    const char *answer;          /* MSH-9 of the answer to a query; NULL: an acknowledgement */
-    AuditEventType audit;        /* AUDIT_EVENT_COUNT: none */
-    AuditEventType audit_merged; /* of what MRG names */
+    const char *answer; /* MSH-9 of the answer to a query; NULL: an acknowledgement */
+    AuditEventType audit;
+    AuditEventType audit_merged; /* of what MRG names; AUDIT_EVENT_COUNT: none */
 } Hl7MessageType;
 
 /** One message on its way to its reply; all is borrowed. */
@@ -93,7 +93,8 @@ size_t hl7_feed_events(const Hl7Call *call, AuditEvent ret_events[HL7_EVENTS_MAX
  * its answer. */
 int hl7_record_query(const Hl7Call *call, const Str *patients, size_t count) MUST_CHECK;
 
-/** Records a message that was refused, with the first of req->errors; adds to them if it cannot. */
+/** Records a message that was refused, with the first of req->errors; adds to them if it cannot.
+ * Of a message that cannot be read, or is of no type that we take, nothing but the refusal. */
 void hl7_record_refused(const Hl7Call *call);
 
 /* ---- feed_v2.c: what ITI-8 and ITI-30 have in common ---- */

@@ -167,5 +167,5 @@ int pix_iti21_cancel(Hl7Call *call)
                          qid ? "QID^1^1" : "QID^1",
                          "QID-1 is missing; send the query tag of the query to cancel");
     }
-    return 0;
+    return hl7_record_query(call, NULL, 0);
 }

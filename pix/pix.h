@@ -77,6 +77,10 @@ PatientDirectory pix_patient_directory(Pix *pix);
  */
 int pix_hl7_message(Pix *pix, Request *req, Str payload, StrBuf *reply);
 
+/** Records what came instead of a message, with req->errors: a broken frame, or a payload that
+ * cannot be read. */
+int pix_hl7_record_unreadable(Pix *pix, Request *req) MUST_CHECK;
+
 /* SoapHandlers of HL7 v3; module is the Pix. */
 int pix_iti44_feed(void *pix, SoapExchange *exchange);     /* ITI TF-2 3.44 */
 int pix_iti45_query(void *pix, SoapExchange *exchange);    /* ITI TF-2 3.45 */

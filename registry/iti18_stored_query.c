@@ -7,7 +7,7 @@
 typedef struct QueryAudit {
     Audit *audit;
     Request *req;
-    AuditObject objects[2];
+    AuditObject *objects;
     size_t object_count;
 } QueryAudit;
 
@@ -25,10 +25,11 @@ static QueryAudit *query_audit_new(const Registry *registry, Request *req, const
     QueryAudit *query = ARENA_NEW(req->arena, QueryAudit);
     query->audit = registry->config.audit;
     query->req = req;
-    const QueryValue *patient = &request->values[FIELD_Patient_patient_id];
-    if (patient->count > 0) {
+    const QueryValue *patients = &request->values[FIELD_Patient_patient_id];
+    query->objects = ARENA_ARRAY(req->arena, AuditObject, patients->count + 1);
+    for (size_t i = 0; i < patients->count; i++) {
         query->objects[query->object_count++] =
-            (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = patient->texts[0]};
+            (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = patients->texts[i]};
     }
     StrBuf text = {0};
     request_text_write(body, &text);
@@ -42,27 +43,21 @@ static QueryAudit *query_audit_new(const Registry *registry, Request *req, const
     return query;
 }
 
-static AuditEvent event_of(const QueryAudit *query, int outcome, Str outcome_text)
+static AuditEvent event_of(const QueryAudit *query)
 {
     return (AuditEvent){
         .type = AUDIT_ITI18_QUERY,
-        .outcome = outcome,
-        .outcome_text = outcome_text,
         .objects = query->objects,
         .object_count = query->object_count,
     };
 }
 
-/** Outcome and text are those of the first error. */
 static int append_outcome(const QueryAudit *query)
 {
-    const Error *error = query->req->errors.first;
-    while (error != NULL && error->severity != SEVERITY_ERROR) {
-        error = error->next;
+    AuditEvent event = event_of(query);
+    if (error_list_has_errors(&query->req->errors)) {
+        audit_event_refuse(query->req, &event);
     }
-    const AuditEvent event =
-        error == NULL ? event_of(query, 0, STR_EMPTY)
-                      : event_of(query, error_info(error->code)->audit_outcome, error->context);
     return audit_append_event(query->audit, query->req, &event);
 }
 
@@ -80,8 +75,9 @@ static void long_reply_done(void *ctx)
     LongReply *reply = ctx;
     reply->answer.done(reply->answer.ctx);
     if (!reply->is_complete) {
-        const AuditEvent event =
-            event_of(reply->audit, 8, STR("the reply was cut off before its end"));
+        AuditEvent event = event_of(reply->audit);
+        event.outcome = 8;
+        event.outcome_text = STR("the reply was cut off before its end");
         /* A spool that cannot take it refuses every later read by itself (contract C6). */
         (void)!audit_record_event(reply->audit->audit, reply->audit->req, &event);
     }

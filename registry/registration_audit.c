@@ -31,20 +31,9 @@ int registration_audit_queue(void *caller, Request *req, DbConn *conn)
     return audit_queue_event(audit->audit, conn, req, &event);
 }
 
-static const Error *first_failure(const ErrorList *errors)
-{
-    const Error *error = errors->first;
-    while (error != NULL && error->severity != SEVERITY_ERROR) {
-        error = error->next;
-    }
-    return error;
-}
-
 int registration_audit_failure(const RegistrationAudit *audit, Request *req)
 {
-    const Error *error = first_failure(&req->errors);
     AuditEvent event = registration_audit_event(audit);
-    event.outcome = error_info(error != NULL ? error->code : ERR_XDS_REGISTRY_ERROR)->audit_outcome;
-    event.outcome_text = error != NULL ? error->context : STR_EMPTY;
+    audit_event_refuse(req, &event);
     return audit_record_event(audit->audit, req, &event);
 }

@@ -16,38 +16,35 @@ typedef struct Provide {
     Str *unique_ids;   /* likewise */
 } Provide;
 
-static AuditEvent make_event(const Provide *provide, Request *req, AuditEventType type, int outcome)
+/** Every object of a submission is of the patient of its SubmissionSet (TF-3 4.2.3.2). */
+static AuditEvent make_event(const Provide *provide, Request *req, AuditEventType type,
+                             bool has_failed)
 {
     const Submission *submission = provide->provided.submission;
-    AuditEvent event = {.type = type, .outcome = outcome};
-    if (outcome != 0 && req->errors.first) {
-        event.outcome_text = req->errors.first->context;
-    }
-    if (!submission || !submission->submission_set) {
-        return event;
-    }
+    const SubmissionSet *set = submission ? submission->submission_set : NULL;
     AuditObject *objects = ARENA_ARRAY(req->arena, AuditObject, 2);
-    objects[0] =
-        (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = submission->submission_set->patient_id};
-    objects[1] = (AuditObject){.kind = AUDIT_OBJECT_SUBMISSION_SET,
-                               .id = submission->submission_set->unique_id};
-    event.objects = objects;
-    event.object_count = 2;
+    AuditEvent event = {.type = type, .objects = objects};
+    if (has_failed) {
+        audit_event_refuse(req, &event);
+    }
+    if (set && !str_is_empty(set->patient_id)) {
+        objects[event.object_count++] =
+            (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = set->patient_id};
+    }
+    if (set) {
+        objects[event.object_count++] =
+            (AuditObject){.kind = AUDIT_OBJECT_SUBMISSION_SET, .id = set->unique_id};
+    }
     return event;
 }
 
 /** Our own ITI-42 to a remote registry, as seen from here. */
-static AuditEvent make_export_event(const Provide *provide, Request *req, int outcome)
+static AuditEvent make_export_event(const Provide *provide, Request *req, bool has_failed)
 {
     const RegistryClient *registry = provide->repository->config.registry;
-    AuditEvent event = make_event(provide, req, AUDIT_ITI42_EXPORT, outcome);
+    AuditEvent event = make_event(provide, req, AUDIT_ITI42_EXPORT, has_failed);
     event.remote_endpoint = str_from(registry->endpoint);
     return event;
-}
-
-static int outcome_of(const Request *req)
-{
-    return req->errors.first ? error_info(req->errors.first->code)->audit_outcome : 8;
 }
 
 static int check_access(Request *req)
@@ -97,7 +94,7 @@ static void make_rows(Provide *provide, Request *req, DocumentState state)
 static int queue_local(void *ctx, Request *req, DbConn *conn)
 {
     const Provide *provide = ctx;
-    AuditEvent event = make_event(provide, req, AUDIT_ITI41_IMPORT, 0);
+    AuditEvent event = make_event(provide, req, AUDIT_ITI41_IMPORT, false);
     int rc = document_rows_queue(req, conn, provide->rows, provide->provided.count);
     return rc < 0 ? rc : audit_queue_event(provide->repository->config.audit, conn, req, &event);
 }
@@ -208,9 +205,8 @@ static Settlement ask_registry(const Provide *provide)
 static int commit_answer(Provide *provide, bool is_registered)
 {
     Request *req = provide->exchange->req;
-    int outcome = is_registered ? 0 : outcome_of(req);
-    AuditEvent export_event = make_export_event(provide, req, outcome);
-    AuditEvent import_event = make_event(provide, req, AUDIT_ITI41_IMPORT, outcome);
+    AuditEvent export_event = make_export_event(provide, req, !is_registered);
+    AuditEvent import_event = make_event(provide, req, AUDIT_ITI41_IMPORT, !is_registered);
     Audit *audit = provide->repository->config.audit;
     Settlement settlement = {.registered = provide->unique_ids,
                              .registered_count = provide->provided.count};
@@ -241,7 +237,7 @@ static int commit_answer(Provide *provide, bool is_registered)
 static int record_failure(Provide *provide)
 {
     Request *req = provide->exchange->req;
-    AuditEvent event = make_event(provide, req, AUDIT_ITI41_IMPORT, outcome_of(req));
+    AuditEvent event = make_event(provide, req, AUDIT_ITI41_IMPORT, true);
     return audit_record_event(provide->repository->config.audit, req, &event);
 }
 
@@ -249,7 +245,7 @@ static int record_failure(Provide *provide)
 static int record_unknown(Provide *provide)
 {
     Request *req = provide->exchange->req;
-    AuditEvent event = make_export_event(provide, req, outcome_of(req));
+    AuditEvent event = make_export_event(provide, req, true);
     int rc = audit_record_event(provide->repository->config.audit, req, &event);
     return rc < 0 ? rc : record_failure(provide);
 }

@@ -27,6 +27,7 @@ typedef struct Wanted {
     Str unique_id;
     const DocumentRow *row; /* NULL: not for this peer */
     bool is_delivered;
+    const Error *error; /* why not; NULL: what failed is the whole request */
     Str content_id;
     BlobReader *reader; /* NULL: opened when its turn comes */
 } Wanted;
@@ -262,73 +263,82 @@ static int decide_all(Retrieve *retrieve)
     const AccessScope *scope = access_open(req, 0, ACCESS_DOWNLOAD);
     for (size_t i = 0; i < retrieve->count; i++) {
         decide(retrieve, scope, &retrieve->wanted[i]);
+        retrieve->wanted[i].error = retrieve->wanted[i].is_delivered ? NULL : req->errors.last;
     }
     return 0;
 }
 
 /* ---- audit ---- */
 
-static int compare_str(const void *a, const void *b)
+static Str patient_of(const Wanted *wanted)
 {
-    return str_compare(*(const Str *)a, *(const Str *)b);
+    return wanted->row ? wanted->row->patient_id : STR_EMPTY;
 }
 
-/** Every patient once, then every document (TF-2 3.43.6). */
-static void list_objects(Retrieve *retrieve, bool is_delivered, AuditEvent *event)
+/** What is given before what is not; patient by patient; in the order of the request. */
+static int compare_wanted(const void *a, const void *b)
 {
-    Arena *arena = retrieve->exchange->req->arena;
-    AuditObject *objects = ARENA_ARRAY(arena, AuditObject, 2 * retrieve->count);
-    Str *patients = ARENA_ARRAY(arena, Str, retrieve->count);
-    size_t patient_count = 0;
-    size_t count = 0;
-    for (size_t i = 0; i < retrieve->count; i++) {
-        const Wanted *wanted = &retrieve->wanted[i];
-        if (wanted->is_delivered == is_delivered && wanted->row) {
-            patients[patient_count++] = wanted->row->patient_id;
-        }
+    const Wanted *left = *(const Wanted *const *)a;
+    const Wanted *right = *(const Wanted *const *)b;
+    if (left->is_delivered != right->is_delivered) {
+        return left->is_delivered ? -1 : 1;
     }
-    if (patient_count > 0) {
-        qsort(patients, patient_count, sizeof(*patients), compare_str);
+    int by_patient = str_compare(patient_of(left), patient_of(right));
+    return by_patient != 0 ? by_patient : (left > right) - (left < right);
+}
+
+static bool is_in_same_event(const Wanted *first, const Wanted *other)
+{
+    return first->is_delivered == other->is_delivered &&
+           str_equal(patient_of(first), patient_of(other));
+}
+
+/** One event for documents of one patient and one fate (TF-2 3.20.7, 3.43.6). */
+static int append_event(Retrieve *retrieve, Wanted *const *wanted, size_t count)
+{
+    Request *req = retrieve->exchange->req;
+    AuditObject *objects = ARENA_ARRAY(req->arena, AuditObject, count + 1);
+    AuditEvent event = {.type = AUDIT_ITI43_EXPORT, .objects = objects};
+    if (count == 0 || !wanted[0]->is_delivered) {
+        audit_event_refuse_for(req, &event, count > 0 ? wanted[0]->error : NULL);
     }
-    for (size_t i = 0; i < patient_count; i++) {
-        if (i == 0 || !str_equal(patients[i], patients[i - 1])) {
-            objects[count++] = (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = patients[i]};
-        }
+    if (count > 0 && !str_is_empty(patient_of(wanted[0]))) {
+        objects[event.object_count++] =
+            (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = patient_of(wanted[0])};
     }
-    for (size_t i = 0; i < retrieve->count; i++) {
-        const Wanted *wanted = &retrieve->wanted[i];
-        if (wanted->is_delivered == is_delivered) {
-            objects[count++] = (AuditObject){
+    for (size_t i = 0; i < count; i++) {
+        if (!str_is_empty(wanted[i]->unique_id)) {
+            objects[event.object_count++] = (AuditObject){
                 .kind = AUDIT_OBJECT_DOCUMENT,
-                .id = wanted->unique_id,
-                .repository_unique_id = wanted->repository_unique_id,
-                .home = wanted->home,
+                .id = wanted[i]->unique_id,
+                .repository_unique_id = wanted[i]->repository_unique_id,
+                .home = wanted[i]->home,
             };
         }
     }
-    event->objects = objects;
-    event->object_count = count;
-}
-
-static int append_event(Retrieve *retrieve, bool is_delivered)
-{
-    Request *req = retrieve->exchange->req;
-    AuditEvent event = {.type = AUDIT_ITI43_EXPORT};
-    if (!is_delivered && req->errors.first) {
-        event.outcome = error_info(req->errors.first->code)->audit_outcome;
-        event.outcome_text = req->errors.first->context;
-    }
-    list_objects(retrieve, is_delivered, &event);
     return audit_append_event(retrieve->repository->config.audit, req, &event);
 }
 
-/** One event for what is about to be sent, one for what is not: durable when the reply goes (C4).
- */
+/** Events for what is about to be sent, and for what is not: durable when the reply goes (C4). */
 static int append_events(Retrieve *retrieve)
 {
-    int rc = retrieve->delivered_count > 0 ? append_event(retrieve, true) : 0;
-    if (rc == 0 && (retrieve->delivered_count < retrieve->count || retrieve->count == 0)) {
-        rc = append_event(retrieve, false);
+    Arena *arena = retrieve->exchange->req->arena;
+    Wanted **wanted = ARENA_ARRAY(arena, Wanted *, retrieve->count);
+    for (size_t i = 0; i < retrieve->count; i++) {
+        wanted[i] = &retrieve->wanted[i];
+    }
+    if (retrieve->count > 0) {
+        qsort(wanted, retrieve->count, sizeof(Wanted *), compare_wanted);
+    }
+    size_t begin = 0;
+    int rc = retrieve->count == 0 ? append_event(retrieve, NULL, 0) : 0;
+    while (rc == 0 && begin < retrieve->count) {
+        size_t end = begin + 1;
+        while (end < retrieve->count && is_in_same_event(wanted[begin], wanted[end])) {
+            end++;
+        }
+        rc = append_event(retrieve, &wanted[begin], end - begin);
+        begin = end;
     }
     if (rc == 0) {
         fail_point("iti43.audited");

@@ -149,7 +149,7 @@ static int check_headers(FhirEndpoint *endpoint, HttpExchange *http)
     rc = rc ? rc : http_peer_identify(&endpoint->peers, http);
     rc = rc ? rc : find_transaction(http);
     if (!rc && call->transaction->number[0]) {
-        rc = http_peer_check_rights(&endpoint->peers, http->req, call->transaction->number);
+        rc = http_peer_check_rights(http->req, call->transaction->number);
     }
     rc = rc ? rc : check_reply_format(http);
     rc = rc ? rc : check_content_type(http);
@@ -254,7 +254,9 @@ static void fhir_end(void *ctx, HttpExchange *http)
     FhirEndpoint *endpoint = ctx;
     FhirCall *call = http->state;
     int rc = call->has_failed ? -(int)ERR_FHIR_INVALID : read_body(http);
-    if (rc == 0) {
+    if (rc) {
+        http_peer_record_refused(&endpoint->peers, http->req);
+    } else {
         const FhirTransaction *transaction = call->transaction;
         rc = transaction->handler(endpoint->modules[transaction->module], &call->exchange);
         call->outcome = rc ? OUTCOME_FAILURE : OUTCOME_SUCCESS;

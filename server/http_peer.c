@@ -30,13 +30,19 @@ int http_peer_identify(const HttpPeers *peers, HttpExchange *http)
         STR_ARG(http->certificate_subject), STR_ARG(http->certificate_fingerprint));
 }
 
-int http_peer_check_rights(const HttpPeers *peers, Request *req, const char *transaction)
+void http_peer_record_refused(const HttpPeers *peers, Request *req)
+{
+    if (req->principal) {
+        const AuditEvent event = audit_refused_message(req);
+        (void)!audit_append_event(peers->audit, req, &event); /* a refusal gives nothing out */
+    }
+}
+
+int http_peer_check_rights(Request *req, const char *transaction)
 {
     if (access_may_use(req->principal, transaction)) {
         return 0;
     }
-    refused_peer_record(peers->audit, req,
-                        str_printf(req->arena, "%s is not allowed for this node", transaction));
     return error_add(
         &req->errors, ERR_FORBIDDEN, NULL,
         "Node %.*s may not use %s. Ask the operator to allow it (musubi node add --transactions).",

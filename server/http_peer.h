@@ -15,6 +15,9 @@ typedef struct HttpPeers {
  * recorded */
 int http_peer_identify(const HttpPeers *peers, HttpExchange *http) MUST_CHECK;
 
-/** @return 0, or -ERR_FORBIDDEN: not a transaction of this node, which is recorded */
-int http_peer_check_rights(const HttpPeers *peers, Request *req,
-                           const char *transaction) MUST_CHECK;
+/** @return 0, or -ERR_FORBIDDEN: not a transaction of this node */
+int http_peer_check_rights(Request *req, const char *transaction) MUST_CHECK;
+
+/** Records what was refused before the handler of its transaction saw it; one whose sender is
+ * unknown is recorded already. Durable after audit_settle(). */
+void http_peer_record_refused(const HttpPeers *peers, Request *req);

@@ -268,6 +268,7 @@ static void report_frame(const Connection *connection, const MllpParser *parser,
     Request *req = new_request(connection, parser->payload.len);
     if (req->principal) {
         error_add(&req->errors, code, NULL, "%s", problem);
+        (void)!pix_hl7_record_unreadable(connection->listener->config.pix, req);
         finish(connection, req, "closed");
     } else {
         request_free(req);

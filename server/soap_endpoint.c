@@ -139,7 +139,8 @@ static int find_transaction(HttpExchange *http, const SoapMessage *message,
     return 0;
 }
 
-static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
+/** All that is checked before the handler of the transaction sees the message. */
+static int receive(SoapEndpoint *endpoint, HttpExchange *http)
 {
     SoapCall *call = http->state;
     Request *req = http->req;
@@ -152,13 +153,12 @@ static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
     req->reply_to = message->reply_to;
     rc = find_transaction(http, message, &call->transaction);
     if (!rc) {
-        rc = http_peer_check_rights(&endpoint->peers, req, call->transaction->number);
+        rc = http_peer_check_rights(req, call->transaction->number);
     }
     if (rc) {
         return rc;
     }
-    void *module = endpoint->modules[call->transaction->module];
-    if (!module) {
+    if (!endpoint->modules[call->transaction->module]) {
         return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
                          "%s is not served by this process ([server] roles).",
                          call->transaction->number);
@@ -166,9 +166,19 @@ static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
     if (error_list_has_errors(&req->errors) && !call->transaction->takes_documents) {
         return -(int)req->errors.first->code; /* of parts that this transaction has no use for */
     }
-    soap_reply_open(&call->exchange, call->transaction->reply_action,
-                    call->transaction->has_mtom_reply);
-    return call->transaction->handler(module, &call->exchange);
+    return 0;
+}
+
+static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
+{
+    SoapCall *call = http->state;
+    if (call->has_failed || receive(endpoint, http) != 0) {
+        http_peer_record_refused(&endpoint->peers, http->req);
+        return -ERR_SOAP_SENDER;
+    }
+    const Transaction *transaction = call->transaction;
+    soap_reply_open(&call->exchange, transaction->reply_action, transaction->has_mtom_reply);
+    return transaction->handler(endpoint->modules[transaction->module], &call->exchange);
 }
 
 /* ------------------------------------------------------------------ replying */
@@ -250,8 +260,7 @@ static void reply(SoapEndpoint *endpoint, HttpExchange *http)
 static void soap_end(void *ctx, HttpExchange *http)
 {
     SoapEndpoint *endpoint = ctx;
-    SoapCall *call = http->state;
-    if (!call->has_failed && dispatch(endpoint, http) == 0) {
+    if (dispatch(endpoint, http) == 0) {
         reply(endpoint, http);
     } else {
         (void)!audit_settle(endpoint->peers.audit, http->req); /* a fault gives nothing out */
