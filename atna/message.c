@@ -400,8 +400,9 @@ AuditEvent audit_refused_message(Request *req)
     audit_event_refuse(req, &event);
     if (first_failure(&req->errors)->code == ERR_FORBIDDEN) {
         event.type = AUDIT_RESTRICTED_FUNCTION;
-    }
-    if (req->transaction[0] != '\0') {
+        event.outcome_text = str_printf(req->arena, "%s is not allowed for this node, reference %s",
+                                        req->transaction, req->ref);
+    } else if (req->transaction[0] != '\0') {
         event.outcome_text =
             str_printf(req->arena, "%s: %.*s", req->transaction, STR_ARG(event.outcome_text));
     }
