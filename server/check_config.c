@@ -12,6 +12,7 @@
 #include "lib/ebrim/codes.h"
 #include "lib/tls/tls.h"
 #include "server/command.h"
+#include "server/confinement.h"
 #include "server/language.h"
 #include "server/postgres_embedded.h"
 #include "server/socket.h"
@@ -171,6 +172,16 @@ static void check_clock(const Check *check)
     }
 }
 
+static void check_sandbox(const Check *check)
+{
+    if (!check->config->server.sandbox || !confinement_is_full()) {
+        error_warn(&check->context->req->errors, ERR_CONFIGURATION,
+                   config_location(check->config, CONFIG_server_sandbox, check->context->arena),
+                   tr("the sandbox of serve is not complete; it restricts: %s"),
+                   tr(confinement_state(check->config)));
+    }
+}
+
 /** An embedded database is tried by serve; one of somebody else must be reachable now. */
 static void check_database(const Check *check)
 {
@@ -210,6 +221,7 @@ int command_check_config(const Options *options)
     check_codes(&check);
     check_ports(&check);
     check_clock(&check);
+    check_sandbox(&check);
     check_database(&check);
     if (check.is_running) {
         (void)fputs(tr("the server is running: its ports were not checked\n"), stdout);

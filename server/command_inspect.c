@@ -10,6 +10,7 @@
 #include "server/command.h"
 #include "server/command_json.h"
 #include "server/command_subscriber.h"
+#include "server/confinement.h"
 #include "server/identity_counts.h"
 #include "server/journal.h"
 #include "server/language.h"
@@ -169,6 +170,8 @@ static void show_process(const Status *status)
     uint64_t total_bytes = (uint64_t)disk.f_blocks * disk.f_frsize;
     if (status->json) {
         json_object_set_new(status->json, "roles", json_text(str_from(roles)));
+        json_object_set_new(status->json, "sandbox",
+                            json_text(str_from(confinement_state(config))));
         json_object_set_new(status->json, "data_dir", json_text(str_from(config->server.data_dir)));
         json_object_set_new(status->json, "disk_free_bytes", json_integer((json_int_t)free_bytes));
         json_object_set_new(status->json, "disk_bytes", json_integer((json_int_t)total_bytes));
@@ -176,6 +179,8 @@ static void show_process(const Status *status)
     }
     print_label("roles");
     printf("%s\n", roles);
+    print_label("sandbox");
+    printf("%s\n", tr(confinement_state(config)));
     if (has_disk) {
         print_label("disk free");
         printf(tr("%.1f GiB of %.1f GiB (%s)\n"), (double)free_bytes / (1 << 30),

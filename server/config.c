@@ -406,6 +406,16 @@ const char *config_key_name(ConfigKeyId key)
     return rows[key].full_name;
 }
 
+bool config_is_path(ConfigKeyId key)
+{
+    return rows[key].type == TYPE_PATH;
+}
+
+bool config_is_listener(ConfigKeyId key)
+{
+    return rows[key].type == TYPE_LISTEN || rows[key].type == TYPE_LOOPBACK;
+}
+
 bool config_has_role(const Config *config, Role role)
 {
     return (config->server.roles & (1U << role)) != 0;

@@ -82,6 +82,12 @@ int config_check_reload(const Config *running, const Config *fresh, ErrorList *e
  */
 void config_take_reloaded(Config *running, const Config *fresh, Arena *arena, StrBuf *changes);
 
+/** Whether the key's value is a file or folder; its text in sources is absolute or empty. */
+bool config_is_path(ConfigKeyId key);
+
+/** Whether the key's value is an address that the server listens on; empty: it does not. */
+bool config_is_listener(ConfigKeyId key);
+
 bool config_has_role(const Config *config, Role role);
 
 /** Whether other hosts reach the admin listener, which then asks for an operator's certificate. */

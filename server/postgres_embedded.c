@@ -464,8 +464,9 @@ static bool is_ready(const Postgres *postgres)
 static bool has_ended(const Postgres *postgres)
 {
     char cwd[1];
-    const char *link = str_printf(postgres->arena, "/proc/%d/cwd", (int)postgres->pid).data;
+    char link[64];
 
+    (void)snprintf(link, sizeof(link), "/proc/%d/cwd", (int)postgres->pid);
     return waitpid(postgres->pid, NULL, WNOHANG) == postgres->pid ||
            (readlink(link, cwd, sizeof(cwd)) < 0 && errno == ENOENT);
 }
@@ -761,9 +762,6 @@ int postgres_revive(Postgres *postgres, ErrorList *errors, bool *ret_was_dead)
         return 0;
     }
     postgres->errors = errors;
-    if (geteuid() == postgres->uid) { /* serve became the service user meanwhile */
-        postgres->user = NULL;
-    }
     flock(postgres->turn_fd, LOCK_EX);
     int rc = adopt_or_start(postgres);
     flock(postgres->turn_fd, LOCK_UN);

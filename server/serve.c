@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
@@ -11,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -19,17 +17,19 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/sandbox/privileges.h"
 #include "lib/tls/gnutls_peer.h"
 #include "lib/xml/read.h"
 #include "server/admin.h"
 #include "server/command.h"
+#include "server/confinement.h"
 #include "server/fhir_endpoint.h"
 #include "server/http.h"
 #include "server/http_router.h"
 #include "server/identity_counts.h"
 #include "server/listener_mllp.h"
 #include "server/migrate.h"
-#include "server/postgres_embedded.h"
+#include "server/postgres_keeper.h"
 #include "server/refused_peer.h"
 #include "server/services.h"
 #include "server/soap_endpoint.h"
@@ -52,7 +52,7 @@ typedef struct Surface {
 typedef struct Process {
     Arena *arena;
     Config *config;
-    Postgres *postgres; /* NULL with [database] conninfo */
+    PostgresKeeper *postgres; /* NULL with [database] conninfo */
     Services services;
     Watchdog *watchdog;
     Tls *tls; /* NULL without a certificate */
@@ -105,12 +105,9 @@ static bool lock_data_dir(Process *p)
 
 static unsigned listener_count(const Config *config)
 {
-    const char *addresses[] = {config->server.https_listen, config->server.plain_http_listen,
-                               config->server.mllp_listen, config->server.plain_mllp_listen,
-                               config->server.admin_listen};
     unsigned count = 0;
-    for (size_t i = 0; i < ARRAY_LEN(addresses); i++) {
-        count += addresses[i][0] != '\0';
+    for (int key = 0; key < CONFIG_KEY_COUNT; key++) {
+        count += config_is_listener((ConfigKeyId)key) && config->sources[key].text[0] != '\0';
     }
     return MAX(count, 1U);
 }
@@ -143,14 +140,6 @@ static void raise_descriptor_limit(Process *p)
 
 /* ------------------------------------------------------------------ privileges */
 
-/** Patient data must not reach a core file, nor another process of the same user. */
-static void forbid_core_files(void)
-{
-    struct rlimit none = {0, 0};
-    (void)setrlimit(RLIMIT_CORE, &none);
-    (void)prctl(PR_SET_DUMPABLE, 0);
-}
-
 static bool give(Process *p, const struct passwd *user, const char *name)
 {
     const char *path = services_path(p->arena, p->config, name);
@@ -167,11 +156,24 @@ static bool give_folders(Process *p, const struct passwd *user)
     return is_given;
 }
 
-/** Started as root, the process becomes [server] user for good. */
-static bool drop_root(Process *p)
+/** Ports below 1024 are for those who still have privileges. */
+static bool reserve_ports(Process *p)
+{
+    for (int key = 0; key < CONFIG_KEY_COUNT; key++) {
+        const char *address = p->config->sources[key].text;
+        if (config_is_listener((ConfigKeyId)key) && address[0] &&
+            !socket_reserve(address, p->problem, PROBLEM_BYTES)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** Started as root, the process becomes [server] user for good; capabilities go in any case. */
+static bool drop_privileges(Process *p)
 {
     if (geteuid() != 0) {
-        return true;
+        return privileges_drop(geteuid(), getegid(), p->problem, PROBLEM_BYTES);
     }
     const struct passwd *user = getpwnam(p->config->server.user);
     if (!user || user->pw_uid == 0) {
@@ -179,14 +181,18 @@ static bool drop_root(Process *p)
             p, "[server] user = %s: no such user, or it is root; make it with: useradd --system %s",
             p->config->server.user, p->config->server.user);
     }
-    if (!give_folders(p, user)) {
-        return false;
+    return give_folders(p, user) &&
+           privileges_drop(user->pw_uid, user->pw_gid, p->problem, PROBLEM_BYTES);
+}
+
+/** From here on foreign bytes may come. */
+static bool confine(Process *p)
+{
+    if (!p->config->server.sandbox || !confinement_is_full()) {
+        log_warn("msg=\"the sandbox is not complete\" in_force=\"%s\"",
+                 confinement_state(p->config));
     }
-    if (setgroups(0, NULL) != 0 || setgid(user->pw_gid) != 0 || setuid(user->pw_uid) != 0 ||
-        setuid(0) == 0) {
-        return fail(p, "cannot become user %s: %s", user->pw_name, strerror(errno));
-    }
-    return true;
+    return confinement_enter(p->config, services_folders, p->problem, PROBLEM_BYTES);
 }
 
 /* ------------------------------------------------------------------ TLS */
@@ -451,15 +457,12 @@ static bool open_database(Process *p, const char **ret_conninfo)
         *ret_conninfo = c->database.conninfo;
         return open_schema(p, c->database.conninfo);
     }
-    ErrorList errors;
-    error_list_init(&errors, p->arena);
-    if (postgres_start(c, p->arena, &errors, &p->postgres) != 0) {
-        return fail(
-            p, "%.*s",
-            STR_ARG(errors.first ? errors.first->context : STR("PostgreSQL does not start")));
+    p->postgres = postgres_keeper_start(c, p->problem, PROBLEM_BYTES);
+    if (!p->postgres) {
+        return false;
     }
-    *ret_conninfo = postgres_conninfo(p->postgres, POSTGRES_SERVICE_ROLE);
-    return open_schema(p, postgres_conninfo(p->postgres, POSTGRES_OWNER_ROLE));
+    *ret_conninfo = postgres_keeper_conninfo(p->postgres, POSTGRES_SERVICE_ROLE);
+    return open_schema(p, postgres_keeper_conninfo(p->postgres, POSTGRES_OWNER_ROLE));
 }
 
 /* ------------------------------------------------------------------ start, run, stop */
@@ -490,17 +493,18 @@ static void record_activity(Process *p, AuditEventType type)
 static bool start(Process *p)
 {
     const char *conninfo = NULL;
+    privileges_forbid_core_files();
     if (!check_plain_access(p) || !services_make_folders(p->config, p->problem, PROBLEM_BYTES) ||
-        !lock_data_dir(p) || !open_tls(p) || !drop_root(p)) {
+        !lock_data_dir(p) || !open_tls(p) || !reserve_ports(p) || !drop_privileges(p)) {
         return false;
     }
-    forbid_core_files();
     raise_descriptor_limit(p);
-    if (!open_database(p, &conninfo) ||
+    if (!open_database(p, &conninfo) || !confine(p) ||
         !services_open(&p->services, p->config, p->tls, conninfo, p->problem, PROBLEM_BYTES) ||
         !bind_listeners(p)) {
         return false;
     }
+    socket_release_reserved();
     record_activity(p, AUDIT_APPLICATION_START);
     return start_listeners(p);
 }
@@ -537,11 +541,7 @@ static void stop(Process *p)
         record_activity(p, AUDIT_APPLICATION_STOP);
     }
     services_close(&p->services);
-    if (p->postgres) {
-        ErrorList errors;
-        error_list_init(&errors, p->arena);
-        (void)postgres_stop(p->postgres, &errors);
-    }
+    postgres_keeper_stop(p->postgres);
     watchdog_free(p->watchdog);
     SSL_CTX_free(p->mllp_tls);
     gnutls_peer_policy_free(p->tls_policy);
@@ -600,15 +600,14 @@ static void refresh_tables(Process *p)
 static void keep_database(Process *p)
 {
     _cleanup_(arena_freep) Arena *arena = arena_new();
-    ErrorList errors;
+    char problem[PROBLEM_BYTES];
     bool was_dead;
     if (!p->postgres) {
         return;
     }
-    error_list_init(&errors, arena);
-    if (postgres_revive(p->postgres, &errors, &was_dead) != 0) {
+    if (!postgres_keeper_revive(p->postgres, &was_dead, problem, sizeof(problem))) {
         log_error("msg=\"PostgreSQL ended and does not start again\" problem=%s",
-                  log_quote(arena, errors.first ? errors.first->context : STR_EMPTY));
+                  log_quote(arena, str_from(problem)));
     } else if (was_dead) {
         log_warn("msg=\"PostgreSQL had ended and was started again\"");
     }

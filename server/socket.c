@@ -11,6 +11,7 @@
 
 #define BACKLOG 1024
 #define HOST_MAX 256
+#define RESERVED_MAX 16
 
 SocketAddress socket_address(const struct sockaddr_storage *address)
 {
@@ -86,7 +87,7 @@ static bool is_loopback(const struct addrinfo *found)
 }
 
 /** @return the descriptor, or -1 with errno */
-static int bind_and_listen(const struct addrinfo *found)
+static int bind_to(const struct addrinfo *found)
 {
     int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
@@ -94,7 +95,7 @@ static int bind_and_listen(const struct addrinfo *found)
     }
     int on = 1;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-        bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
+        bind(fd, found->ai_addr, found->ai_addrlen) != 0) {
         int failed = errno;
         (void)close(fd);
         errno = failed;
@@ -103,36 +104,110 @@ static int bind_and_listen(const struct addrinfo *found)
     return fd;
 }
 
-int socket_listen(const char *address, bool is_loopback_only, char *ret_problem,
-                  size_t problem_size)
+/** @return for freeaddrinfo(), or NULL and the reason */
+static struct addrinfo *look_up(const char *address, char *ret_problem, size_t problem_size)
 {
     char host[HOST_MAX];
     const char *port;
     if (!split_address(address, host, &port)) {
         (void)snprintf(ret_problem, problem_size, "%s is not HOST:PORT", address);
-        return -1;
+        return NULL;
     }
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     int failed = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
     if (failed) {
         (void)snprintf(ret_problem, problem_size, "%s: %s", address, gai_strerror(failed));
+        return NULL;
+    }
+    return found;
+}
+
+static int fail_listen(const char *address, char *ret_problem, size_t problem_size)
+{
+    (void)snprintf(ret_problem, problem_size, "cannot listen on %s: %s", address, strerror(errno));
+    return -1;
+}
+
+/** Bound sockets whose turn to listen comes later. */
+static struct {
+    const char *address; /* borrowed from the configuration; NULL: free */
+    int fd;
+} reserved[RESERVED_MAX];
+
+bool socket_reserve(const char *address, char *ret_problem, size_t problem_size)
+{
+    struct addrinfo *found = look_up(address, ret_problem, problem_size);
+    if (!found) {
+        return false;
+    }
+    int fd = bind_to(found);
+    freeaddrinfo(found);
+    if (fd < 0) {
+        return fail_listen(address, ret_problem, problem_size) == 0;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(reserved); i++) {
+        if (!reserved[i].address) {
+            reserved[i].address = address;
+            reserved[i].fd = fd;
+            return true;
+        }
+    }
+    (void)close(fd); /* it is bound again later, if its port is above 1023 */
+    return true;
+}
+
+/** @return the descriptor, or -1 if the address was not reserved */
+static int take_reserved(const char *address)
+{
+    for (size_t i = 0; i < ARRAY_LEN(reserved); i++) {
+        if (reserved[i].address && strcmp(reserved[i].address, address) == 0) {
+            reserved[i].address = NULL;
+            return reserved[i].fd;
+        }
+    }
+    return -1;
+}
+
+void socket_release_reserved(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(reserved); i++) {
+        if (reserved[i].address) {
+            (void)close(reserved[i].fd);
+            reserved[i].address = NULL;
+        }
+    }
+}
+
+int socket_listen(const char *address, bool is_loopback_only, char *ret_problem,
+                  size_t problem_size)
+{
+    struct addrinfo *found = look_up(address, ret_problem, problem_size);
+    if (!found) {
         return -1;
     }
-    int fd = -1;
-    if (is_loopback_only && !is_loopback(found)) {
+    bool is_allowed = !is_loopback_only || is_loopback(found);
+    int fd = is_allowed ? take_reserved(address) : -1;
+    if (is_allowed && fd < 0) {
+        fd = bind_to(found);
+    }
+    freeaddrinfo(found);
+    if (!is_allowed) {
         (void)snprintf(ret_problem, problem_size,
                        "%s: a listener without TLS may only use a loopback address "
                        "(127.0.0.1, [::1])",
                        address);
-    } else {
-        fd = bind_and_listen(found);
-        if (fd < 0) {
-            (void)snprintf(ret_problem, problem_size, "cannot listen on %s: %s", address,
-                           strerror(errno));
-        }
+        return -1;
     }
-    freeaddrinfo(found);
+    if (fd < 0) {
+        return fail_listen(address, ret_problem, problem_size);
+    }
+    if (listen(fd, BACKLOG) != 0) {
+        int failed = errno;
+        (void)close(fd);
+        errno = failed;
+        return fail_listen(address, ret_problem, problem_size);
+    }
     return fd;
 }
 

@@ -18,6 +18,16 @@
 int socket_listen(const char *address, bool is_loopback_only, char *ret_problem,
                   size_t problem_size);
 
+/**
+ * Binds "HOST:PORT" without listening, while the process may still use ports below 1024. A later
+ * socket_listen() of the same text takes this socket. Not for concurrent use.
+ * @return false and the reason
+ */
+bool socket_reserve(const char *address, char *ret_problem, size_t problem_size) MUST_CHECK;
+
+/** Closes reserved sockets that nobody took. */
+void socket_release_reserved(void);
+
 /** The port that a listening socket got; 0 if it cannot be read. */
 unsigned socket_port(int fd);
 
