@@ -235,6 +235,20 @@ static int directory_identifiers(void *ctx, Request *req, DbConn *conn, const in
     return 0;
 }
 
+static bool directory_facility_of(void *ctx, Request *req, Str identifier, int32_t *ret_facility)
+{
+    const Pix *pix = ctx;
+    AuthorityFault fault;
+    Hl7Cx cx = hl7_cx_parse(req->arena, &er7_standard_delimiters, HL7_UTF_8, identifier);
+    const AssigningAuthority *authority =
+        authorities_find(authority_directory_hold(pix->authorities, req->arena), &cx, &fault);
+    if (!authority) {
+        return false;
+    }
+    *ret_facility = authority->facility_id;
+    return true;
+}
+
 PatientDirectory pix_patient_directory(Pix *pix)
 {
     return (PatientDirectory){
@@ -243,5 +257,6 @@ PatientDirectory pix_patient_directory(Pix *pix)
         .locked = directory_locked,
         .ids = directory_ids,
         .identifiers = directory_identifiers,
+        .facility_of = directory_facility_of,
     };
 }

@@ -26,8 +26,8 @@ static void grow_patients(Arena *arena, PatientTable *table)
     }
 }
 
-/** Number of the patient; its rules are compiled when it is first met. */
-static uint32_t patient_number(QueryRun *run, int64_t id)
+/** Number of the patient; its rules are read when it is first met, unless they were before. */
+static int patient_number(QueryRun *run, int64_t id, uint32_t *ret_number)
 {
     PatientTable *table = &run->patients;
     if (table->count == table->capacity) {
@@ -35,18 +35,27 @@ static uint32_t patient_number(QueryRun *run, int64_t id)
     }
     size_t slot = patient_slot(table, id);
     if (table->slots[slot] == 0) {
-        table->items[table->count++] =
-            (KnownPatient){.id = id, .scope = access_open(run->req, id, ACCESS_LIST)};
+        const AccessScope *scope;
+        int rc = access_open(run->req, id, ACCESS_LIST, &scope);
+        if (rc < 0) {
+            return rc;
+        }
+        table->items[table->count++] = (KnownPatient){.id = id, .scope = scope};
         table->slots[slot] = (uint32_t)table->count;
     }
-    return table->slots[slot] - 1;
+    *ret_number = table->slots[slot] - 1;
+    return 0;
 }
 
 static int select_object(void *ctx, Request *req, const LoadedObject *object)
 {
     Selection *selection = ctx;
     QueryRun *run = selection->run;
-    uint32_t number = patient_number(run, object->patient);
+    uint32_t number;
+    int rc = patient_number(run, object->patient, &number);
+    if (rc < 0) {
+        return rc;
+    }
     KnownPatient *patient = &run->patients.items[number];
     if (!access_decide(patient->scope, &object->access)) {
         if (selection->denied != NULL) {

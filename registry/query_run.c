@@ -286,6 +286,20 @@ static int find_patient(QueryRun *run)
     return 0;
 }
 
+/** A patient of whom nothing may be known is as unknown: nothing is looked for. */
+static int hide_patient(QueryRun *run)
+{
+    int r = access_prepare(run->req, run->patient.patients, run->patient.count);
+    for (size_t i = 0; i < run->patient.count && r == 0; i++) {
+        const AccessScope *scope;
+        r = access_open(run->req, run->patient.patients[i], ACCESS_LIST, &scope);
+        if (r == 0 && !access_may_see_any(scope)) {
+            run->patient.count = 0;
+        }
+    }
+    return r;
+}
+
 /** The identifier of a query that names its patient is that of the survivor: a subsumed one has no
  * objects. */
 static void show_named_patient(QueryRun *run, Str identifier)
@@ -364,11 +378,17 @@ int query_run(Registry *registry, Request *req, const QueryRequest *request,
     if (r == 0) {
         r = find_patient(&run);
     }
+    if (r == 0 && named_patient(request) != NULL) {
+        r = hide_patient(&run);
+    }
     if (r == 0) {
         r = load_filters_new(registry, req, conn, request, &run.filters);
     }
     if (r == 0) {
         r = request->query->run(&run);
+    }
+    if (r == 0) {
+        r = access_prepare(req, NULL, 0); /* objects that are not there: see access.h */
     }
     if (r == 0) {
         r = show_patients(&run);

@@ -1,10 +1,10 @@
 #include "registry/registration.h"
 
 #include "lib/base/clock.h"
-#include "lib/base/dtm.h"
 #include "lib/base/fail.h"
 #include "registry/resubmission.h"
 #include "registry/store.h"
+#include "registry/submitter.h"
 
 /** One registration on its way: what its attempts share. */
 typedef struct Registration {
@@ -52,31 +52,6 @@ static int check_resubmission(const Registration *registration, const RegistrySt
                      STR_ARG(uuid_urn(req->arena, earlier.entry_uuid)));
 }
 
-static AccessObject access_of_new(const Request *req)
-{
-    return (AccessObject){
-        .source_facility = req->principal != NULL ? req->principal->facility_id : 0,
-        .status = STATUS_APPROVED,
-        .effective_us = INT64_MIN,
-    };
-}
-
-static AccessObject access_of_document(const Request *req, const PreparedDocument *document)
-{
-    const DocumentEntry *entry = document->entry;
-    AccessObject object = access_of_new(req);
-    object.class_code = document->codes[CODE_CLASS];
-    object.confidentiality_codes = document->confidentiality_code;
-    object.confidentiality_count = entry->confidentiality_code.count;
-    Str effective =
-        str_is_empty(entry->service_start_time) ? entry->creation_time : entry->service_start_time;
-    int64_t effective_us;
-    if (dtm_parse(effective, &effective_us)) {
-        object.effective_us = effective_us;
-    }
-    return object;
-}
-
 static int add_forbidden(Request *req, const char *action, Str id)
 {
     return error_add(&req->errors, ERR_FORBIDDEN, NULL,
@@ -86,38 +61,19 @@ static int add_forbidden(Request *req, const char *action, Str id)
                      action, STR_ARG(id));
 }
 
-/** New objects of the submitting node's facility. */
-static void check_submit_access(const Registration *registration, const RegistryState *state)
+/** New objects are of the facility that the submission is for. */
+static int check_submit_access(const Registration *registration, const RegistryState *state)
 {
     Request *req = registration->req;
     const Submission *submission = registration->prepared->submission;
-    const AccessScope *scope = access_open(req, state->patient.id, ACCESS_SUBMIT);
-    AccessObject set = access_of_new(req);
-    if (!access_decide(scope, &set)) {
+    const AccessObject set = {.source_facility = submission->source_facility,
+                              .effective_us = INT64_MIN};
+    const AccessScope *scope;
+    int rc = access_open(req, state->patient.id, ACCESS_SUBMIT, &scope);
+    if (rc == 0 && !access_decide(scope, &set)) {
         add_forbidden(req, "submit SubmissionSet", submission->submission_set->unique_id);
     }
-    for (size_t i = 0; i < submission->document_count; i++) {
-        AccessObject document = access_of_document(req, &registration->prepared->documents[i]);
-        if (!access_decide(scope, &document)) {
-            add_forbidden(req, "submit document",
-                          registration->prepared->documents[i].entry->unique_id);
-        }
-    }
-}
-
-/** A node submits with its own sourceIds only. */
-static void check_source_id(const Registration *registration)
-{
-    Request *req = registration->req;
-    NodeDirectory *nodes = registration->registry->config.nodes;
-    Str source_id = registration->prepared->submission->submission_set->source_id;
-    if (nodes != NULL && !node_directory_may_submit_as(nodes, req->principal, source_id)) {
-        (void)error_add(&req->errors, ERR_FORBIDDEN, "XDSSubmissionSet.sourceId",
-                        "node %.*s may not submit with sourceId %.*s; send the sourceId that is "
-                        "registered for it, or ask "
-                        "the operator to add this one (musubi node add --source-id)",
-                        STR_ARG(req->principal->node_name), STR_ARG(source_id));
-    }
+    return rc;
 }
 
 /** The end that a registered object must allow: what gets replaced, and the Folder that gets a
@@ -131,10 +87,14 @@ static const ObjectReference *changed_end(const Association *association)
 }
 
 /** Registered objects that the submission changes. */
-static void check_change_access(const Registration *registration, const RegistryState *state)
+static int check_change_access(const Registration *registration, const RegistryState *state)
 {
     Request *req = registration->req;
-    const AccessScope *scope = access_open(req, state->patient.id, ACCESS_CHANGE);
+    const AccessScope *scope;
+    int rc = access_open(req, state->patient.id, ACCESS_CHANGE, &scope);
+    if (rc < 0) {
+        return rc;
+    }
     for (const Association *a = registration->prepared->submission->associations; a != NULL;
          a = a->next) {
         const ObjectReference *end = changed_end(a);
@@ -144,6 +104,7 @@ static void check_change_access(const Registration *registration, const Registry
             add_forbidden(req, "change", end->text);
         }
     }
+    return 0;
 }
 
 /** Everything that the registry's content decides; adds every fault found. */
@@ -156,9 +117,10 @@ static int judge(const Registration *registration, const RegistryState *state)
     Request *req = registration->req;
     unsigned errors_before = req->errors.error_count;
     rc = submission_rules_check(req, registration->prepared->submission, state);
-    check_source_id(registration);
-    check_submit_access(registration, state);
-    check_change_access(registration, state);
+    submitter_check(registration->registry, req, registration->prepared->submission);
+    int opened = check_submit_access(registration, state);
+    opened = opened < 0 ? opened : check_change_access(registration, state);
+    rc = rc < 0 ? rc : opened;
     if (rc == 0 && req->errors.error_count > errors_before) {
         rc = -(int)ERR_FORBIDDEN;
     }
@@ -222,14 +184,14 @@ static int run_attempts(const Registration *registration)
     }
 }
 
-int registration_run(Registry *registry, Request *req, const Submission *submission,
-                     TransactionHook hook, void *caller)
+int registration_run(Registry *registry, Request *req, Submission *submission, TransactionHook hook,
+                     void *caller)
 {
     bool is_repeated;
     return registration_run_once(registry, req, submission, hook, caller, &is_repeated);
 }
 
-int registration_run_once(Registry *registry, Request *req, const Submission *submission,
+int registration_run_once(Registry *registry, Request *req, Submission *submission,
                           TransactionHook hook, void *caller, bool *ret_is_repeated)
 {
     *ret_is_repeated = false;

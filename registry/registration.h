@@ -14,14 +14,14 @@ typedef int (*TransactionHook)(void *caller, Request *req, DbConn *conn);
  * @param hook  called after all checks have passed, before COMMIT; may be NULL
  * @return 0, or the negative ErrorCode of the first error in req->errors
  */
-int registration_run(Registry *registry, Request *req, const Submission *submission,
-                     TransactionHook hook, void *caller) MUST_CHECK;
+int registration_run(Registry *registry, Request *req, Submission *submission, TransactionHook hook,
+                     void *caller) MUST_CHECK;
 
 /**
  * As registration_run(), and says whether it failed because the very same submission is registered
  * already, so that nothing is left to do (contract C3).
  */
-int registration_run_once(Registry *registry, Request *req, const Submission *submission,
+int registration_run_once(Registry *registry, Request *req, Submission *submission,
                           TransactionHook hook, void *caller, bool *ret_is_repeated) MUST_CHECK;
 
 /* The steps of a registration, for those that share a transaction (import.c). */

@@ -245,11 +245,6 @@ static void bind_dtm(DbParams *params, Str dtm)
     }
 }
 
-static int32_t source_facility(const Request *req)
-{
-    return req->principal != NULL ? req->principal->facility_id : 0;
-}
-
 /** The row of SUBMISSION_SET_COLUMNS. */
 static DbParams submission_set_row(const Request *req, const PreparedSubmission *prepared,
                                    int64_t patient)
@@ -261,7 +256,7 @@ static DbParams submission_set_row(const Request *req, const PreparedSubmission 
     db_param_i64(&row, patient);
     bind_dtm(&row, set->submission_time);
     db_param_i32(&row, prepared->content_type_code);
-    db_param_i32(&row, source_facility(req));
+    db_param_i32(&row, prepared->submission->source_facility);
     db_param_i16(&row, STATUS_APPROVED);
     db_param_text(&row, set->unique_id);
     db_param_text(&row, set->source_id);
@@ -270,7 +265,8 @@ static DbParams submission_set_row(const Request *req, const PreparedSubmission 
 }
 
 /** The row of DOCUMENT_ENTRY_COLUMNS. */
-static DbParams document_row(const Request *req, const PreparedDocument *document, int64_t patient)
+static DbParams document_row(const Request *req, const Submission *submission,
+                             const PreparedDocument *document, int64_t patient)
 {
     const DocumentEntry *entry = document->entry;
     DbParams row;
@@ -290,7 +286,7 @@ static DbParams document_row(const Request *req, const PreparedDocument *documen
         db_param_i32(&row, document->codes[i]);
     }
     db_param_i32(&row, document->repository);
-    db_param_i32(&row, source_facility(req));
+    db_param_i32(&row, submission->source_facility);
     db_param_i16(&row, STATUS_APPROVED);
     db_param_bool(&row, entry->is_on_demand);
     db_param_bool(&row, true);
@@ -312,8 +308,8 @@ static DbParams document_row(const Request *req, const PreparedDocument *documen
     return row;
 }
 
-static int queue_folder(Request *req, DbConn *conn, const PreparedFolder *prepared, int64_t patient,
-                        int64_t now_us)
+static int queue_folder(Request *req, DbConn *conn, const Submission *submission,
+                        const PreparedFolder *prepared, int64_t patient, int64_t now_us)
 {
     const Folder *folder = prepared->folder;
     DbParams params;
@@ -321,7 +317,7 @@ static int queue_folder(Request *req, DbConn *conn, const PreparedFolder *prepar
     db_param_uuid(&params, folder->entry_uuid);
     db_param_i64(&params, patient);
     db_param_timestamp(&params, now_us);
-    db_param_i32(&params, source_facility(req));
+    db_param_i32(&params, submission->source_facility);
     db_param_i32(&params, STATUS_APPROVED);
     db_param_text(&params, folder->unique_id);
     db_param_i32_array(&params, prepared->code_list, folder->code_list.count);
@@ -342,11 +338,13 @@ int store_queue(Request *req, DbConn *conn, const PreparedSubmission *prepared,
     const DbParams set = submission_set_row(req, prepared, state->patient.id);
     rc = rc < 0 ? rc : db_queue(conn, req, &insert_submission_set, &set);
     for (size_t i = 0; rc == 0 && i < submission->document_count; i++) {
-        const DbParams document = document_row(req, &prepared->documents[i], state->patient.id);
+        const DbParams document =
+            document_row(req, prepared->submission, &prepared->documents[i], state->patient.id);
         rc = db_queue(conn, req, &insert_document_entry, &document);
     }
     for (size_t i = 0; rc == 0 && i < submission->folder_count; i++) {
-        rc = queue_folder(req, conn, &prepared->folders[i], state->patient.id, now_us);
+        rc = queue_folder(req, conn, prepared->submission, &prepared->folders[i], state->patient.id,
+                          now_us);
     }
     return rc < 0 ? rc : queue_associations(req, conn, &rows);
 }
@@ -401,7 +399,8 @@ void store_copy_add(StoreCopy *copy, Request *req, const PreparedSubmission *pre
     const DbParams set = submission_set_row(req, prepared, state->patient.id);
     db_copy_add(&copy->submission_sets, &set);
     for (size_t i = 0; i < submission->document_count; i++) {
-        const DbParams document = document_row(req, &prepared->documents[i], state->patient.id);
+        const DbParams document =
+            document_row(req, prepared->submission, &prepared->documents[i], state->patient.id);
         db_copy_add(&copy->document_entries, &document);
     }
     AssociationRows rows = association_rows(req->arena, submission->association_count);

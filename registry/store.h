@@ -62,7 +62,7 @@ typedef struct PreparedFolder {
 
 /** A submission as its rows need it; independent of the attempt. In the request's arena. */
 typedef struct PreparedSubmission {
-    const Submission *submission;
+    Submission *submission;
     PreparedDocument *documents; /* submission->document_count items, in order */
     PreparedFolder *folders;     /* submission->folder_count items, in order */
     int32_t content_type_code;
@@ -72,7 +72,7 @@ typedef struct PreparedSubmission {
 } PreparedSubmission;
 
 /** @param submission  passed submission_check(); borrowed */
-int store_prepare(Registry *registry, Request *req, DbConn *conn, const Submission *submission,
+int store_prepare(Registry *registry, Request *req, DbConn *conn, Submission *submission,
                   PreparedSubmission **ret_prepared) MUST_CHECK;
 
 /**

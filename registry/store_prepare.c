@@ -131,7 +131,7 @@ static void prepare_objects(Registry *registry, Arena *arena, PreparedSubmission
     }
 }
 
-int store_prepare(Registry *registry, Request *req, DbConn *conn, const Submission *submission,
+int store_prepare(Registry *registry, Request *req, DbConn *conn, Submission *submission,
                   PreparedSubmission **ret_prepared)
 {
     PreparedSubmission *prepared = ARENA_NEW(req->arena, PreparedSubmission);

@@ -15,7 +15,10 @@
     "position) "                                                                                   \
     "LEFT JOIN code c ON c.code = split_part(u.text, '^^', 1) AND c.scheme = split_part(u.text, "  \
     "'^^', 2) "                                                                                    \
-    "ORDER BY u.position) "                                                                        \
+    "ORDER BY u.position), d.effective_at, "                                                       \
+    "coalesce((SELECT i.id FROM assigning_authority a JOIN patient_identifier i "                  \
+    "ON i.authority = a.id AND i.value = d.patient_id_number "                                     \
+    "WHERE a.oid = split_part(k.patient_id_authority, '&', 2)), 0) "                               \
     "FROM " DOCUMENT_AND_KIND
 
 enum {
@@ -31,6 +34,8 @@ enum {
     COLUMN_CONFIDENTIALITY,
     COLUMN_CLASS_CODE_ID,
     COLUMN_CONFIDENTIALITY_IDS,
+    COLUMN_EFFECTIVE_AT,
+    COLUMN_PATIENT,
 };
 
 static const DbStatement select_document = {
@@ -57,9 +62,10 @@ static const DbStatement insert_documents = {
     "WHERE NOT EXISTS (SELECT FROM known) "
     "ON CONFLICT (digest) DO UPDATE SET digest = k.digest RETURNING id) "
     "INSERT INTO repository_document AS d (digest, size_bytes, source_facility, state, sha256, "
-    "sha1, unique_id, patient_id_number, kind) "
+    "sha1, unique_id, patient_id_number, effective_at, kind) "
     "SELECT $1::uuid, $2::bigint, $3::integer, $4::smallint, $5::bytea, $6::bytea, $7::text, "
-    "$8::text, id FROM (SELECT id FROM known UNION ALL SELECT id FROM added) kind "
+    "$8::text, $14::timestamptz, id FROM (SELECT id FROM known UNION ALL SELECT id FROM added) "
+    "kind "
     "ON CONFLICT (digest) DO UPDATE SET "
     "state = CASE WHEN d.sha256 <> EXCLUDED.sha256 THEN NULL WHEN d.state IN (0, 3) THEN "
     "EXCLUDED.state ELSE d.state END, "
@@ -68,6 +74,7 @@ static const DbStatement insert_documents = {
     "END, "
     "patient_id_number = CASE WHEN d.state = 3 THEN EXCLUDED.patient_id_number ELSE "
     "d.patient_id_number END, "
+    "effective_at = CASE WHEN d.state = 3 THEN EXCLUDED.effective_at ELSE d.effective_at END, "
     "kind = CASE WHEN d.state = 3 THEN EXCLUDED.kind ELSE d.kind END",
 };
 
@@ -133,6 +140,10 @@ static int row_read(Request *req, const DbResult *result, int at, DocumentRow *r
         db_text_array(result, at, COLUMN_CONFIDENTIALITY, req->arena, &confidentiality);
     ret_row->confidentiality = confidentiality;
     ret_row->class_code_id = db_i32(result, at, COLUMN_CLASS_CODE_ID);
+    ret_row->effective_us = db_is_null(result, at, COLUMN_EFFECTIVE_AT)
+                                ? INT64_MIN
+                                : db_timestamp(result, at, COLUMN_EFFECTIVE_AT);
+    ret_row->patient = db_i64(result, at, COLUMN_PATIENT);
     size_t id_count = db_i32_array(result, at, COLUMN_CONFIDENTIALITY_IDS, req->arena,
                                    &ret_row->confidentiality_code_ids);
     if (!digest_read(db_text(result, at, COLUMN_SHA1), ret_row->sha1, sizeof(ret_row->sha1)) ||
@@ -298,6 +309,11 @@ static int queue_row(Request *req, DbConn *conn, const QueuedRow *queued)
     db_param_text(&params, row->unique_id);
     db_param_text(&params, queued->patient_id_number);
     bind_kind(&params, queued);
+    if (row->effective_us == INT64_MIN) {
+        db_param_null(&params);
+    } else {
+        db_param_timestamp(&params, row->effective_us);
+    }
     return db_queue(conn, req, &insert_documents, &params);
 }
 

@@ -53,8 +53,10 @@ static int check_access(Request *req)
         .source_facility = req->principal ? req->principal->facility_id : 0,
         .effective_us = INT64_MIN,
     };
-    if (access_decide(access_open(req, 0, ACCESS_SUBMIT), &object)) {
-        return 0;
+    const AccessScope *scope;
+    int rc = access_open(req, 0, ACCESS_SUBMIT, &scope);
+    if (rc < 0 || access_decide(scope, &object)) {
+        return rc;
     }
     return error_add(&req->errors, ERR_FORBIDDEN, NULL,
                      "this node may not submit documents; ask the operator to register it for "
@@ -89,12 +91,21 @@ static void make_rows(Provide *provide, Request *req, DocumentState state)
     }
 }
 
+/** For whom the documents are: what the registry found, or for a remote one the submitting node. */
+static void set_source_facility(Provide *provide, int32_t facility)
+{
+    for (size_t i = 0; i < provide->provided.count; i++) {
+        provide->rows[i].source_facility = facility;
+    }
+}
+
 /** Inside the local registry's transaction: rows and audit event become true together with the
  * metadata (C2). */
 static int queue_local(void *ctx, Request *req, DbConn *conn)
 {
-    const Provide *provide = ctx;
+    Provide *provide = ctx;
     AuditEvent event = make_event(provide, req, AUDIT_ITI41_IMPORT, false);
+    set_source_facility(provide, provide->provided.submission->source_facility);
     int rc = document_rows_queue(req, conn, provide->rows, provide->provided.count);
     return rc < 0 ? rc : audit_queue_event(provide->repository->config.audit, conn, req, &event);
 }
@@ -255,6 +266,7 @@ static int register_remotely(Provide *provide, bool *ret_is_audited)
 {
     Request *req = provide->exchange->req;
     const RegistryClient *registry = provide->repository->config.registry;
+    set_source_facility(provide, req->principal ? req->principal->facility_id : 0);
     int rc = commit_pending(provide);
     if (rc < 0) {
         return rc;

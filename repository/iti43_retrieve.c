@@ -137,16 +137,23 @@ static int find_rows(Retrieve *retrieve)
     return 0;
 }
 
-static bool may_download(const AccessScope *scope, const DocumentRow *row)
+/** The patients' rules are read already: see prepare_access(). */
+static int may_download(Request *req, const DocumentRow *row, bool *ret_may)
 {
     AccessObject object = {
         .source_facility = row->source_facility,
         .class_code = row->class_code_id,
         .confidentiality_codes = row->confidentiality_code_ids,
         .confidentiality_count = row->confidentiality_count,
-        .effective_us = INT64_MIN,
+        .effective_us = row->effective_us,
     };
-    return access_decide(scope, &object);
+    const AccessScope *scope;
+    int rc = access_open(req, row->patient, ACCESS_DOWNLOAD, &scope);
+    if (rc < 0) {
+        return rc;
+    }
+    *ret_may = access_decide(scope, &object);
+    return 0;
 }
 
 static void refuse(Request *req, const Wanted *wanted, ErrorCode code, const char *text)
@@ -223,7 +230,7 @@ static void open_document(Retrieve *retrieve, Wanted *wanted)
 }
 
 /** TF-3 Table 4.2.4.1-2. Unknown, removed and not permitted look the same. */
-static void decide(Retrieve *retrieve, const AccessScope *scope, Wanted *wanted)
+static int decide(Retrieve *retrieve, Wanted *wanted)
 {
     Request *req = retrieve->exchange->req;
     const char *own_id = retrieve->repository->config.unique_id;
@@ -234,12 +241,18 @@ static void decide(Retrieve *retrieve, const AccessScope *scope, Wanted *wanted)
                   "to the repository that "
                   "the DocumentEntry names",
                   STR_ARG(wanted->repository_unique_id), own_id);
-        return;
+        return 0;
     }
     wanted->row = document_rows_get(&retrieve->rows, wanted->unique_id);
     bool may_be_served = wanted->row && (wanted->row->state == DOCUMENT_PENDING ||
                                          wanted->row->state == DOCUMENT_REGISTERED);
-    if (may_be_served && may_download(scope, wanted->row)) {
+    if (may_be_served) {
+        int rc = may_download(req, wanted->row, &may_be_served);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    if (may_be_served) {
         open_document(retrieve, wanted);
     } else {
         refuse(req, wanted, ERR_XDS_DOCUMENT_UNIQUE_ID_ERROR,
@@ -247,25 +260,37 @@ static void decide(Retrieve *retrieve, const AccessScope *scope, Wanted *wanted)
                "registry (ITI-18) for the "
                "uniqueId and repositoryUniqueId of the document");
     }
+    return 0;
+}
+
+/** One round trip, also when there is no row at all: what may not be known takes as long as what is
+ * not there. */
+static int prepare_access(Retrieve *retrieve)
+{
+    Request *req = retrieve->exchange->req;
+    int64_t *patients = ARENA_ARRAY(req->arena, int64_t, retrieve->rows.count);
+    for (size_t i = 0; i < retrieve->rows.count; i++) {
+        patients[i] = retrieve->rows.items[i].patient;
+    }
+    return access_prepare(req, patients, retrieve->rows.count);
 }
 
 static int decide_all(Retrieve *retrieve)
 {
     Request *req = retrieve->exchange->req;
     int rc = find_rows(retrieve);
+    rc = rc < 0 ? rc : prepare_access(retrieve);
     if (rc < 0) {
         return rc;
     }
     /* TF-2 3.43.5: one RegistryError for each document that does not come. */
     req->errors.kept_max += (unsigned)retrieve->count;
-    /* The row knows the patient's identifier, not the internal id that rules about patients name.
-     */
-    const AccessScope *scope = access_open(req, 0, ACCESS_DOWNLOAD);
-    for (size_t i = 0; i < retrieve->count; i++) {
-        decide(retrieve, scope, &retrieve->wanted[i]);
-        retrieve->wanted[i].error = retrieve->wanted[i].is_delivered ? NULL : req->errors.last;
+    for (size_t i = 0; i < retrieve->count && rc == 0; i++) {
+        Wanted *wanted = &retrieve->wanted[i];
+        rc = decide(retrieve, wanted);
+        wanted->error = wanted->is_delivered ? NULL : req->errors.last;
     }
-    return 0;
+    return rc;
 }
 
 /* ---- audit ---- */

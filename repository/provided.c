@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/access/access.h"
+#include "lib/base/dtm.h"
 #include "lib/ebrim/vocabulary.h"
 
 /** An xds:Document element of the message. */
@@ -208,6 +209,15 @@ static Str code_text(Arena *arena, const Code *code)
     return str_printf(arena, "%.*s^^%.*s", STR_ARG(code->code), STR_ARG(code->scheme));
 }
 
+/** What a disclosure's period is held against. */
+static int64_t effective_us(const DocumentEntry *entry)
+{
+    int64_t utc_us;
+    Str time =
+        str_is_empty(entry->service_start_time) ? entry->creation_time : entry->service_start_time;
+    return dtm_parse(time, &utc_us) ? utc_us : INT64_MIN;
+}
+
 DocumentRow provided_row(Request *req, const ProvidedDocument *document, DocumentState state)
 {
     const DocumentEntry *entry = document->entry;
@@ -222,7 +232,7 @@ DocumentRow provided_row(Request *req, const ProvidedDocument *document, Documen
         .size_bytes = document->content->size_bytes,
         .mime_type = entry->mime_type,
         .patient_id = entry->patient_id,
-        .source_facility = req->principal ? req->principal->facility_id : 0,
+        .effective_us = effective_us(entry),
         .class_code = code_text(req->arena, &entry->class_code),
         .confidentiality = confidentiality,
         .confidentiality_count = count,

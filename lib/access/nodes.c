@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#define RULE_CONNECTIONS 8
+
 typedef struct Node {
     Principal principal; /* without what comes from the certificate */
     Str *sources;
@@ -27,6 +29,7 @@ typedef struct Snapshot {
 
 struct NodeDirectory {
     DbPool *pool;
+    DbPool *rules; /* a request holds one of these for one question, and waits for nothing else */
     AccessMode mode;
     pthread_rwlock_t lock;
     Snapshot snapshot;
@@ -36,7 +39,8 @@ static const DbStatement select_nodes = {
     "access_nodes",
     "SELECT node.id, node.name, facility.id, facility.name, node.is_operator, node.transactions, "
     "node.sources, "
-    "node.source_ids FROM node JOIN facility ON facility.id = node.facility "
+    "node.source_ids, node.roles, node.may_submit, node.facilities FROM node JOIN facility ON "
+    "facility.id = node.facility "
     "WHERE node.revoked_at IS NULL ORDER BY node.id",
 };
 
@@ -54,6 +58,7 @@ NodeDirectory *node_directory_new(DbPool *pool, AccessMode mode)
         abort();
     }
     directory->pool = pool;
+    directory->rules = pool ? db_pool_beside(pool, RULE_CONNECTIONS) : NULL;
     directory->mode = mode;
     directory->snapshot.arena = arena_new();
     pthread_rwlock_init(&directory->lock, NULL);
@@ -66,6 +71,7 @@ void node_directory_free(NodeDirectory *directory)
         return;
     }
     arena_free(directory->snapshot.arena);
+    db_pool_free(directory->rules);
     pthread_rwlock_destroy(&directory->lock);
     free(directory);
 }
@@ -87,12 +93,20 @@ static uint64_t read_transactions(const DbResult *rows, int row, int column, Are
 
 static void read_node(const DbResult *rows, int row, Arena *arena, Node *node)
 {
+    Str *roles;
+    int32_t *facilities;
+    size_t role_count = db_text_array(rows, row, 8, arena, &roles);
+    size_t facility_count = db_i32_array(rows, row, 10, arena, &facilities);
     node->principal = (Principal){
         .node_id = db_i32(rows, row, 0),
         .node_name = str_dup(arena, db_text(rows, row, 1)),
         .facility_id = db_i32(rows, row, 2),
         .facility_name = str_dup(arena, db_text(rows, row, 3)),
+        .facilities = facilities,
+        .facility_count = facility_count,
+        .roles = {roles, role_count},
         .is_operator = db_bool(rows, row, 4),
+        .may_submit = db_bool(rows, row, 9),
         .transactions = read_transactions(rows, row, 5, arena),
     };
     node->source_count = db_text_array(rows, row, 6, arena, &node->sources);
@@ -185,6 +199,21 @@ static const Node *find_name(const Snapshot *snapshot, Str name)
     return NULL;
 }
 
+/** What the snapshot lists must outlive it. */
+static void copy_lists(Arena *arena, Principal *principal)
+{
+    Str *roles = ARENA_ARRAY(arena, Str, principal->roles.count);
+    int32_t *facilities = ARENA_ARRAY(arena, int32_t, principal->facility_count);
+    for (size_t i = 0; i < principal->roles.count; i++) {
+        roles[i] = str_dup(arena, principal->roles.items[i]);
+    }
+    for (size_t i = 0; i < principal->facility_count; i++) {
+        facilities[i] = principal->facilities[i];
+    }
+    principal->roles.items = roles;
+    principal->facilities = facilities;
+}
+
 /** @param node  NULL: not registered, which only mode open lets pass */
 static Principal *copy_principal(const NodeDirectory *directory, Arena *arena, const Node *node,
                                  Str fingerprint, Str subject)
@@ -197,11 +226,13 @@ static Principal *copy_principal(const NodeDirectory *directory, Arena *arena, c
         *principal = node->principal;
         principal->node_name = str_dup(arena, node->principal.node_name);
         principal->facility_name = str_dup(arena, node->principal.facility_name);
+        copy_lists(arena, principal);
     } else {
         principal->node_name = str_is_empty(fingerprint) ? STR("anonymous") : STR("unregistered");
         principal->facility_name = STR_EMPTY;
     }
     principal->may_do_everything = directory->mode == ACCESS_OPEN;
+    principal->rules = directory->rules;
     principal->certificate_fingerprint = str_dup(arena, fingerprint);
     principal->certificate_subject = str_dup(arena, subject);
     return principal;

@@ -9,6 +9,7 @@ typedef struct AccessCode {
     Str code;
     Str system;  /* codeSystem: an OID; empty if the sender gave none */
     Str display; /* displayName; empty if none */
+    Str text;    /* originalText: of an emergency's PurposeOfUse, the reason; empty if none */
 } AccessCode;
 
 /**

@@ -7,8 +7,9 @@
 #include "lib/base/error.h"
 #include "lib/base/str.h"
 
-struct AccessUser; /* lib/access/user.h */
-struct Principal;  /* lib/access/access.h */
+struct AccessRules; /* lib/access/rules.h */
+struct AccessUser;  /* lib/access/user.h */
+struct Principal;   /* lib/access/access.h */
 
 #define REQUEST_REF_LEN 5
 
@@ -22,6 +23,7 @@ typedef struct Request {
     char
         ref[REQUEST_REF_LEN + 1]; /* "7F3K2": ends every error text to a sender, for musubi trace */
     Str message_id;               /* wsa:MessageID or MSH-10 */
+    struct AccessRules *rules;    /* what lib/access has read for this request; NULL: nothing yet */
     Str peer_address;             /* "192.0.2.7", for audit and log */
     Str endpoint;                 /* what the peer called: URL, or MSH-6|MSH-5 */
     Str reply_to;                 /* wsa:ReplyTo, or MSH-4|MSH-3; the peer's UserID in audit */

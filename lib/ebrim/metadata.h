@@ -125,6 +125,8 @@ typedef struct Submission {
     size_t document_count;
     size_t folder_count;
     size_t association_count;
+    int32_t source_facility; /* for which it is submitted: set once its registration may begin; 0:
+                                none */
 } Submission;
 
 /** Where the metadata comes from decides what is required (TF-3 Table 4.3.1-3). */

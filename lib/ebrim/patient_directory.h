@@ -49,4 +49,10 @@ typedef struct PatientDirectory {
     /** CX text of the survivor of each internal id, in the arena. */
     int (*identifiers)(void *ctx, Request *req, DbConn *conn, const int64_t *ids, size_t count,
                        Str *ret_identifiers, int64_t *ret_survivors);
+    /**
+     * Whose numbers an identifier (CX) is of.
+     * @param ret_facility  0: of no facility, as those of the affinity domain
+     * @return false: its authority is not configured here
+     */
+    bool (*facility_of)(void *ctx, Request *req, Str identifier, int32_t *ret_facility);
 } PatientDirectory;

@@ -197,6 +197,9 @@ class ImportForANode(common.ServerCase):
             result = subprocess.run([*command, *options], input=content, capture_output=True, check=False, timeout=60)
             self.assertEqual(result.returncode, status, result.stderr)
             self.assertIn(text, (result.stdout + result.stderr).decode())
+        self.assertEqual(list(common.find(self.soap("his"), "P1")), [], "the patient is not enrolled")
+        common.rows(self.server, "INSERT INTO enrolment (patient, is_enrolled, decided_by) SELECT id, true, 'test'"
+                                 " FROM patient_identifier WHERE value = 'P1' RETURNING id")
         self.assertEqual(list(common.find(self.soap("his"), "P1")), [good.documents[0].unique_id])
 
 

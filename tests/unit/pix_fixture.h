@@ -92,9 +92,12 @@ static inline int fixture_set_up(void **state)
              "CREATE SCHEMA %s",
              schema, schema);
     fixture_run_script(fixture->pool, script);
-    fixture_migrate(fixture->pool, "0001_identity.sql");
-    fixture_migrate(fixture->pool, "0004_operation.sql");
-    fixture_migrate(fixture->pool, "0005_identity_manager.sql");
+    static const char *const migrations[] = {"0001_identity.sql",         "0002_registry.sql",
+                                             "0003_repository.sql",       "0004_operation.sql",
+                                             "0005_identity_manager.sql", "0006_access.sql"};
+    for (size_t i = 0; i < ARRAY_LEN(migrations); i++) {
+        fixture_migrate(fixture->pool, migrations[i]);
+    }
     /* without a pool the outbox is not drained, so that tests can count what is in it */
     const AuditConfig audit = {.directory = fixture->directory,
                                .repository = "local",

@@ -100,6 +100,17 @@ static inline int fixture_identifiers(void *ctx, Request *req, DbConn *conn, con
     return 0;
 }
 
+/** Every number is of no facility in particular. */
+static inline bool fixture_facility_of(void *ctx, Request *req, Str identifier,
+                                       int32_t *ret_facility)
+{
+    (void)ctx;
+    (void)req;
+    (void)identifier;
+    *ret_facility = 0;
+    return true;
+}
+
 /* ---- database ---- */
 
 static inline char *fixture_read_file(const char *path)
@@ -167,7 +178,9 @@ static inline void fixture_free(RegistryFixture *fixture)
 
 static inline int fixture_migrate(RegistryFixture *fixture, const char *conninfo)
 {
-    static const char *const MIGRATIONS[] = {"0002_registry.sql", "0004_operation.sql"};
+    static const char *const MIGRATIONS[] = {"0001_identity.sql",         "0002_registry.sql",
+                                             "0003_repository.sql",       "0004_operation.sql",
+                                             "0005_identity_manager.sql", "0006_access.sql"};
     char text[256];
     snprintf(text, sizeof(text), "CREATE SCHEMA %s", fixture->schema);
     DbPool *pool = db_pool_new(conninfo, 1);
@@ -203,7 +216,8 @@ static inline RegistryFixture *fixture_new(unsigned connections)
     fixture->patients = (PatientDirectory){.queue_lock = fixture_queue_lock,
                                            .locked = fixture_locked,
                                            .ids = fixture_ids,
-                                           .identifiers = fixture_identifiers};
+                                           .identifiers = fixture_identifiers,
+                                           .facility_of = fixture_facility_of};
     char problem[256] = "the migrations failed";
     if (fixture_migrate(fixture, conninfo) == 0) {
         const RegistryConfig config = {
@@ -368,7 +382,7 @@ static inline void put_submission(StrBuf *xml, const SubmissionSpec *spec)
 
 /** A registered node; its facility owns what is registered without another principal. */
 static const Principal FIXTURE_NODE = {
-    .node_id = 1, .node_name = STR_INIT("gateway-a"), .facility_id = 1};
+    .node_id = 1, .node_name = STR_INIT("gateway-a"), .facility_id = 1, .may_submit = true};
 
 /** Reads and registers; errors are in req->errors. */
 static inline int fixture_register(RegistryFixture *fixture, Request *req,

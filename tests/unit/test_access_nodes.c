@@ -20,7 +20,9 @@ static bool decide(const Principal *principal, AccessPurpose purpose, int32_t so
     const AccessObject object = {.source_facility = source_facility};
 
     req->principal = principal;
-    bool verdict = access_decide(access_open(req, 1, purpose), &object);
+    const AccessScope *scope;
+    assert_int_equal(access_open(req, 1, purpose, &scope), 0);
+    bool verdict = access_decide(scope, &object);
     request_free(req);
     return verdict;
 }
@@ -38,13 +40,19 @@ static void test_nobody_is_denied_everything(void **state)
     (void)state;
 }
 
-static void test_a_node_reads_all_and_changes_only_its_own(void **state)
+static void test_a_node_changes_only_what_it_submits_for(void **state)
 {
-    const Principal node = {.node_id = 1, .facility_id = 7};
+    const int32_t others[] = {9};
+    const Principal node = {.node_id = 1,
+                            .facility_id = 7,
+                            .facilities = others,
+                            .facility_count = 1,
+                            .may_submit = true};
+    const Principal silent = {.node_id = 1, .facility_id = 7};
 
-    assert_true(decide(&node, ACCESS_LIST, 8));
-    assert_true(decide(&node, ACCESS_VIEW, 8));
-    assert_true(decide(&node, ACCESS_DOWNLOAD, 0));
+    assert_true(decide(&node, ACCESS_CHANGE, 9));
+    assert_false(decide(&silent, ACCESS_CHANGE, 7));
+    assert_false(decide(&silent, ACCESS_SUBMIT, 7));
     assert_true(decide(&node, ACCESS_CHANGE, 7));
     assert_false(decide(&node, ACCESS_CHANGE, 8));
     assert_false(decide(&node, ACCESS_CHANGE, 0));
@@ -70,7 +78,8 @@ static const char *const tables =
     "CREATE TABLE facility (id integer, name text);"
     "CREATE TABLE node (id integer, name text, facility integer, transactions text[], sources "
     "text[], "
-    "source_ids text[], is_operator boolean, revoked_at timestamptz);"
+    "source_ids text[], is_operator boolean, revoked_at timestamptz, roles text[] DEFAULT '{}', "
+    "may_submit boolean DEFAULT true, facilities integer[] DEFAULT '{}');"
     "CREATE TABLE node_certificate (fingerprint text, node integer);"
     "INSERT INTO facility VALUES (7, 'Hospital A');"
     "INSERT INTO node VALUES (1, 'gateway-a', 7, '{ITI-41,ITI-8}', '{HIS|A,*|B}', '{}', false, "
@@ -155,7 +164,7 @@ int main(void)
 {
     const struct CMUnitTest pure[] = {
         cmocka_unit_test(test_nobody_is_denied_everything),
-        cmocka_unit_test(test_a_node_reads_all_and_changes_only_its_own),
+        cmocka_unit_test(test_a_node_changes_only_what_it_submits_for),
         cmocka_unit_test(test_only_named_transactions_may_be_used),
         cmocka_unit_test(test_in_mode_open_everybody_may_do_everything),
     };

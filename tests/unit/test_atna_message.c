@@ -20,12 +20,12 @@
 static const Principal gateway = {.node_id = 7, .node_name = STR_INIT("gateway-a")};
 
 static const AccessCode roles[] = {
-    {STR_INIT("106289002"), STR_INIT("2.16.840.1.113883.6.96"), STR_INIT("歯科医師")},
-    {STR_INIT("night"), STR_INIT(""), STR_INIT("")},
+    {STR_INIT("106289002"), STR_INIT("2.16.840.1.113883.6.96"), STR_INIT("歯科医師"), {0}},
+    {STR_INIT("night"), STR_INIT(""), STR_INIT(""), {0}},
 };
 static const AccessCode purposes[] = {
-    {STR_INIT("TREAT"), STR_INIT("2.16.840.1.113883.5.8"), STR_INIT("treatment")},
-    {STR_INIT("ETREAT"), STR_INIT("2.16.840.1.113883.5.8"), STR_INIT("")},
+    {STR_INIT("TREAT"), STR_INIT("2.16.840.1.113883.5.8"), STR_INIT("treatment"), {0}},
+    {STR_INIT("ETREAT"), STR_INIT("2.16.840.1.113883.5.8"), STR_INIT(""), {0}},
 };
 static const AccessUser doctor = {
     .id = STR_INIT("drsato"),

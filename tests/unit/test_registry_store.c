@@ -278,7 +278,7 @@ static void test_entry_of_another_facility_can_be_appended_to_but_not_replaced(v
 {
     (void)state;
     static const Principal other_node = {
-        .node_id = 2, .node_name = STR_INIT("gateway-b"), .facility_id = 2};
+        .may_submit = true, .node_id = 2, .node_name = STR_INIT("gateway-b"), .facility_id = 2};
     Request *req = request_new(20000);
     req->principal = &other_node;
     SubmissionSpec original = one_document("1.2.14.1", "1.2.14.2");

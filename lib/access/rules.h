@@ -1,0 +1,56 @@
+#pragma once
+
+#include "lib/access/access.h"
+
+/** The rules of table disclosure and its neighbours as they were read for one request. Private to
+ * this folder. */
+
+typedef enum AccessLevel { LEVEL_NONE, LEVEL_VIEW, LEVEL_DOWNLOAD } AccessLevel;
+
+typedef struct Disclosure {
+    int32_t id;
+    int32_t source_facility; /* 0: any */
+    int32_t *class_codes;
+    size_t class_count; /* 0: any */
+    bool is_permit;
+    AccessLevel level;
+    bool has_period;
+    int64_t from_us; /* of the object */
+    int64_t to_us;   /* exclusive */
+} Disclosure;
+
+typedef struct DisclosureList {
+    Disclosure *items;
+    size_t count;
+} DisclosureList;
+
+typedef struct PatientRules {
+    int64_t asked;   /* row of patient_identifier that objects name */
+    int64_t patient; /* its survivor; 0: there is no such row */
+    bool is_enrolled;
+    DisclosureList disclosures; /* of this patient alone */
+    int32_t override_count;     /* objects that only an emergency showed */
+    struct PatientRules *next;
+    struct PatientRules *next_in_bucket;
+} PatientRules;
+
+#define RULE_BUCKETS 64
+
+/** What a request has read; in its arena. */
+typedef struct AccessRules {
+    AccessLevel level; /* the most that its roles get */
+    bool breaks_glass; /* an emergency was declared, with a reason, by who may */
+    Str emergency;     /* code of the PurposeOfUse */
+    Str reason;
+    int32_t *confidentiality; /* that its roles may see; sorted */
+    size_t confidentiality_count;
+    DisclosureList everybody; /* disclosures of every patient */
+    PatientRules *patients;   /* in the order in which they were read */
+    PatientRules *buckets[RULE_BUCKETS];
+} AccessRules;
+
+/** Reads what is not yet in req->rules: all of the patients in one round trip. */
+int rules_read(Request *req, const int64_t *patients, size_t count) MUST_CHECK;
+
+/** NULL: not read. */
+PatientRules *rules_find(const AccessRules *rules, int64_t asked);
