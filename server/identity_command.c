@@ -173,31 +173,33 @@ int identity_command_limit(const Options *options, int64_t *ret_limit)
     return EXIT_GOOD;
 }
 
-/** The event about some patients, in the arena. */
-static AuditEvent *event_of(Arena *arena, AuditEventType type, const Str *patients, size_t count)
+/** The event about these identifiers; objects are in the arena. */
+static AuditEvent event_of(Arena *arena, AuditEventType type, const Str *patients, size_t count)
 {
     AuditObject *objects = ARENA_ARRAY(arena, AuditObject, count);
-    AuditEvent *event = ARENA_NEW(arena, AuditEvent);
 
     for (size_t i = 0; i < count; i++) {
         objects[i] = (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = patients[i]};
     }
-    *event = (AuditEvent){.type = type, .objects = objects, .object_count = count};
-    return event;
+    return (AuditEvent){.type = type, .objects = objects, .object_count = count};
 }
 
 IdentitySource identity_command_source(const IdentityCommand *command, Arena *arena,
                                        AuditEventType type, const Str *patients, size_t count)
 {
-    return (IdentitySource){.name = command->account,
-                            .events = event_of(arena, type, patients, count),
-                            .event_count = 1};
+    AuditEvent *events = ARENA_ARRAY(arena, AuditEvent, count);
+
+    for (size_t i = 0; i < count; i++) {
+        events[i] = event_of(arena, type, &patients[i], 1);
+    }
+    return (IdentitySource){.name = command->account, .events = events, .event_count = count};
 }
 
 int identity_command_record_shown(const IdentityCommand *command, const Str *patients, size_t count)
 {
-    return audit_record_event(command->services.audit, command->context->req,
-                              event_of(command->arena, AUDIT_PATIENT_READ, patients, count));
+    const AuditEvent event = event_of(command->arena, AUDIT_PATIENT_READ, patients, count);
+
+    return audit_record_event(command->services.audit, command->context->req, &event);
 }
 
 /* What they read */

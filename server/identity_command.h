@@ -47,11 +47,13 @@ int identity_command_parse_one(const IdentityCommand *command, const char *text,
 /** By OID or namespace; NULL with a fault. */
 const AssigningAuthority *identity_command_authority(const IdentityCommand *command, Str name);
 
-/** Who decides, with one audit event about these patients (CX); in the arena. */
+/** Who decides, with an audit event about each of these patients (CX), since a record is about one
+ * (TF-2 3.20.7); in the arena. */
 IdentitySource identity_command_source(const IdentityCommand *command, Arena *arena,
                                        AuditEventType type, const Str *patients, size_t count);
 
-/** Records that these patients (CX) are shown; before they are (contract C4). */
+/** Records that a patient with these identifiers (CX), or a list of patients, is shown; before it
+ * is (contract C4). */
 int identity_command_record_shown(const IdentityCommand *command, const Str *patients,
                                   size_t count) MUST_CHECK;
 
