@@ -1,5 +1,6 @@
 #include "server/admin.h"
 
+#include "server/http_peer.h"
 #include "server/metrics.h"
 #include "server/refused_peer.h"
 
@@ -46,11 +47,6 @@ static const struct {
     {"/metrics", page_metrics},
 };
 
-static const char *endpoint(const AdminPages *pages, Arena *arena)
-{
-    return str_printf(arena, "https://%s", pages->address).data;
-}
-
 static bool is_operator(const AdminPages *pages, HttpExchange *http)
 {
     http->req->principal = node_directory_find(
@@ -61,8 +57,15 @@ static bool is_operator(const AdminPages *pages, HttpExchange *http)
 static void refuse(const AdminPages *pages, HttpExchange *http)
 {
     StrBuf buf = {0};
-    http->req->endpoint = str_from(endpoint(pages, http->req->arena));
-    refused_peer_record(pages->audit, http->req, STR("the certificate is no operator's"));
+    TlsProblem problem;
+    if (http->req->principal) {
+        tls_problem_set(&problem, TLS_REFUSED_RIGHTS, "node %.*s is no operator's",
+                        STR_ARG(http->req->principal->node_name));
+    } else {
+        http_peer_unregistered(http, &problem);
+    }
+    http->req->endpoint = str_from(pages->endpoint);
+    refused_peer_record(pages->audit, http->req, &problem);
     strbuf_printf(&buf,
                   "The certificate \"%.*s\" (SHA-256 %.*s) is not that of a registered operator: "
                   "musubi node add NAME --operator. [ref %s]\n",
@@ -103,14 +106,6 @@ static void ignore(void *ctx, HttpExchange *http)
     (void)http;
 }
 
-static void admin_rejected(void *ctx, const char *address)
-{
-    AdminPages *pages = ctx;
-    _cleanup_(arena_freep) Arena *arena = arena_new();
-    (void)refused_peer_record_connection(pages->audit, endpoint(pages, arena), address,
-                                         REFUSED_HANDSHAKE);
-}
-
 HttpService admin_service(AdminPages *pages)
 {
     return (HttpService){
@@ -119,6 +114,5 @@ HttpService admin_service(AdminPages *pages)
         .body = ignore_body,
         .end = ignore,
         .completed = ignore,
-        .rejected = admin_rejected,
     };
 }

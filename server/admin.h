@@ -11,8 +11,8 @@
 typedef struct AdminPages {
     NodeDirectory *nodes;
     Audit *audit;
-    const char *address; /* of the listener, for audit */
-    void *ctx;           /* of the functions */
+    const char *endpoint; /* URL of the listener, for audit */
+    void *ctx;            /* of the functions */
     /** Whether the process can serve; writes the reason, one line per problem, if not. */
     bool (*is_ready)(void *ctx, Request *req, StrBuf *reason);
     /** Appends gauges of this moment to the counters of /metrics. */

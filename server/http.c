@@ -12,6 +12,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/tls/gnutls_peer.h"
+#include "server/refused_peer.h"
 #include "server/socket.h"
 
 #define STACK_BYTES (256 * 1024)
@@ -32,6 +33,8 @@ struct HttpListener {
 typedef struct HttpConnection {
     Watched watched;
     HttpListener *listener;
+    GnutlsPeer peer; /* unless it is plain */
+    OpenPeer open;
     Arena *arena;
     bool has_identity;
     bool is_header_next; /* what is sent next is a reply's header, and its body is ready */
@@ -65,6 +68,12 @@ static enum MHD_Result accept_policy(void *ctx, const struct sockaddr *address, 
     SocketAddress peer = peer_address(address, len);
     bool is_crowded = !peer.is_loopback && watchdog_unknown_from(listener->config.watchdog,
                                                                  peer.text) >= UNKNOWN_PER_ADDRESS;
+    if (is_crowded) {
+        TlsProblem problem;
+        tls_problem_set(&problem, TLS_REFUSED_CROWD, "from this address");
+        (void)refused_peer_record_connection(listener->config.audit, listener->config.endpoint,
+                                             peer.text, &problem);
+    }
     return is_crowded ? MHD_NO : MHD_YES;
 }
 
@@ -112,7 +121,7 @@ static void start_tls(HttpConnection *connection, gnutls_session_t session)
     gnutls_transport_get_ptr2(session, &receive, &send);
     gnutls_transport_set_ptr2(session, receive, connection);
     gnutls_transport_set_vec_push_function(session, push_records);
-    if (!gnutls_peer_start(connection->listener->config.tls_policy, session)) {
+    if (!gnutls_peer_start(&connection->peer, connection->listener->config.tls_policy, session)) {
         shutdown(connection->watched.fd, SHUT_RDWR);
     }
 }
@@ -141,6 +150,21 @@ static void connection_started(HttpListener *listener, struct MHD_Connection *mh
     *socket_context = connection;
 }
 
+/** Says why a TLS connection failed, if it did. */
+static void record_refusal(const HttpConnection *connection)
+{
+    const HttpListenerConfig *config = &connection->listener->config;
+    TlsProblem problem;
+    if (!gnutls_peer_problem(&connection->peer, &problem)) {
+        return;
+    }
+    if (problem.refusal == TLS_REFUSED_ENDED && connection->watched.is_late) {
+        tls_problem_set(&problem, TLS_REFUSED_TOO_SLOW, "%s", "");
+    }
+    (void)refused_peer_record_connection(config->audit, config->endpoint,
+                                         connection->watched.address.text, &problem);
+}
+
 static void notify_connection(void *ctx, struct MHD_Connection *mhd, void **socket_context,
                               enum MHD_ConnectionNotificationCode code)
 {
@@ -152,9 +176,9 @@ static void notify_connection(void *ctx, struct MHD_Connection *mhd, void **sock
     HttpConnection *connection = *socket_context;
     if (connection) {
         watchdog_remove(listener->config.watchdog, &connection->watched);
-        const HttpService *service = listener->config.service;
-        if (service->rejected && !connection->watched.is_known) {
-            service->rejected(service->ctx, connection->watched.address.text);
+        if (listener->config.tls_policy) {
+            open_peers_remove(listener->config.open_peers, &connection->open);
+            record_refusal(connection);
         }
         arena_free(connection->arena);
         free(connection);
@@ -166,18 +190,23 @@ static void notify_connection(void *ctx, struct MHD_Connection *mhd, void **sock
  * verified again. */
 static bool identify(HttpConnection *connection, struct MHD_Connection *mhd)
 {
-    if (!connection->listener->config.tls_policy || connection->has_identity) {
+    const HttpListenerConfig *config = &connection->listener->config;
+    if (!config->tls_policy || connection->has_identity) {
         return true;
     }
     gnutls_session_t session = info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
-    char problem[256];
     TlsCertificate certificate;
-    if (!gnutls_peer_identity(connection->listener->config.tls_policy, session, connection->arena,
-                              &certificate, problem, sizeof(problem))) {
+    TlsChain chain;
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    if (!gnutls_peer_identity(&connection->peer, session, arena, &certificate, &chain)) {
         return false;
     }
-    connection->fingerprint = certificate.fingerprint;
-    connection->subject = certificate.subject;
+    connection->open = (OpenPeer){.fd = connection->watched.fd,
+                                  .endpoint = config->endpoint,
+                                  .address = connection->watched.address.text};
+    open_peers_add(config->open_peers, &connection->open, &certificate, &chain);
+    connection->fingerprint = str_dup(connection->arena, certificate.fingerprint);
+    connection->subject = str_dup(connection->arena, certificate.subject);
     connection->has_identity = true;
     connection->watched.is_known = true;
     return true;

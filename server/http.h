@@ -5,6 +5,7 @@
 
 #include "lib/base/body.h"
 #include "lib/base/request.h"
+#include "server/open_peers.h"
 #include "server/watchdog.h"
 
 /**
@@ -61,8 +62,6 @@ typedef struct HttpService {
     /** The reply was sent, or the connection is gone: free exchange->state. Always called after
      * begin(). */
     void (*completed)(void *ctx, HttpExchange *exchange);
-    /** A TLS peer went away without proving who it is. May be NULL. */
-    void (*rejected)(void *ctx, const char *address);
 } HttpService;
 
 typedef struct HttpListenerConfig {
@@ -74,6 +73,9 @@ typedef struct HttpListenerConfig {
     unsigned request_timeout_ms;
     const HttpService *service;
     Watchdog *watchdog;
+    const char *endpoint;  /* URL of the listener: for peers that are refused */
+    OpenPeers *open_peers; /* NULL: plain */
+    Audit *audit;
 } HttpListenerConfig;
 
 /** Binds and listens; NULL and the reason on failure. Accepts only after http_listener_start(). */

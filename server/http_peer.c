@@ -2,6 +2,9 @@
 
 #include "server/refused_peer.h"
 
+/** A problem has room for a fingerprint and so much of the name. */
+#define SHOWN_SUBJECT ((size_t)90)
+
 static const Principal *find_principal(const HttpPeers *peers, const HttpExchange *http)
 {
     Arena *arena = http->req->arena;
@@ -12,6 +15,13 @@ static const Principal *find_principal(const HttpPeers *peers, const HttpExchang
                                http->certificate_subject);
 }
 
+void http_peer_unregistered(const HttpExchange *http, TlsProblem *ret_problem)
+{
+    tls_problem_set(ret_problem, TLS_REFUSED_UNREGISTERED, "\"%.*s\" (SHA-256 %.*s)",
+                    STR_ARG(str_slice(http->certificate_subject, 0, SHOWN_SUBJECT)),
+                    STR_ARG(http->certificate_fingerprint));
+}
+
 int http_peer_identify(const HttpPeers *peers, HttpExchange *http)
 {
     Request *req = http->req;
@@ -19,10 +29,9 @@ int http_peer_identify(const HttpPeers *peers, HttpExchange *http)
     if (req->principal) {
         return 0;
     }
-    Str reason = str_printf(
-        req->arena, "the certificate \"%.*s\" (SHA-256 %.*s) belongs to no registered node",
-        STR_ARG(http->certificate_subject), STR_ARG(http->certificate_fingerprint));
-    refused_peer_record(peers->audit, req, reason);
+    TlsProblem problem;
+    http_peer_unregistered(http, &problem);
+    refused_peer_record(peers->audit, req, &problem);
     return error_add(
         &req->errors, ERR_FORBIDDEN, NULL,
         "The certificate \"%.*s\" (SHA-256 %.*s) belongs to no registered node. Ask the operator "

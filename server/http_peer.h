@@ -2,6 +2,7 @@
 
 #include "atna/atna.h"
 #include "lib/access/nodes.h"
+#include "lib/tls/refusal.h"
 #include "server/http.h"
 
 /** Who asks over HTTP, and whether it may: the same for SOAP and FHIR. */
@@ -10,6 +11,9 @@ typedef struct HttpPeers {
     Audit *audit;
     const char *plain_node; /* name of the node whose rights plain peers get; empty in mode open */
 } HttpPeers;
+
+/** What is wrong with a certificate that the handshake accepted and nobody registered. */
+void http_peer_unregistered(const HttpExchange *http, TlsProblem *ret_problem);
 
 /** Sets req->principal. @return 0, or -ERR_FORBIDDEN: the certificate belongs to no node, which is
  * recorded */

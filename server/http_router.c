@@ -34,14 +34,6 @@ static void router_completed(void *ctx, HttpExchange *http)
     }
 }
 
-static void router_rejected(void *ctx, const char *address)
-{
-    HttpRouter *router = ctx;
-    if (router->outside.rejected) {
-        router->outside.rejected(router->outside.ctx, address);
-    }
-}
-
 HttpService http_router_service(HttpRouter *router)
 {
     return (HttpService){
@@ -50,6 +42,5 @@ HttpService http_router_service(HttpRouter *router)
         .body = router_body,
         .end = router_end,
         .completed = router_completed,
-        .rejected = router_rejected,
     };
 }

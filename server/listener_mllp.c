@@ -19,9 +19,9 @@
 #include "server/socket.h"
 
 #define STACK_BYTES ((size_t)512 * 1024)
+#define SHOWN_SUBJECT ((size_t)90)
 #define READ_BYTES 16384
 #define ACCEPT_PAUSE_MS 100
-#define PROBLEM_BYTES 256
 #define NS_PER_S INT64_C(1000000000)
 #define NS_PER_MS INT64_C(1000000)
 #define RATE_GRACE_NS (10 * NS_PER_S)
@@ -34,7 +34,8 @@ typedef struct Connection {
     SocketAddress address;
     Arena *arena;
     TlsCertificate certificate; /* of the peer, in the arena; empty on a plain connection */
-    bool is_proven;             /* under the listener's lock: the handshake is over */
+    OpenPeer open;
+    bool is_proven; /* under the listener's lock: the handshake is over */
     struct Connection *previous;
     struct Connection *next;
 } Connection;
@@ -139,6 +140,9 @@ static TransferEnd transfer_until(const Connection *connection, Transfer *transf
     for (;;) {
         int events = connection->ssl ? transfer_tls(connection->ssl, transfer)
                                      : transfer_plain(connection->fd, transfer);
+        if (connection->ssl && tls_has_asked_to_renegotiate(connection->ssl)) {
+            return TRANSFER_CLOSED;
+        }
         if (events <= 0) {
             return events == 0 ? TRANSFER_DONE : TRANSFER_CLOSED;
         }
@@ -163,16 +167,26 @@ static bool write_all(const Connection *connection, Str bytes, int64_t deadline_
 
 /* ---- who the peer is ---- */
 
-static void reject(const Connection *connection, MllpRejection rejection, const char *problem)
+static void reject(const Connection *connection, const TlsProblem *problem)
 {
     const MllpListenerConfig *config = &connection->listener->config;
-    MllpPeer peer = {
-        .address = connection->address.text,
-        .certificate_fingerprint = connection->certificate.fingerprint,
-        .certificate_subject = connection->certificate.subject,
-        .problem = problem,
-    };
-    config->rejected(config->ctx, rejection, &peer);
+    config->rejected(config->ctx, connection->address.text, problem);
+}
+
+static void reject_unregistered(const Connection *connection, const char *when)
+{
+    TlsProblem problem;
+    tls_problem_set(&problem, TLS_REFUSED_UNREGISTERED, "\"%.*s\" (SHA-256 %.*s)%s",
+                    STR_ARG(str_slice(connection->certificate.subject, 0, SHOWN_SUBJECT)),
+                    STR_ARG(connection->certificate.fingerprint), when);
+    reject(connection, &problem);
+}
+
+static void reject_crowd(const Connection *connection, const char *details)
+{
+    TlsProblem problem;
+    tls_problem_set(&problem, TLS_REFUSED_CROWD, "%s", details);
+    reject(connection, &problem);
 }
 
 /** Asked for every message, so that a revoked node is out at once. NULL: not registered. */
@@ -187,21 +201,37 @@ static const Principal *find_principal(const Connection *connection, Arena *aren
                                connection->certificate.subject);
 }
 
+/** The handshake is over: from now on a revocation ends the connection. */
+static bool identify(Connection *connection)
+{
+    const MllpListenerConfig *config = &connection->listener->config;
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    TlsChain chain;
+    if (!tls_certificate_of_peer(connection->arena, connection->ssl, &connection->certificate) ||
+        !tls_chain_of_peer(arena, connection->ssl, &chain)) {
+        return false;
+    }
+    connection->open = (OpenPeer){
+        .fd = connection->fd, .endpoint = config->address, .address = connection->address.text};
+    open_peers_add(config->open_peers, &connection->open, &connection->certificate, &chain);
+    return true;
+}
+
 static bool handshake(Connection *connection)
 {
     Transfer transfer = {.step = STEP_HANDSHAKE};
     unsigned timeout_ms = connection->listener->config.handshake_timeout_ms;
     TransferEnd end = transfer_until(connection, &transfer, after_ms(timeout_ms));
-    if (end == TRANSFER_DONE &&
-        tls_certificate_of_peer(connection->arena, connection->ssl, &connection->certificate)) {
+    TlsProblem problem;
+    if (end == TRANSFER_DONE && identify(connection)) {
         return true;
     }
-    if (end != TRANSFER_STOPPED) {
-        char problem[PROBLEM_BYTES];
-        tls_take_error(end == TRANSFER_TIMED_OUT ? "the TLS handshake took too long"
-                                                 : "the peer ended the TLS handshake",
-                       problem, sizeof(problem));
-        reject(connection, MLLP_REJECT_HANDSHAKE, problem);
+    if (end == TRANSFER_TIMED_OUT) {
+        tls_problem_set(&problem, TLS_REFUSED_TOO_SLOW, "%s", "");
+        reject(connection, &problem);
+    } else if (end != TRANSFER_STOPPED) {
+        tls_problem_of(connection->ssl, &problem);
+        reject(connection, &problem);
     }
     return false;
 }
@@ -215,7 +245,7 @@ static bool prove_peer(Connection *connection)
     connection->is_proven = true;
     pthread_mutex_unlock(&connection->listener->lock);
     if (!find_principal(connection, connection->arena)) {
-        reject(connection, MLLP_REJECT_UNREGISTERED, "not a registered node");
+        reject_unregistered(connection, "");
         return false;
     }
     return true;
@@ -247,7 +277,7 @@ static bool answer(const Connection *connection, Str payload)
     _cleanup_(strbuf_done) StrBuf frame = {0};
     Request *req = new_request(connection, payload.len);
     if (!req->principal) {
-        reject(connection, MLLP_REJECT_UNREGISTERED, "the node was revoked");
+        reject_unregistered(connection, ", not any more");
         request_free(req);
         return false;
     }
@@ -310,7 +340,11 @@ static bool read_more(const Connection *connection, Conversation *conversation, 
         *ret_bytes = (Str){conversation->buffer, transfer.done};
         return true;
     }
-    if (is_in_frame && end != TRANSFER_STOPPED) {
+    if (connection->ssl && tls_has_asked_to_renegotiate(connection->ssl)) {
+        TlsProblem problem;
+        tls_problem_of(connection->ssl, &problem);
+        reject(connection, &problem);
+    } else if (is_in_frame && end != TRANSFER_STOPPED) {
         report_frame(connection, &conversation->parser, ERR_HL7_SEGMENT_SEQUENCE,
                      end == TRANSFER_TIMED_OUT ? "the MLLP frame arrived too slowly"
                                                : "the connection ended within an MLLP frame");
@@ -379,6 +413,9 @@ static void connection_link(Connection *connection)
 static void connection_end(Connection *connection)
 {
     MllpListener *listener = connection->listener;
+    if (connection->ssl) {
+        open_peers_remove(listener->config.open_peers, &connection->open);
+    }
     SSL_free(connection->ssl);
     (void)close(connection->fd);
     arena_free(connection->arena);
@@ -454,7 +491,7 @@ static Connection *connection_new(MllpListener *listener, int fd, const SocketAd
     if (is_taken) {
         return connection;
     }
-    reject(connection, MLLP_REJECT_LIMIT, "too many connections");
+    reject_crowd(connection, "");
     arena_free(connection->arena);
     free(connection);
     return NULL;
@@ -490,7 +527,7 @@ static void take_connection(MllpListener *listener, int fd, const struct sockadd
     if (!connection) {
         (void)close(fd);
     } else if (!start_tls(connection) || !start_thread(connection)) {
-        reject(connection, MLLP_REJECT_LIMIT, "out of memory or threads");
+        reject_crowd(connection, "out of memory or threads");
         connection_end(connection);
     }
 }

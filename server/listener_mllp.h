@@ -3,7 +3,9 @@
 #include <openssl/ssl.h>
 
 #include "lib/access/nodes.h"
+#include "lib/tls/tls.h"
 #include "pix/pix.h"
+#include "server/open_peers.h"
 
 /**
  * MLLP listeners, plain on loopback or with mutual TLS (ITI TF-2 3.19, C.2.1): one thread per
@@ -13,24 +15,11 @@
 
 typedef struct MllpListener MllpListener;
 
-/** Why a peer was sent away before its first message. */
-typedef enum MllpRejection {
-    MLLP_REJECT_LIMIT,        /* too many connections, in all or from its address */
-    MLLP_REJECT_HANDSHAKE,    /* no TLS, no acceptable certificate, or too slow */
-    MLLP_REJECT_UNREGISTERED, /* the certificate belongs to no registered node */
-} MllpRejection;
-
-typedef struct MllpPeer {
-    const char *address;
-    Str certificate_fingerprint; /* empty if the peer showed none */
-    Str certificate_subject;
-    const char *problem; /* for the log and the audit record */
-} MllpPeer;
-
 /** All is borrowed. A limit of 0 takes the default in brackets. */
 typedef struct MllpListenerConfig {
-    const char *address; /* "0.0.0.0:2576" */
-    SSL_CTX *tls;        /* demands a client certificate; NULL: plain, on a loopback address */
+    const char *address;   /* "0.0.0.0:2576" */
+    SSL_CTX *tls;          /* demands a client certificate; NULL: plain, on a loopback address */
+    OpenPeers *open_peers; /* NULL: plain */
     Pix *pix;
     NodeDirectory *nodes;
     const char *plain_node; /* whose rights the peers of a plain listener get; NULL or empty: as
@@ -51,8 +40,8 @@ typedef struct MllpListenerConfig {
      * @param outcome  MSA-1 (AA, AE, AR); "closed" when none was sent: req->errors says why
      */
     void (*finished)(void *ctx, Request *req, const char *outcome);
-    /** Called before the connection is closed. */
-    void (*rejected)(void *ctx, MllpRejection rejection, const MllpPeer *peer);
+    /** A peer is sent away; called before its connection is closed. */
+    void (*rejected)(void *ctx, const char *address, const TlsProblem *problem);
 } MllpListenerConfig;
 
 /** Binds and listens; NULL and the reason on failure. Accepts only after mllp_listener_start(). */

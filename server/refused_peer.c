@@ -5,21 +5,21 @@
 #include <stdio.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/log.h"
 
 #define RECORD_TIMEOUT_MS 5000
 #define RECORDED_BY_THEMSELVES 20
+#define LOGGED_BY_THEMSELVES 100
 #define WINDOW_NS (60 * INT64_C(1000000000))
 #define ADDRESS_COUNT 256
 #define MANY_ADDRESSES "many addresses"
-
-const char REFUSED_HANDSHAKE[] = "the TLS handshake did not prove a trusted certificate";
 
 /** Refused connections of one address since began_ns. */
 typedef struct Refusals {
     char address[INET6_ADDRSTRLEN];
     char endpoint[256];
-    char reason[256]; /* of the last */
-    unsigned count;   /* 0: the place is free */
+    TlsProblem problem; /* of the last */
+    unsigned count;     /* 0: the place is free */
     int64_t began_ns;
 } Refusals;
 
@@ -27,19 +27,34 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /** The last place is for all addresses that find none of their own. */
 static Refusals refusals[ADDRESS_COUNT + 1];
 
-void refused_peer_record(Audit *audit, Request *req, Str reason)
+static void write_line(const char *endpoint, const char *address, TlsRefusal refusal, Str text)
+{
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    log_warn("msg=\"peer refused\" endpoint=%s peer=%s reason=%s problem=%s",
+             log_quote(arena, str_from(endpoint)), log_quote(arena, str_from(address)),
+             tls_refusal_word(refusal), log_quote(arena, text));
+}
+
+static void record_event(Audit *audit, Request *req, Str text)
 {
     AuditEvent event = {
-        .type = AUDIT_NODE_AUTHENTICATION_FAILURE, .outcome = 8, .outcome_text = reason};
+        .type = AUDIT_NODE_AUTHENTICATION_FAILURE, .outcome = 8, .outcome_text = text};
     int recorded UNUSED = audit_record_event(audit, req, &event);
 }
 
-static void record(Audit *audit, const Refusals *refused, Str reason)
+void refused_peer_record(Audit *audit, Request *req, const TlsProblem *problem)
+{
+    write_line(str_cstr(req->arena, req->endpoint), str_cstr(req->arena, req->peer_address),
+               problem->refusal, str_from(problem->text));
+    record_event(audit, req, str_from(problem->text));
+}
+
+static void record(Audit *audit, const Refusals *refused, Str text)
 {
     Request *req = request_new(RECORD_TIMEOUT_MS);
     req->peer_address = str_from(refused->address);
     req->endpoint = str_from(refused->endpoint);
-    refused_peer_record(audit, req, reason);
+    record_event(audit, req, text);
     request_free(req);
 }
 
@@ -59,7 +74,7 @@ static Refusals *find(const char *address)
 }
 
 bool refused_peer_record_connection(Audit *audit, const char *endpoint, const char *address,
-                                    const char *reason)
+                                    const TlsProblem *problem)
 {
     pthread_mutex_lock(&lock);
     Refusals *place = find(address);
@@ -70,13 +85,18 @@ bool refused_peer_record_connection(Audit *audit, const char *endpoint, const ch
     (void)snprintf(place->address, sizeof(place->address), "%s",
                    is_shared ? MANY_ADDRESSES : address);
     (void)snprintf(place->endpoint, sizeof(place->endpoint), "%s", endpoint);
-    (void)snprintf(place->reason, sizeof(place->reason), "%s", reason);
-    bool is_recorded = place->count <= RECORDED_BY_THEMSELVES;
+    place->problem = *problem;
+    bool is_recorded =
+        problem->refusal != TLS_REFUSED_CROWD && place->count <= RECORDED_BY_THEMSELVES;
+    bool is_logged = place->count <= LOGGED_BY_THEMSELVES;
     Refusals refused = *place;
     pthread_mutex_unlock(&lock);
+    if (is_logged) {
+        write_line(endpoint, address, problem->refusal, str_from(problem->text));
+    }
     if (is_recorded) {
         (void)snprintf(refused.address, sizeof(refused.address), "%s", address);
-        record(audit, &refused, str_from(reason));
+        record(audit, &refused, str_from(problem->text));
     }
     return is_recorded;
 }
@@ -102,9 +122,12 @@ void refused_peer_flush(Audit *audit, bool is_last)
     int64_t began_before_ns = is_last ? INT64_MAX : clock_now_ns() - WINDOW_NS;
     Refusals refused;
     while (take_counted(began_before_ns, &refused)) {
-        char text[sizeof(refused.reason) + 64];
+        char text[sizeof(refused.problem.text) + 64];
         (void)snprintf(text, sizeof(text), "%u more within a minute; the last: %s",
-                       refused.count - RECORDED_BY_THEMSELVES, refused.reason);
+                       refused.count - RECORDED_BY_THEMSELVES, refused.problem.text);
         record(audit, &refused, str_from(text));
+        if (refused.count > LOGGED_BY_THEMSELVES) {
+            write_line(refused.endpoint, refused.address, refused.problem.refusal, str_from(text));
+        }
     }
 }

@@ -29,6 +29,7 @@
 #include "server/identity_counts.h"
 #include "server/listener_mllp.h"
 #include "server/migrate.h"
+#include "server/open_peers.h"
 #include "server/postgres_keeper.h"
 #include "server/refused_peer.h"
 #include "server/services.h"
@@ -58,6 +59,7 @@ typedef struct Process {
     Tls *tls; /* NULL without a certificate */
     GnutlsPeerPolicy *tls_policy;
     SSL_CTX *mllp_tls;
+    OpenPeers *open_peers; /* NULL without a certificate */
     Surface tls_surface;
     Surface plain_surface;
     AdminPages admin_pages;
@@ -229,16 +231,11 @@ static void mllp_finished(void *ctx, Request *req, const char *outcome)
                                : OUTCOME_FAILURE);
 }
 
-static void mllp_rejected(void *ctx, MllpRejection rejection, const MllpPeer *peer)
+static void mllp_rejected(void *ctx, const char *address, const TlsProblem *problem)
 {
     Process *p = ctx;
-    _cleanup_(arena_freep) Arena *arena = arena_new();
-    if (rejection == MLLP_REJECT_LIMIT ||
-        refused_peer_record_connection(p->services.audit, p->config->server.mllp_listen,
-                                       peer->address, peer->problem)) {
-        log_warn("msg=\"MLLP peer sent away\" peer=%s problem=%s", peer->address,
-                 log_quote(arena, str_from(peer->problem)));
-    }
+    (void)refused_peer_record_connection(p->services.audit, p->config->server.mllp_listen, address,
+                                         problem);
 }
 
 static MllpListener *bind_mllp(Process *p, const char *address, SSL_CTX *tls)
@@ -246,6 +243,7 @@ static MllpListener *bind_mllp(Process *p, const char *address, SSL_CTX *tls)
     MllpListenerConfig config = {
         .address = address,
         .tls = tls,
+        .open_peers = p->open_peers,
         .pix = p->services.pix,
         .nodes = p->services.nodes,
         .plain_node = p->config->server.plain_node,
@@ -348,6 +346,11 @@ static void open_surface(Process *p, Surface *surface, const char *address, bool
     surface->service = http_router_service(&surface->router);
 }
 
+static const char *endpoint_url(Process *p, const char *address, bool is_tls)
+{
+    return str_printf(p->arena, "%s://%s/", is_tls ? "https" : "http", address).data;
+}
+
 static HttpListener *bind_http(Process *p, const char *address, const HttpService *service,
                                bool is_tls)
 {
@@ -361,6 +364,9 @@ static HttpListener *bind_http(Process *p, const char *address, const HttpServic
         .request_timeout_ms = p->config->server.request_timeout_ms,
         .service = service,
         .watchdog = p->watchdog,
+        .endpoint = endpoint_url(p, address, is_tls),
+        .open_peers = p->open_peers,
+        .audit = p->services.audit,
     };
     return http_listener_bind(&config, p->problem, PROBLEM_BYTES);
 }
@@ -369,11 +375,12 @@ static bool bind_listeners(Process *p)
 {
     const Config *c = p->config;
     p->watchdog = watchdog_new();
+    p->open_peers = p->tls ? open_peers_new(p->tls, p->services.nodes, p->services.audit) : NULL;
     p->identity_gauges = identity_gauges_new(p->services.pool);
     p->admin_pages = (AdminPages){
         .nodes = p->services.nodes,
         .audit = p->services.audit,
-        .address = c->server.admin_listen,
+        .endpoint = endpoint_url(p, c->server.admin_listen, config_is_admin_remote(c)),
         .ctx = p,
         .is_ready = is_ready,
         .write_gauges = write_gauges,
@@ -543,6 +550,7 @@ static void stop(Process *p)
     services_close(&p->services);
     postgres_keeper_stop(p->postgres);
     watchdog_free(p->watchdog);
+    open_peers_free(p->open_peers);
     SSL_CTX_free(p->mllp_tls);
     gnutls_peer_policy_free(p->tls_policy);
     tls_free(p->tls);
@@ -626,6 +634,9 @@ static void run(Process *p, const sigset_t *signals)
         }
         keep_database(p);
         refresh_tables(p);
+        if (p->open_peers) {
+            open_peers_check(p->open_peers);
+        }
         refused_peer_flush(p->services.audit, false);
     }
 }

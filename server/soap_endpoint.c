@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "lib/soap/reply.h"
-#include "server/refused_peer.h"
 #include "server/wsdl.h"
 
 /** A reply of known length up to this is made before its first byte is sent. */
@@ -280,15 +279,6 @@ static void soap_completed(void *ctx, HttpExchange *http)
     journal_finish(endpoint->journal, http->req, http->is_cut ? OUTCOME_FAULT : call->outcome);
 }
 
-static void soap_rejected(void *ctx, const char *address)
-{
-    SoapEndpoint *endpoint = ctx;
-    _cleanup_(arena_freep) Arena *arena = arena_new();
-    (void)refused_peer_record_connection(
-        endpoint->peers.audit, str_printf(arena, "https://%s/", endpoint->public_authority).data,
-        address, REFUSED_HANDSHAKE);
-}
-
 HttpService soap_endpoint_service(SoapEndpoint *endpoint)
 {
     return (HttpService){
@@ -297,6 +287,5 @@ HttpService soap_endpoint_service(SoapEndpoint *endpoint)
         .body = soap_body,
         .end = soap_end,
         .completed = soap_completed,
-        .rejected = soap_rejected,
     };
 }

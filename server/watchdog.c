@@ -43,6 +43,7 @@ static void shut_slow(Watchdog *watchdog)
     pthread_mutex_lock(&watchdog->lock);
     for (Watched *w = watchdog->first; w; w = w->next) {
         if (is_too_slow(w, now_ns)) {
+            w->is_late = true;
             shutdown(w->fd, SHUT_RDWR);
         }
     }

@@ -29,6 +29,7 @@ typedef struct Watched {
     WatchPhase phase; /* these two are written by the connection's thread, read by the watchdog */
     int64_t phase_began_ns;
     uint64_t phase_bytes; /* that passed in this phase */
+    bool is_late;         /* the watchdog shut its socket; read it behind watchdog_remove() */
     struct Watched *previous;
     struct Watched *next;
 } Watched;

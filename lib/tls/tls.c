@@ -13,11 +13,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/tls/identity.h"
-
-/** Longest chain that is looked at, and how often files are looked at. */
-#define MAX_CHAIN 16
-#define REFRESH_INTERVAL_NS INT64_C(1000000000)
-#define VERDICT_SLOTS 256
+#include "lib/tls/store.h"
 
 /** Suites of TLS 1.2, best first; those of TLS 1.3 are OpenSSL's defaults, all AEAD. */
 static const char *const preset_ciphers[TLS_PRESET_COUNT] = {
@@ -31,339 +27,6 @@ void tls_take_error(const char *otherwise, char *ret_problem, size_t problem_siz
     const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
     snprintf(ret_problem, problem_size, "%s", reason != NULL ? reason : otherwise);
     ERR_clear_error();
-}
-
-/* Trust store. */
-
-/** Identity of a file's contents, as far as stat() tells. */
-typedef struct FileVersion {
-    struct timespec modified;
-    ino_t inode;
-    off_t size_bytes;
-} FileVersion;
-
-typedef struct TrustedFile {
-    char *path; /* NULL: not configured */
-    FileVersion version;
-} TrustedFile;
-
-/** A chain that was found good. */
-typedef struct Verdict {
-    unsigned char chain[SHA256_DIGEST_LENGTH]; /* chain_digest() */
-    uint64_t version;                          /* of the trust that judged; 0: none */
-    int64_t judged_ns;                         /* clock_now_ns() */
-} Verdict;
-
-struct TlsStore {
-    pthread_mutex_t lock; /* guards all that follows */
-    TrustedFile ca;
-    TrustedFile crl;
-    X509_STORE *trust;
-    uint64_t version;     /* of trust, from 1 */
-    int64_t refreshed_ns; /* clock_now_ns() */
-    Verdict accepted[VERDICT_SLOTS];
-};
-
-static bool file_version(const char *path, FileVersion *ret_version)
-{
-    struct stat status;
-    if (path == NULL) {
-        *ret_version = (FileVersion){0};
-        return true;
-    }
-    if (stat(path, &status) < 0) {
-        return false;
-    }
-    *ret_version = (FileVersion){status.st_mtim, status.st_ino, status.st_size};
-    return true;
-}
-
-static bool is_same_version(const FileVersion *a, const FileVersion *b)
-{
-    return a->modified.tv_sec == b->modified.tv_sec && a->modified.tv_nsec == b->modified.tv_nsec &&
-           a->inode == b->inode && a->size_bytes == b->size_bytes;
-}
-
-/** Whether an authority of this name has a CRL in the store. */
-static bool has_crl_of(X509_STORE_CTX *ctx, const X509_NAME *issuer)
-{
-    STACK_OF(X509_CRL) *crls = X509_STORE_CTX_get1_crls(ctx, issuer);
-    bool found = crls != NULL && sk_X509_CRL_num(crls) > 0;
-    sk_X509_CRL_pop_free(crls, X509_CRL_free);
-    return found;
-}
-
-/** Lets a missing CRL pass for authorities that have none configured; every other fault stays one.
- */
-static int on_verify_step(int is_good, X509_STORE_CTX *ctx)
-{
-    if (is_good || X509_STORE_CTX_get_error(ctx) != X509_V_ERR_UNABLE_TO_GET_CRL) {
-        return is_good;
-    }
-    const X509 *certificate = X509_STORE_CTX_get_current_cert(ctx);
-    if (has_crl_of(ctx, X509_get_issuer_name(certificate))) {
-        return 0;
-    }
-    X509_STORE_CTX_set_error(ctx, X509_V_OK);
-    return 1;
-}
-
-/** Adds every object of a PEM file to the store. */
-static bool load_pem(X509_STORE *trust, const char *path, int kind, char *ret_problem,
-                     size_t problem_size)
-{
-    X509_LOOKUP *lookup = X509_STORE_add_lookup(trust, X509_LOOKUP_file());
-    int loaded = 0;
-    if (lookup != NULL && kind == X509_LU_X509) {
-        loaded = X509_load_cert_file(lookup, path, X509_FILETYPE_PEM);
-    } else if (lookup != NULL) {
-        loaded = X509_load_crl_file(lookup, path, X509_FILETYPE_PEM);
-    }
-    if (loaded > 0) {
-        return true;
-    }
-    char reason[160];
-    tls_take_error("it holds none", reason, sizeof reason);
-    snprintf(ret_problem, problem_size, "%s: no %s could be read: %s", path,
-             kind == X509_LU_X509 ? "certificate" : "CRL", reason);
-    return false;
-}
-
-static X509_STORE *trust_load(const TlsStore *store, char *ret_problem, size_t problem_size)
-{
-    ERR_clear_error();
-    X509_STORE *trust = X509_STORE_new();
-    if (trust == NULL ||
-        !load_pem(trust, store->ca.path, X509_LU_X509, ret_problem, problem_size)) {
-        goto failed;
-    }
-    unsigned long flags = X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST;
-    if (store->crl.path != NULL) {
-        if (!load_pem(trust, store->crl.path, X509_LU_CRL, ret_problem, problem_size)) {
-            goto failed;
-        }
-        flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
-    }
-    X509_STORE_set_flags(trust, flags);
-    X509_VERIFY_PARAM_set_auth_level(X509_STORE_get0_param(trust), 2);
-    X509_STORE_set_verify_cb(trust, on_verify_step);
-    return trust;
-
-failed:
-    X509_STORE_free(trust);
-    return NULL;
-}
-
-/** Loads what changed. The caller holds the lock. */
-static bool refresh_locked(TlsStore *store, char *ret_problem, size_t problem_size)
-{
-    FileVersion ca;
-    FileVersion crl;
-    store->refreshed_ns = clock_now_ns();
-    if (!file_version(store->ca.path, &ca)) {
-        snprintf(ret_problem, problem_size, "%s: %s", store->ca.path, strerror(errno));
-        return false;
-    }
-    if (!file_version(store->crl.path, &crl)) {
-        snprintf(ret_problem, problem_size, "%s: %s", store->crl.path, strerror(errno));
-        return false;
-    }
-    if (store->trust != NULL && is_same_version(&ca, &store->ca.version) &&
-        is_same_version(&crl, &store->crl.version)) {
-        return true;
-    }
-    X509_STORE *trust = trust_load(store, ret_problem, problem_size);
-    if (trust == NULL) {
-        return false;
-    }
-    X509_STORE_free(store->trust);
-    store->trust = trust;
-    store->version++;
-    store->ca.version = ca;
-    store->crl.version = crl;
-    return true;
-}
-
-bool tls_store_refresh(TlsStore *store, char *ret_problem, size_t problem_size)
-{
-    pthread_mutex_lock(&store->lock);
-    bool ok = refresh_locked(store, ret_problem, problem_size);
-    pthread_mutex_unlock(&store->lock);
-    return ok;
-}
-
-static void refresh_if_due_locked(TlsStore *store)
-{
-    if (clock_now_ns() - store->refreshed_ns >= REFRESH_INTERVAL_NS) {
-        char ignored[1]; /* told by tls_store_refresh(); until then the old version is in force */
-        (void)refresh_locked(store, ignored, sizeof ignored);
-    }
-}
-
-/** The trust of this moment; the caller frees its reference. */
-static X509_STORE *store_get(TlsStore *store)
-{
-    pthread_mutex_lock(&store->lock);
-    refresh_if_due_locked(store);
-    X509_STORE *trust = store->trust;
-    X509_STORE_up_ref(trust);
-    pthread_mutex_unlock(&store->lock);
-    return trust;
-}
-
-TlsStore *tls_store_new(const char *ca_file, const char *crl_file, char *ret_problem,
-                        size_t problem_size)
-{
-    TlsStore *store = calloc(1, sizeof *store);
-    if (store == NULL) {
-        abort();
-    }
-    pthread_mutex_init(&store->lock, NULL);
-    store->ca.path = strdup(ca_file);
-    store->crl.path = crl_file != NULL && *crl_file != '\0' ? strdup(crl_file) : NULL;
-    if (!tls_store_refresh(store, ret_problem, problem_size)) {
-        tls_store_free(store);
-        return NULL;
-    }
-    return store;
-}
-
-void tls_store_free(TlsStore *store)
-{
-    if (store == NULL) {
-        return;
-    }
-    X509_STORE_free(store->trust);
-    free(store->ca.path);
-    free(store->crl.path);
-    pthread_mutex_destroy(&store->lock);
-    free(store);
-}
-
-/**
- * The one place where a chain is judged.
- * @param untrusted  what else the peer sent; may be NULL
- * @return X509_V_OK, or the X509_V_ERR_... that says why not
- */
-static int verify_chain(TlsStore *store, X509 *leaf, STACK_OF(X509) * untrusted)
-{
-    int verdict = X509_V_ERR_UNSPECIFIED;
-    X509_STORE *trust = store_get(store);
-    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-    if (ctx != NULL && X509_STORE_CTX_init(ctx, trust, leaf, untrusted) == 1) {
-        bool is_good = X509_verify_cert(ctx) == 1;
-        verdict = X509_STORE_CTX_get_error(ctx);
-        if (!is_good && verdict == X509_V_OK) {
-            verdict = X509_V_ERR_UNSPECIFIED;
-        }
-    }
-    X509_STORE_CTX_free(ctx);
-    X509_STORE_free(trust);
-    ERR_clear_error();
-    return verdict;
-}
-
-static X509 *certificate_read(Str der)
-{
-    const unsigned char *bytes = (const unsigned char *)der.data;
-    if (der.len > LONG_MAX) {
-        return NULL;
-    }
-    X509 *certificate = d2i_X509(NULL, &bytes, (long)der.len);
-    ERR_clear_error();
-    return certificate;
-}
-
-/** What tells one chain from another: SHA-256 of the lengths and bytes of its certificates. */
-static bool chain_digest(const Str *chain, size_t count, unsigned char *ret_digest)
-{
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1;
-    for (size_t i = 0; i < count && ok; i++) {
-        ok = EVP_DigestUpdate(ctx, &chain[i].len, sizeof chain[i].len) == 1 &&
-             EVP_DigestUpdate(ctx, chain[i].data, chain[i].len) == 1;
-    }
-    ok = ok && EVP_DigestFinal_ex(ctx, ret_digest, NULL) == 1;
-    EVP_MD_CTX_free(ctx);
-    return ok;
-}
-
-/**
- * Whether the chain was found good by the present trust less than REFRESH_INTERVAL_NS ago: no later
- * than a change of the files is noticed, the end of a certificate's validity is noticed too. A
- * handshake and the first request behind it, and connections in quick succession, cost one check.
- * @param ret_version  for note_accepted()
- */
-static bool is_accepted(TlsStore *store, const unsigned char *digest, uint64_t *ret_version)
-{
-    pthread_mutex_lock(&store->lock);
-    refresh_if_due_locked(store);
-    const Verdict *verdict = &store->accepted[digest[0] % VERDICT_SLOTS];
-    bool found = verdict->version == store->version &&
-                 clock_now_ns() - verdict->judged_ns < REFRESH_INTERVAL_NS &&
-                 memcmp(verdict->chain, digest, sizeof verdict->chain) == 0;
-    *ret_version = store->version;
-    pthread_mutex_unlock(&store->lock);
-    return found;
-}
-
-/** @param began_ns  before the check, so that the verdict ends in time */
-static void note_accepted(TlsStore *store, const unsigned char *digest, uint64_t version,
-                          int64_t began_ns)
-{
-    pthread_mutex_lock(&store->lock);
-    Verdict *verdict = &store->accepted[digest[0] % VERDICT_SLOTS];
-    memcpy(verdict->chain, digest, sizeof verdict->chain);
-    verdict->version = version;
-    verdict->judged_ns = began_ns;
-    pthread_mutex_unlock(&store->lock);
-}
-
-static bool verify_der(TlsStore *store, const Str *chain, size_t count, char *ret_problem,
-                       size_t problem_size)
-{
-    bool is_good = false;
-    STACK_OF(X509) *certificates = sk_X509_new_null();
-    for (size_t i = 0; i < count; i++) {
-        X509 *certificate = certificate_read(chain[i]);
-        if (certificate == NULL || sk_X509_push(certificates, certificate) == 0) {
-            X509_free(certificate);
-            snprintf(ret_problem, problem_size, "certificate %zu of the chain is malformed", i + 1);
-            goto done;
-        }
-    }
-    int verdict = verify_chain(store, sk_X509_value(certificates, 0), certificates);
-    is_good = verdict == X509_V_OK;
-    if (!is_good) {
-        snprintf(ret_problem, problem_size, "%s", X509_verify_cert_error_string(verdict));
-    }
-
-done:
-    sk_X509_pop_free(certificates, X509_free);
-    return is_good;
-}
-
-bool tls_store_verify_der(TlsStore *store, const Str *chain, size_t count, char *ret_problem,
-                          size_t problem_size)
-{
-    unsigned char digest[SHA256_DIGEST_LENGTH];
-    const int64_t began_ns = clock_now_ns();
-    uint64_t version = 0;
-
-    if (count == 0 || count > MAX_CHAIN) {
-        snprintf(ret_problem, problem_size, "%s",
-                 count == 0 ? "no certificate was sent" : "the certificate chain is too long");
-        return false;
-    }
-    bool has_digest = chain_digest(chain, count, digest);
-    if (has_digest && is_accepted(store, digest, &version)) {
-        return true;
-    }
-    bool is_good = verify_der(store, chain, count, ret_problem, problem_size);
-    if (is_good && has_digest) {
-        note_accepted(store, digest, version, began_ns);
-    }
-    return is_good;
 }
 
 /* Who we are. */
@@ -386,7 +49,7 @@ static bool look_at_files(const Tls *tls, FileVersion *ret_versions, char *ret_p
                           size_t problem_size)
 {
     const TlsSettings *s = &tls->settings;
-    const char *paths[FILE_COUNT] = {s->certificate, s->key, s->ca, tls->store->crl.path};
+    const char *paths[FILE_COUNT] = {s->certificate, s->key, s->ca, tls_store_crl_file(tls->store)};
     for (size_t i = 0; i < FILE_COUNT; i++) {
         if (!file_version(paths[i], &ret_versions[i])) {
             snprintf(ret_problem, problem_size, "%s: %s", paths[i], strerror(errno));
@@ -435,7 +98,7 @@ bool tls_reload(Tls *tls, StrBuf *changes, char *ret_problem, size_t problem_siz
         return false;
     }
     for (size_t i = 0; i < FILE_COUNT; i++) {
-        has_changed[i] = !is_same_version(&versions[i], &tls->versions[i]);
+        has_changed[i] = !file_version_is_same(&versions[i], &tls->versions[i]);
     }
     if (has_changed[FILE_CERTIFICATE] || has_changed[FILE_KEY]) {
         fresh = tls_identity_load(&tls->settings, ret_problem, problem_size);
@@ -458,6 +121,24 @@ bool tls_reload(Tls *tls, StrBuf *changes, char *ret_problem, size_t problem_siz
         }
     }
     return true;
+}
+
+/** The end of a chain is the end of its first certificate to expire. */
+static int64_t chain_not_after_us(SSL_CTX *holder)
+{
+    STACK_OF(X509) *chain = NULL;
+    int64_t end_us = tls_time_us(X509_get0_notAfter(SSL_CTX_get0_certificate(holder)));
+    SSL_CTX_get0_chain_certs(holder, &chain);
+    for (int i = 0; i < sk_X509_num(chain); i++) {
+        end_us = MIN(end_us, tls_time_us(X509_get0_notAfter(sk_X509_value(chain, i))));
+    }
+    return end_us;
+}
+
+size_t tls_expiries(const Tls *tls, Arena *arena, int64_t *ret_own_us, TlsExpiry **ret_crls)
+{
+    *ret_own_us = chain_not_after_us(tls_identity_of(tls)->holder);
+    return tls_store_crl_expiries(tls->store, arena, ret_crls);
 }
 
 TlsIdentity *tls_identity_of(const Tls *tls)
@@ -495,24 +176,139 @@ static int verify_peer(X509 *certificate, const TlsPeer *peer)
     return is_match == 1 ? X509_V_OK : X509_V_ERR_HOSTNAME_MISMATCH;
 }
 
+/** What is noted of a session of ours, for tls_problem_of(); made when there is something to note.
+ */
+typedef struct SessionNotes {
+    TlsProblem problem;
+    bool has_problem;
+    bool has_asked_to_renegotiate;
+} SessionNotes;
+
+static pthread_once_t notes_once = PTHREAD_ONCE_INIT;
+static int notes_index;
+
+static void free_notes(void *parent, void *notes, CRYPTO_EX_DATA *data, int index, long argument,
+                       void *pointer)
+{
+    (void)parent;
+    (void)data;
+    (void)index;
+    (void)argument;
+    (void)pointer;
+    free(notes);
+}
+
+static void make_notes_index(void)
+{
+    notes_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_notes);
+}
+
+static SessionNotes *notes_of(const SSL *ssl)
+{
+    return SSL_get_ex_data(ssl, notes_index);
+}
+
+static SessionNotes *notes_for(SSL *ssl)
+{
+    SessionNotes *notes = notes_of(ssl);
+    if (notes == NULL) {
+        notes = calloc(1, sizeof *notes);
+        if (notes == NULL || SSL_set_ex_data(ssl, notes_index, notes) != 1) {
+            abort();
+        }
+    }
+    return notes;
+}
+
 /** OpenSSL's verification replaced by ours; the verdict chooses the alert that the peer gets. */
 static int on_verify_peer(X509_STORE_CTX *ctx, void *store)
 {
     X509 *certificate = X509_STORE_CTX_get0_cert(ctx);
-    const SSL *ssl = X509_STORE_CTX_get_ex_data(ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
+    SSL *ssl = X509_STORE_CTX_get_ex_data(ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
     const TlsPeer *peer = SSL_get_app_data(ssl);
-    int verdict = verify_chain((TlsStore *)store, certificate, X509_STORE_CTX_get0_untrusted(ctx));
+    TlsProblem problem;
+    int verdict =
+        tls_store_verify((TlsStore *)store, certificate, X509_STORE_CTX_get0_untrusted(ctx),
+                         SSL_is_server(ssl) ? TLS_VERIFY_CLIENT : TLS_VERIFY_SERVER, &problem);
     if (verdict == X509_V_OK && peer != NULL) {
         verdict = verify_peer(certificate, peer);
+    } else if (verdict != X509_V_OK) {
+        SessionNotes *notes = notes_for(ssl);
+        notes->problem = problem;
+        notes->has_problem = true;
     }
     X509_STORE_CTX_set_error(ctx, verdict);
     return verdict == X509_V_OK;
+}
+
+/** A peer that asks to renegotiate gets this alert (SSL_OP_NO_RENEGOTIATION). */
+static void on_progress(const SSL *ssl, int where, int value)
+{
+    if ((where & SSL_CB_WRITE_ALERT) == SSL_CB_WRITE_ALERT &&
+        (value & 0xff) == SSL_AD_NO_RENEGOTIATION) {
+        notes_for(WITHOUT_CONST(ssl))->has_asked_to_renegotiate = true;
+    }
+}
+
+bool tls_has_asked_to_renegotiate(const SSL *ssl)
+{
+    const SessionNotes *notes = notes_of(ssl);
+    return notes != NULL && notes->has_asked_to_renegotiate;
+}
+
+void tls_problem_of(const SSL *ssl, TlsProblem *ret_problem)
+{
+    const SessionNotes *notes = notes_of(ssl);
+    unsigned long error = ERR_peek_error();
+    if (notes != NULL && notes->has_problem) {
+        *ret_problem = notes->problem;
+    } else if (notes != NULL && notes->has_asked_to_renegotiate) {
+        tls_problem_set(ret_problem, TLS_REFUSED_RENEGOTIATION, "%s", "");
+    } else {
+        char details[160];
+        tls_take_error("", details, sizeof details);
+        tls_problem_set(ret_problem, tls_refusal_of_error(error), "%s", details);
+    }
+    ERR_clear_error();
+}
+
+bool tls_verify_chain(const Tls *tls, const TlsChain *chain, TlsProblem *ret_problem)
+{
+    return tls_store_verify_der(tls->store, chain->certificates, chain->count, ret_problem);
+}
+
+void tls_trust_directly(const Tls *tls, const Str *fingerprints, size_t count)
+{
+    tls_store_trust_directly(tls->store, fingerprints, count);
+}
+
+bool tls_chain_of_peer(Arena *arena, const SSL *ssl, TlsChain *ret_chain)
+{
+    X509 *leaf = SSL_get0_peer_certificate(ssl);
+    STACK_OF(X509) *sent = SSL_get_peer_cert_chain(ssl); /* a server's has no leaf */
+    size_t count = 0;
+    TlsChain chain = {.certificates =
+                          ARENA_ARRAY(arena, Str, 1 + (size_t)MAX(sk_X509_num(sent), 0))};
+    for (int i = -1; leaf != NULL && i < sk_X509_num(sent); i++) {
+        unsigned char *der = NULL;
+        int len = i2d_X509(i < 0 ? leaf : sk_X509_value(sent, i), &der);
+        if (len <= 0) {
+            break;
+        }
+        chain.certificates[count++] = str_dup(arena, (Str){(char *)der, (size_t)len});
+        OPENSSL_free(der);
+    }
+    chain.count = count;
+    *ret_chain = chain;
+    ERR_clear_error();
+    return count > 0;
 }
 
 static SSL_CTX *context_new(const SSL_METHOD *method, Tls *tls, char *ret_problem,
                             size_t problem_size)
 {
     ERR_clear_error();
+    pthread_once(&notes_once, make_notes_index);
     SSL_CTX *ctx = SSL_CTX_new(method);
     if (ctx == NULL) {
         tls_take_error("no TLS context", ret_problem, problem_size);
@@ -528,6 +324,7 @@ static SSL_CTX *context_new(const SSL_METHOD *method, Tls *tls, char *ret_proble
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(ctx, on_verify_peer, tls->store);
     SSL_CTX_set_cert_cb(ctx, tls_identity_use, tls);
+    SSL_CTX_set_info_callback(ctx, on_progress);
     int groups[] = {NID_X25519, NID_X9_62_prime256v1, NID_secp384r1};
     static const unsigned char session_context[] = "musubi";
     if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
@@ -597,22 +394,21 @@ void tls_take_handshake_error(const SSL *ssl, const char *otherwise, char *ret_p
 
 /* Certificates. */
 
-static Str subject_of(Arena *arena, const X509 *certificate)
+Str tls_name_text(Arena *arena, const X509_NAME *name)
 {
-    Str subject = STR_EMPTY;
-    BIO *text = BIO_new(BIO_s_mem());
+    Str text = STR_EMPTY;
+    BIO *out = BIO_new(BIO_s_mem());
     unsigned long flags = XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB;
-    if (text != NULL &&
-        X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0, flags) > 0) {
+    if (out != NULL && X509_NAME_print_ex(out, name, 0, flags) > 0) {
         char *data = NULL;
-        long len = BIO_get_mem_data(text, &data);
-        subject = str_dup(arena, (Str){data, (size_t)len});
+        long len = BIO_get_mem_data(out, &data);
+        text = str_dup(arena, (Str){data, (size_t)len});
     }
-    BIO_free(text);
-    return subject;
+    BIO_free(out);
+    return text;
 }
 
-static int64_t time_us(const ASN1_TIME *time)
+int64_t tls_time_us(const ASN1_TIME *time)
 {
     struct tm broken_down = {0};
     if (ASN1_TIME_to_tm(time, &broken_down) != 1) {
@@ -632,8 +428,9 @@ static bool certificate_describe(Arena *arena, const X509 *certificate,
     }
     *ret_certificate = (TlsCertificate){
         .fingerprint = str_hex(arena, digest, len),
-        .subject = subject_of(arena, certificate),
-        .not_after_us = time_us(X509_get0_notAfter(certificate)),
+        .subject = tls_name_text(arena, X509_get_subject_name(certificate)),
+        .not_before_us = tls_time_us(X509_get0_notBefore(certificate)),
+        .not_after_us = tls_time_us(X509_get0_notAfter(certificate)),
     };
     return true;
 }
@@ -656,7 +453,7 @@ bool tls_fingerprint_parse(Arena *arena, Str text, Str *ret_fingerprint)
 
 bool tls_certificate_from_der(Arena *arena, Str der, TlsCertificate *ret_certificate)
 {
-    X509 *certificate = certificate_read(der);
+    X509 *certificate = tls_certificate_read(der);
     bool ok = certificate != NULL && certificate_describe(arena, certificate, ret_certificate);
     X509_free(certificate);
     return ok;

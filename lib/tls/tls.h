@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "lib/base/str.h"
+#include "lib/tls/refusal.h"
 
 /**
  * One TLS policy for both libraries (ITI TF-2 3.19.6, BCP 195): libmicrohttpd's GnuTLS
@@ -43,12 +44,29 @@ bool tls_store_refresh(TlsStore *store, char *ret_problem, size_t problem_size) 
  * Checks signatures, validity, CA constraints and revocation up to something trusted. Names and key
  * usages of the peer's certificate are not looked at: of a node that connects to us no attribute
  * may be required (TF-2 3.19.6.1.3). Revocation is checked for every authority that has a CRL in
- * the file.
+ * the file; one past its nextUpdate stays in force.
  *
  * @param chain  certificates in DER, the peer's own first; borrowed
  */
-bool tls_store_verify_der(TlsStore *store, const Str *chain, size_t count, char *ret_problem,
-                          size_t problem_size) MUST_CHECK;
+bool tls_store_verify_der(TlsStore *store, const Str *chain, size_t count,
+                          TlsProblem *ret_problem) MUST_CHECK;
+
+/**
+ * Besides the authorities, trusts these certificates of peers that connect to us, whoever issued
+ * them (TF-2 3.19.6.1: direct trust): the registered ones. A certificate of an authority in the
+ * file is judged by that authority and its CRL all the same.
+ * @param fingerprints  SHA-256 in hexadecimal digits, in place of those of the last call; copied
+ */
+void tls_store_trust_directly(TlsStore *store, const Str *fingerprints, size_t count);
+
+/** When something ends. */
+typedef struct TlsExpiry {
+    Str name; /* issuer of a CRL (RFC 2253), in the arena */
+    int64_t at_us;
+} TlsExpiry;
+
+/** The nextUpdate of every CRL. @return how many */
+size_t tls_store_crl_expiries(TlsStore *store, Arena *arena, TlsExpiry **ret_expiries);
 
 /** What a process knows of TLS: PEM files, all borrowed, and its policy. */
 typedef struct TlsSettings {
@@ -78,6 +96,13 @@ void tls_free(Tls *tls);
  */
 bool tls_reload(Tls *tls, StrBuf *changes, char *ret_problem, size_t problem_size) MUST_CHECK;
 
+/** As tls_store_trust_directly(), for the one store of the process. */
+void tls_trust_directly(const Tls *tls, const Str *fingerprints, size_t count);
+
+/** When our own certificate, or one of its chain, expires, and when each CRL does. @return how many
+ * CRLs */
+size_t tls_expiries(const Tls *tls, Arena *arena, int64_t *ret_own_us, TlsExpiry **ret_crls);
+
 /**
  * A context for a listener: a peer without an acceptable certificate fails in the handshake; no
  * renegotiation, no tickets. The caller frees it with SSL_CTX_free(), before the Tls.
@@ -100,15 +125,35 @@ typedef struct TlsPeer {
  * @return NULL on failure */
 SSL *tls_client_session(SSL_CTX *context, const TlsPeer *peer, int socket);
 
+/** The certificates that a peer sent, its own first, in DER. */
+typedef struct TlsChain {
+    Str *certificates;
+    size_t count;
+} TlsChain;
+
+/** Copies the chain of a finished handshake to the arena. */
+bool tls_chain_of_peer(Arena *arena, const SSL *ssl, TlsChain *ret_chain) MUST_CHECK;
+
+/** Judges a chain anew: of a connection that stands. */
+bool tls_verify_chain(const Tls *tls, const TlsChain *chain, TlsProblem *ret_problem) MUST_CHECK;
+
+/** Why the handshake with a peer of a listener failed; call it before anything else that uses
+ * OpenSSL. */
+void tls_problem_of(const SSL *ssl, TlsProblem *ret_problem);
+
+/** Whether the peer asked to renegotiate, which is never done: the connection is to be closed. */
+bool tls_has_asked_to_renegotiate(const SSL *ssl) MUST_CHECK;
+
 /** Why a handshake failed: what is wrong with the peer's certificate, else as tls_take_error(). */
 void tls_take_handshake_error(const SSL *ssl, const char *otherwise, char *ret_problem,
                               size_t problem_size);
 
 /** What a certificate is called in the node tables and in audit. */
 typedef struct TlsCertificate {
-    Str fingerprint;      /* SHA-256 of the DER form, 64 lower-case hexadecimal digits */
-    Str subject;          /* RFC 2253, UTF-8 */
-    int64_t not_after_us; /* UTC */
+    Str fingerprint;       /* SHA-256 of the DER form, 64 lower-case hexadecimal digits */
+    Str subject;           /* RFC 2253, UTF-8 */
+    int64_t not_before_us; /* UTC, both */
+    int64_t not_after_us;
 } TlsCertificate;
 
 /** Reads a fingerprint as people write it: 64 hexadecimal digits of either case, with colons

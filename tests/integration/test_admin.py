@@ -54,8 +54,11 @@ class Admin(common.ServerCase):
             status, body = self.get("/metrics", role)
             self.assertEqual(status, 403)
             self.assertIn("musubi node add NAME --operator", body)
-        audit = self.server.command("audit", "search", "is no operator").stdout
-        self.assertGreaterEqual(audit.count("Node Authentication"), 2)
+        for text in ("is no operator", "belongs to no registered node"):
+            audit = self.server.command("audit", "search", text).stdout
+            self.assertIn("Node Authentication", audit)
+        self.assertRegex(self.server.log(), 'msg="peer refused".* reason=rights problem=.*viewer-a')
+        self.assertRegex(self.server.log(), 'msg="peer refused".* reason=unregistered problem=.*CN=stranger')
 
     def test_nobody_is_served_without_a_certificate_or_without_tls(self):
         with self.assertRaises((ssl.SSLError, OSError, http.client.HTTPException)):

@@ -72,11 +72,12 @@ static inline void test_certificate_done(TestCertificate *made)
 }
 
 /** A CRL of this authority that names one serial number; 0: an empty CRL. */
-static inline X509_CRL *test_crl_new(const TestCertificate *ca, long revoked_serial)
+static inline X509_CRL *test_crl_lasting(const TestCertificate *ca, long revoked_serial,
+                                         long next_update_s)
 {
     X509_CRL *crl = X509_CRL_new();
-    ASN1_TIME *now = X509_gmtime_adj(NULL, -60);
-    ASN1_TIME *next = X509_gmtime_adj(NULL, 86400);
+    ASN1_TIME *now = X509_gmtime_adj(NULL, -120);
+    ASN1_TIME *next = X509_gmtime_adj(NULL, next_update_s);
     X509_CRL_set_version(crl, X509_CRL_VERSION_2);
     X509_CRL_set_issuer_name(crl, X509_get_subject_name(ca->certificate));
     X509_CRL_set1_lastUpdate(crl, now);
@@ -94,6 +95,11 @@ static inline X509_CRL *test_crl_new(const TestCertificate *ca, long revoked_ser
     ASN1_TIME_free(now);
     ASN1_TIME_free(next);
     return crl;
+}
+
+static inline X509_CRL *test_crl_new(const TestCertificate *ca, long revoked_serial)
+{
+    return test_crl_lasting(ca, revoked_serial, 86400);
 }
 
 static inline FILE *test_pem_open(const char *directory, const char *file, char *ret_path,

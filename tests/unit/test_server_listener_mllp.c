@@ -21,7 +21,7 @@
 typedef struct Seen {
     pthread_mutex_t lock;
     char outcomes[256]; /* each followed by a blank */
-    unsigned rejections[3];
+    unsigned rejections[TLS_REFUSAL_COUNT];
 } Seen;
 
 static Seen seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -36,12 +36,12 @@ static void on_finished(void *ctx, Request *req, const char *outcome)
     pthread_mutex_unlock(&log->lock);
 }
 
-static void on_rejected(void *ctx, MllpRejection rejection, const MllpPeer *peer)
+static void on_rejected(void *ctx, const char *address, const TlsProblem *problem)
 {
     Seen *log = ctx;
-    assert_string_equal(peer->address, "127.0.0.1");
+    assert_string_equal(address, "127.0.0.1");
     pthread_mutex_lock(&log->lock);
-    log->rejections[rejection]++;
+    log->rejections[problem->refusal]++;
     pthread_mutex_unlock(&log->lock);
 }
 
@@ -186,7 +186,7 @@ static void test_connections_beyond_the_limit_are_sent_away(void **state)
     close(first);
     close(second);
     mllp_listener_free(listener);
-    assert_int_equal(seen.rejections[MLLP_REJECT_LIMIT], 1);
+    assert_int_equal(seen.rejections[TLS_REFUSED_CROWD], 1);
 }
 
 static void test_a_stop_closes_what_is_not_at_work(void **state)
@@ -303,6 +303,7 @@ static void test_only_registered_nodes_may_speak_over_tls(void **state)
     MllpListenerConfig config = listener_config(fixture);
     config.tls = contexts[0];
     config.nodes = nodes;
+    config.open_peers = open_peers_new(tls[0], nodes, NULL);
     config.handshake_timeout_ms = 300;
     MllpListener *listener = start(&config);
     assert_true(feed_over_tls(listener, contexts[1]));
@@ -310,9 +311,10 @@ static void test_only_registered_nodes_may_speak_over_tls(void **state)
     expect_closed(connect_to(listener)); /* no handshake in time */
     mllp_listener_free(listener);
     assert_string_equal(seen.outcomes, "AA ");
-    assert_int_equal(seen.rejections[MLLP_REJECT_UNREGISTERED], 1);
-    assert_int_equal(seen.rejections[MLLP_REJECT_HANDSHAKE], 1);
+    assert_int_equal(seen.rejections[TLS_REFUSED_UNREGISTERED], 1);
+    assert_int_equal(seen.rejections[TLS_REFUSED_TOO_SLOW], 1);
 
+    open_peers_free(config.open_peers);
     node_directory_free(nodes);
     request_free(req);
     for (size_t i = 0; i < ARRAY_LEN(contexts); i++) {

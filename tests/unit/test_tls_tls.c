@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "lib/base/clock.h"
 #include "lib/tls/gnutls_peer.h"
 #include "lib/tls/tls.h"
 
@@ -45,7 +46,7 @@ typedef struct Fixture {
     char server_key_path[PATH_SIZE];
     char trust_path[PATH_SIZE];
     char crl_path[PATH_SIZE];
-    char problem[256];
+    char problem[320];
     TlsStore *store;
 } Fixture;
 
@@ -139,7 +140,11 @@ static bool is_accepted(Fixture *f, Who who)
     if (who == ISSUED_BY_LEAF) {
         chain[count++] = test_certificate_der(f->arena, &f->who[GOOD]);
     }
-    return tls_store_verify_der(f->store, chain, count, f->problem, sizeof f->problem);
+    TlsProblem problem = {0};
+    bool is_good = tls_store_verify_der(f->store, chain, count, &problem);
+    snprintf(f->problem, sizeof f->problem, "%s: %s", tls_refusal_word(problem.refusal),
+             problem.text);
+    return is_good;
 }
 
 /* ITI TF-2 3.19.6.1: chain to a CA, or direct trust; expired, revoked, foreign are refused. */
@@ -149,13 +154,13 @@ static const struct {
     const char *problem;
 } verdicts[] = {
     {GOOD, true, ""},
-    {EXPIRED, false, "certificate has expired"},
-    {NOT_YET_VALID, false, "certificate is not yet valid"},
-    {REVOKED, false, "certificate revoked"},
+    {EXPIRED, false, "expired: "},
+    {NOT_YET_VALID, false, "not-yet-valid: "},
+    {REVOKED, false, "revoked: "},
     {SELF_SIGNED_TRUSTED, true, ""},
-    {SELF_SIGNED_UNKNOWN, false, "self-signed certificate"},
-    {FOREIGN, false, "certificate signature failure"},
-    {ISSUED_BY_LEAF, false, "invalid CA certificate"},
+    {SELF_SIGNED_UNKNOWN, false, "other-authority: "},
+    {FOREIGN, false, "other-authority: "},
+    {ISSUED_BY_LEAF, false, "bad-certificate: "},
     {BELOW_CA_WITHOUT_CRL, true, ""},
 };
 
@@ -178,12 +183,14 @@ static void test_chain_that_is_empty_too_long_or_garbage_is_refused(void **state
     for (size_t i = 0; i < ARRAY_LEN(chain); i++) {
         chain[i] = test_certificate_der(f->arena, &f->who[GOOD]);
     }
-    assert_false(tls_store_verify_der(f->store, chain, 0, f->problem, sizeof f->problem));
-    assert_non_null(strstr(f->problem, "no certificate"));
-    assert_false(tls_store_verify_der(f->store, chain, 20, f->problem, sizeof f->problem));
+    TlsProblem problem;
+    assert_false(tls_store_verify_der(f->store, chain, 0, &problem));
+    assert_int_equal(problem.refusal, TLS_REFUSED_NO_CERTIFICATE);
+    assert_false(tls_store_verify_der(f->store, chain, 20, &problem));
     chain[0] = STR("no certificate at all");
-    assert_false(tls_store_verify_der(f->store, chain, 1, f->problem, sizeof f->problem));
-    assert_non_null(strstr(f->problem, "malformed"));
+    assert_false(tls_store_verify_der(f->store, chain, 1, &problem));
+    assert_int_equal(problem.refusal, TLS_REFUSED_BAD_CERTIFICATE);
+    assert_non_null(strstr(problem.text, "malformed"));
 }
 
 static void test_changed_crl_is_in_force_after_refresh(void **state)
@@ -194,6 +201,54 @@ static void test_changed_crl_is_in_force_after_refresh(void **state)
     assert_true(tls_store_refresh(f->store, f->problem, sizeof f->problem));
     assert_false(is_accepted(f, GOOD));
     assert_true(is_accepted(f, REVOKED));
+}
+
+/* A list that came late revokes what it revokes, and cuts nobody else off. */
+static void test_crl_past_its_next_update_stays_in_force(void **state)
+{
+    Fixture *f = *state;
+    TlsExpiry *expiries = NULL;
+    X509_CRL *crl = test_crl_lasting(&f->ca, REVOKED_SERIAL, -60);
+    test_pem_crl(f->directory, "crl.pem", crl, f->crl_path, PATH_SIZE);
+    X509_CRL_free(crl);
+    assert_true(tls_store_refresh(f->store, f->problem, sizeof f->problem));
+    assert_true(is_accepted(f, GOOD));
+    assert_false(is_accepted(f, REVOKED));
+    assert_int_equal(tls_store_crl_expiries(f->store, f->arena, &expiries), 1);
+    assert_true(str_equal(expiries[0].name, STR("CN=Region CA")));
+    assert_true(expiries[0].at_us < clock_utc_us());
+}
+
+/* ITI TF-2 3.19.6.1: a registered certificate needs no authority, but its time still counts, and so
+ * does the CRL of an authority that is trusted. */
+static void test_registered_certificates_are_trusted_directly(void **state)
+{
+    Fixture *f = *state;
+    const struct {
+        Who who;
+        bool is_accepted;
+    } cases[] = {{SELF_SIGNED_UNKNOWN, true},
+                 {FOREIGN, true},
+                 {GOOD, true},
+                 {REVOKED, false},
+                 {EXPIRED, false}};
+    Str fingerprints[ARRAY_LEN(cases)];
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        TlsCertificate certificate;
+        assert_true(tls_certificate_from_file(f->arena, f->certificate_path[cases[i].who],
+                                              &certificate, f->problem, sizeof f->problem));
+        fingerprints[i] = certificate.fingerprint;
+    }
+    assert_false(is_accepted(f, SELF_SIGNED_UNKNOWN));
+    tls_store_trust_directly(f->store, fingerprints, ARRAY_LEN(fingerprints));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (is_accepted(f, cases[i].who) != cases[i].is_accepted) {
+            fail_msg("case %zu: %s", i, f->problem);
+        }
+    }
+    tls_store_trust_directly(f->store, NULL, 0);
+    assert_false(is_accepted(f, SELF_SIGNED_UNKNOWN));
+    assert_true(is_accepted(f, GOOD));
 }
 
 static void test_unreadable_new_crl_leaves_the_old_one_in_force(void **state)
@@ -471,6 +526,7 @@ typedef struct GnutlsServer {
     TlsPreset preset;
     bool is_identified; /* gnutls_peer_identity() was content */
     TlsCertificate peer;
+    TlsProblem problem; /* unless it was */
 } GnutlsServer;
 
 static GnutlsServer gnutls_server_new(Fixture *f, TlsPreset preset)
@@ -510,24 +566,26 @@ static void gnutls_meets(Fixture *f, GnutlsServer *server, Client *client)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     client->fd = pair[1];
     pthread_create(&thread, NULL, client_run, client);
-    gnutls_init(&session, GNUTLS_SERVER);
+    gnutls_init(&session, GNUTLS_SERVER | GNUTLS_NO_SIGNAL);
     assert_int_equal(
         gnutls_priority_set_direct(session, gnutls_peer_priorities(server->preset), NULL), 0);
     gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, server->credentials);
     gnutls_transport_set_int(session, pair[0]);
-    assert_true(gnutls_peer_start(server->policy, session));
+    GnutlsPeer peer = {0};
+    TlsChain chain;
+    assert_true(gnutls_peer_start(&peer, server->policy, session));
     int rc = gnutls_handshake(session);
     server->is_identified =
-        rc == 0 && gnutls_peer_identity(server->policy, session, f->arena, &server->peer,
-                                        f->problem, sizeof f->problem);
+        rc == 0 && gnutls_peer_identity(&peer, session, f->arena, &server->peer, &chain);
     if (server->is_identified) {
         gnutls_record_send(session, "x", 1);
-    } else if (rc < 0) {
-        gnutls_alert_send_appropriate(session, rc);
     }
     shutdown(pair[0], SHUT_WR);
     pthread_join(thread, NULL);
     gnutls_deinit(session);
+    if (gnutls_peer_problem(&peer, &server->problem) == server->is_identified) {
+        fail_msg("identified %d, but: %s", server->is_identified, server->problem.text);
+    }
     close(pair[0]);
     close(pair[1]);
     ERR_clear_error();
@@ -539,16 +597,22 @@ static void test_gnutls_listener_requires_a_trusted_certificate(void **state)
     const struct {
         Who who;
         bool is_accepted;
-    } cases[] = {{GOOD, true},       {SELF_SIGNED_TRUSTED, true},
-                 {WHO_COUNT, false}, {REVOKED, false},
-                 {FOREIGN, false},   {EXPIRED, false}};
+        TlsRefusal refusal;
+    } cases[] = {{GOOD, true, 0},
+                 {SELF_SIGNED_TRUSTED, true, 0},
+                 {WHO_COUNT, false, TLS_REFUSED_NO_CERTIFICATE},
+                 {REVOKED, false, TLS_REFUSED_REVOKED},
+                 {FOREIGN, false, TLS_REFUSED_OTHER_AUTHORITY},
+                 {EXPIRED, false, TLS_REFUSED_EXPIRED},
+                 {NOT_YET_VALID, false, TLS_REFUSED_NOT_YET_VALID}};
     GnutlsServer server = gnutls_server_new(f, TLS_PRESET_HIGH_SECURITY);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         Client client = {.ctx = client_context(f, cases[i].who)};
         gnutls_meets(f, &server, &client);
         if (server.is_identified != cases[i].is_accepted ||
-            client.is_connected != cases[i].is_accepted) {
-            fail_msg("case %zu", i);
+            client.is_connected != cases[i].is_accepted ||
+            (!cases[i].is_accepted && server.problem.refusal != cases[i].refusal)) {
+            fail_msg("case %zu: %s", i, server.problem.text);
         }
         SSL_SESSION_free(client.received);
         SSL_CTX_free(client.ctx);
@@ -566,6 +630,11 @@ static void test_gnutls_listener_refuses_old_versions_and_cbc(void **state)
             gnutls_meets(f, &server, &client);
             if (server.is_identified != offers[i].is_accepted[preset]) {
                 fail_msg("preset %d offer %zu", (int)preset, i);
+            }
+            TlsRefusal expected = offers[i].version < TLS1_2_VERSION ? TLS_REFUSED_OLD_VERSION
+                                                                     : TLS_REFUSED_NO_COMMON_CIPHER;
+            if (!offers[i].is_accepted[preset] && server.problem.refusal != expected) {
+                fail_msg("preset %d offer %zu: %s", (int)preset, i, server.problem.text);
             }
             SSL_SESSION_free(client.received);
             SSL_CTX_free(client.ctx);
@@ -692,6 +761,8 @@ int main(void)
         WITH_CERTIFICATES(test_store_accepts_only_trusted_valid_unrevoked_chains),
         WITH_CERTIFICATES(test_chain_that_is_empty_too_long_or_garbage_is_refused),
         WITH_CERTIFICATES(test_changed_crl_is_in_force_after_refresh),
+        WITH_CERTIFICATES(test_crl_past_its_next_update_stays_in_force),
+        WITH_CERTIFICATES(test_registered_certificates_are_trusted_directly),
         WITH_CERTIFICATES(test_unreadable_new_crl_leaves_the_old_one_in_force),
         WITH_CERTIFICATES(test_missing_files_are_named),
         WITH_CERTIFICATES(test_certificate_is_described_for_the_node_table),
