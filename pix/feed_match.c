@@ -2,14 +2,16 @@
 
 #include <stdlib.h>
 
-/** A block larger than this is no evidence: names of tests, unknown dates. */
-#define CANDIDATES_MAX "2000"
+/* Of a larger block (test patients, unknown dates) only so many are looked at. Each key has its own
+ * share, so that none keeps out who is found by another. */
+#define CANDIDATES_PER_KEY "1000"
 
 static const DbStatement select_candidates = {
     "match_select_candidates",
     "SELECT i.id, i.person, d.match_profile"
-    " FROM (SELECT DISTINCT identifier FROM match_key WHERE key = ANY ($1::int8[])"
-    "       LIMIT " CANDIDATES_MAX ") k"
+    " FROM (SELECT DISTINCT block.identifier FROM unnest($1::int8[]) AS named (key)"
+    "       CROSS JOIN LATERAL (SELECT identifier FROM match_key WHERE key = named.key"
+    "                           LIMIT " CANDIDATES_PER_KEY ") block) k"
     " CROSS JOIN LATERAL (SELECT id, person FROM patient_identifier"
     "                     WHERE id = k.identifier AND survivor IS NULL OFFSET 0) i"
     " CROSS JOIN LATERAL (SELECT match_profile FROM patient_demographics"

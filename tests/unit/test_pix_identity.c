@@ -166,6 +166,19 @@ static void test_records_that_match_are_one_person_and_others_are_not(void **sta
                      1);
 }
 
+/** Blocks are bounded; each key brings its own candidates. */
+static void test_crowded_keys_keep_no_match_out(void **state)
+{
+    Fixture *fixture = *state;
+    assert_int_equal(feed(fixture, "A 1", NULL, HANAKO, "19710412", "098-111-2222"), 0);
+    fixture_run_script(
+        fixture->pool,
+        "INSERT INTO match_key SELECT key, -n FROM match_key, generate_series(1, 3000) n"
+        " WHERE key <> (SELECT max(key) FROM match_key)");
+    assert_int_equal(feed(fixture, "B 7", NULL, HANAKO, "19710412", "0981112222"), 0);
+    assert_string_equal(person_of(fixture, "A 1"), "X B7 PACS00000001");
+}
+
 static void test_repeated_feed_changes_nothing(void **state)
 {
     assert_int_equal(feed(*state, "A 1", NULL, HANAKO, "19710412", ""), 0);
@@ -509,6 +522,7 @@ int main(void)
         TEST(test_fed_identifier_has_an_xad_pid_at_once),
         TEST(test_identifiers_of_one_message_are_one_person),
         TEST(test_records_that_match_are_one_person_and_others_are_not),
+        TEST(test_crowded_keys_keep_no_match_out),
         TEST(test_repeated_feed_changes_nothing),
         TEST(test_revision_can_link),
         TEST(test_derived_number_resolves_both_ways_and_a_real_one_overrides),
