@@ -34,6 +34,7 @@
 #include "server/refused_peer.h"
 #include "server/services.h"
 #include "server/soap_endpoint.h"
+#include "server/time_sync.h"
 
 #define PROBLEM_BYTES 1024
 #define REFRESH_EVERY_S 1
@@ -289,6 +290,21 @@ static bool is_ready(void *ctx, Request *req, StrBuf *reason)
     return reason->len == 0;
 }
 
+/** ITI-1: the clock as the kernel knows it. */
+static void write_clock_gauges(StrBuf *buf)
+{
+    TimeSync sync;
+    time_sync_read(&sync);
+    metrics_gauge(buf, "clock_synchronized",
+                  "1: the clock follows a time server (ITI-1 Maintain Time), 0: it does not.",
+                  sync.is_synchronized);
+    metrics_gauge(buf, "clock_offset_seconds", "What the kernel still has to correct of the clock.",
+                  sync.offset_seconds);
+    metrics_gauge(buf, "clock_max_error_seconds",
+                  "The most that the clock can differ from its time server.",
+                  sync.max_error_seconds);
+}
+
 static void write_gauges(void *ctx, Request *req, StrBuf *buf)
 {
     Process *p = ctx;
@@ -303,6 +319,7 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
     }
     metrics_gauge(buf, "audit_backlog", "Audit events that are not delivered yet.",
                   (double)audit_backlog(p->services.audit));
+    write_clock_gauges(buf);
     metrics_gauge(buf, "http_connections", "Open HTTP connections.",
                   (double)watchdog_count(p->watchdog));
     identity_gauges_write(p->identity_gauges, req, buf);
