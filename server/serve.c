@@ -344,6 +344,10 @@ static void open_surface(Process *p, Surface *surface, const char *address, bool
         .modules = {[MODULE_REGISTRY] = s->registry,
                     [MODULE_REPOSITORY] = s->repository,
                     [MODULE_PIX] = pix},
+        .saml = s->saml,
+        .xua = {[MODULE_REGISTRY] = (XuaDemand)p->config->xua.registry,
+                [MODULE_REPOSITORY] = (XuaDemand)p->config->xua.repository,
+                [MODULE_PIX] = (XuaDemand)p->config->xua.pix},
         .sink = s->repository ? repository_sink(s->repository) : NULL,
         .public_authority = address,
         .is_tls = is_tls,
@@ -609,14 +613,16 @@ static void reload(Process *p)
              log_quote(arena, str_trim(strbuf_str(&changes))));
 }
 
-/** Takes over what operators changed: nodes, authorities, subscribers. */
+/** Takes over what operators changed: nodes, authorities, subscribers, identity providers. */
 static void refresh_tables(Process *p)
 {
     Request *req = request_new(5000);
     if (node_directory_refresh(p->services.nodes, req) != 0 ||
-        pix_refresh(p->services.pix, req) != 0) {
-        log_warn("msg=\"registered nodes and authorities not refreshed\" detail=%s",
-                 log_quote(req->arena, str_from(db_last_failure())));
+        pix_refresh(p->services.pix, req) != 0 ||
+        (p->services.saml && saml_refresh(p->services.saml, req) != 0)) {
+        log_warn(
+            "msg=\"registered nodes, authorities and identity providers not refreshed\" detail=%s",
+            log_quote(req->arena, str_from(db_last_failure())));
     }
     request_free(req);
 }
@@ -696,6 +702,7 @@ int command_serve(const Options *options)
     } else {
         log_set_level((LogLevel)p->config->server.log_level);
         xml_init();
+        saml_init();
         if (start(p)) {
             log_info("msg=\"ready\" https=%s mllp=%s admin=%s ms=%.0f",
                      p->config->server.https_listen, p->config->server.mllp_listen,

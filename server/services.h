@@ -3,6 +3,7 @@
 #include "atna/atna.h"
 #include "lib/access/nodes.h"
 #include "lib/ebrim/codes.h"
+#include "lib/saml/saml.h"
 #include "pix/pix.h"
 #include "registry/registry.h"
 #include "repository/repository.h"
@@ -18,6 +19,7 @@ typedef struct Services {
     NodeDirectory *nodes;
     Audit *audit;
     Journal *journal;
+    Saml *saml;              /* NULL: users are not asked for at any endpoint */
     CodeSets *_Atomic codes; /* NULL with code_check = off */
     Pix *pix;
     PatientDirectory patients;
