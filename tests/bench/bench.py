@@ -220,6 +220,10 @@ class Bench:
         self.server.command("facility", "add", "Bench")
         self.server.command("node", "add", "bench", "--facility", "Bench", "--certificate", str(self.certs / "bench.pem"),
                             "--transactions", "*", "--source", "TEST|HOSPITAL")
+        with contextlib.closing(statements.connect(self.server)) as connection, connection.cursor() as cursor:
+            cursor.execute("UPDATE node SET roles = '{physician}'")  # documents of every confidentiality
+            cursor.execute("INSERT INTO assigning_authority (oid, is_configured, facility) SELECT oid, true, facility.id FROM facility,"
+                           " unnest(%s::text[]) oid ON CONFLICT DO NOTHING", (data.LOCAL_AUTHORITIES,))
         time.sleep(3)  # a running server notices new nodes within seconds
         context = ssl.create_default_context(cafile=str(self.certs / "ca.pem"))
         context.check_hostname = False
@@ -228,9 +232,12 @@ class Bench:
             self.kit.ciphersuite = tls.cipher()[0] if tls.version() == "TLSv1.3" else None
 
     def feed(self, prefix, count):
-        """Patients by ITI-8, over several connections."""
+        """Patients by ITI-8, over several connections; all of them take part."""
         with concurrent.futures.ThreadPoolExecutor(FEED_CONNECTIONS) as pool:
             list(pool.map(lambda part: self._feed_some(prefix, range(part, count, FEED_CONNECTIONS)), range(FEED_CONNECTIONS)))
+        with contextlib.closing(statements.connect(self.server)) as connection, connection.cursor() as cursor:
+            cursor.execute("INSERT INTO enrolment (patient, is_enrolled, decided_by) SELECT id, true, 'bench' FROM patient_identifier"
+                           " WHERE is_xad_pid AND value LIKE 'B' || %s || '%%'", (prefix,))
 
     def _feed_some(self, prefix, numbers):
         mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllps_port}", self.certs / "bench.pem", self.certs / "bench.key",

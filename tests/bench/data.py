@@ -18,6 +18,8 @@ TEMPLATES = 512  # even: templates with an even index are what FindDocuments loo
 
 _LOINC, _SNOMED = "2.16.840.1.113883.6.1", "2.16.840.1.113883.6.96"
 _HOSPITAL = "1.2.392.99999.41"
+HOSPITALS = 400
+LOCAL_AUTHORITIES = [f"1.2.392.99999.41.{number}.3" for number in range(1, HOSPITALS)]  # of sourcePatientId
 HOSPITAL_AUTHORITY = "1.2.392.99999.41.77"  # of the persons' numbers
 _WANTED = [("11369-6", _LOINC, "予防接種歴"), ("47039-3", _LOINC, "入院診療計画書"), ("48765-2", _LOINC, "アレルギー情報"),
            ("10160-0", _LOINC, "服薬指導記録")]
@@ -68,7 +70,7 @@ def _person(rnd, oid):
 
 
 def _document(rnd, patient, unique_id, content, is_wanted):
-    oid = f"1.2.392.99999.41.{rnd.randrange(1, 400)}"
+    oid = f"1.2.392.99999.41.{rnd.randrange(1, HOSPITALS)}"
     local = f"{rnd.randrange(10 ** 9):09}^^^&{oid}.3&ISO"
     start = _time(rnd)
     kind = _code(rnd, "typeCode", _TYPES)

@@ -14,6 +14,8 @@ import psycopg2
 _BEGINS_ROUND_TRIP = re.compile(r"INSERT INTO submission_set|SELECT .* FROM patient_identifier")
 _BACKGROUND = re.compile(r"audit_outbox (?:WHERE|ORDER)|FROM audit_outbox|node_activity|DELETE FROM|pg_stat|SELECT 1$|\bnode\b|stats_reset"
                          r"|FROM assigning_authority authority|identity_subscriber|identity_notification")
+# Access rules are read on a connection of their own, in one round trip (lib/access/rules.c).
+_RULES = re.compile(r"FROM access_role |FROM disclosure d|FROM enrolment")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SHA256 = re.compile(r"^\\x[0-9a-f]{64}$")
 _NOW_MS = "lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0')"
@@ -74,11 +76,11 @@ def capture(server, send):
 
 def _one_request(entries):
     """Drops what background threads ran meanwhile on other connections, or before and after on this one."""
-    own = [entry for entry in entries if not _BACKGROUND.search(entry[1])]
+    own = [entry for entry in entries if not _BACKGROUND.search(entry[1]) and not _RULES.search(entry[1])]
     pids = [pid for pid, sql, _ in own if not sql.startswith(("BEGIN", "COMMIT", "SELECT pg_current_xact_id"))]
     if not pids:
         return []
-    own = [(sql, values) for pid, sql, values in entries if pid == pids[0]]
+    own = [(sql, values) for pid, sql, values in entries if pid == pids[0] or _RULES.search(sql)]
     kept, transaction = [], []
     for sql, values in own:  # a transaction of a background thread is dropped as a whole
         transaction.append((sql, values))
@@ -105,10 +107,11 @@ class Script:
         if [sql for sql, _ in first] != [sql for sql, _ in second] or not first:
             raise ValueError("two requests of a kind ran different statements:\n" + "\n".join(
                 f"{a[0][:90]} | {b[0][:90]}" for a, b in itertools.zip_longest(first, second, fillvalue=("", []))))
-        is_inside = False
+        is_inside = is_rule = False
         for (sql, values), (_, others) in zip(first, second):
             params = [self._tokens(value, other) for value, other in zip(values, others)]
-            if not is_inside or _BEGINS_ROUND_TRIP.search(sql):
+            was_rule, is_rule = is_rule, bool(_RULES.search(sql))
+            if is_rule != was_rule or not is_rule and (not is_inside or _BEGINS_ROUND_TRIP.search(sql)):
                 self.batches.append([])
             self.batches[-1].append({"sql": sql, "params": params})
             is_inside = (is_inside or sql.startswith("BEGIN")) and not sql.startswith("COMMIT")
