@@ -20,6 +20,7 @@
 #define IDLE_TIMEOUT_S 120
 #define REPLY_BLOCK_BYTES (64 * 1024)
 #define UNKNOWN_PER_ADDRESS 64
+#define MHD_WITH_LENIENT_LINES "0.9.75"
 /* What a TLS record carries at most (RFC 8446 section 5.1). */
 #define FULL_RECORD_BYTES (16 * 1024)
 
@@ -244,6 +245,16 @@ static bool has_control(const char *value, size_t len)
     return false;
 }
 
+/**
+ * libmicrohttpd 0.9.75 ends a header line where it finds a CR or LF and writes NUL over both. A
+ * single one of them, and a NUL of the peer, look the same: something else follows the value's end.
+ * Later versions refuse these by themselves and lay out their lines in another way.
+ */
+static bool has_foreign_line_end(const char *value, size_t len)
+{
+    return strcmp(MHD_get_version(), MHD_WITH_LENIENT_LINES) == 0 && value[len + 1] != '\0';
+}
+
 /** libmicrohttpd accepts forms that a proxy in front may read otherwise (request smuggling); each
  * is refused here. */
 static enum MHD_Result check_header(void *ctx, enum MHD_ValueKind kind, const char *key,
@@ -258,6 +269,8 @@ static enum MHD_Result check_header(void *ctx, enum MHD_ValueKind kind, const ch
         framing->problem = "a header name holds spaces or control characters";
     } else if (has_control(text.data, text.len)) {
         framing->problem = "a header value holds control characters";
+    } else if (value && has_foreign_line_end(value, value_len)) {
+        framing->problem = "a header line holds NUL, or ends in CR or LF alone";
     } else if (str_equal_ci(name, STR("Content-Length"))) {
         if (framing->length_count++ > 0 || !str_to_u64(text, &number) || number > INT64_MAX) {
             framing->problem = "Content-Length is repeated or not a number";

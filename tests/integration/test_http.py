@@ -73,6 +73,8 @@ MALFORMED = {
     "two Content-Type": head("Content-Type: text/plain\r\n", LENGTH) + BODY,
     "NUL in a header's name": head("X-A\0: b\r\n", LENGTH) + BODY,
     "NUL in Content-Length": head(f"Content-Length: 5\0{len(BODY)}\r\n") + BODY,
+    "NUL in a header's value": head("X-A: a\0b\r\n", LENGTH) + BODY,
+    "a header line that ends in a line feed alone": head("X-A: b\nX-B: c\r\n", LENGTH) + BODY,
     "control character in a header": head("X-A: a\x01b\r\n", LENGTH) + BODY,
     "space before the colon": head("X-A : b\r\n", LENGTH) + BODY,
     "bare CR in a header": head("X-A: a\rb\r\n", LENGTH) + BODY,
