@@ -5,7 +5,6 @@
 #include <microhttpd.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
-#include <xmlsec/version.h>
 #include <zstd.h>
 
 #include "server/command.h"
@@ -28,7 +27,6 @@ int command_version(const Options *options)
         {"GnuTLS", gnutls_check_version(NULL)},
         {"libmicrohttpd", MHD_get_version()},
         {"libxml2", LIBXML_DOTTED_VERSION},
-        {"xmlsec1", XMLSEC_VERSION},
         {"lmdb", mdb_version(NULL, NULL, NULL)},
         {"zstd", ZSTD_versionString()},
         {"jansson", jansson_version_str()},

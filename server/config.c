@@ -1,6 +1,7 @@
 #include "server/config.h"
 
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,6 +30,9 @@ typedef enum KeyType {
     TYPE_HOME,
     TYPE_LISTEN,
     TYPE_LOOPBACK,
+    TYPE_DATAGRAM,
+    TYPE_NETWORKS,
+    TYPE_RETENTION,
     TYPE_RESERVED,
 } KeyType;
 
@@ -361,6 +365,32 @@ static int set_listen(const Loader *loader)
     return set_text(loader);
 }
 
+static int set_networks(const Loader *loader)
+{
+    SocketNetwork *networks = NULL;
+    size_t count = 0;
+
+    if (!socket_networks_parse(str_cstr(loader->arena, loader->text), &networks, &count)) {
+        return fault(loader, "write addresses and networks with commas, e.g. 192.0.2.7, "
+                             "10.1.0.0/16, 2001:db8::/32");
+    }
+    free(networks);
+    return set_text(loader);
+}
+
+static const Unit retention_units[] = {{"", 1}, {"d", 1}, {"y", 365}, {NULL, 0}};
+
+static int set_retention(const Loader *loader)
+{
+    if (str_equal(loader->text, STR("forever"))) {
+        *(uint64_t *)field_of(loader) = 0;
+        return 0;
+    }
+    return parse_in_range(loader, retention_units,
+                          "forever, or a number with d (days) or y (years of 365 days)",
+                          field_of(loader));
+}
+
 static int set_reserved(const Loader *loader)
 {
     if (!str_is_empty(loader->text)) {
@@ -373,14 +403,25 @@ static int set_reserved(const Loader *loader)
 typedef int (*SetFn)(const Loader *loader);
 
 static const SetFn setters[] = {
-    [TYPE_STRING] = set_text,       [TYPE_PATH] = set_path,
-    [TYPE_FLAG] = set_flag,         [TYPE_CHOICE] = set_choice,
-    [TYPE_SET] = set_set,           [TYPE_NUMBER] = set_number,
-    [TYPE_DURATION] = set_duration, [TYPE_SIZE] = set_size,
-    [TYPE_OID] = set_oid,           [TYPE_HOME] = set_home,
-    [TYPE_LISTEN] = set_listen,     [TYPE_LOOPBACK] = set_listen,
-    [TYPE_RESERVED] = set_reserved, [TYPE_FINGERPRINT] = set_fingerprint,
-    [TYPE_DECIMAL] = set_decimal,   [TYPE_ZONE] = set_zone,
+    [TYPE_STRING] = set_text,
+    [TYPE_PATH] = set_path,
+    [TYPE_FLAG] = set_flag,
+    [TYPE_CHOICE] = set_choice,
+    [TYPE_SET] = set_set,
+    [TYPE_NUMBER] = set_number,
+    [TYPE_DURATION] = set_duration,
+    [TYPE_SIZE] = set_size,
+    [TYPE_OID] = set_oid,
+    [TYPE_HOME] = set_home,
+    [TYPE_LISTEN] = set_listen,
+    [TYPE_LOOPBACK] = set_listen,
+    [TYPE_RESERVED] = set_reserved,
+    [TYPE_FINGERPRINT] = set_fingerprint,
+    [TYPE_DECIMAL] = set_decimal,
+    [TYPE_ZONE] = set_zone,
+    [TYPE_DATAGRAM] = set_listen,
+    [TYPE_NETWORKS] = set_networks,
+    [TYPE_RETENTION] = set_retention,
 };
 
 static bool is_set(const Config *config, ConfigKeyId key)
@@ -629,20 +670,6 @@ static void check_audit(const Config *config, Arena *arena, ErrorList *errors)
     }
 }
 
-/** Who is not named cannot be addressed: every assertion would be refused. */
-static void check_xua(const Config *config, Arena *arena, ErrorList *errors)
-{
-    const unsigned demands[] = {config->xua.registry, config->xua.repository, config->xua.pix};
-    static const ConfigKeyId keys[] = {CONFIG_xua_registry, CONFIG_xua_repository, CONFIG_xua_pix};
-
-    for (size_t i = 0; i < ARRAY_LEN(demands); i++) {
-        if (demands[i] != XUA_OFF && is_empty(config->xua.audiences)) {
-            conflict(config, arena, errors, keys[i],
-                     "set xua.audiences: the names of this service in AudienceRestriction");
-        }
-    }
-}
-
 static void set_defaults(Config *config)
 {
     for (int i = 0; i < CONFIG_KEY_COUNT; i++) {
@@ -674,7 +701,6 @@ int config_load(const char *path, Arena *arena, ErrorList *errors, Config **ret_
     check_matching(config, arena, errors);
     check_sender(config, arena, errors);
     check_repository(config, arena, errors);
-    check_xua(config, arena, errors);
     check_audit(config, arena, errors);
     if (errors->error_count > errors_before) {
         return -ERR_CONFIGURATION;
@@ -763,6 +789,9 @@ static const char *const type_names[] = {
     [TYPE_HOME] = "urn:oid:",
     [TYPE_LISTEN] = "address:port",
     [TYPE_LOOPBACK] = "loopback address:port",
+    [TYPE_DATAGRAM] = "address:port of UDP",
+    [TYPE_NETWORKS] = "addresses",
+    [TYPE_RETENTION] = "forever, or days",
     [TYPE_RESERVED] = "not used yet",
 };
 

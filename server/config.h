@@ -10,9 +10,6 @@
 /* Fields of choices and sets are positions in the choices of config.def. */
 typedef enum Role { ROLE_REGISTRY, ROLE_REPOSITORY, ROLE_PIX, ROLE_ATNA, ROLE_IMAGING } Role;
 
-typedef enum XuaDemand { XUA_OFF, XUA_RECORD, XUA_REQUIRE } XuaDemand;
-typedef enum XuaReuse { XUA_REUSE_SAME_NODE, XUA_REUSE_NEVER } XuaReuse;
-
 typedef const char *ConfigText;
 typedef ConfigText ConfigType_STRING;
 typedef ConfigText ConfigType_PATH; /* absolute; empty if unset */
@@ -21,14 +18,17 @@ typedef ConfigText ConfigType_HOME;
 typedef ConfigText ConfigType_LISTEN;
 typedef ConfigText ConfigType_LOOPBACK;
 typedef ConfigText ConfigType_FINGERPRINT; /* as TlsCertificate.fingerprint, or empty */
+typedef ConfigText ConfigType_DATAGRAM;
+typedef ConfigText ConfigType_NETWORKS; /* socket_networks_parse() */
 typedef ConfigText ConfigType_RESERVED;
 typedef bool ConfigType_FLAG;
 typedef unsigned ConfigType_CHOICE;
 typedef unsigned ConfigType_SET;
 typedef unsigned ConfigType_NUMBER;
-typedef unsigned ConfigType_DURATION; /* ms */
-typedef uint64_t ConfigType_SIZE;     /* bytes */
-typedef double ConfigType_DECIMAL;    /* 0: empty */
+typedef unsigned ConfigType_DURATION;  /* ms */
+typedef uint64_t ConfigType_SIZE;      /* bytes */
+typedef uint64_t ConfigType_RETENTION; /* days; 0: for ever */
+typedef double ConfigType_DECIMAL;     /* 0: empty */
 typedef ConfigText ConfigType_ZONE;
 
 typedef enum ConfigKeyId {

@@ -59,7 +59,8 @@ static void allow_replaceable(Allowed *allowed, const char *path)
 
 static bool is_replaceable(ConfigKeyId key)
 {
-    return config_is_path(key) && key != CONFIG_server_data_dir && key != CONFIG_database_bin_dir;
+    return config_is_path(key) && key != CONFIG_server_data_dir && key != CONFIG_database_bin_dir &&
+           key != CONFIG_audit_head_copy;
 }
 
 static void allow_configured(Allowed *allowed, const Config *config)
@@ -105,6 +106,7 @@ bool confinement_enter(const Config *config, const char *const *folders, char *r
         allow(&allowed, system_files[i], SANDBOX_READ);
     }
     allow_configured(&allowed, config);
+    allow(&allowed, config->audit.head_copy, SANDBOX_WRITE);
     allow_conninfo(&allowed, config->database.conninfo);
     return sandbox_enter(SANDBOX_SERVER, allowed.paths, allowed.count, ret_problem, problem_size);
 }

@@ -1,11 +1,7 @@
 #pragma once
 
-#include <openssl/ssl.h>
-
-#include "lib/access/nodes.h"
-#include "lib/tls/tls.h"
 #include "pix/pix.h"
-#include "server/open_peers.h"
+#include "server/stream_listener.h"
 
 /**
  * MLLP listeners, plain on loopback or with mutual TLS (ITI TF-2 3.19, C.2.1): one thread per

@@ -169,12 +169,13 @@ static const char *const grants[] = {
     "GRANT USAGE ON SCHEMA public TO",
     "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM",
     "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO",
-    "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate, identity_provider "
-    "FROM",
-    "REVOKE UPDATE ON assertion_seen FROM",
+    "REVOKE UPDATE ON audit_record, audit_head FROM",
+    "GRANT EXECUTE ON FUNCTION audit_make_partition(timestamptz), "
+    "audit_drop_partition(timestamptz) TO",
+    "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate FROM",
     "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "
     "match_key, "
-    "awaited_link, identity_notification, pdq_continuation, assertion_seen TO",
+    "awaited_link, identity_notification, pdq_continuation TO",
     "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO",
 };
 
@@ -189,6 +190,7 @@ static int grant(DbConn *conn, Request *req, const char *role)
     for (size_t i = 0; i < ARRAY_LEN(grants); i++) {
         strbuf_printf(&script, "%s %s;", grants[i], role);
     }
+    strbuf_printf(&script, "SELECT audit_guard_partitions('%s');", role);
     int rc = db_run_script(conn, req, script.data);
     strbuf_done(&script);
     return rc;

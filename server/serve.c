@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/file_io.h"
 #include "lib/base/log.h"
 #include "lib/sandbox/privileges.h"
 #include "lib/tls/gnutls_peer.h"
@@ -28,13 +29,13 @@
 #include "server/http_router.h"
 #include "server/identity_counts.h"
 #include "server/listener_mllp.h"
+#include "server/listener_syslog.h"
 #include "server/migrate.h"
 #include "server/open_peers.h"
 #include "server/postgres_keeper.h"
 #include "server/refused_peer.h"
 #include "server/services.h"
 #include "server/soap_endpoint.h"
-#include "server/time_sync.h"
 
 #define PROBLEM_BYTES 1024
 #define REFRESH_EVERY_S 1
@@ -59,7 +60,7 @@ typedef struct Process {
     Watchdog *watchdog;
     Tls *tls; /* NULL without a certificate */
     GnutlsPeerPolicy *tls_policy;
-    SSL_CTX *mllp_tls;
+    SSL_CTX *stream_tls;   /* of MLLP and syslog */
     OpenPeers *open_peers; /* NULL without a certificate */
     Surface tls_surface;
     Surface plain_surface;
@@ -71,6 +72,7 @@ typedef struct Process {
     HttpListener *admin;
     MllpListener *mllp;
     MllpListener *plain_mllp;
+    SyslogListener *syslog; /* NULL: off */
     atomic_bool is_stopping;
     unsigned max_connections; /* of each listener: as configured, or as descriptors allow */
     char problem[PROBLEM_BYTES];
@@ -169,14 +171,30 @@ static bool reserve_ports(Process *p)
             return false;
         }
     }
-    return true;
+    const char *udp = p->config->audit.syslog_udp_listen;
+    return !udp[0] || socket_reserve_udp(udp, p->problem, PROBLEM_BYTES);
+}
+
+/** The sandbox allows what is there: the file is made while we may make it. */
+static bool make_head_copy(Process *p, const struct passwd *user)
+{
+    const char *path = p->config->audit.head_copy;
+    if (!path[0]) {
+        return true;
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    bool is_made = fd >= 0 && (!user || fchown(fd, user->pw_uid, user->pw_gid) == 0);
+    int failed = errno;
+    io_closep(&fd);
+    return is_made || fail(p, "[audit] head_copy %s cannot be written: %s", path, strerror(failed));
 }
 
 /** Started as root, the process becomes [server] user for good; capabilities go in any case. */
 static bool drop_privileges(Process *p)
 {
     if (geteuid() != 0) {
-        return privileges_drop(geteuid(), getegid(), p->problem, PROBLEM_BYTES);
+        return make_head_copy(p, NULL) &&
+               privileges_drop(geteuid(), getegid(), p->problem, PROBLEM_BYTES);
     }
     const struct passwd *user = getpwnam(p->config->server.user);
     if (!user || user->pw_uid == 0) {
@@ -184,7 +202,7 @@ static bool drop_privileges(Process *p)
             p, "[server] user = %s: no such user, or it is root; make it with: useradd --system %s",
             p->config->server.user, p->config->server.user);
     }
-    return give_folders(p, user) &&
+    return give_folders(p, user) && make_head_copy(p, user) &&
            privileges_drop(user->pw_uid, user->pw_gid, p->problem, PROBLEM_BYTES);
 }
 
@@ -215,8 +233,8 @@ static bool open_tls(Process *p)
     };
     p->tls = tls_new(&settings, p->problem, PROBLEM_BYTES);
     p->tls_policy = p->tls ? gnutls_peer_policy_new(p->tls, p->problem, PROBLEM_BYTES) : NULL;
-    p->mllp_tls = p->tls_policy ? tls_server_context(p->tls, p->problem, PROBLEM_BYTES) : NULL;
-    return p->mllp_tls != NULL;
+    p->stream_tls = p->tls_policy ? tls_server_context(p->tls, p->problem, PROBLEM_BYTES) : NULL;
+    return p->stream_tls != NULL;
 }
 
 /* ------------------------------------------------------------------ HL7 v2 */
@@ -239,6 +257,13 @@ static void mllp_rejected(void *ctx, const char *address, const TlsProblem *prob
                                          problem);
 }
 
+static void syslog_rejected(void *ctx, const char *address, const TlsProblem *problem)
+{
+    Process *p = ctx;
+    (void)refused_peer_record_connection(p->services.audit, p->config->audit.syslog_tls_listen,
+                                         address, problem);
+}
+
 static MllpListener *bind_mllp(Process *p, const char *address, SSL_CTX *tls)
 {
     MllpListenerConfig config = {
@@ -255,6 +280,34 @@ static MllpListener *bind_mllp(Process *p, const char *address, SSL_CTX *tls)
         .rejected = mllp_rejected,
     };
     return mllp_listener_bind(&config, p->problem, PROBLEM_BYTES);
+}
+
+static bool bind_syslog(Process *p)
+{
+    const Config *c = p->config;
+    if (!c->audit.syslog_tls_listen[0] && !c->audit.syslog_udp_listen[0]) {
+        return true;
+    }
+    if (!p->services.audit_repository) {
+        return fail(p, "[audit] syslog_tls_listen and syslog_udp_listen need the role atna");
+    }
+    if (c->audit.syslog_tls_listen[0] && !p->stream_tls) {
+        return fail(p, "[audit] syslog_tls_listen needs [server] tls_certificate");
+    }
+    SyslogListenerConfig config = {
+        .tls_address = c->audit.syslog_tls_listen,
+        .tls = p->stream_tls,
+        .open_peers = p->open_peers,
+        .udp_address = c->audit.syslog_udp_listen,
+        .udp_allow = c->audit.syslog_udp_allow,
+        .nodes = p->services.nodes,
+        .repository = p->services.audit_repository,
+        .max_connections = p->max_connections,
+        .ctx = p,
+        .rejected = syslog_rejected,
+    };
+    p->syslog = syslog_listener_bind(&config, p->problem, PROBLEM_BYTES);
+    return p->syslog != NULL;
 }
 
 /* ------------------------------------------------------------------ health and metrics */
@@ -287,22 +340,12 @@ static bool is_ready(void *ctx, Request *req, StrBuf *reason)
     } else if (!audit_has_room(p->services.audit)) {
         strbuf_literal(reason, "the audit spool has no room; make some in data_dir/audit\n");
     }
+    if (p->services.audit_repository &&
+        !audit_repository_is_writable(p->services.audit_repository)) {
+        strbuf_literal(reason,
+                       "the spool of received audit messages failed; see the log, then restart\n");
+    }
     return reason->len == 0;
-}
-
-/** ITI-1: the clock as the kernel knows it. */
-static void write_clock_gauges(StrBuf *buf)
-{
-    TimeSync sync;
-    time_sync_read(&sync);
-    metrics_gauge(buf, "clock_synchronized",
-                  "1: the clock follows a time server (ITI-1 Maintain Time), 0: it does not.",
-                  sync.is_synchronized);
-    metrics_gauge(buf, "clock_offset_seconds", "What the kernel still has to correct of the clock.",
-                  sync.offset_seconds);
-    metrics_gauge(buf, "clock_max_error_seconds",
-                  "The most that the clock can differ from its time server.",
-                  sync.max_error_seconds);
 }
 
 static void write_gauges(void *ctx, Request *req, StrBuf *buf)
@@ -319,7 +362,6 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
     }
     metrics_gauge(buf, "audit_backlog", "Audit events that are not delivered yet.",
                   (double)audit_backlog(p->services.audit));
-    write_clock_gauges(buf);
     metrics_gauge(buf, "http_connections", "Open HTTP connections.",
                   (double)watchdog_count(p->watchdog));
     identity_gauges_write(p->identity_gauges, req, buf);
@@ -344,10 +386,6 @@ static void open_surface(Process *p, Surface *surface, const char *address, bool
         .modules = {[MODULE_REGISTRY] = s->registry,
                     [MODULE_REPOSITORY] = s->repository,
                     [MODULE_PIX] = pix},
-        .saml = s->saml,
-        .xua = {[MODULE_REGISTRY] = (XuaDemand)p->config->xua.registry,
-                [MODULE_REPOSITORY] = (XuaDemand)p->config->xua.repository,
-                [MODULE_PIX] = (XuaDemand)p->config->xua.pix},
         .sink = s->repository ? repository_sink(s->repository) : NULL,
         .public_authority = address,
         .is_tls = is_tls,
@@ -426,9 +464,10 @@ static bool bind_listeners(Process *p)
         }
     }
     return (!c->server.mllp_listen[0] ||
-            (p->mllp = bind_mllp(p, c->server.mllp_listen, p->mllp_tls))) &&
+            (p->mllp = bind_mllp(p, c->server.mllp_listen, p->stream_tls))) &&
            (!c->server.plain_mllp_listen[0] ||
-            (p->plain_mllp = bind_mllp(p, c->server.plain_mllp_listen, NULL)));
+            (p->plain_mllp = bind_mllp(p, c->server.plain_mllp_listen, NULL))) &&
+           bind_syslog(p);
 }
 
 static bool start_listeners(Process *p)
@@ -439,6 +478,9 @@ static bool start_listeners(Process *p)
         if (mllp[i] && !mllp_listener_start(mllp[i], p->problem, PROBLEM_BYTES)) {
             return false;
         }
+    }
+    if (p->syslog && !syslog_listener_start(p->syslog, p->problem, PROBLEM_BYTES)) {
+        return false;
     }
     for (size_t i = 0; i < ARRAY_LEN(http); i++) {
         if (http[i] && !http_listener_start(http[i], p->problem, PROBLEM_BYTES)) {
@@ -560,6 +602,7 @@ static void stop(Process *p)
     quiesce(p);
     mllp_listener_free(p->mllp);
     mllp_listener_free(p->plain_mllp);
+    syslog_listener_free(p->syslog);
     http_listener_free(p->https);
     http_listener_free(p->plain_http);
     http_listener_free(p->admin);
@@ -572,7 +615,7 @@ static void stop(Process *p)
     postgres_keeper_stop(p->postgres);
     watchdog_free(p->watchdog);
     open_peers_free(p->open_peers);
-    SSL_CTX_free(p->mllp_tls);
+    SSL_CTX_free(p->stream_tls);
     gnutls_peer_policy_free(p->tls_policy);
     tls_free(p->tls);
 }
@@ -613,16 +656,14 @@ static void reload(Process *p)
              log_quote(arena, str_trim(strbuf_str(&changes))));
 }
 
-/** Takes over what operators changed: nodes, authorities, subscribers, identity providers. */
+/** Takes over what operators changed: nodes, authorities, subscribers. */
 static void refresh_tables(Process *p)
 {
     Request *req = request_new(5000);
     if (node_directory_refresh(p->services.nodes, req) != 0 ||
-        pix_refresh(p->services.pix, req) != 0 ||
-        (p->services.saml && saml_refresh(p->services.saml, req) != 0)) {
-        log_warn(
-            "msg=\"registered nodes, authorities and identity providers not refreshed\" detail=%s",
-            log_quote(req->arena, str_from(db_last_failure())));
+        pix_refresh(p->services.pix, req) != 0) {
+        log_warn("msg=\"registered nodes and authorities not refreshed\" detail=%s",
+                 log_quote(req->arena, str_from(db_last_failure())));
     }
     request_free(req);
 }
@@ -702,7 +743,6 @@ int command_serve(const Options *options)
     } else {
         log_set_level((LogLevel)p->config->server.log_level);
         xml_init();
-        saml_init();
         if (start(p)) {
             log_info("msg=\"ready\" https=%s mllp=%s admin=%s ms=%.0f",
                      p->config->server.https_listen, p->config->server.mllp_listen,

@@ -1,9 +1,8 @@
 #pragma once
 
-#include "atna/atna.h"
+#include "atna/repository.h"
 #include "lib/access/nodes.h"
 #include "lib/ebrim/codes.h"
-#include "lib/saml/saml.h"
 #include "pix/pix.h"
 #include "registry/registry.h"
 #include "repository/repository.h"
@@ -18,8 +17,8 @@ typedef struct Services {
     DbPool *pool;
     NodeDirectory *nodes;
     Audit *audit;
+    AuditRepository *audit_repository; /* NULL without the role */
     Journal *journal;
-    Saml *saml;              /* NULL: users are not asked for at any endpoint */
     CodeSets *_Atomic codes; /* NULL with code_check = off */
     Pix *pix;
     PatientDirectory patients;

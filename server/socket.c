@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -89,12 +90,13 @@ static bool is_loopback(const struct addrinfo *found)
 /** @return the descriptor, or -1 with errno */
 static int bind_to(const struct addrinfo *found)
 {
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is_stream = found->ai_socktype == SOCK_STREAM;
+    int fd = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return -1;
     }
     int on = 1;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+    if ((is_stream && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0) ||
         bind(fd, found->ai_addr, found->ai_addrlen) != 0) {
         int failed = errno;
         (void)close(fd);
@@ -105,7 +107,8 @@ static int bind_to(const struct addrinfo *found)
 }
 
 /** @return for freeaddrinfo(), or NULL and the reason */
-static struct addrinfo *look_up(const char *address, char *ret_problem, size_t problem_size)
+static struct addrinfo *look_up(const char *address, int type, char *ret_problem,
+                                size_t problem_size)
 {
     char host[HOST_MAX];
     const char *port;
@@ -113,7 +116,7 @@ static struct addrinfo *look_up(const char *address, char *ret_problem, size_t p
         (void)snprintf(ret_problem, problem_size, "%s is not HOST:PORT", address);
         return NULL;
     }
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo hints = {.ai_socktype = type, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     int failed = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
     if (failed) {
@@ -132,12 +135,13 @@ static int fail_listen(const char *address, char *ret_problem, size_t problem_si
 /** Bound sockets whose turn to listen comes later. */
 static struct {
     const char *address; /* borrowed from the configuration; NULL: free */
+    int type;
     int fd;
 } reserved[RESERVED_MAX];
 
-bool socket_reserve(const char *address, char *ret_problem, size_t problem_size)
+static bool reserve(const char *address, int type, char *ret_problem, size_t problem_size)
 {
-    struct addrinfo *found = look_up(address, ret_problem, problem_size);
+    struct addrinfo *found = look_up(address, type, ret_problem, problem_size);
     if (!found) {
         return false;
     }
@@ -149,6 +153,7 @@ bool socket_reserve(const char *address, char *ret_problem, size_t problem_size)
     for (size_t i = 0; i < ARRAY_LEN(reserved); i++) {
         if (!reserved[i].address) {
             reserved[i].address = address;
+            reserved[i].type = type;
             reserved[i].fd = fd;
             return true;
         }
@@ -157,11 +162,22 @@ bool socket_reserve(const char *address, char *ret_problem, size_t problem_size)
     return true;
 }
 
+bool socket_reserve(const char *address, char *ret_problem, size_t problem_size)
+{
+    return reserve(address, SOCK_STREAM, ret_problem, problem_size);
+}
+
+bool socket_reserve_udp(const char *address, char *ret_problem, size_t problem_size)
+{
+    return reserve(address, SOCK_DGRAM, ret_problem, problem_size);
+}
+
 /** @return the descriptor, or -1 if the address was not reserved */
-static int take_reserved(const char *address)
+static int take_reserved(const char *address, int type)
 {
     for (size_t i = 0; i < ARRAY_LEN(reserved); i++) {
-        if (reserved[i].address && strcmp(reserved[i].address, address) == 0) {
+        if (reserved[i].address && reserved[i].type == type &&
+            strcmp(reserved[i].address, address) == 0) {
             reserved[i].address = NULL;
             return reserved[i].fd;
         }
@@ -182,12 +198,12 @@ void socket_release_reserved(void)
 int socket_listen(const char *address, bool is_loopback_only, char *ret_problem,
                   size_t problem_size)
 {
-    struct addrinfo *found = look_up(address, ret_problem, problem_size);
+    struct addrinfo *found = look_up(address, SOCK_STREAM, ret_problem, problem_size);
     if (!found) {
         return -1;
     }
     bool is_allowed = !is_loopback_only || is_loopback(found);
-    int fd = is_allowed ? take_reserved(address) : -1;
+    int fd = is_allowed ? take_reserved(address, SOCK_STREAM) : -1;
     if (is_allowed && fd < 0) {
         fd = bind_to(found);
     }
@@ -209,6 +225,96 @@ int socket_listen(const char *address, bool is_loopback_only, char *ret_problem,
         return fail_listen(address, ret_problem, problem_size);
     }
     return fd;
+}
+
+int socket_bind_udp(const char *address, char *ret_problem, size_t problem_size)
+{
+    struct addrinfo *found = look_up(address, SOCK_DGRAM, ret_problem, problem_size);
+    if (!found) {
+        return -1;
+    }
+    int fd = take_reserved(address, SOCK_DGRAM);
+    fd = fd < 0 ? bind_to(found) : fd;
+    freeaddrinfo(found);
+    return fd < 0 ? fail_listen(address, ret_problem, problem_size) : fd;
+}
+
+/* ---- networks ---- */
+
+static const unsigned char mapped_prefix[12] = {[10] = 0xff, [11] = 0xff};
+
+/** Reads "ADDRESS" or "ADDRESS/BITS". */
+static bool parse_network(Str text, SocketNetwork *ret_network)
+{
+    char host[INET6_ADDRSTRLEN];
+    SocketNetwork network = {.bits = 128};
+    size_t slash = str_find_char(text, '/');
+    Str address = str_slice(text, 0, slash);
+    uint64_t bits = 0;
+    if (address.len >= sizeof(host)) {
+        return false;
+    }
+    memcpy(host, address.data, address.len);
+    host[address.len] = '\0';
+    memcpy(network.address, mapped_prefix, sizeof(mapped_prefix));
+    bool is_v4 = inet_pton(AF_INET, host, network.address + sizeof(mapped_prefix)) == 1;
+    unsigned most = is_v4 ? 32 : 128;
+    if (!is_v4 && inet_pton(AF_INET6, host, network.address) != 1) {
+        return false;
+    }
+    if (slash != SIZE_MAX) {
+        if (!str_to_u64(str_from_offset(text, slash + 1), &bits) || bits > most) {
+            return false;
+        }
+        network.bits = 128 - most + (unsigned)bits;
+    }
+    *ret_network = network;
+    return true;
+}
+
+bool socket_networks_parse(const char *text, SocketNetwork **ret_networks, size_t *ret_count)
+{
+    Str rest = str_from(text);
+    Str item = STR_EMPTY;
+    size_t most = 1;
+    size_t count = 0;
+    for (size_t i = 0; i < rest.len; i++) {
+        most += rest.data[i] == ',';
+    }
+    SocketNetwork *networks = calloc(most, sizeof(*networks));
+    if (!networks) {
+        abort();
+    }
+    bool is_good = true;
+    while (is_good && str_split_next(&rest, ',', &item)) {
+        item = str_trim(item);
+        if (!str_is_empty(item)) {
+            is_good = parse_network(item, &networks[count++]);
+        }
+    }
+    if (!is_good) {
+        free(networks);
+        return false;
+    }
+    *ret_networks = networks;
+    *ret_count = count;
+    return true;
+}
+
+bool socket_network_has(const SocketNetwork *network, const struct sockaddr_storage *address)
+{
+    unsigned char bytes[16];
+    if (address->ss_family == AF_INET6) {
+        memcpy(bytes, (const char *)address + offsetof(struct sockaddr_in6, sin6_addr), 16);
+    } else {
+        memcpy(bytes, mapped_prefix, sizeof(mapped_prefix));
+        memcpy(bytes + sizeof(mapped_prefix),
+               (const char *)address + offsetof(struct sockaddr_in, sin_addr), 4);
+    }
+    unsigned whole = network->bits / 8;
+    unsigned rest = network->bits % 8;
+    return memcmp(bytes, network->address, whole) == 0 &&
+           (rest == 0 || (bytes[whole] ^ network->address[whole]) >> (8 - rest) == 0);
 }
 
 unsigned socket_port(int fd)

@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <endian.h>
 #include <limits.h>
+#include <poll.h>
 #include <string.h>
 
 #include "lib/db/connection.h"
@@ -24,6 +25,12 @@ void db_copy_init(DbCopy *copy, const DbStatement *statement)
 void db_copy_done(DbCopy *copy)
 {
     strbuf_done(&copy->bytes);
+}
+
+void db_copy_clear(DbCopy *copy)
+{
+    strbuf_truncate(&copy->bytes, COPY_HEADER_LEN);
+    copy->row_count = 0;
 }
 
 void db_copy_add(DbCopy *copy, const DbParams *row)
@@ -92,6 +99,26 @@ static void drain(DbConn *conn, int64_t deadline_ns)
     }
 }
 
+/** COPY is no statement of the extended protocol, which pipelines need. */
+static bool begin(DbConn *conn, const DbStatement *statement)
+{
+    if (conn->pg == NULL || !PQexitPipelineMode(conn->pg) ||
+        !PQsendQuery(conn->pg, statement->sql)) {
+        failure_set("%s: the connection is closed or has statements queued", statement->name);
+        connection_close(conn);
+        return false;
+    }
+    return true;
+}
+
+static void end(DbConn *conn, int64_t deadline_ns)
+{
+    drain(conn, deadline_ns);
+    if (conn->pg != NULL && !PQenterPipelineMode(conn->pg)) {
+        connection_close(conn);
+    }
+}
+
 int db_copy_run(DbConn *conn, Request *req, DbCopy *copy)
 {
     const DbStatement *statement = copy->statement;
@@ -100,18 +127,70 @@ int db_copy_run(DbConn *conn, Request *req, DbCopy *copy)
         return 0;
     }
     strbuf_literal(&copy->bytes, COPY_END);
-    if (conn->pg == NULL || !PQexitPipelineMode(conn->pg) ||
-        !PQsendQuery(conn->pg, statement->sql)) {
-        failure_set("%s: the connection is closed or has statements queued", statement->name);
-        connection_close(conn);
+    if (!begin(conn, statement)) {
         return failure_add(req);
     }
     bool is_good = expect(conn, statement, req->deadline_ns, PGRES_COPY_IN) &&
                    send_rows(conn, statement, strbuf_str(&copy->bytes)) &&
                    expect(conn, statement, req->deadline_ns, PGRES_COMMAND_OK);
-    drain(conn, req->deadline_ns);
-    if (conn->pg != NULL && !PQenterPipelineMode(conn->pg)) {
-        connection_close(conn);
+    end(conn, req->deadline_ns);
+    return is_good ? 0 : failure_add(req);
+}
+
+/** Whether a message of the server is a row, and not the header or the end; both are cut off. A
+ * message has one row, and the first one may have the header before it. */
+static bool is_row(Str *message)
+{
+    if (str_starts_with(*message, (Str){copy_header, COPY_HEADER_LEN})) {
+        *message = str_from_offset(*message, COPY_HEADER_LEN);
     }
+    return message->len > sizeof(COPY_END) - 1;
+}
+
+/** @return 0 at the end, what the callback returned, or -ERR_DATABASE: the connection is lost */
+static int read_rows(DbConn *conn, Request *req, const DbStatement *statement, DbCopyRowFn row,
+                     void *ctx)
+{
+    for (;;) {
+        char *bytes = NULL;
+        int len = PQgetCopyData(conn->pg, &bytes, 1);
+        if (len == 0) {
+            if (connection_wait(PQsocket(conn->pg), POLLIN, req->deadline_ns) &&
+                PQconsumeInput(conn->pg)) {
+                continue;
+            }
+            failure_set("%s: time is over, or the connection was lost", statement->name);
+            return failure_add(req);
+        }
+        if (len < 0) {
+            return 0; /* the end, or an error, which the result tells */
+        }
+        Str message = {bytes, (size_t)len};
+        int rc = is_row(&message) ? row(ctx, message) : 0;
+        PQfreemem(bytes);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+}
+
+int db_copy_read(DbConn *conn, Request *req, const DbStatement *statement, DbCopyRowFn row,
+                 void *ctx)
+{
+    assert(conn->slot_count == 0);
+    if (!begin(conn, statement)) {
+        return failure_add(req);
+    }
+    if (!expect(conn, statement, req->deadline_ns, PGRES_COPY_OUT)) {
+        end(conn, req->deadline_ns);
+        return failure_add(req);
+    }
+    int rc = read_rows(conn, req, statement, row, ctx);
+    if (rc < 0) {
+        connection_close(conn);
+        return rc;
+    }
+    bool is_good = expect(conn, statement, req->deadline_ns, PGRES_COMMAND_OK);
+    end(conn, req->deadline_ns);
     return is_good ? 0 : failure_add(req);
 }

@@ -134,6 +134,8 @@ typedef struct DbCopy {
 
 void db_copy_init(DbCopy *copy, const DbStatement *statement);
 void db_copy_done(DbCopy *copy);
+/** Forgets the rows, for the next use. */
+void db_copy_clear(DbCopy *copy);
 /** Adds one row, its fields in the order of the columns; copied. */
 void db_copy_add(DbCopy *copy, const DbParams *row);
 /**
@@ -141,6 +143,18 @@ void db_copy_add(DbCopy *copy, const DbParams *row);
  * moment. No rows: no round trip.
  */
 int db_copy_run(DbConn *conn, Request *req, DbCopy *copy) MUST_CHECK;
+
+/**
+ * Rows in the form of COPY (SELECT ...) TO STDOUT (FORMAT binary), one by one without holding them
+ * in memory; a transaction may be open, of which nothing may be queued. COPY takes no values: the
+ * SQL asks current_setting() for what set_config() was given before.
+ *
+ * @param row  gets the field count and the fields, each with its length; returns 0 to go on, or a
+ * negative ErrorCode to stop, which ends the connection
+ */
+typedef int (*DbCopyRowFn)(void *ctx, Str row);
+int db_copy_read(DbConn *conn, Request *req, const DbStatement *statement, DbCopyRowFn row,
+                 void *ctx) MUST_CHECK;
 
 /** SQLSTATE of the last failure on this connection ("" if none), for the handling of 23505, 40001,
  * 40P01. */

@@ -81,7 +81,6 @@ struct Prescan {
 
     unsigned depth;
     unsigned elements;
-    unsigned comments;
     Binding *bindings;
     size_t binding_count;
     size_t binding_cap;
@@ -117,11 +116,6 @@ void prescan_free(Prescan *scan)
     strbuf_done(&scan->prefixes);
     free(scan->bindings);
     free(scan);
-}
-
-unsigned prescan_comment_count(const Prescan *scan)
-{
-    return scan->comments;
 }
 
 static unsigned count_lines(Str text)
@@ -678,12 +672,6 @@ static int begin_hidden(Prescan *scan, State state)
     return token_hide(scan);
 }
 
-static int begin_comment(Prescan *scan)
-{
-    scan->comments++;
-    return begin_hidden(scan, STATE_COMMENT);
-}
-
 /** After "<!": a comment, a CDATA section, or what no message may hold. */
 static int step_declared_markup(Prescan *scan)
 {
@@ -691,7 +679,7 @@ static int step_declared_markup(Prescan *scan)
     if (str_equal(so_far, STR("!--"))) {
         return scan->document_depth > 0
                    ? refuse(scan, ERR_SOAP_SENDER, "xds:Document holds a comment; send base64 only")
-                   : begin_comment(scan);
+                   : begin_hidden(scan, STATE_COMMENT);
     }
     if (str_equal(so_far, STR("![CDATA["))) {
         return scan->document_depth > 0 || scan->depth == 0

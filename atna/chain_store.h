@@ -1,0 +1,43 @@
+#pragma once
+
+#include "atna/batch.h"
+
+/** The tables of the repository, as the loader changes them. Private to this folder. */
+
+enum { SPOOL_RECEIVED, SPOOL_OWN, SPOOL_COUNT };
+
+/** The row of table audit_chain. */
+typedef struct ChainRow {
+    int32_t id;
+    ChainEnd end;
+    SpoolPosition loaded[SPOOL_COUNT]; /* what the spools hold before these is in the chain */
+} ChainRow;
+
+/** Reads the row of this chain, which is made, with its first head, if there is none. */
+int chain_store_open(DbPool *pool, Request *req, Uuid chain, const HeadKey *key,
+                     ChainRow *ret_row) MUST_CHECK;
+
+/**
+ * Adds the rows of a batch in one transaction with the new end of the chain, its head, and where
+ * the spools are now. A chain that does not end where the batch begins fails with ERR_DATABASE, as
+ * everything does: then only chain_store_open() knows what is stored.
+ */
+int chain_store_batch(DbPool *pool, Request *req, Batch *batch, const Head *head,
+                      const SpoolPosition loaded[SPOOL_COUNT]) MUST_CHECK;
+
+/** Adds a row of audit_head; one that is there stays. */
+int chain_store_head(DbPool *pool, Request *req, int32_t chain_id, const Head *head) MUST_CHECK;
+
+/**
+ * The oldest month of audit_record that was over before this time, and what the chain has in it or
+ * before it.
+ *
+ * @param ret_month_us  a time in it
+ * @param ret_end       the last record; sequence 0: none
+ * @return 1, 0 if there is no such month, or a negative ErrorCode
+ */
+int chain_store_oldest_month(DbPool *pool, Request *req, int32_t chain_id, int64_t before_us,
+                             int64_t *ret_month_us, ChainEnd *ret_end) MUST_CHECK;
+
+/** Removes that month. Fails while another chain has records there that no anchor covers. */
+int chain_store_drop_month(DbPool *pool, Request *req, int64_t month_us) MUST_CHECK;

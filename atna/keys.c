@@ -1,0 +1,193 @@
+#include "atna/keys.h"
+
+#include <openssl/sha.h>
+#include <stdlib.h>
+
+#define CANONICAL_MAX 512
+
+static const char *const prefixes[AUDIT_KEY_KIND_COUNT] = {
+    [AUDIT_KEY_PATIENT] = "patient:", [AUDIT_KEY_USER] = "user:",   [AUDIT_KEY_NODE] = "node:",
+    [AUDIT_KEY_OBJECT] = "object:",   [AUDIT_KEY_EVENT] = "event:", [AUDIT_KEY_SOURCE] = "source:",
+};
+
+static int64_t key_of_digest(const unsigned char digest[SHA256_DIGEST_LENGTH])
+{
+    uint64_t key = 0;
+    for (int i = 0; i < 8; i++) {
+        key = key << 8 | digest[i];
+    }
+    return (int64_t)key;
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+int64_t audit_key(AuditKeyKind kind, Str text)
+{
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    char room[CANONICAL_MAX];
+    Str prefix = str_from(prefixes[kind]);
+    Str value = str_trim(text);
+    char *bytes = value.len <= sizeof(room) - prefix.len ? room : malloc(prefix.len + value.len);
+    if (!bytes) {
+        abort();
+    }
+    memcpy(bytes, prefix.data, prefix.len);
+    for (size_t i = 0; i < value.len; i++) {
+        bytes[prefix.len + i] = kind == AUDIT_KEY_PATIENT ? value.data[i] : lower(value.data[i]);
+    }
+    SHA256((const unsigned char *)bytes, prefix.len + value.len, digest);
+    if (bytes != room) {
+        free(bytes);
+    }
+    return key_of_digest(digest);
+}
+
+/** CX-4 is namespace&OID&type. */
+static Str authority_of(Str hd)
+{
+    Str namespace = STR_EMPTY;
+    Str oid = STR_EMPTY;
+    (void)str_split_next(&hd, '&', &namespace);
+    (void)str_split_next(&hd, '&', &oid);
+    return str_is_empty(str_trim(oid)) ? str_trim(namespace) : str_trim(oid);
+}
+
+size_t audit_patient_keys(Str id, int64_t ret_keys[AUDIT_PATIENT_KEY_MAX])
+{
+    Str rest = str_trim(id);
+    Str components[4] = {STR_EMPTY, STR_EMPTY, STR_EMPTY, STR_EMPTY};
+    for (size_t i = 0; i < ARRAY_LEN(components) && str_split_next(&rest, '^', &components[i]);
+         i++) {
+    }
+    Str number = str_trim(components[0]);
+    Str authority = authority_of(components[3]);
+    size_t count = 0;
+    if (!str_is_empty(authority)) {
+        StrBuf text = {0};
+        strbuf_printf(&text, "%.*s^%.*s", STR_ARG(number), STR_ARG(authority));
+        ret_keys[count++] = audit_key(AUDIT_KEY_PATIENT, strbuf_str(&text));
+        strbuf_done(&text);
+    }
+    ret_keys[count++] = audit_key(AUDIT_KEY_PATIENT, number);
+    return count;
+}
+
+/* ---- of a record ---- */
+
+void key_list_add(KeyList *keys, AuditKeyKind kind, Str text)
+{
+    if (!str_is_empty(str_trim(text))) {
+        key_list_append(keys, audit_key(kind, text));
+    }
+}
+
+void key_list_append(KeyList *keys, int64_t key)
+{
+    if (keys->count == keys->cap) {
+        keys->cap = keys->cap ? 2 * keys->cap : 32;
+        keys->values = reallocarray(keys->values, keys->cap, sizeof(*keys->values));
+        if (!keys->values) {
+            abort();
+        }
+    }
+    keys->values[keys->count++] = key;
+}
+
+void key_list_done(KeyList *keys)
+{
+    free(keys->values);
+    *keys = (KeyList){0};
+}
+
+/** AETITLES=title1;title2 (DICOM PS3.15 A.5.2.2); AETITLE= is sent too. */
+static void add_ae_titles(KeyList *keys, Str alternative_user_id)
+{
+    Str rest = str_from_offset(alternative_user_id, str_find_char(alternative_user_id, '=') + 1);
+    Str title = STR_EMPTY;
+    if (!str_starts_with(alternative_user_id, STR("AETITLE")) ||
+        !str_contains(alternative_user_id, STR("="))) {
+        return;
+    }
+    while (str_split_next(&rest, ';', &title)) {
+        key_list_add(keys, AUDIT_KEY_NODE, title);
+    }
+}
+
+/** alias<user@issuer> (ITI TF-2 3.40.4.2). */
+static void add_user_name(KeyList *keys, Str user_name)
+{
+    size_t begin = str_find_char(user_name, '<');
+    key_list_add(keys, AUDIT_KEY_USER, user_name);
+    if (begin != SIZE_MAX && str_ends_with(user_name, STR(">"))) {
+        key_list_add(keys, AUDIT_KEY_USER,
+                     str_slice(user_name, begin + 1, user_name.len - begin - 2));
+    }
+}
+
+static void add_participant(KeyList *keys, const AuditParticipant *participant)
+{
+    key_list_add(keys, AUDIT_KEY_USER, participant->user_id);
+    add_user_name(keys, participant->user_name);
+    add_ae_titles(keys, participant->alternative_user_id);
+    key_list_add(keys, AUDIT_KEY_NODE, participant->network_access_point_id);
+    if (participant->role_count > 0) {
+        key_list_add(keys, AUDIT_KEY_NODE, participant->user_id);
+    }
+}
+
+static void add_object(KeyList *keys, const AuditParticipantObject *object)
+{
+    int64_t patient[AUDIT_PATIENT_KEY_MAX];
+    if (!audit_object_is_patient(object)) {
+        key_list_add(keys, AUDIT_KEY_OBJECT, object->id);
+        return;
+    }
+    size_t count = str_is_empty(object->id) ? 0 : audit_patient_keys(object->id, patient);
+    for (size_t i = 0; i < count; i++) {
+        key_list_append(keys, patient[i]);
+    }
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    int64_t first = *(const int64_t *)a;
+    int64_t second = *(const int64_t *)b;
+    return (first > second) - (first < second);
+}
+
+static void sort_unique(KeyList *keys)
+{
+    size_t kept = 0;
+    if (keys->count > 0) {
+        qsort(keys->values, keys->count, sizeof(*keys->values), compare_keys);
+    }
+    for (size_t i = 0; i < keys->count; i++) {
+        if (kept == 0 || keys->values[kept - 1] != keys->values[i]) {
+            keys->values[kept++] = keys->values[i];
+        }
+    }
+    keys->count = kept;
+}
+
+void keys_of_record(KeyList *keys, const AuditContent *content, const AuditSender *sender)
+{
+    const AuditMessage *message = &content->message;
+    keys->count = 0;
+    key_list_add(keys, AUDIT_KEY_NODE, sender->node);
+    key_list_add(keys, AUDIT_KEY_NODE, sender->address);
+    key_list_add(keys, AUDIT_KEY_EVENT, message->event_id.code);
+    for (size_t i = 0; i < message->event_type_count; i++) {
+        key_list_add(keys, AUDIT_KEY_EVENT, message->event_types[i].code);
+    }
+    for (size_t i = 0; i < message->participant_count; i++) {
+        add_participant(keys, &message->participants[i]);
+    }
+    key_list_add(keys, AUDIT_KEY_SOURCE, message->source_id);
+    for (size_t i = 0; i < message->object_count; i++) {
+        add_object(keys, &message->objects[i]);
+    }
+    sort_unique(keys);
+}

@@ -1,0 +1,499 @@
+#include "atna/loader.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "atna/chain_files.h"
+#include "atna/chain_store.h"
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/base/thread.h"
+
+#define NS_PER_S INT64_C(1000000000)
+#define US_PER_DAY (INT64_C(86400) * 1000000)
+
+/** Between two looks at spools that had nothing. */
+#define IDLE_NS (20 * INT64_C(1000000))
+#define RETRY_MIN_NS NS_PER_S
+#define RETRY_MAX_NS (30 * NS_PER_S)
+#define STORE_TIMEOUT_MS 60000
+/** A head goes into table audit_head and to head_copy after this time, or so many records. */
+#define HEAD_EVERY_NS (60 * NS_PER_S)
+#define HEAD_EVERY_RECORDS 100000
+#define RETENTION_EVERY_NS (3600 * NS_PER_S)
+#define PROBLEM_BYTES 256
+
+/** One of the spools, read one record ahead so that the older of two records goes first. */
+typedef struct Source {
+    Spool *spool; /* NULL: there is none */
+    const char *directory;
+    SpoolReader *reader;
+    SpoolPosition taken; /* behind the last record that went into a batch */
+    bool has_next;
+    AuditRecord next;
+    uint64_t removed_before; /* segments below this one are gone */
+} Source;
+
+struct Loader {
+    LoaderConfig config;
+    const char *directory;
+    DbPool *pool; /* one connection of our own: a busy server must not stop the loading */
+    HeadKey *key;
+    Worker worker;
+    Source sources[SPOOL_COUNT];
+    Batch batch;
+    Uuid chain;
+    int32_t chain_id;
+    ChainEnd end; /* in the database */
+    Head head;    /* of it */
+    bool is_open; /* the above is known */
+    bool is_failing;
+    int64_t retry_ns;
+    uint64_t told_sequence; /* of the last head in audit_head */
+    int64_t told_at_ns;
+    int64_t retention_at_ns;
+};
+
+/* ---- records of the spool ---- */
+
+void received_write(StrBuf *buf, const ReceivedMessage *message)
+{
+    strbuf_append(buf, message->sender);
+    strbuf_printf(buf, "\n%" PRIx64 "\n", message->defects);
+    strbuf_append(buf, message->raw);
+}
+
+bool received_read(Str payload, ReceivedMessage *ret_message)
+{
+    ReceivedMessage message = {0};
+    Str defects = STR_EMPTY;
+    Str rest = payload;
+    if (!str_split_next(&rest, '\n', &message.sender) || !str_split_next(&rest, '\n', &defects) ||
+        str_is_empty(defects)) {
+        return false;
+    }
+    for (size_t i = 0; i < defects.len; i++) {
+        static const char digits[] = "0123456789abcdef";
+        const char *digit = memchr(digits, defects.data[i], sizeof(digits) - 1);
+        if (!digit || i >= 16) {
+            return false;
+        }
+        message.defects = message.defects << 4 | (uint64_t)(digit - digits);
+    }
+    message.raw = rest;
+    *ret_message = message;
+    return true;
+}
+
+/* ---- trouble ---- */
+
+/** One line when it begins, one when it is over. */
+static void trouble(Loader *loader, Str detail)
+{
+    if (!loader->is_failing) {
+        _cleanup_(arena_freep) Arena *arena = arena_new();
+        log_warn("event=audit_loading_failing detail=%s", log_quote(arena, detail));
+    }
+    loader->is_failing = true;
+    loader->is_open = false;
+}
+
+static void trouble_of(Loader *loader, const Request *req)
+{
+    Str context = req->errors.last ? req->errors.last->context : STR_EMPTY;
+    trouble(loader, db_last_failure()[0] ? str_from(db_last_failure()) : context);
+}
+
+static void all_is_well(Loader *loader)
+{
+    if (loader->is_failing) {
+        log_info("event=audit_loading_recovered");
+    }
+    loader->is_failing = false;
+    loader->retry_ns = RETRY_MIN_NS;
+}
+
+/* ---- sources ---- */
+
+static void source_open(Source *source, SpoolPosition from)
+{
+    spool_reader_free(source->reader);
+    source->reader = source->spool ? spool_reader_new(source->directory, from) : NULL;
+    source->taken = from;
+    source->has_next = false;
+}
+
+/** Looks at the next record, if it is durable: what a power cut could take back must not be in the
+ * chain. @return 0 or a negative errno */
+static int source_look(Source *source)
+{
+    if (!source->spool || source->has_next) {
+        return 0;
+    }
+    SpoolPosition limit = spool_durable_end(source->spool);
+    int rc = spool_reader_next(source->reader, &limit, &source->next);
+    source->has_next = rc > 0;
+    return MIN(rc, 0);
+}
+
+static void source_take(Source *source)
+{
+    source->taken = spool_reader_position(source->reader);
+    source->has_next = false;
+}
+
+/** Frees the segments of which everything is stored. */
+static void source_trim(Source *source)
+{
+    if (source->spool && source->taken.segment > source->removed_before) {
+        spool_remove_before(source->spool, source->taken);
+        source->removed_before = source->taken.segment;
+    }
+}
+
+/* ---- the chain ---- */
+
+/** The database does not have what we signed: somebody removed it, or an older backup came back.
+ * The evidence stays, and what comes now gets a chain of its own. */
+static int give_chain_up(Loader *loader)
+{
+    log_error("event=audit_chain_lost sequence=%" PRIu64
+              " msg=\"the database has not the records that this server has signed; a new chain is "
+              "begun, musubi audit verify tells what is missing\"",
+              loader->head.sequence);
+    return chain_files_renew(loader->directory, &loader->chain);
+}
+
+/** Whether the newest head that we know is at or behind what the database has. */
+static bool is_head_kept(Loader *loader, const ChainEnd *end)
+{
+    Head head;
+    int rc = chain_files_read_head(loader->directory, &head);
+    if (rc <= 0 || !uuid_equal(head.chain, loader->chain)) {
+        return true;
+    }
+    loader->head = head;
+    return head.sequence < end->sequence ||
+           (head.sequence == end->sequence && chain_hash_equal(&head.hash, &end->hash));
+}
+
+static void sign_end(Loader *loader, const ChainEnd *end, Head *ret_head)
+{
+    *ret_head = (Head){.chain = loader->chain,
+                       .purpose = HEAD_STATE,
+                       .sequence = end->sequence,
+                       .hash = end->hash};
+    head_sign(ret_head, loader->key);
+}
+
+static int open_chain(Loader *loader, Request *req, ChainRow *ret_row)
+{
+    for (int attempt = 0;; attempt++) {
+        int rc = chain_store_open(loader->pool, req, loader->chain, loader->key, ret_row);
+        if (rc < 0 || is_head_kept(loader, &ret_row->end) || attempt > 0) {
+            return rc;
+        }
+        rc = give_chain_up(loader);
+        if (rc < 0) {
+            return error_add(&req->errors, ERR_IO, NULL, "%s: %s", loader->directory,
+                             strerror(-rc));
+        }
+    }
+}
+
+/** Reads where the chain and the spools are. */
+static bool open_if_needed(Loader *loader)
+{
+    if (loader->is_open) {
+        return true;
+    }
+    Request *req = request_new(STORE_TIMEOUT_MS);
+    ChainRow row;
+    loader->is_open = open_chain(loader, req, &row) == 0;
+    if (loader->is_open) {
+        loader->chain_id = row.id;
+        loader->end = row.end;
+        sign_end(loader, &row.end, &loader->head);
+        atomic_store(loader->config.sequence, row.end.sequence);
+        for (int i = 0; i < SPOOL_COUNT; i++) {
+            source_open(&loader->sources[i], row.loaded[i]);
+        }
+    } else {
+        trouble_of(loader, req);
+    }
+    request_free(req);
+    return loader->is_open;
+}
+
+/* ---- batches ---- */
+
+/** The source whose next record is older; NULL: neither has one. */
+static Source *older_source(Loader *loader, int *ret_error)
+{
+    Source *older = NULL;
+    for (int i = 0; i < SPOOL_COUNT; i++) {
+        Source *source = &loader->sources[i];
+        int rc = source_look(source);
+        *ret_error = rc < 0 ? rc : *ret_error;
+        if (source->has_next && (!older || source->next.recorded_us < older->next.recorded_us)) {
+            older = source;
+        }
+    }
+    return *ret_error < 0 ? NULL : older;
+}
+
+static void add_record(Loader *loader, const Source *source, uint64_t *received_count)
+{
+    ReceivedMessage message = {.sender = loader->config.own_sender, .raw = source->next.message};
+    if (source == &loader->sources[SPOOL_RECEIVED]) {
+        (*received_count)++;
+        if (!received_read(source->next.message, &message)) {
+            message = (ReceivedMessage){.raw = source->next.message}; /* kept, whoever wrote it */
+        }
+    }
+    batch_add(&loader->batch, source->next.recorded_us, message.sender, message.defects,
+              message.raw);
+}
+
+/** @return 0 or a negative errno */
+static int fill_batch(Loader *loader, uint64_t *ret_received_count)
+{
+    int error = 0;
+    uint64_t received_count = 0;
+    batch_begin(&loader->batch, loader->chain_id, &loader->end);
+    while (!batch_is_full(&loader->batch)) {
+        Source *source = older_source(loader, &error);
+        if (!source) {
+            break;
+        }
+        add_record(loader, source, &received_count);
+        source_take(source);
+    }
+    *ret_received_count = received_count;
+    return error;
+}
+
+/** What follows from a stored batch. */
+static void batch_stored(Loader *loader, const Head *head, uint64_t received_count)
+{
+    loader->end = loader->batch.end;
+    loader->head = *head;
+    atomic_fetch_add(loader->config.loaded, batch_row_count(&loader->batch));
+    atomic_fetch_add(loader->config.loaded_received, received_count);
+    atomic_store(loader->config.sequence, loader->end.sequence);
+    int rc = chain_files_write_head(loader->directory, head);
+    if (rc < 0) {
+        log_warn("event=audit_head_not_written detail=\"%s\"", strerror(-rc));
+    }
+    for (int i = 0; i < SPOOL_COUNT; i++) {
+        source_trim(&loader->sources[i]);
+    }
+}
+
+/** @return whether there may be more to load at once */
+static bool load_batch(Loader *loader)
+{
+    uint64_t received_count = 0;
+    int error = fill_batch(loader, &received_count);
+    if (error < 0) {
+        trouble(loader, str_from(strerror(-error)));
+        return false;
+    }
+    if (batch_row_count(&loader->batch) == 0) {
+        all_is_well(loader);
+        return false;
+    }
+    Request *req = request_new(STORE_TIMEOUT_MS);
+    Head head;
+    SpoolPosition loaded[SPOOL_COUNT];
+    sign_end(loader, &loader->batch.end, &head);
+    for (int i = 0; i < SPOOL_COUNT; i++) {
+        loaded[i] = loader->sources[i].taken;
+    }
+    bool is_stored = chain_store_batch(loader->pool, req, &loader->batch, &head, loaded) == 0;
+    if (is_stored) {
+        batch_stored(loader, &head, received_count);
+        all_is_well(loader);
+    } else {
+        trouble_of(loader, req);
+    }
+    request_free(req);
+    return is_stored;
+}
+
+/* ---- heads and retention ---- */
+
+static void copy_head(Loader *loader, const Head *head)
+{
+    const char *path = loader->config.repository->head_copy;
+    int rc = path && path[0] ? head_file_append(path, head) : 0;
+    if (rc < 0) {
+        _cleanup_(arena_freep) Arena *arena = arena_new();
+        log_warn("event=audit_head_not_copied file=%s detail=\"%s\"",
+                 log_quote(arena, str_from(path)), strerror(-rc));
+    }
+}
+
+static bool store_head(Loader *loader, const Head *head)
+{
+    Request *req = request_new(STORE_TIMEOUT_MS);
+    bool is_stored = chain_store_head(loader->pool, req, loader->chain_id, head) == 0;
+    if (is_stored) {
+        copy_head(loader, head);
+    } else {
+        trouble_of(loader, req);
+    }
+    request_free(req);
+    return is_stored;
+}
+
+/** Tells the newest head when it is time, or at the end. */
+static void tell_head(Loader *loader, bool is_last)
+{
+    uint64_t records = loader->head.sequence - loader->told_sequence;
+    int64_t now_ns = clock_now_ns();
+    bool is_due =
+        is_last || records >= HEAD_EVERY_RECORDS || now_ns - loader->told_at_ns >= HEAD_EVERY_NS;
+    if (loader->is_open && records > 0 && is_due && store_head(loader, &loader->head)) {
+        loader->told_sequence = loader->head.sequence;
+        loader->told_at_ns = now_ns;
+    }
+}
+
+/** Removes the oldest month if its time is over: first a signed anchor says so. @return whether
+ * there may be another one */
+static bool drop_oldest_month(Loader *loader)
+{
+    Request *req = request_new(STORE_TIMEOUT_MS);
+    int64_t keep_us = (int64_t)loader->config.repository->retention_days * US_PER_DAY;
+    int64_t month_us = 0;
+    ChainEnd end;
+    int rc = chain_store_oldest_month(loader->pool, req, loader->chain_id, clock_utc_us() - keep_us,
+                                      &month_us, &end);
+    if (rc > 0 && end.sequence > 0) {
+        Head anchor;
+        sign_end(loader, &end, &anchor);
+        anchor.purpose = HEAD_ANCHOR;
+        head_sign(&anchor, loader->key);
+        rc = store_head(loader, &anchor) ? rc : -ERR_DATABASE;
+    }
+    if (rc > 0) {
+        int dropped = chain_store_drop_month(loader->pool, req, month_us);
+        rc = dropped < 0 ? dropped : rc;
+    }
+    if (rc > 0) {
+        log_info("event=audit_month_removed month=%.7s", clock_iso8601(req->arena, month_us).data);
+    } else if (rc < 0) {
+        log_warn("event=audit_month_not_removed detail=%s",
+                 log_quote(req->arena, str_from(db_last_failure())));
+    }
+    request_free(req);
+    return rc > 0;
+}
+
+static void keep_retention(Loader *loader)
+{
+    int64_t now_ns = clock_now_ns();
+    if (loader->config.repository->retention_days == 0 || now_ns < loader->retention_at_ns) {
+        return;
+    }
+    loader->retention_at_ns = now_ns + RETENTION_EVERY_NS;
+    while (drop_oldest_month(loader)) {
+    }
+}
+
+/* ---- the thread ---- */
+
+/** @return when to look again; 0: at once */
+static int64_t step(Loader *loader)
+{
+    bool has_more = open_if_needed(loader) && load_batch(loader);
+    if (loader->is_open) {
+        tell_head(loader, false);
+        keep_retention(loader);
+    }
+    if (!loader->is_open) {
+        int64_t at_ns = clock_now_ns() + loader->retry_ns;
+        loader->retry_ns = MIN(2 * loader->retry_ns, RETRY_MAX_NS);
+        return at_ns;
+    }
+    return has_more ? 0 : clock_now_ns() + IDLE_NS;
+}
+
+static void *run(void *ctx)
+{
+    Loader *loader = ctx;
+    while (worker_rest_until(&loader->worker, step(loader))) {
+    }
+    while (step(loader) == 0) {
+    }
+    tell_head(loader, true);
+    return NULL;
+}
+
+static void destroy(Loader *loader)
+{
+    for (int i = 0; i < SPOOL_COUNT; i++) {
+        spool_reader_free(loader->sources[i].reader);
+    }
+    batch_done(&loader->batch);
+    head_key_free(loader->key);
+    db_pool_free(loader->pool);
+    free(loader);
+}
+
+static bool open_files(Loader *loader, char *ret_problem, size_t problem_size)
+{
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    Str path = str_printf(arena, "%s/" CHAIN_KEY_FILE, loader->directory);
+    loader->key = head_key_open(path.data, true, ret_problem, problem_size);
+    if (!loader->key) {
+        return false;
+    }
+    int rc = chain_files_open(loader->directory, &loader->chain);
+    if (rc < 0) {
+        (void)snprintf(ret_problem, problem_size, "%s: the name of the audit chain: %s",
+                       loader->directory, strerror(-rc));
+    }
+    return rc == 0;
+}
+
+Loader *loader_new(const LoaderConfig *config, char *ret_problem, size_t problem_size)
+{
+    Loader *loader = calloc(1, sizeof(*loader));
+    if (!loader) {
+        abort();
+    }
+    loader->config = *config;
+    loader->directory = config->repository->directory;
+    loader->pool = db_pool_beside(config->repository->pool, 1);
+    loader->retry_ns = RETRY_MIN_NS;
+    loader->sources[SPOOL_RECEIVED] =
+        (Source){.spool = config->received, .directory = config->received_directory};
+    loader->sources[SPOOL_OWN] = (Source){.spool = config->own, .directory = loader->directory};
+    batch_init(&loader->batch);
+    bool is_good = open_files(loader, ret_problem, problem_size);
+    if (is_good) {
+        int rc = worker_start(&loader->worker, run, loader);
+        is_good = rc == 0;
+        if (!is_good) {
+            (void)snprintf(ret_problem, problem_size, "no thread for audit records: %s",
+                           strerror(rc));
+        }
+    }
+    if (!is_good) {
+        destroy(loader);
+        return NULL;
+    }
+    return loader;
+}
+
+void loader_free(Loader *loader)
+{
+    if (loader) {
+        worker_stop(&loader->worker);
+        destroy(loader);
+    }
+}
