@@ -145,3 +145,39 @@ class SoapReceiver(Receiver):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\nContent-Length: "
                            + str(len(reply)).encode() + b"\r\n\r\n" + reply)
         return True
+
+
+class SyslogReceiver(Receiver):
+    """Audit messages: RFC 5424 in octet-counted frames (RFC 5425). Each is kept as (number of its connection, syslog message)."""
+
+    def __init__(self, tls, port=0):
+        self.connection_count = 0
+        super().__init__(tls=tls, port=port)
+
+    def _serve(self, connection):
+        try:
+            connection = self.tls.wrap_socket(connection, server_side=True)
+            self.connections.append(connection)
+            self.connection_count += 1
+            self._take(connection, self.connection_count)
+        except (OSError, ValueError):
+            pass
+        finally:
+            connection.close()
+
+    def _take(self, connection, number):
+        """Whole frames, until the connection ends."""
+        data = b""
+        while True:
+            piece = connection.recv(65536)
+            if not piece:
+                return
+            data += piece
+            while True:
+                length, blank, rest = data.partition(b" ")
+                if not blank or len(rest) < int(length):
+                    break
+                data = rest[int(length):]
+                with self.arrived:
+                    self.messages.append((number, rest[:int(length)].decode()))
+                    self.arrived.notify_all()
