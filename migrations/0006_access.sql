@@ -56,13 +56,17 @@ CREATE TABLE enrolment (
     is_enrolled      boolean NOT NULL,
     decided_by       text NOT NULL,
     form             text NOT NULL DEFAULT '',
-    consent_document text NOT NULL DEFAULT ''
+    consent_document text NOT NULL DEFAULT '',
+    valid_from       timestamptz,
+    valid_to         timestamptz
 );
 COMMENT ON TABLE enrolment IS 'the patient''s decisions, never changed; the last one of an XAD-PID and of all that were merged into it counts';
 COMMENT ON COLUMN enrolment.decided_by IS 'operator''s account, or node that submitted consent_document';
 COMMENT ON COLUMN enrolment.form IS 'number of the signed form';
 COMMENT ON COLUMN enrolment.consent_document IS 'uniqueId of the document (BPPC) that says so';
-CREATE INDEX enrolment_patient ON enrolment (patient, id DESC) INCLUDE (is_enrolled);
+COMMENT ON COLUMN enrolment.valid_from IS 'a decision that has not begun does not count yet; one to take part ends at valid_to, one not to does not end';
+CREATE INDEX enrolment_patient ON enrolment (patient, id DESC) INCLUDE (is_enrolled, valid_from, valid_to);
+CREATE INDEX enrolment_consent ON enrolment (consent_document) WHERE consent_document <> '';
 
 CREATE TABLE disclosure (
     id               integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -11,7 +11,6 @@
 #define MAX_PREFIX_LEN 64
 /** Longer chains of domains that derive from each other are refused like a loop. */
 #define MAX_DERIVE_STEPS 8
-#define DAY_US (INT64_C(24) * 3600 * 1000000)
 
 static const Str kinds[] = {STR_INIT("emr"), STR_INIT("pacs"), STR_INIT("department"),
                             STR_INIT("other")};
@@ -96,18 +95,7 @@ static void check_source(const Parser *parser)
 /** Midnight at the beginning of the day. @return false: a fault was added */
 static bool parse_day(const Parser *parser, Str text, int days_later, int64_t *ret_us)
 {
-    struct tm day;
-    struct tm noon;
-    int64_t us = 0;
-    bool is_day = zone_parse_day(text, &day);
-
-    if (is_day && days_later > 0) { /* by way of noon: a day has 23 to 25 hours */
-        day.tm_hour = 12;
-        is_day = zone_to_utc_us(parser->zone, &day, &us) &&
-                 zone_to_local(parser->zone, us + days_later * DAY_US, &noon);
-        day = (struct tm){.tm_year = noon.tm_year, .tm_mon = noon.tm_mon, .tm_mday = noon.tm_mday};
-    }
-    if (!is_day || !zone_to_utc_us(parser->zone, &day, ret_us)) {
+    if (!zone_day_begins(parser->zone, text, days_later, ret_us)) {
         add_fault(parser, "write a day as YYYY-MM-DD instead of", text);
         return false;
     }

@@ -231,11 +231,12 @@ static int patient_waiting(const Options *options, CommandContext *context)
 int command_patient(const Options *options)
 {
     static const Subcommand subcommands[] = {
-        {"show", 1, 1, patient_show},     {"link", 2, 2, patient_link},
-        {"unlink", 2, 2, patient_unlink}, {"merge", 2, 2, patient_merge},
-        {"undo", 1, 1, patient_undo},     {"review", 0, 0, patient_review},
-        {"review", 2, 2, patient_review}, {"waiting", 0, 0, patient_waiting},
-        {"import", 1, 1, patient_import},
+        {"show", 1, 1, patient_show},         {"link", 2, 2, patient_link},
+        {"unlink", 2, 2, patient_unlink},     {"merge", 2, 2, patient_merge},
+        {"undo", 1, 1, patient_undo},         {"review", 0, 0, patient_review},
+        {"review", 2, 2, patient_review},     {"waiting", 0, 0, patient_waiting},
+        {"import", 1, 1, patient_import},     {"enroll", 1, 1, patient_enroll},
+        {"withdraw", 1, 1, patient_withdraw}, {"enroll", 2, 2, patient_enroll_import},
     };
 
     return command_run(options, subcommands, ARRAY_LEN(subcommands));

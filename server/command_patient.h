@@ -6,5 +6,9 @@
 
 int patient_show(const Options *options, CommandContext *context);
 int patient_import(const Options *options, CommandContext *context);
+int patient_enroll(const Options *options, CommandContext *context);
+int patient_withdraw(const Options *options, CommandContext *context);
+/** enroll import FILE */
+int patient_enroll_import(const Options *options, CommandContext *context);
 /** review, review accept N, review reject N */
 int patient_review(const Options *options, CommandContext *context);

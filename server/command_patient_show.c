@@ -3,6 +3,7 @@
 #include "pix/matching/match.h"
 #include "server/command_json.h"
 #include "server/command_patient.h"
+#include "server/enrolment.h"
 #include "server/language.h"
 #include "server/patient_history.h"
 
@@ -180,6 +181,7 @@ static void print_person(const IdentityCommand *command, const json_t *person)
     } else {
         (void)puts(tr("waits for its identifier of the affinity domain"));
     }
+    enrolment_print(person);
     (void)puts(tr("identifiers:"));
     json_array_foreach(json_object_get(person, "identifiers"), i, item)
     {
@@ -217,6 +219,9 @@ static int show_person(IdentityCommand *command, const DbResult *rows)
 
     if (rc == 0) {
         rc = add_proposals(command, ids, count, person);
+    }
+    if (rc == 0) {
+        rc = enrolment_add(command, ids, count, person);
     }
     if (rc == 0) {
         rc = record_shown(command, rows);

@@ -78,17 +78,17 @@ static int fault(const IdentityCommand *command, const char *text, const char *p
     return error_add(&command->context->req->errors, ERR_CONFIGURATION, text, "%s", problem);
 }
 
-static int parse_cx(const IdentityCommand *command, const char *text, Identifier *identifier)
+static int parse_cx(const IdentityCommand *command, Identifier *identifier)
 {
     const Hl7Cx cx =
-        hl7_cx_parse(command->arena, &er7_standard_delimiters, HL7_UTF_8, str_from(text));
+        hl7_cx_parse(command->arena, &er7_standard_delimiters, HL7_UTF_8, identifier->value);
     AuthorityFault authority_fault;
 
     identifier->value = cx.id;
     identifier->authority = authorities_find(command->authorities, &cx, &authority_fault);
     if (!identifier->authority) {
         Str problem = authority_fault_text(command->arena, authority_fault, &cx);
-        return fault(command, text, str_cstr(command->arena, problem));
+        return fault(command, identifier->location, str_cstr(command->arena, problem));
     }
     return 0;
 }
@@ -117,15 +117,15 @@ static void parse_pair(const IdentityCommand *command, Identifier *identifier)
     }
 }
 
-int identity_command_parse(const IdentityCommand *command, const char *text,
-                           Identifier *ret_identifier)
+static int parse(const IdentityCommand *command, Str text, const char *location,
+                 Identifier *ret_identifier)
 {
     Identifier identifier = {
-        .value = str_trim(str_from(text)), .location = text, .authority_location = text};
+        .value = str_trim(text), .location = location, .authority_location = location};
     int rc = 0;
 
     if (str_find_char(identifier.value, '^') != SIZE_MAX) {
-        rc = parse_cx(command, text, &identifier);
+        rc = parse_cx(command, &identifier);
     } else {
         parse_pair(command, &identifier);
     }
@@ -138,10 +138,22 @@ int identity_command_parse(const IdentityCommand *command, const char *text,
     return rc;
 }
 
+int identity_command_parse(const IdentityCommand *command, const char *text,
+                           Identifier *ret_identifier)
+{
+    return parse(command, str_from(text), text, ret_identifier);
+}
+
 int identity_command_parse_one(const IdentityCommand *command, const char *text,
                                Identifier *ret_identifier)
 {
-    int rc = identity_command_parse(command, text, ret_identifier);
+    return identity_command_parse_at(command, str_from(text), text, ret_identifier);
+}
+
+int identity_command_parse_at(const IdentityCommand *command, Str text, const char *location,
+                              Identifier *ret_identifier)
+{
+    int rc = parse(command, text, location, ret_identifier);
 
     if (rc == 0 && !ret_identifier->authority) {
         ret_identifier->authority = command->authorities->affinity_domain;

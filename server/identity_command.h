@@ -44,6 +44,10 @@ int identity_command_parse(const IdentityCommand *command, const char *text,
 int identity_command_parse_one(const IdentityCommand *command, const char *text,
                                Identifier *ret_identifier) MUST_CHECK;
 
+/** As identity_command_parse_one(), with the place that faults name, e.g. "FILE:LINE". */
+int identity_command_parse_at(const IdentityCommand *command, Str text, const char *location,
+                              Identifier *ret_identifier) MUST_CHECK;
+
 /** By OID or namespace; NULL with a fault. */
 const AssigningAuthority *identity_command_authority(const IdentityCommand *command, Str name);
 

@@ -50,7 +50,18 @@ typedef struct Options {
     const char *url;       /* subscriber */
     const char *receiver;
     const char *authorities;
-    const char *limit; /* patient review */
+    const char *limit;    /* patient review */
+    const char *form;     /* patient enroll */
+    const char *document; /* patient enroll, why */
+    const char *patient;  /* disclosure, why */
+    const char *reader;   /* disclosure, consent-policy */
+    const char *classes;
+    const char *level;
+    const char *from; /* disclosure */
+    const char *to;
+    const char *reason;
+    bool permits; /* disclosure, consent-policy */
+    bool denies;
 } Options;
 
 typedef int (*CommandFn)(const Options *options);

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "lib/access/enrolment.h"
+
 /* What the roles of a node ($1), or those of its user ($2 codes, $3 systems), allow. */
 static const DbStatement select_roles = {
     "access_roles",
@@ -31,15 +33,16 @@ static const DbStatement select_everybody = {"access_disclosures_of_everybody",
  * XAD-PID that was merged is said of its survivor; the last word about taking part counts. */
 static const DbStatement select_patients = {
     "access_patients",
-    "SELECT named.id, chain.survivor, coalesce(e.is_enrolled, false)," DISCLOSURE_COLUMNS
+    "SELECT named.id, chain.survivor, e.is_enrolled," DISCLOSURE_COLUMNS
     " FROM patient_identifier named"
     " CROSS JOIN LATERAL (SELECT coalesce(named.survivor, named.id) AS survivor) root"
     " CROSS JOIN LATERAL (SELECT root.survivor, ARRAY(SELECT root.survivor UNION ALL"
     "   SELECT m.id FROM patient_identifier m WHERE m.survivor = root.survivor) AS ids) chain"
-    " LEFT JOIN LATERAL (SELECT is_enrolled FROM enrolment WHERE patient = ANY (chain.ids)"
-    "   ORDER BY id DESC LIMIT 1) e ON true"
-    " LEFT JOIN disclosure d ON d.patient = ANY (chain.ids) AND d.patient IS NOT NULL "
-    "AND" IS_IN_FORCE " WHERE named.id = ANY ($2::int8[])"};
+    " CROSS JOIN LATERAL (SELECT " ENROLMENT_IS_ENROLLED(
+        "chain.ids") " AS is_enrolled) e"
+                     " LEFT JOIN disclosure d ON d.patient = ANY (chain.ids) AND d.patient IS NOT "
+                     "NULL "
+                     "AND" IS_IN_FORCE " WHERE named.id = ANY ($2::int8[])"};
 
 /** Columns of select_patients. */
 enum { COLUMN_ASKED, COLUMN_PATIENT, COLUMN_IS_ENROLLED, COLUMN_DISCLOSURE };

@@ -6,6 +6,7 @@
 #include "lib/base/macros.h"
 
 #define ZONE_MAX_LEN 64
+#define DAY_US (INT64_C(24) * 3600 * 1000000)
 
 static void close_calendar(UCalendar **calendar)
 {
@@ -134,4 +135,20 @@ bool zone_parse_day(Str text, struct tm *ret_day)
     }
     *ret_day = day;
     return true;
+}
+
+bool zone_day_begins(const char *zone, Str text, int days_later, int64_t *ret_utc_us)
+{
+    struct tm day;
+    struct tm noon;
+    int64_t us = 0;
+    bool is_day = zone_parse_day(text, &day);
+
+    if (is_day && days_later > 0) { /* by way of noon: a day has 23 to 25 hours */
+        day.tm_hour = 12;
+        is_day =
+            zone_to_utc_us(zone, &day, &us) && zone_to_local(zone, us + days_later * DAY_US, &noon);
+        day = (struct tm){.tm_year = noon.tm_year, .tm_mon = noon.tm_mon, .tm_mday = noon.tm_mday};
+    }
+    return is_day && zone_to_utc_us(zone, &day, ret_utc_us);
 }

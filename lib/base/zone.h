@@ -27,3 +27,10 @@ bool zone_to_local(const char *zone, int64_t utc_us, struct tm *ret_local) MUST_
  * @param ret_day  at 00:00:00
  */
 bool zone_parse_day(Str text, struct tm *ret_day) MUST_CHECK;
+
+/**
+ * Midnight at the beginning of a day as zone_parse_day() reads it.
+ * @param days_later  0, or of the day that follows by so many
+ * @return false: there is no such day or zone
+ */
+bool zone_day_begins(const char *zone, Str text, int days_later, int64_t *ret_utc_us) MUST_CHECK;

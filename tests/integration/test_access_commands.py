@@ -1,0 +1,111 @@
+"""The operator's side of access decisions: who takes part, which facility shows what to which, and why."""
+
+import base64
+
+from tests.integration import audit_records, common
+from tests.integration.test_identity_commands import Commands
+
+HEADER = "patient,source,reader,classes,rule,level,from,to,valid_from,valid_to,reason\n"
+LETTER = "57133-1^^2.16.840.1.113883.6.1"
+
+
+class Decisions(Commands):
+    """musubi patient enroll and withdraw, musubi disclosure."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for facility in ("Hospital A", "病院B"):
+            cls.server.command("facility", "add", facility)
+
+    def state(self, number):
+        """What patient show says of taking part."""
+        person = self.run_json("patient", "show", number)
+        return person["is_enrolled"], [(d["is_enrolled"], d["form"], d["document"]) for d in person["decisions"]]
+
+    def test_a_patient_takes_part_from_enrolment_to_withdrawal(self):
+        self.assertEqual(self.state("P1"), (False, []))
+        self.server.command("patient", "enroll", "P1", "--form", "F-1")
+        self.server.command("patient", "withdraw", common.patient("P1"), "--document", "1.2.3.4")
+        self.assertEqual(self.state("P1"), (False, [(True, "F-1", ""), (False, "", "1.2.3.4")]))
+        self.server.command("patient", "enroll", "P1", "--form", "F-2")
+        self.assertEqual(self.state("P1")[0], True)
+        self.assertIn("F-2", self.server.command("patient", "show", "P1").stdout)
+        self.assertIn("参加: 登録済み", self.server.command("patient", "show", "P1", "--lang", "ja").stdout)
+
+    def test_a_hospitals_number_enrolls_the_person(self):
+        self.server.command("authority", "add", "1.2.3.7", "--namespace", "HOSPA", "--facility", "Hospital A")
+        self.server.command("patient", "import", self.csv("authority,identifier,family,birth_date\nHOSPA,77,山田,1970-01-01\n"))
+        self.server.command("patient", "enroll", "HOSPA:77")
+        self.assertTrue(self.state("HOSPA:77")[0])
+        self.assertIn("no patient is known by 78", self.refused("patient", "enroll", "HOSPA:78"))
+
+    def test_an_enrolment_and_a_withdrawal_leave_audit_events_about_the_patient(self):
+        self.server.command("patient", "enroll", "P2", "--form", "F-9")
+        self.server.command("patient", "withdraw", "P2")
+        found = audit_records.of_messages(self.server, "musubi:enrolment/P2", 2)
+        self.assertEqual([audit_records.codes(r)[0] for r in found], ["110113", "110113"])
+        for record in found:
+            self.assertIn(common.patient("P2"), audit_records.ids(record, "1/1"))
+        texts = [base64.b64decode(v).decode() for r in found for v in r.xpath("//ParticipantObjectDetail/@value")]
+        texts += [t for r in found for t in r.xpath("//ParticipantObjectDescription/text()")]
+        self.assertTrue(any("enroll, form F-9" in t for t in texts), texts)
+        self.assertTrue(any("withdraw" in t for t in texts), texts)
+
+    def test_decisions_are_imported_all_or_none_with_faults_by_line(self):
+        path = self.csv("patient,decision,form\nP3,enroll,A\nP4,maybe,B\nP99,enroll,C\n")
+        text = self.refused("patient", "enroll", "import", path)
+        self.assertIn("rows.csv:3: decision: write enroll or withdraw instead of maybe", text)
+        self.assertIn("rows.csv:4: no patient is known by P99", text)
+        self.assertEqual(self.state("P3"), (False, []))
+        path = self.csv("patient,decision,form\nP3,enroll,同意A\nP4,withdraw,B\n", "cp932")
+        self.server.command("patient", "enroll", "import", path, "--dry-run")
+        self.assertEqual(self.state("P3"), (False, []))
+        self.server.command("patient", "enroll", "import", path)
+        self.assertEqual(self.state("P3"), (True, [(True, "同意A", "")]))
+        self.assertEqual(self.state("P4"), (False, [(False, "B", "")]))
+
+    def test_a_disclosure_is_added_listed_shown_and_revoked(self):
+        self.server.command("disclosure", "add", "--patient", "P5", "--source", "Hospital A", "--reader", "病院B", "--permit",
+                            "--level", "download", "--classes", LETTER, "--from", "2024-04-01", "--to", "2025/3/31",
+                            "--valid-to", "2099-12-31", "--reason", "紹介")
+        row = self.run_json("disclosure", "list", "--patient", "P5")[-1]
+        self.assertEqual((row["patient"], row["source"], row["reader"], row["classes"], row["rule"], row["level"]),
+                         ("P5", "Hospital A", "病院B", [LETTER], "permit", "download"))
+        self.assertEqual((row["from"], row["to"], row["valid_to"], row["reason"], row["is_in_force"]),
+                         ("2024-04-01", "2025-03-31", "2099-12-31", "紹介", True))
+        number = str(row["number"])
+        text = self.server.command("disclosure", "show", number).stdout
+        self.assertIn(f"permits download of {LETTER}, from Hospital A to 病院B", text)
+        self.server.command("disclosure", "revoke", number)
+        self.assertNotIn(row["number"], [r["number"] for r in self.run_json("disclosure", "list")])
+        self.assertFalse(self.run_json("disclosure", "show", number)[0]["is_in_force"])
+        self.assertEqual(self.server.command("disclosure", "revoke", number, check=False).returncode, 1)
+
+    def test_what_is_wrong_in_a_disclosure_is_told_and_nothing_is_stored(self):
+        before = self.run_json("disclosure", "list", "--all")
+        good = ("disclosure", "add", "--patient", "*", "--source", "Hospital A", "--reader", "*")
+        for extra, text in ((("--permit", "--deny"), "one of --permit and --deny"), ((), "one of --permit and --deny"),
+                            (("--permit", "--level", "all"), "write view or download"),
+                            (("--permit", "--classes", "LETTER"), "write a code as CODE^^SCHEME"),
+                            (("--permit", "--from", "2025-02-30"), "write a day as YYYY-MM-DD"),
+                            (("--permit", "--from", "2025-02-02", "--to", "2025-02-01"), "the last day lies before the first"),
+                            (("--permit", "--reader", "Hospital X"), "there is no such facility"),
+                            (("--permit", "--patient", "P98"), "no patient is known by P98")):
+            with self.subTest(extra=extra):
+                self.assertIn(text, self.refused(*good, *extra))
+        self.assertIn("name the facility", self.refused("disclosure", "add", "--patient", "*", "--permit", "--source", "*"))
+        self.assertIn("name the patient", self.refused("disclosure", "add", "--source", "*", "--permit", "--reader", "*"))
+        self.assertEqual(self.run_json("disclosure", "list", "--all"), before)
+
+    def test_disclosures_are_imported_all_or_none_with_faults_by_line(self):
+        rows = "*,Hospital A,病院B,*,permit,view,,,,,既定\nP6,*,病院B,,deny,,,,,,\n"
+        text = self.refused("disclosure", "import", self.csv(HEADER + rows + "P6,Hospital X,*,,allow,,,,,,\n"))
+        self.assertIn("rows.csv:4: write permit or deny instead of: allow", text)
+        self.assertIn("rows.csv:4: there is no such facility; musubi facility list shows them: Hospital X", text)
+        before = len(self.run_json("disclosure", "list"))
+        self.server.command("disclosure", "import", self.csv(HEADER + rows, "cp932"), "--dry-run")
+        self.assertEqual(len(self.run_json("disclosure", "list")), before)
+        self.server.command("disclosure", "import", self.csv(HEADER + rows, "cp932"))
+        added = self.run_json("disclosure", "list")[before:]
+        self.assertEqual([(r["patient"], r["rule"], r["level"]) for r in added], [(None, "permit", "view"), ("P6", "deny", "view")])
