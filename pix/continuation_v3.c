@@ -1,5 +1,6 @@
 #include "pix/continuation_v3.h"
 
+#include "lib/access/access.h"
 #include "lib/base/clock.h"
 #include "pix/pix_state.h"
 
@@ -30,11 +31,20 @@ static const DbStatement delete_one = {
     " WHERE (node = $1::integer AND query_id = $2::text) OR expires_at < now()",
 };
 
+/** Two users of one node may see different patients, and may choose the same queryId. */
+static Str name_of_user(const Request *req, Str query_id)
+{
+    const AccessUser *user = req->user;
+    return user ? str_printf(req->arena, "%.*s|%.*s|%.*s", STR_ARG(query_id), STR_ARG(user->id),
+                             STR_ARG(user->issuer))
+                : query_id;
+}
+
 static void key_params(DbParams *params, const Request *req, Str query_id)
 {
     db_params_init(params, req->arena);
     db_param_i32(params, req->principal->node_id);
-    db_param_text(params, query_id);
+    db_param_text(params, name_of_user(req, query_id));
 }
 
 static int run(Pix *pix, Request *req, const DbStatement *statement, const DbParams *params,

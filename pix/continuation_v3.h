@@ -3,7 +3,8 @@
 #include "pix/message_v3.h"
 
 /** Queries whose answers are not delivered to their end: kept for a while, across connections and
- * restarts (ITI TF-2 3.47.4.3; table pdq_continuation). One node cannot go on with another's. */
+ * restarts (ITI TF-2 3.47.4.3; table pdq_continuation). One node or user cannot go on with
+ * another's. */
 
 typedef struct Continuation {
     Str query_id;        /* v3_id_text() */

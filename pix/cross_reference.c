@@ -1,6 +1,7 @@
 /** The identifiers of one person (ITI TF-2 3.9.4.2.2, 3.45.4.2.2, 3.83.4.2.2). */
 #include "pix/found_identifiers.h"
 #include "pix/identity_rows.h"
+#include "pix/sight.h"
 
 static const DbStatement select_person = {
     "cross_reference_select",
@@ -10,11 +11,15 @@ static const DbStatement select_person = {
     " WHERE asked.authority = $1::int4 AND asked.value = $2::text ORDER BY i.authority, i.id",
 };
 
-/* The numbers that a derived one may follow from; merged ones lead nowhere. */
-static const DbStatement select_origin = {
-    "cross_reference_select_origin",
-    "SELECT value FROM patient_identifier"
-    " WHERE authority = $1::int4 AND value = ANY ($2::text[]) AND survivor IS NULL LIMIT 2",
+/* The person whose number of authority $1 the derived one follows from; merged ones lead nowhere,
+ * and of two nobody knows which it is. */
+static const DbStatement select_derived = {
+    "cross_reference_select_derived",
+    "WITH origin AS MATERIALIZED (SELECT person FROM patient_identifier"
+    "   WHERE authority = $1::int4 AND value = ANY ($2::text[]) AND survivor IS NULL LIMIT 2)"
+    " SELECT " IDENTITY_COLUMNS " FROM patient_identifier i"
+    " WHERE i.person = (SELECT min(person) FROM origin HAVING count(*) = 1)"
+    " AND i.survivor IS NULL ORDER BY i.authority, i.id",
 };
 
 static const DbStatement select_survivor = {
@@ -22,39 +27,58 @@ static const DbStatement select_survivor = {
     "SELECT value FROM patient_identifier WHERE id = $1::int8",
 };
 
-static int read_person(DbConn *conn, Request *req, const Identifier *asked, IdentityRows *ret_rows)
+static int queue_asked(DbConn *conn, Request *req, const Identifier *asked)
 {
     DbParams params;
-    DbResult *result = NULL;
     db_params_init(&params, req->arena);
     db_param_i32(&params, asked->authority->id);
     db_param_text(&params, asked->value);
-    int rc = db_exec(conn, req, &select_person, &params, &result);
-    if (rc == 0) {
-        identity_rows_read(req->arena, result, ret_rows);
-    }
-    return rc;
+    return db_queue(conn, req, &select_person, &params);
 }
 
-/** What an identifier of a derived domain follows from. value empty: nothing, or more than one. */
-static int find_origin(DbConn *conn, Request *req, const Identifier *asked, Identifier *ret_origin)
+static int queue_derived(DbConn *conn, Request *req, const Identifier *asked)
 {
     Str *numbers = NULL;
-    size_t count = authority_underive(req->arena, asked->authority, asked->value, &numbers);
-    *ret_origin = (Identifier){.authority = asked->authority->derive_from};
-    if (count == 0 || !ret_origin->authority) {
-        return 0;
-    }
     DbParams params;
-    DbResult *result = NULL;
+    size_t count = authority_underive(req->arena, asked->authority, asked->value, &numbers);
     db_params_init(&params, req->arena);
-    db_param_i32(&params, ret_origin->authority->id);
+    db_param_i32(&params, asked->authority->derive_from->id);
     db_param_text_array(&params, numbers, count);
-    int rc = db_exec(conn, req, &select_origin, &params, &result);
-    if (rc == 0 && db_rows(result) == 1) {
-        ret_origin->value = db_text(result, 0, 0);
+    return db_queue(conn, req, &select_derived, &params);
+}
+
+static bool has_identifier_of(const IdentityRows *rows, const AssigningAuthority *authority)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        if (rows->items[i].authority == authority->id) {
+            return true;
+        }
     }
-    return rc;
+    return false;
+}
+
+/** The identifiers of the person who is asked for, by a number of its own or by one that follows
+ * from another: one round trip, whether there are any or not. */
+static int read_person(DbConn *conn, Request *req, const Identifier *asked, IdentityRows *ret_rows)
+{
+    DbResult *results[2];
+    bool is_derived = asked->authority->derive_from != NULL;
+    int rc = queue_asked(conn, req, asked);
+    if (is_derived) {
+        rc = rc < 0 ? rc : queue_derived(conn, req, asked);
+    }
+    rc = rc < 0 ? rc : db_sync(conn, req, results);
+    if (rc < 0) {
+        return rc;
+    }
+    identity_rows_read(req->arena, results[0], ret_rows);
+    if (ret_rows->count == 0 && is_derived) {
+        identity_rows_read(req->arena, results[1], ret_rows);
+        if (has_identifier_of(ret_rows, asked->authority)) {
+            ret_rows->count = 0; /* a real number overrides the derived one */
+        }
+    }
+    return 0;
 }
 
 static int find_survivor(DbConn *conn, Request *req, int64_t id, CrossReference *reference)
@@ -70,10 +94,53 @@ static int find_survivor(DbConn *conn, Request *req, int64_t id, CrossReference 
     return rc;
 }
 
+/* ---- what the reader may see ---- */
+
+/** Whether the identifier asked for may be known itself, and what it follows from. */
+static bool sees_asked(const Sight *sight, const IdentityRows *rows, const Identifier *asked)
+{
+    bool is_real = identity_rows_find(rows, asked) != NULL;
+    return sight_has(sight, asked->authority) &&
+           (is_real || sight_has(sight, asked->authority->derive_from));
+}
+
+/** Leaves what may be seen; nothing, if what was asked for may not be. One round trip, whether
+ * there is anything or not. */
+static int cut_to_sight(Request *req, const Authorities *authorities, const Identifier *asked,
+                        IdentityRows *rows, Sight *ret_sight)
+{
+    int32_t *ids = ARENA_ARRAY(req->arena, int32_t, rows->count);
+    size_t count = 0;
+    for (size_t i = 0; i < rows->count; i++) {
+        if (rows->items[i].survivor == 0) {
+            ids[count++] = rows->items[i].authority;
+        }
+    }
+    const IdentityRow *first = rows->items;
+    const IdentityRow *xad_pid = count > 0 ? identity_rows_xad_pid(rows, first->person) : NULL;
+    int64_t patient = xad_pid ? xad_pid->id : 0;
+    int rc = access_prepare(req, &patient, 1);
+    rc = rc < 0 ? rc : sight_open(req, authorities, patient, ids, count, ret_sight);
+    if (rc < 0) {
+        return rc;
+    }
+    if (rows->count > 0 && !sees_asked(ret_sight, rows, asked)) {
+        rows->count = 0;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < rows->count; i++) {
+        if (sight_has_id(ret_sight, rows->items[i].authority)) {
+            rows->items[kept++] = rows->items[i];
+        }
+    }
+    rows->count = kept;
+    return 0;
+}
+
 /* ---- the answer ---- */
 
 /** All that the person is known by in the wanted domains, without what was asked for. */
-static void list_identifiers(Arena *arena, const Authorities *authorities, const IdentityRows *rows,
+static void list_identifiers(Arena *arena, const Sight *sight, const IdentityRows *rows,
                              const Identifier *asked, const AssigningAuthority *const *targets,
                              size_t target_count, CrossReference *reference)
 {
@@ -87,60 +154,66 @@ static void list_identifiers(Arena *arena, const Authorities *authorities, const
         }
     }
     FoundIdentifier *found = NULL;
-    size_t found_count = found_identifiers_make(arena, authorities, ids, values, count, targets,
-                                                target_count, &found);
+    size_t found_count = found_identifiers_make(arena, sight->authorities, ids, values, count,
+                                                targets, target_count, &found);
     reference->identifiers = found;
     for (size_t i = 0; i < found_count; i++) {
         bool is_asked = found[i].authority->id == asked->authority->id &&
                         str_equal(found[i].value, asked->value);
-        if (!is_asked) {
+        if (!is_asked && sight_has(sight, found[i].authority)) {
             found[reference->identifier_count++] = found[i];
         }
     }
 }
 
-static bool has_identifier_of(const IdentityRows *rows, const AssigningAuthority *authority)
+static int answer(DbConn *conn, Request *req, const Sight *sight, const IdentityRows *rows,
+                  const Identifier *asked, const AssigningAuthority *const *targets,
+                  size_t target_count, CrossReference *reference)
 {
-    for (size_t i = 0; i < rows->count; i++) {
-        if (rows->items[i].authority == authority->id) {
-            return true;
-        }
+    const IdentityRow *own = identity_rows_find(rows, asked);
+    if (own && own->survivor != 0) {
+        return find_survivor(conn, req, own->survivor, reference);
     }
-    return false;
+    if (rows->count > 0) {
+        reference->is_known = true;
+        reference->person = rows->items[0].person;
+        list_identifiers(req->arena, sight, rows, asked, targets, target_count, reference);
+    }
+    return 0;
+}
+
+/** @param is_for_reader  only what the sender of the request may see */
+static int cross_reference(Pix *pix, Request *req, bool is_for_reader,
+                           const Authorities *authorities, const Identifier *asked,
+                           const AssigningAuthority *const *targets, size_t target_count,
+                           CrossReference *ret_reference)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    IdentityRows rows = {0};
+    CrossReference reference = {0};
+    Sight sight = {.authorities = authorities};
+    int rc = db_acquire(pix->config.pool, req, &conn);
+    rc = rc < 0 ? rc : read_person(conn, req, asked, &rows);
+    if (rc == 0 && is_for_reader && sight_is_limited(req)) {
+        rc = cut_to_sight(req, authorities, asked, &rows, &sight);
+    }
+    rc = rc < 0 ? rc : answer(conn, req, &sight, &rows, asked, targets, target_count, &reference);
+    if (rc == 0) {
+        *ret_reference = reference;
+    }
+    return rc;
 }
 
 int identity_cross_reference(Pix *pix, Request *req, const Authorities *authorities,
                              const Identifier *asked, const AssigningAuthority *const *targets,
                              size_t target_count, CrossReference *ret_reference)
 {
-    _cleanup_(db_releasep) DbConn *conn = NULL;
-    IdentityRows rows = {0};
-    CrossReference reference = {0};
-    int rc = db_acquire(pix->config.pool, req, &conn);
-    rc = rc < 0 ? rc : read_person(conn, req, asked, &rows);
-    if (rc == 0 && rows.count == 0 && asked->authority->derive_from) {
-        Identifier origin;
-        rc = find_origin(conn, req, asked, &origin);
-        if (rc == 0 && !str_is_empty(origin.value)) {
-            rc = read_person(conn, req, &origin, &rows);
-        }
-        if (has_identifier_of(&rows, asked->authority)) {
-            rows.count = 0; /* a real number overrides the derived one */
-        }
-    }
-    if (rc < 0) {
-        return rc;
-    }
-    const IdentityRow *own = identity_rows_find(&rows, asked);
-    if (own && own->survivor != 0) {
-        rc = find_survivor(conn, req, own->survivor, &reference);
-    } else if (rows.count > 0) {
-        reference.is_known = true;
-        reference.person = rows.items[0].person;
-        list_identifiers(req->arena, authorities, &rows, asked, targets, target_count, &reference);
-    }
-    if (rc == 0) {
-        *ret_reference = reference;
-    }
-    return rc;
+    return cross_reference(pix, req, true, authorities, asked, targets, target_count,
+                           ret_reference);
+}
+
+int identity_find_all(Pix *pix, Request *req, const Authorities *authorities,
+                     const Identifier *identifier, CrossReference *ret_reference)
+{
+    return cross_reference(pix, req, false, authorities, identifier, NULL, 0, ret_reference);
 }

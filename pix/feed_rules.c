@@ -111,6 +111,22 @@ static int check_epoch(const Feed *feed, const Identifier *identifier)
 
 /* ---- source ---- */
 
+/** Whether these are the numbers that one hospital gives to its patients. */
+static bool is_hospitals(const AssigningAuthority *authority)
+{
+    return authority->facility_id != 0 &&
+           is_listed(authority->kind, hospital_kinds, ARRAY_LEN(hospital_kinds));
+}
+
+/** A number moves with its documents to the patient whom it is told of: where rules count, only a
+ * node that acts for its hospital may feed or name it, whether the number exists or not. */
+static bool may_name(const Feed *feed, const AssigningAuthority *authority)
+{
+    const Principal *principal = feed->req->principal;
+    return principal->may_do_everything || !is_hospitals(authority) ||
+           access_may_submit_for(principal, authority->facility_id);
+}
+
 static bool is_part(Str configured, Str said)
 {
     return str_equal(configured, STR("*")) || str_equal(configured, said);
@@ -121,7 +137,7 @@ static bool is_source(const Feed *feed, const AssigningAuthority *authority)
 {
     const FeedSender *sender = feed->sender;
     if (str_is_empty(authority->source_application)) {
-        return true;
+        return may_name(feed, authority);
     }
     return (is_part(authority->source_application, sender->application) &&
             is_part(authority->source_facility, sender->facility)) ||
@@ -175,8 +191,7 @@ static bool may_be_new(const Feed *feed, const AssigningAuthority *authority)
     if (authority->is_affinity_domain) {
         return false;
     }
-    if (authority->facility_id == 0 ||
-        !is_listed(authority->kind, hospital_kinds, ARRAY_LEN(hospital_kinds))) {
+    if (!is_hospitals(authority)) {
         return true;
     }
     for (size_t i = 0; i < feed->count; i++) {
@@ -208,7 +223,7 @@ static int check_quote(const Feed *feed, Identifier *identifier, FeedPurpose pur
     const AssigningAuthority *authority = identifier->authority;
     bool is_ours = authority->is_affinity_domain && !takes_affinity_domain(&feed->pix->config);
     identifier->is_quoted = true;
-    if (!has_own || (is_ours && purpose != FEED_LINK)) {
+    if (!has_own || !may_name(feed, authority) || (is_ours && purpose != FEED_LINK)) {
         return add_foreign(feed, identifier);
     }
     if (purpose == FEED_LINK || may_be_new(feed, authority)) {

@@ -48,7 +48,8 @@ const AssigningAuthority *feed_rules_authority(const Authorities *authorities,
  *   beside one of the affinity domain (TF-2 3.8.4.1.4).
  * - Beside an identifier of the sender's own domain it may quote others: those of authorities that
  *   are no hospital system's numbering (kind) or of no facility, those of its own facility, and
- * those known already.
+ *   those known already. In [access] mode = enforce the latter are those of facilities that the
+ *   node submits for.
  *
  * Adds every fault that it finds.
  *

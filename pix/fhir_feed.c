@@ -192,8 +192,8 @@ static int resolve(Work *work)
 
 static int look_up_key(Work *work)
 {
-    return identity_cross_reference(work->feed->pix, work->req, work->authorities,
-                                    &work->identifiers[0], NULL, 0, &work->known);
+    return identity_find_all(work->feed->pix, work->req, work->authorities, &work->identifiers[0],
+                            &work->known);
 }
 
 /** The event about one patient, in the arena. */
@@ -254,8 +254,7 @@ static int find_person(Work *work, FhirFed *ret_fed)
 {
     const Identifier *asked = &work->identifiers[work->survivor ? work->identifier_count - 1 : 0];
     CrossReference reference = {0};
-    int rc = identity_cross_reference(work->feed->pix, work->req, work->authorities, asked, NULL, 0,
-                                      &reference);
+    int rc = identity_find_all(work->feed->pix, work->req, work->authorities, asked, &reference);
     *ret_fed = (FhirFed){.is_new = !work->known.is_known && str_is_empty(work->known.subsumed_by),
                          .person = reference.person};
     return rc;

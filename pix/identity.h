@@ -129,9 +129,14 @@ typedef struct CrossReference {
 } CrossReference;
 
 /**
- * The identifiers that are one person with `asked` (ITI-9, ITI-45, ITI-83).
+ * The identifiers that are one person with `asked` (ITI-9, ITI-45, ITI-83), as far as the sender of
+ * the request may see them; what he may not see is not known.
  * @param targets  the authorities wanted; count 0: all
  */
 int identity_cross_reference(Pix *pix, Request *req, const Authorities *authorities,
                              const Identifier *asked, const AssigningAuthority *const *targets,
                              size_t target_count, CrossReference *ret_reference) MUST_CHECK;
+
+/** All of them, for feeds and commands: nothing of it goes to a sender. */
+int identity_find_all(Pix *pix, Request *req, const Authorities *authorities,
+                     const Identifier *identifier, CrossReference *ret_reference) MUST_CHECK;

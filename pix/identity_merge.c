@@ -449,7 +449,7 @@ static int feed_survivor(Pix *pix, Request *req, const IdentityMerge *merge)
     const Identifier *const pair[] = {&merge->survivor, &merge->subsumed};
     for (size_t i = 0; i < ARRAY_LEN(pair) && !is_known; i++) {
         CrossReference reference;
-        int rc = identity_cross_reference(pix, req, authorities, pair[i], NULL, 0, &reference);
+        int rc = identity_find_all(pix, req, authorities, pair[i], &reference);
         if (rc < 0) {
             return rc;
         }

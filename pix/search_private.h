@@ -48,8 +48,9 @@ bool criteria_are_met(Arena *arena, const Criteria *criteria, const Authorities 
 /* ---- the SQL that gives candidates (search_statement.c) ---- */
 
 /** A statement that gives, for a superset of the persons wanted: person, updated_at, record,
- * authorities, values; in the order of persons, and of each the newest record first; a row with
- * NULLs for what a person has not. $1: persons after this one; $2: at most so many persons. */
+ * authorities, values, row of the XAD-PID, authority of the record; in the order of persons, and of
+ * each the newest record first; a row with NULLs for what a person has not. $1: persons after this
+ * one; $2: at most so many persons. */
 typedef struct SearchStatement {
     const DbStatement *statement;
     DbParams params; /* from $3 on */

@@ -9,14 +9,16 @@
  * an index of the many. LIKE finds no index range in such a plan; ranges are computed here.
  */
 #define CANDIDATES(persons)                                                                        \
-    "SELECT c.person, r.updated_at, r.record, i.authorities, i.numbers"                            \
+    "SELECT c.person, r.updated_at, r.record, i.authorities, i.numbers, i.xad_pid, r.authority"    \
     " FROM (SELECT DISTINCT person FROM (" persons ") AS found (person)"                           \
     "       WHERE person > $1::int8 ORDER BY person LIMIT $2::int8) AS c"                          \
     " LEFT JOIN LATERAL (SELECT array_agg(authority ORDER BY authority, value) AS authorities,"    \
-    "                           array_agg(value ORDER BY authority, value) AS numbers"             \
+    "                           array_agg(value ORDER BY authority, value) AS numbers,"            \
+    "                           max(id) FILTER (WHERE is_xad_pid) AS xad_pid"                      \
     "   FROM patient_identifier"                                                                   \
     "   WHERE person = c.person AND survivor IS NULL AND is_announced OFFSET 0) AS i ON true"      \
-    " LEFT JOIN LATERAL (SELECT d.updated_at, d.record FROM patient_identifier AS p"               \
+    " LEFT JOIN LATERAL (SELECT d.updated_at, d.record, p.authority"                               \
+    "   FROM patient_identifier AS p"                                                              \
     "   LEFT JOIN patient_demographics AS d ON d.identifier = p.id"                                \
     "   WHERE p.person = c.person AND p.survivor IS NULL OFFSET 0) AS r ON true"                   \
     " ORDER BY c.person, r.updated_at DESC NULLS LAST"

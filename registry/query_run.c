@@ -387,7 +387,7 @@ int query_run(Registry *registry, Request *req, const QueryRequest *request,
     if (r == 0) {
         r = request->query->run(&run);
     }
-    if (r == 0) {
+    if (r == 0 && req->rules == NULL) {
         r = access_prepare(req, NULL, 0); /* objects that are not there: see access.h */
     }
     if (r == 0) {

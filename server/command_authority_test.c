@@ -139,9 +139,8 @@ static json_t *candidate_json(const IdentityCommand *command, const Candidate *c
 
 static int look_up(IdentityCommand *command, Candidate *candidate)
 {
-    return identity_cross_reference(command->services.pix, command->context->req,
-                                    command->authorities, &candidate->identifier, NULL, 0,
-                                    &candidate->reference);
+    return identity_find_all(command->services.pix, command->context->req, command->authorities,
+                            &candidate->identifier, &candidate->reference);
 }
 
 static int read_known(const IdentityCommand *command, const Identifier *asked, DbResult **ret_rows)

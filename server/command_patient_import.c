@@ -197,9 +197,8 @@ static int look_up(const IdentityCommand *command, Request *req, const Identifie
                    bool *ret_is_known)
 {
     CrossReference reference = {0};
-    int rc = identity_cross_reference(command->services.pix, req, command->authorities, identifier,
-                                      NULL, 0, &reference);
-
+    int rc =
+        identity_find_all(command->services.pix, req, command->authorities, identifier, &reference);
     *ret_is_known = reference.is_known || reference.subsumed_by.len > 0;
     return rc;
 }

@@ -117,7 +117,7 @@ int access_open(Request *req, int64_t patient, AccessPurpose purpose, const Acce
     if (needs_rules(scope) && patient == 0) {
         scope->settled = ACCESS_NO_PATIENT;
     } else if (needs_rules(scope)) {
-        int rc = rules_read(req, &patient, 1);
+        int rc = rules_find(req->rules, patient) ? 0 : rules_read(req, &patient, 1);
         if (rc < 0) {
             return rc;
         }
@@ -132,6 +132,20 @@ int access_prepare(Request *req, const int64_t *patients, size_t count)
     return settle(req->principal, ACCESS_LIST) == ACCESS_REASON_COUNT
                ? rules_read(req, patients, count)
                : 0;
+}
+
+Request access_passing(const Request *req, Arena *arena)
+{
+    Request passing = *req;
+    passing.arena = arena;
+    passing.rules = NULL;
+    return passing;
+}
+
+void access_passed(Request *req, const Request *passing)
+{
+    req->errors = passing->errors;
+    rules_adopt_overrides(req, passing->rules);
 }
 
 /* ---- deciding ---- */
@@ -287,11 +301,12 @@ static bool is_facility_disclosed(const AccessRules *rules, PatientRules *patien
 
 bool access_decide_facility(const AccessScope *scope, int32_t facility)
 {
+    bool may_be_own = scope->settled == ACCESS_REASON_COUNT || scope->settled == ACCESS_NO_PATIENT;
+    if (may_be_own && facility != 0 && facility == scope->req->principal->facility_id) {
+        return true;
+    }
     if (scope->settled != ACCESS_REASON_COUNT) {
         return access_permits(scope->settled);
-    }
-    if (facility != 0 && facility == scope->req->principal->facility_id) {
-        return true;
     }
     const AccessRules *rules = scope->req->rules;
     PatientRules *patient = scope->patient;

@@ -97,9 +97,18 @@ typedef struct AccessScope AccessScope;
 int access_open(Request *req, int64_t patient, AccessPurpose purpose,
                 const AccessScope **ret_scope) MUST_CHECK;
 
-/** The same for many patients in one round trip: access_open() then needs none. Also without any:
- * an answer about nothing takes as long as one about what may not be known. */
+/** The same for many patients in one round trip: access_open() then needs none. It is made also
+ * without any, and for those known already: an answer about nothing takes as long as one about what
+ * may not be known. */
 int access_prepare(Request *req, const int64_t *patients, size_t count) MUST_CHECK;
+
+/**
+ * A search passes by many patients and shows few: their rules are read into an arena of its own,
+ * by a copy of the request. access_passed() gives back to the request what the copy met: errors,
+ * and who was seen by breaking the glass; then the arena may be cleared.
+ */
+Request access_passing(const Request *req, Arena *arena);
+void access_passed(Request *req, const Request *passing);
 
 /** Whether anything at all of the patient could show: what cannot need not be searched, and takes
  * no more time than what is not there. */
@@ -113,8 +122,9 @@ AccessDecision access_explain(const AccessScope *scope, const AccessObject *obje
 
 /**
  * Whether it may be known that a facility has this patient, with the number and the demographics
- * that the facility gave: its own always, else as the facility's documents may be seen. Class and
- * period of documents, and confidentiality, do not count.
+ * that the facility gave: its own always, also of a patient 0 (an XAD-PID is still to come), else
+ * as the facility's documents may be seen. Class and period of documents, and confidentiality, do
+ * not count.
  */
 bool access_decide_facility(const AccessScope *scope, int32_t facility);
 

@@ -158,9 +158,11 @@ static void read_emergency(const AccessUser *user, AccessRules *rules)
     }
 }
 
+/** @return req->rules, or what is to become of it */
 static AccessRules *read_general(Request *req, const DbResult *roles, const DbResult *everybody)
 {
-    AccessRules *rules = ARENA_NEW(req->arena, AccessRules);
+    AccessRules *rules = req->rules ? req->rules : ARENA_NEW(req->arena, AccessRules);
+    rules->is_read = true;
     rules->level = (AccessLevel)db_i16(roles, 0, 0);
     if (db_bool(roles, 0, 1)) {
         read_emergency(req->user, rules);
@@ -214,7 +216,7 @@ static int ask(Request *req, const DbStatement *statement, const DbParams *param
 {
     _cleanup_(db_releasep) DbConn *conn = NULL;
     DbResult *results[3];
-    bool is_first = req->rules == NULL;
+    bool is_first = !req->rules || !req->rules->is_read;
     int rc = db_acquire(req->principal->rules, req, &conn);
     if (is_first) {
         rc = rc < 0 ? rc : queue_roles(req, conn);
@@ -241,9 +243,6 @@ int rules_read(Request *req, const int64_t *patients, size_t count)
             missing[missing_count++] = patients[i];
         }
     }
-    if (missing_count == 0 && req->rules) {
-        return 0;
-    }
     DbParams params;
     DbResult *rows;
     db_params_init(&params, req->arena);
@@ -260,4 +259,34 @@ int rules_read(Request *req, const int64_t *patients, size_t count)
         }
     }
     return 0;
+}
+
+/** The entry of a patient whom a passing request saw; rules_find() does not know it. */
+static PatientRules *adopted(Request *req, int64_t patient)
+{
+    PatientRules *found = req->rules->patients;
+    while (found && (found->asked != 0 || found->patient != patient)) {
+        found = found->next;
+    }
+    if (!found) {
+        found = ARENA_NEW(req->arena, PatientRules);
+        found->patient = patient;
+        found->next = req->rules->patients;
+        req->rules->patients = found;
+    }
+    return found;
+}
+
+void rules_adopt_overrides(Request *req, const AccessRules *passing)
+{
+    for (const PatientRules *p = passing ? passing->patients : NULL; p; p = p->next) {
+        if (p->override_count == 0) {
+            continue;
+        }
+        if (!req->rules) {
+            req->rules = ARENA_NEW(req->arena, AccessRules);
+            req->rules->reason = passing->reason;
+        }
+        adopted(req, p->patient)->override_count += p->override_count;
+    }
 }

@@ -25,7 +25,7 @@ typedef struct DisclosureList {
 } DisclosureList;
 
 typedef struct PatientRules {
-    int64_t asked;   /* row of patient_identifier that objects name */
+    int64_t asked;   /* row of patient_identifier that objects name; 0: of a passing request */
     int64_t patient; /* its survivor; 0: there is no such row */
     bool is_enrolled;
     DisclosureList disclosures; /* of this patient alone */
@@ -38,6 +38,7 @@ typedef struct PatientRules {
 
 /** What a request has read; in its arena. */
 typedef struct AccessRules {
+    bool is_read;      /* false: it only holds whom passing requests saw */
     AccessLevel level; /* the most that its roles get */
     bool breaks_glass; /* an emergency was declared, with a reason, by who may */
     Str emergency;     /* code of the PurposeOfUse */
@@ -49,8 +50,12 @@ typedef struct AccessRules {
     PatientRules *buckets[RULE_BUCKETS];
 } AccessRules;
 
-/** Reads what is not yet in req->rules: all of the patients in one round trip. */
+/** Reads what is not yet in req->rules: all of the patients in one round trip, which is made even
+ * if all are. */
 int rules_read(Request *req, const int64_t *patients, size_t count) MUST_CHECK;
+
+/** Adds to req->rules the patients whom only an emergency showed. @param passing  may be NULL */
+void rules_adopt_overrides(Request *req, const AccessRules *passing);
 
 /** NULL: not read. */
 PatientRules *rules_find(const AccessRules *rules, int64_t asked);

@@ -28,6 +28,16 @@ typedef struct Fixture {
     Pix *pix;
 } Fixture;
 
+static const Principal fixture_everybody = {.may_do_everything = true};
+
+/** Of a sender who may see and do everything. */
+static inline Request *fixture_request(unsigned timeout_ms)
+{
+    Request *req = request_new(timeout_ms);
+    req->principal = &fixture_everybody;
+    return req;
+}
+
 static inline DbResult *fixture_query(DbPool *pool, Request *req, const char *name, const char *sql)
 {
     _cleanup_(db_releasep) DbConn *conn = NULL;

@@ -21,7 +21,7 @@ static int set_up(void **state)
     int rc = fixture_set_up(state);
     Fixture *fixture = *state;
     fixture_run_script(fixture->pool, authorities_sql);
-    Request *req = request_new(10000);
+    Request *req = fixture_request(10000);
     assert_int_equal(pix_refresh(fixture->pix, req), 0);
     request_free(req);
     return rc;
@@ -44,7 +44,7 @@ static Identifier identifier(Fixture *fixture, Request *req, const char *text)
 static int feed(Fixture *fixture, const char *one, const char *other, const char *name,
                 const char *birth_date, const char *phone)
 {
-    Request *req = request_new(10000);
+    Request *req = fixture_request(10000);
     Identifier identifiers[2] = {identifier(fixture, req, one)};
     IdentityFeed message = {.identifiers = identifiers, .identifier_count = 1};
     if (other) {
@@ -63,7 +63,7 @@ static int feed(Fixture *fixture, const char *one, const char *other, const char
 
 static int merge(Fixture *fixture, MergeKind kind, const char *subsumed, const char *survivor)
 {
-    Request *req = request_new(10000);
+    Request *req = fixture_request(10000);
     IdentityMerge message = {.kind = kind,
                              .subsumed = identifier(fixture, req, subsumed),
                              .survivor = identifier(fixture, req, survivor)};
@@ -76,7 +76,7 @@ static int merge(Fixture *fixture, MergeKind kind, const char *subsumed, const c
 static int link_two(Fixture *fixture, LinkKind kind, const char *one, const char *other,
                     bool is_lenient)
 {
-    Request *req = request_new(10000);
+    Request *req = fixture_request(10000);
     IdentityLink message = {.kind = kind,
                             .reason = "manual",
                             .one = identifier(fixture, req, one),
@@ -90,7 +90,7 @@ static int link_two(Fixture *fixture, LinkKind kind, const char *one, const char
 
 static int undo(Fixture *fixture, char kind, int64_t id)
 {
-    Request *req = request_new(10000);
+    Request *req = fixture_request(10000);
     const IdentitySource source = {.name = STR("operator")};
     int rc = identity_undo(fixture->pix, req, kind, id, &source);
     request_free(req);
@@ -102,7 +102,7 @@ static int undo(Fixture *fixture, char kind, int64_t id)
 static const char *person_of(Fixture *fixture, const char *text)
 {
     static char found[512];
-    Request *req = request_new(10000);
+    Request *req = fixture_request(10000);
     const Authorities *all = authority_directory_hold(fixture->pix->authorities, req->arena);
     const Identifier asked = identifier(fixture, req, text);
     CrossReference reference = {0};
@@ -385,7 +385,7 @@ static void test_removed_identifier_is_unknown_and_can_be_fed_anew(void **state)
 {
     Fixture *fixture = *state;
     assert_int_equal(feed(fixture, "A 1", "B 1", HANAKO, "19710412", ""), 0);
-    Request *req = request_new(10000);
+    Request *req = fixture_request(10000);
     const Identifier removed = identifier(fixture, req, "A 1");
     const IdentitySource source = {.name = STR("TEST|HOSPITAL")};
     assert_int_equal(identity_remove(fixture->pix, req, &removed, &source), 0);
@@ -404,7 +404,7 @@ static void test_a_record_is_matched_by_what_it_brings_not_by_what_it_quotes(voi
     Fixture *fixture = *state;
     assert_int_equal(feed(fixture, "A 1", NULL, HANAKO, "19710412", "098-111-2222"), 0);
     assert_int_equal(feed(fixture, "B 9", NULL, JIRO, "19550101", "098-777-8888"), 0);
-    Request *req = request_new(10000);
+    Request *req = fixture_request(10000);
     Identifier identifiers[] = {identifier(fixture, req, "B 7"), identifier(fixture, req, "B 9")};
     identifiers[1].is_quoted = true;
     IdentityFeed message = {.identifiers = identifiers, .identifier_count = 2};
@@ -426,7 +426,7 @@ static void test_patients_of_one_name_do_not_flood_the_review_queue(void **state
     for (int i = 0; i < 20; i++) {
         char number[16];
         snprintf(number, sizeof(number), "%c %d", i % 2 ? 'A' : 'B', i);
-        Request *req = request_new(10000);
+        Request *req = fixture_request(10000);
         const Identifier one = identifier(fixture, req, number);
         IdentityFeed message = {.identifiers = &one, .identifier_count = 1};
         message.demographics.fields[DEMOGRAPHIC_name] = STR(HANAKO);

@@ -127,7 +127,7 @@ static int set_up(void **state)
         "INSERT INTO assigning_authority (oid, namespace, is_configured, derive_from, derive_rule)"
         " SELECT '" PACS "', 'PACS', true, id, 'pad=8' FROM assigning_authority"
         " WHERE oid = '" CLINIC "'");
-    Request *req = request_new(30000);
+    Request *req = fixture_request(30000);
     _cleanup_(db_releasep) DbConn *conn = NULL;
     assert_int_equal(db_acquire(fixture->pool, req, &conn), 0);
     for (size_t i = 0; i < ARRAY_LEN(held); i++) {
@@ -140,7 +140,7 @@ static int set_up(void **state)
     fixture_run_script(fixture->pool, "UPDATE patient_identifier SET merged_at = now(), survivor ="
                                       " (SELECT id FROM patient_identifier WHERE value = '0042')"
                                       " WHERE value = '0041'");
-    req = request_new(30000);
+    req = fixture_request(30000);
     assert_int_equal(authority_directory_open(fixture->pool, req, STR(FIXTURE_OID),
                                               STR(FIXTURE_NAMESPACE), &directory),
                      0);
@@ -187,7 +187,7 @@ static int append_city(void *ctx, Request *req, const FoundPatient *patient)
 static void expect(PatientSearch *search, FoundPatientFn append, const char *expected,
                    const char *what)
 {
-    Request *req = request_new(30000);
+    Request *req = fixture_request(30000);
     StrBuf found = {0};
     search->authorities = authority_directory_hold(directory, req->arena);
     assert_int_equal(patient_search(fixture->pix, req, search, append, &found), 0);
@@ -399,7 +399,7 @@ static void test_a_result_has_the_identifiers_of_the_wanted_domains(void **state
         {{PACS, LAB}, "1 LAB:L1 PACS:00000042* 3 LAB:L3"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        Request *req = request_new(30000);
+        Request *req = fixture_request(30000);
         const AssigningAuthority *targets[2] = {0};
         const SearchTerm term = TERM(FAMILY, EQUAL, "山田");
         const SearchGroup group = {&term, 1};
@@ -415,7 +415,7 @@ static void test_a_result_has_the_identifiers_of_the_wanted_domains(void **state
 static void test_a_real_number_takes_the_place_of_a_derived_one(void **state)
 {
     (void)state;
-    Request *req = request_new(30000);
+    Request *req = fixture_request(30000);
     const SearchTerm term = TERM(PERSON, EQUAL, "2");
     const SearchGroup group = {&term, 1};
     PatientSearch search = {.groups = &group, .group_count = 1};
@@ -442,7 +442,7 @@ static void test_an_identifier_is_looked_for_in_its_domain(void **state)
         {PACS, "00000041", ""}, {LAB, "", "1 3 4"}, {PACS, "", "1 2 5 6"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        Request *req = request_new(30000);
+        Request *req = fixture_request(30000);
         const SearchTerm term = {SEARCH_IDENTIFIER, SEARCH_EQUAL, str_from(rows[i].value),
                                  STR_EMPTY, authority(req, rows[i].oid)};
         const SearchGroup group = {&term, 1};
@@ -458,7 +458,7 @@ static void test_an_account_is_looked_for_in_its_domain(void **state)
     static const char *const oids[] = {LAB, CLINIC};
     static const char *const found[] = {"2", ""};
     for (size_t i = 0; i < ARRAY_LEN(oids); i++) {
-        Request *req = request_new(30000);
+        Request *req = fixture_request(30000);
         const SearchTerm term = {SEARCH_ACCOUNT, SEARCH_EQUAL, STR("A-17"), STR_EMPTY,
                                  authority(req, oids[i])};
         const SearchGroup group = {&term, 1};
@@ -491,7 +491,7 @@ static void test_a_limit_and_a_person_cut_the_result(void **state)
 static void test_a_count_is_of_the_whole_result(void **state)
 {
     (void)state;
-    Request *req = request_new(30000);
+    Request *req = fixture_request(30000);
     const SearchTerm term = TERM(FAMILY, EQUAL, "山田");
     const SearchGroup group = {&term, 1};
     PatientSearch search = {.groups = &group, .group_count = 1, .limit = 1, .after_person = 1};
@@ -540,7 +540,7 @@ static int refuse(void *ctx, Request *req, const FoundPatient *patient)
 static void test_a_failing_callback_ends_the_search(void **state)
 {
     (void)state;
-    Request *req = request_new(30000);
+    Request *req = fixture_request(30000);
     const SearchTerm term = TERM(FAMILY, EQUAL, "山田");
     const SearchGroup group = {&term, 1};
     int calls = 0;
