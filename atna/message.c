@@ -396,8 +396,12 @@ void audit_event_refuse_for(Request *req, AuditEvent *event, const Error *error)
 
 AuditEvent audit_refused_message(Request *req)
 {
-    AuditEvent event = {.type = AUDIT_MESSAGE_REFUSED};
+    AuditEvent event = {.type = req->refusal ? AUDIT_LOGIN : AUDIT_MESSAGE_REFUSED};
     audit_event_refuse(req, &event);
+    if (req->refusal) {
+        event.outcome_text =
+            str_printf(req->arena, "%s, %.*s", req->refusal, STR_ARG(event.outcome_text));
+    }
     if (first_failure(&req->errors)->code == ERR_FORBIDDEN) {
         event.type = AUDIT_RESTRICTED_FUNCTION;
         event.outcome_text = str_printf(req->arena, "%s is not allowed for this node, reference %s",

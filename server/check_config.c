@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/timex.h>
 #include <unistd.h>
 
 #include "lib/base/clock.h"
@@ -16,6 +15,7 @@
 #include "server/language.h"
 #include "server/postgres_embedded.h"
 #include "server/socket.h"
+#include "server/time_sync.h"
 
 /* musubi check-config: what config_load() cannot see in the file itself. Each finding names the
  * line to change. */
@@ -162,14 +162,14 @@ static void check_ports(const Check *check)
 
 static void check_clock(const Check *check)
 {
-    struct timex state = {0};
+    TimeSync sync;
 
-    if (adjtimex(&state) == TIME_ERROR) {
-        error_warn(
-            &check->context->req->errors, ERR_CONFIGURATION, NULL,
-            tr("the clock is not synchronised; run chrony or systemd-timesyncd: audit records "
-               "need the right time "
-               "(ITI TF-1 7, Consistent Time)"));
+    time_sync_read(&sync);
+    printf(tr("clock: %s (%s)\n"), tr(time_sync_verdict(&sync)), tr(time_sync_service_name(&sync)));
+    if (!time_sync_is_good(&sync)) {
+        error_warn(&check->context->req->errors, ERR_CONFIGURATION, NULL,
+                   tr("audit records need the right time (ITI-1): %s"),
+                   tr(time_sync_remedy(&sync)));
     }
 }
 

@@ -5,6 +5,7 @@
 #include <microhttpd.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
+#include <xmlsec/version.h>
 #include <zstd.h>
 
 #include "server/command.h"
@@ -27,6 +28,7 @@ int command_version(const Options *options)
         {"GnuTLS", gnutls_check_version(NULL)},
         {"libmicrohttpd", MHD_get_version()},
         {"libxml2", LIBXML_DOTTED_VERSION},
+        {"xmlsec1", XMLSEC_VERSION},
         {"lmdb", mdb_version(NULL, NULL, NULL)},
         {"zstd", ZSTD_versionString()},
         {"jansson", jansson_version_str()},

@@ -10,6 +10,7 @@
 #include "server/command.h"
 #include "server/command_json.h"
 #include "server/command_subscriber.h"
+#include "server/command_time.h"
 #include "server/confinement.h"
 #include "server/identity_counts.h"
 #include "server/journal.h"
@@ -188,6 +189,18 @@ static void show_process(const Status *status)
     }
 }
 
+static void show_clock(const Status *status)
+{
+    TimeSync sync;
+    time_sync_read(&sync);
+    if (status->json) {
+        json_object_set_new(status->json, "clock", command_time_json(&sync));
+    } else {
+        print_label("clock");
+        printf("%s (%s)\n", tr(time_sync_verdict(&sync)), tr(time_sync_service_name(&sync)));
+    }
+}
+
 static void show_count(const Status *status, const char *label, const char *name, int64_t count)
 {
     if (status->json) {
@@ -275,6 +288,7 @@ int command_status(const Options *options)
     if (exit_status == EXIT_GOOD) {
         Status status = {&context, options->json ? json_object() : NULL};
         show_process(&status);
+        show_clock(&status);
         bool is_good = show_counts(&status) == 0 && show_identity_counts(&status) == 0 &&
                        show_subscribers(&status) == 0 && show_silent_nodes(&status) == 0;
         if (status.json) {

@@ -670,6 +670,20 @@ static void check_audit(const Config *config, Arena *arena, ErrorList *errors)
     }
 }
 
+/** Who is not named cannot be addressed: every assertion would be refused. */
+static void check_xua(const Config *config, Arena *arena, ErrorList *errors)
+{
+    const unsigned demands[] = {config->xua.registry, config->xua.repository, config->xua.pix};
+    static const ConfigKeyId keys[] = {CONFIG_xua_registry, CONFIG_xua_repository, CONFIG_xua_pix};
+
+    for (size_t i = 0; i < ARRAY_LEN(demands); i++) {
+        if (demands[i] != XUA_OFF && is_empty(config->xua.audiences)) {
+            conflict(config, arena, errors, keys[i],
+                     "set xua.audiences: the names of this service in AudienceRestriction");
+        }
+    }
+}
+
 static void set_defaults(Config *config)
 {
     for (int i = 0; i < CONFIG_KEY_COUNT; i++) {
@@ -701,6 +715,7 @@ int config_load(const char *path, Arena *arena, ErrorList *errors, Config **ret_
     check_matching(config, arena, errors);
     check_sender(config, arena, errors);
     check_repository(config, arena, errors);
+    check_xua(config, arena, errors);
     check_audit(config, arena, errors);
     if (errors->error_count > errors_before) {
         return -ERR_CONFIGURATION;

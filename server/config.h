@@ -10,6 +10,9 @@
 /* Fields of choices and sets are positions in the choices of config.def. */
 typedef enum Role { ROLE_REGISTRY, ROLE_REPOSITORY, ROLE_PIX, ROLE_ATNA, ROLE_IMAGING } Role;
 
+typedef enum XuaDemand { XUA_OFF, XUA_RECORD, XUA_REQUIRE } XuaDemand;
+typedef enum XuaReuse { XUA_REUSE_SAME_NODE, XUA_REUSE_NEVER } XuaReuse;
+
 typedef const char *ConfigText;
 typedef ConfigText ConfigType_STRING;
 typedef ConfigText ConfigType_PATH; /* absolute; empty if unset */

@@ -252,11 +252,12 @@ void journal_finish(Journal *journal, const Request *req, Outcome outcome)
     Str node = req->principal ? req->principal->node_name : STR("-");
     Str line = str_printf(
         arena,
-        "ref=%s tx=%s peer=%.*s node=%s ms=%.1f in=%lu out=%lu outcome=%s error=%s "
+        "ref=%s tx=%s peer=%.*s node=%s ms=%.1f in=%lu out=%lu outcome=%s error=%s%s%s "
         "id=%s subject=%s%s",
         req->ref, req->transaction[0] ? req->transaction : "-", STR_ARG(req->peer_address),
         log_quote(arena, node), (double)duration_ns / 1e6, req->received_bytes, req->sent_bytes,
-        outcome_name(outcome), first_error(req), log_quote(arena, req->message_id),
+        outcome_name(outcome), first_error(req), req->refusal ? " check=" : "",
+        req->refusal ? req->refusal : "", log_quote(arena, req->message_id),
         log_quote(arena, req->subject), database_detail(req, arena));
     log_info("%.*s", STR_ARG(line));
     Str entry = str_printf(arena, "ts=%.*s %.*s\n", STR_ARG(clock_iso8601(arena, clock_utc_us())),

@@ -169,13 +169,14 @@ static const char *const grants[] = {
     "GRANT USAGE ON SCHEMA public TO",
     "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM",
     "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO",
-    "REVOKE UPDATE ON audit_record, audit_head FROM",
+    "REVOKE UPDATE ON audit_record, audit_head, assertion_seen FROM",
     "GRANT EXECUTE ON FUNCTION audit_make_partition(timestamptz), "
     "audit_drop_partition(timestamptz) TO",
-    "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate FROM",
+    "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate, identity_provider "
+    "FROM",
     "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "
     "match_key, "
-    "awaited_link, identity_notification, pdq_continuation TO",
+    "awaited_link, identity_notification, pdq_continuation, assertion_seen TO",
     "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO",
 };
 

@@ -36,6 +36,7 @@
 #include "server/refused_peer.h"
 #include "server/services.h"
 #include "server/soap_endpoint.h"
+#include "server/time_sync.h"
 
 #define PROBLEM_BYTES 1024
 #define REFRESH_EVERY_S 1
@@ -348,6 +349,21 @@ static bool is_ready(void *ctx, Request *req, StrBuf *reason)
     return reason->len == 0;
 }
 
+/** ITI-1: the clock as the kernel knows it. */
+static void write_clock_gauges(StrBuf *buf)
+{
+    TimeSync sync;
+    time_sync_read(&sync);
+    metrics_gauge(buf, "clock_synchronized",
+                  "1: the clock follows a time server (ITI-1 Maintain Time), 0: it does not.",
+                  sync.is_synchronized);
+    metrics_gauge(buf, "clock_offset_seconds", "What the kernel still has to correct of the clock.",
+                  sync.offset_seconds);
+    metrics_gauge(buf, "clock_max_error_seconds",
+                  "The most that the clock can differ from its time server.",
+                  sync.max_error_seconds);
+}
+
 static void write_gauges(void *ctx, Request *req, StrBuf *buf)
 {
     Process *p = ctx;
@@ -362,6 +378,7 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
     }
     metrics_gauge(buf, "audit_backlog", "Audit events that are not delivered yet.",
                   (double)audit_backlog(p->services.audit));
+    write_clock_gauges(buf);
     metrics_gauge(buf, "http_connections", "Open HTTP connections.",
                   (double)watchdog_count(p->watchdog));
     identity_gauges_write(p->identity_gauges, req, buf);
@@ -386,6 +403,10 @@ static void open_surface(Process *p, Surface *surface, const char *address, bool
         .modules = {[MODULE_REGISTRY] = s->registry,
                     [MODULE_REPOSITORY] = s->repository,
                     [MODULE_PIX] = pix},
+        .saml = s->saml,
+        .xua = {[MODULE_REGISTRY] = (XuaDemand)p->config->xua.registry,
+                [MODULE_REPOSITORY] = (XuaDemand)p->config->xua.repository,
+                [MODULE_PIX] = (XuaDemand)p->config->xua.pix},
         .sink = s->repository ? repository_sink(s->repository) : NULL,
         .public_authority = address,
         .is_tls = is_tls,
@@ -656,14 +677,16 @@ static void reload(Process *p)
              log_quote(arena, str_trim(strbuf_str(&changes))));
 }
 
-/** Takes over what operators changed: nodes, authorities, subscribers. */
+/** Takes over what operators changed: nodes, authorities, subscribers, identity providers. */
 static void refresh_tables(Process *p)
 {
     Request *req = request_new(5000);
     if (node_directory_refresh(p->services.nodes, req) != 0 ||
-        pix_refresh(p->services.pix, req) != 0) {
-        log_warn("msg=\"registered nodes and authorities not refreshed\" detail=%s",
-                 log_quote(req->arena, str_from(db_last_failure())));
+        pix_refresh(p->services.pix, req) != 0 ||
+        (p->services.saml && saml_refresh(p->services.saml, req) != 0)) {
+        log_warn(
+            "msg=\"registered nodes, authorities and identity providers not refreshed\" detail=%s",
+            log_quote(req->arena, str_from(db_last_failure())));
     }
     request_free(req);
 }
@@ -743,6 +766,7 @@ int command_serve(const Options *options)
     } else {
         log_set_level((LogLevel)p->config->server.log_level);
         xml_init();
+        saml_init();
         if (start(p)) {
             log_info("msg=\"ready\" https=%s mllp=%s admin=%s ms=%.0f",
                      p->config->server.https_listen, p->config->server.mllp_listen,

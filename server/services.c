@@ -103,6 +103,29 @@ static bool open_audit_repository(Services *s, char *ret_problem, size_t problem
     return s->audit_repository != NULL;
 }
 
+static bool open_saml(Services *s, char *ret_problem, size_t problem_size)
+{
+    const Config *config = s->config;
+    if (config->xua.registry == XUA_OFF && config->xua.repository == XUA_OFF &&
+        config->xua.pix == XUA_OFF) {
+        return true;
+    }
+    const SamlConfig saml = {.pool = s->pool,
+                             .audiences = config->xua.audiences,
+                             .authn_contexts = config->xua.authn_contexts,
+                             .skew_ms = config->xua.skew_ms,
+                             .is_once_only = config->xua.reuse == XUA_REUSE_NEVER};
+    s->saml = saml_new(&saml);
+    Request *req = request_new(10000);
+    int rc = saml_refresh(s->saml, req);
+    if (rc) {
+        (void)snprintf(ret_problem, problem_size, "cannot read the identity providers: %s",
+                       db_last_failure());
+    }
+    request_free(req);
+    return rc == 0;
+}
+
 static void free_codes(void *object)
 {
     code_sets_free(object);
@@ -229,12 +252,12 @@ bool services_open(Services *ret_services, const Config *config, Tls *tls, const
 {
     Services *s = ret_services;
     *s = (Services){.config = config, .tls = tls, .arena = arena_new()};
-    bool is_open = open_base(s, conninfo, ret_problem, problem_size) &&
-                   open_audit_repository(s, ret_problem, problem_size) &&
-                   read_nodes(s, ret_problem, problem_size) &&
-                   open_codes(s, ret_problem, problem_size) &&
-                   open_registry(s, ret_problem, problem_size) &&
-                   open_repository(s, ret_problem, problem_size);
+    bool is_open =
+        open_base(s, conninfo, ret_problem, problem_size) &&
+        open_audit_repository(s, ret_problem, problem_size) &&
+        read_nodes(s, ret_problem, problem_size) && open_saml(s, ret_problem, problem_size) &&
+        open_codes(s, ret_problem, problem_size) && open_registry(s, ret_problem, problem_size) &&
+        open_repository(s, ret_problem, problem_size);
     if (!is_open) {
         services_close(s);
     }
@@ -277,6 +300,7 @@ void services_close(Services *services)
     registry_client_remote_free(services->remote_registry);
     registry_free(services->registry);
     pix_free(services->pix);
+    saml_free(services->saml);
     journal_free(services->journal);
     audit_repository_free(services->audit_repository); /* reads the spool of audit */
     audit_free(services->audit);

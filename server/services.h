@@ -3,6 +3,7 @@
 #include "atna/repository.h"
 #include "lib/access/nodes.h"
 #include "lib/ebrim/codes.h"
+#include "lib/saml/saml.h"
 #include "pix/pix.h"
 #include "registry/registry.h"
 #include "repository/repository.h"
@@ -19,6 +20,7 @@ typedef struct Services {
     Audit *audit;
     AuditRepository *audit_repository; /* NULL without the role */
     Journal *journal;
+    Saml *saml;              /* NULL: users are not asked for at any endpoint */
     CodeSets *_Atomic codes; /* NULL with code_check = off */
     Pix *pix;
     PatientDirectory patients;

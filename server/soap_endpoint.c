@@ -52,6 +52,18 @@ static bool may_send_documents(const Request *req, Str path)
     return false;
 }
 
+/** Whether a transaction of this path looks at assertions. */
+static bool looks_at_users(const SoapEndpoint *endpoint, Str path)
+{
+    for (size_t i = 0; i < transaction_count; i++) {
+        if (endpoint->xua[transactions[i].module] != XUA_OFF &&
+            str_equal(path, str_from(transactions[i].path))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /** @param takes_documents  whether a transaction of this path does */
 static void begin_call(SoapEndpoint *endpoint, HttpExchange *http, bool takes_documents)
 {
@@ -69,8 +81,14 @@ static void begin_call(SoapEndpoint *endpoint, HttpExchange *http, bool takes_do
     call->exchange.receiver =
         soap_receiver_new(req, http->content_type, takes_documents ? endpoint->sink : NULL);
     call->has_failed = call->exchange.receiver == NULL;
-    if (!call->has_failed && !may_send_documents(req, http->path)) {
+    if (call->has_failed) {
+        return;
+    }
+    if (!may_send_documents(req, http->path)) {
         soap_receiver_drop_documents(call->exchange.receiver);
+    }
+    if (looks_at_users(endpoint, http->path)) {
+        soap_receiver_keep(call->exchange.receiver, &SAML_KEEP);
     }
 }
 
@@ -138,6 +156,17 @@ static int find_transaction(HttpExchange *http, const SoapMessage *message,
     return 0;
 }
 
+/** Who the user is, where the transaction's module wants to know (ITI-40). */
+static int authenticate_user(const SoapEndpoint *endpoint, const SoapCall *call)
+{
+    XuaDemand demand = endpoint->xua[call->transaction->module];
+    const SamlMessage message = {.envelope = call->exchange.message->envelope,
+                                 .security = call->exchange.message->security};
+    return demand == XUA_OFF ? 0
+                             : saml_authenticate(endpoint->saml, call->exchange.req, &message,
+                                                 demand == XUA_REQUIRE);
+}
+
 /** All that is checked before the handler of the transaction sees the message. */
 static int receive(SoapEndpoint *endpoint, HttpExchange *http)
 {
@@ -165,7 +194,7 @@ static int receive(SoapEndpoint *endpoint, HttpExchange *http)
     if (error_list_has_errors(&req->errors) && !call->transaction->takes_documents) {
         return -(int)req->errors.first->code; /* of parts that this transaction has no use for */
     }
-    return 0;
+    return authenticate_user(endpoint, call);
 }
 
 static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)

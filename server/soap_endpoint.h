@@ -1,6 +1,8 @@
 #pragma once
 
+#include "lib/saml/saml.h"
 #include "lib/soap/exchange.h"
+#include "server/config.h"
 #include "server/http_peer.h"
 #include "server/journal.h"
 #include "server/transactions.h"
@@ -10,8 +12,10 @@
 typedef struct SoapEndpoint {
     HttpPeers peers;
     Journal *journal;
-    void *modules[MODULE_COUNT];  /* NULL: this process does not serve the role */
-    const DocumentSink *sink;     /* of the repository; NULL without */
+    void *modules[MODULE_COUNT]; /* NULL: this process does not serve the role */
+    const DocumentSink *sink;    /* of the repository; NULL without */
+    Saml *saml;                  /* NULL: users are not asked for anywhere */
+    XuaDemand xua[MODULE_COUNT];
     const char *public_authority; /* "host:port" of this listener, for audit */
     bool is_tls;
 } SoapEndpoint;

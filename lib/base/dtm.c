@@ -48,3 +48,74 @@ bool dtm_parse(Str dtm, int64_t *ret_utc_us)
     *ret_utc_us = (((days * 24 + fields[3]) * 60 + fields[4]) * 60 + fields[5]) * 1000000;
     return true;
 }
+
+/** "hh:mm" as minutes. */
+static bool parse_offset(Str text, int64_t *ret_minutes)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        bool is_colon = i == 2;
+        if (is_colon ? text.data[i] != ':' : text.data[i] < '0' || text.data[i] > '9') {
+            return false;
+        }
+    }
+    if (text.len != 5) {
+        return false;
+    }
+    int hours = (text.data[0] - '0') * 10 + (text.data[1] - '0');
+    int minutes = (text.data[3] - '0') * 10 + (text.data[4] - '0');
+    *ret_minutes = hours * 60 + minutes;
+    return hours <= 14 && minutes <= 59;
+}
+
+/** Z, or + or - and an offset. */
+static bool parse_zone(Str text, int64_t *ret_us)
+{
+    int64_t minutes = 0;
+    if (str_equal(text, STR("Z"))) {
+        *ret_us = 0;
+        return true;
+    }
+    bool is_east = str_starts_with(text, STR("+"));
+    if ((!is_east && !str_starts_with(text, STR("-"))) ||
+        !parse_offset(str_from_offset(text, 1), &minutes)) {
+        return false;
+    }
+    *ret_us = (is_east ? minutes : -minutes) * 60 * 1000000;
+    return true;
+}
+
+bool dtm_parse_instant(Str text, int64_t *ret_utc_us)
+{
+    static const char form[] = "dddd-dd-ddTdd:dd:dd";
+    char digits[14];
+    size_t count = 0;
+    int64_t utc_us;
+    int64_t offset_us;
+    for (size_t i = 0; i < sizeof(form) - 1; i++) {
+        char c = i < text.len ? text.data[i] : '\0';
+        if (form[i] == 'd' ? c < '0' || c > '9' : c != form[i]) {
+            return false;
+        }
+        if (form[i] == 'd') {
+            digits[count++] = c;
+        }
+    }
+    Str rest = str_from_offset(text, sizeof(form) - 1);
+    int64_t fraction_us = 0;
+    if (str_starts_with(rest, STR("."))) {
+        size_t i = 1;
+        for (int64_t unit_us = 100000; i < rest.len && rest.data[i] >= '0' && rest.data[i] <= '9';
+             i++, unit_us /= 10) {
+            fraction_us += (rest.data[i] - '0') * unit_us;
+        }
+        if (i == 1) {
+            return false;
+        }
+        rest = str_from_offset(rest, i);
+    }
+    if (!dtm_parse((Str){digits, sizeof(digits)}, &utc_us) || !parse_zone(rest, &offset_us)) {
+        return false;
+    }
+    *ret_utc_us = utc_us + fraction_us - offset_us;
+    return true;
+}

@@ -22,6 +22,7 @@ typedef struct Request {
     const struct AccessUser *user;     /* whom a verified assertion names (XUA); NULL: nobody */
     char
         ref[REQUEST_REF_LEN + 1]; /* "7F3K2": ends every error text to a sender, for musubi trace */
+    const char *refusal; /* the check that a security header failed, a word for the log, or NULL */
     Str message_id;               /* wsa:MessageID or MSH-10 */
     struct AccessRules *rules;    /* what lib/access has read for this request; NULL: nothing yet */
     Str peer_address;             /* "192.0.2.7", for audit and log */

@@ -1,5 +1,6 @@
 #include "lib/soap/receive.h"
 
+#include <libxml/tree.h>
 #include <stdlib.h>
 
 #include "lib/soap/envelope.h"
@@ -310,6 +311,11 @@ SoapReceiver *soap_receiver_new(Request *req, Str content_type, const DocumentSi
     return receiver;
 }
 
+void soap_receiver_keep(SoapReceiver *receiver, const XmlKeep *keep)
+{
+    xml_reader_keep(receiver->reader, keep);
+}
+
 void soap_receiver_drop_documents(SoapReceiver *receiver)
 {
     receiver->is_dropping = true;
@@ -469,6 +475,23 @@ static int resolve_documents(SoapReceiver *receiver, SoapMessage *message)
     return result;
 }
 
+static void free_document(void *document)
+{
+    xmlFreeDoc(document);
+}
+
+/** The kept headers live as long as the request. */
+static const XmlKept *take_kept(SoapReceiver *receiver)
+{
+    Arena *arena = receiver->req->arena;
+    XmlKept *kept = ARENA_NEW(arena, XmlKept);
+    if (!xml_reader_take_kept(receiver->reader, kept)) {
+        return NULL;
+    }
+    arena_defer(arena, free_document, kept->document);
+    return kept;
+}
+
 int soap_receiver_finish(SoapReceiver *receiver, SoapMessage **ret_message)
 {
     if (receiver->has_failed) {
@@ -482,6 +505,7 @@ int soap_receiver_finish(SoapReceiver *receiver, SoapMessage **ret_message)
     }
     SoapMessage *message = ARENA_NEW(receiver->req->arena, SoapMessage);
     message->is_mtom = receiver->mime != NULL;
+    message->security = take_kept(receiver);
     r = soap_envelope_read(receiver->req, root, message);
     if (r) {
         return r;

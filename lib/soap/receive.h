@@ -2,7 +2,7 @@
 
 #include "lib/base/request.h"
 #include "lib/soap/document_sink.h"
-#include "lib/xml/tree.h"
+#include "lib/xml/read.h"
 
 /**
  * Receives one SOAP 1.2 message while its bytes arrive: SIMPLE (application/soap+xml) or MTOM/XOP
@@ -23,9 +23,11 @@ typedef struct SoapDocument {
 
 typedef struct SoapMessage {
     bool is_mtom;
-    Str action;     /* wsa:Action, trimmed */
-    Str message_id; /* wsa:MessageID; empty if absent */
-    Str reply_to;   /* wsa:ReplyTo/wsa:Address; empty if absent */
+    const XmlKept *security; /* the wsse:Security headers as DOM; NULL if there is none, or if
+                                soap_receiver_keep() was not called */
+    Str action;              /* wsa:Action, trimmed */
+    Str message_id;          /* wsa:MessageID; empty if absent */
+    Str reply_to;            /* wsa:ReplyTo/wsa:Address; empty if absent */
     Str to;
     XmlNode *envelope;
     XmlNode *header; /* NULL if none */
@@ -42,6 +44,11 @@ typedef struct SoapMessage {
  * (SOAP_SENDER)
  */
 SoapReceiver *soap_receiver_new(Request *req, Str content_type, const DocumentSink *sink);
+
+/** Before the first push: wsse:Security headers are kept for who checks them
+ * (SoapMessage.security).
+ * @param keep  borrowed */
+void soap_receiver_keep(SoapReceiver *receiver, const XmlKeep *keep);
 
 /** From now on documents are read and forgotten: the sink is not asked. For a sender who may not
  * send any, which the message, once it is whole, is answered with. */

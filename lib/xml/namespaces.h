@@ -7,6 +7,7 @@
 #define NS_SOAP11 "http://schemas.xmlsoap.org/soap/envelope/"
 #define NS_WSA "http://www.w3.org/2005/08/addressing"
 #define NS_WSSE "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
+#define NS_WSU "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd"
 #define NS_XOP "http://www.w3.org/2004/08/xop/include"
 #define NS_XDSB "urn:ihe:iti:xds-b:2007"
 #define NS_RS "urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0"

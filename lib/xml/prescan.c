@@ -81,6 +81,7 @@ struct Prescan {
 
     unsigned depth;
     unsigned elements;
+    unsigned comments;
     Binding *bindings;
     size_t binding_count;
     size_t binding_cap;
@@ -116,6 +117,11 @@ void prescan_free(Prescan *scan)
     strbuf_done(&scan->prefixes);
     free(scan->bindings);
     free(scan);
+}
+
+unsigned prescan_comment_count(const Prescan *scan)
+{
+    return scan->comments;
 }
 
 static unsigned count_lines(Str text)
@@ -672,6 +678,12 @@ static int begin_hidden(Prescan *scan, State state)
     return token_hide(scan);
 }
 
+static int begin_comment(Prescan *scan)
+{
+    scan->comments++;
+    return begin_hidden(scan, STATE_COMMENT);
+}
+
 /** After "<!": a comment, a CDATA section, or what no message may hold. */
 static int step_declared_markup(Prescan *scan)
 {
@@ -679,7 +691,7 @@ static int step_declared_markup(Prescan *scan)
     if (str_equal(so_far, STR("!--"))) {
         return scan->document_depth > 0
                    ? refuse(scan, ERR_SOAP_SENDER, "xds:Document holds a comment; send base64 only")
-                   : begin_hidden(scan, STATE_COMMENT);
+                   : begin_comment(scan);
     }
     if (str_equal(so_far, STR("![CDATA["))) {
         return scan->document_depth > 0 || scan->depth == 0

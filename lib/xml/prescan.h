@@ -65,4 +65,7 @@ int prescan_push(Prescan *scan, const char *bytes, size_t len) MUST_CHECK;
 /** The last byte arrived: nothing may be left open. */
 int prescan_finish(Prescan *scan) MUST_CHECK;
 
+/** Comments that were left out so far. */
+unsigned prescan_comment_count(const Prescan *scan);
+
 void prescan_free(Prescan *scan);

@@ -19,6 +19,17 @@ typedef struct NameSlot {
     Str name;
 } NameSlot;
 
+/** The DOM beside the tree. */
+typedef struct Keeping {
+    const XmlKeep *what;      /* NULL: nothing is kept */
+    unsigned elements;        /* so far */
+    size_t text_bytes;        /* of attributes too */
+    unsigned comments_before; /* the element that is being kept */
+    bool is_inside;           /* of an element that is kept whole */
+    bool has_any;
+    bool has_comments;
+} Keeping;
+
 struct XmlReader {
     Arena *arena;
     ErrorList *errors;
@@ -34,6 +45,7 @@ struct XmlReader {
     XmlNode **documents;
     size_t document_count;
     size_t document_cap;
+    Keeping keeping;
     bool has_failed; /* an error was added by the parser's callbacks */
 };
 
@@ -154,24 +166,73 @@ static void note_document(XmlReader *reader, XmlNode *node)
     reader->documents[reader->document_count++] = node;
 }
 
-static void append_child(XmlNode *parent, XmlNode *node)
+/* ---- The DOM beside the tree: libxml2's own builder gets the events as well ---- */
+
+/** False: the parser was stopped, because it would be too large. */
+static bool may_keep(XmlReader *reader, unsigned elements, size_t text_bytes)
 {
-    if (parent->last_child) {
-        parent->last_child->next = node;
-    } else {
-        parent->first_child = node;
+    Keeping *keeping = &reader->keeping;
+    keeping->elements += elements;
+    keeping->text_bytes += text_bytes;
+    if (keeping->elements <= XML_KEEP_ELEMENTS_MAX &&
+        keeping->text_bytes <= XML_KEEP_TEXT_BYTES_MAX) {
+        return true;
     }
-    parent->last_child = node;
+    if (!reader->has_failed) {
+        reader->has_failed = true;
+        error_add(reader->errors, ERR_TOO_LARGE, NULL,
+                  "line %u: %s has more than %d elements or %zu KiB of text", current_line(reader),
+                  keeping->what->name, XML_KEEP_ELEMENTS_MAX, XML_KEEP_TEXT_BYTES_MAX / 1024);
+    }
+    xmlStopParser(reader->parser);
+    return false;
+}
+
+static size_t values_bytes(int attribute_count, const xmlChar **attributes)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < attribute_count; i++) {
+        bytes += (size_t)(attributes[5 * i + 4] - attributes[5 * i + 3]);
+    }
+    return bytes;
+}
+
+/** Whether the open element, which has just begun, belongs to what is kept. */
+static bool begins_kept(XmlReader *reader)
+{
+    Keeping *keeping = &reader->keeping;
+    if (!keeping->what || keeping->is_inside) {
+        return keeping->is_inside;
+    }
+    if (reader->depth == keeping->what->depth &&
+        xml_is(reader->node, keeping->what->ns, keeping->what->name)) {
+        keeping->is_inside = true;
+        keeping->has_any = true;
+        keeping->comments_before = prescan_comment_count(reader->prescan);
+        return true;
+    }
+    return reader->depth < keeping->what->depth;
+}
+
+/** Whether the open element, which ends now, was kept. */
+static bool ends_kept(XmlReader *reader)
+{
+    Keeping *keeping = &reader->keeping;
+    if (!keeping->what || (!keeping->is_inside && reader->depth >= keeping->what->depth)) {
+        return false;
+    }
+    if (keeping->is_inside && reader->depth == keeping->what->depth) {
+        keeping->is_inside = false;
+        keeping->has_comments = keeping->has_comments ||
+                                keeping->comments_before != prescan_comment_count(reader->prescan);
+    }
+    return true;
 }
 
 static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *ns,
                      int namespace_count, const xmlChar **namespaces, int attribute_count,
                      int defaulted_count, const xmlChar **attributes)
 {
-    (void)prefix;
-    (void)namespace_count;
-    (void)namespaces;
-    (void)defaulted_count;
     XmlReader *reader = ctx;
     if (reader->depth == XML_DEPTH_MAX) {
         xmlStopParser(reader->parser); /* the pre-scan counts the same way: not reached */
@@ -181,10 +242,9 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, cons
     node->ns = intern(reader, ns);
     node->name = intern(reader, name);
     node->line = current_line(reader);
-    node->parent = reader->node;
     copy_attributes(reader, node, attribute_count, attributes);
     if (reader->node) {
-        append_child(reader->node, node);
+        xml_append_child(reader->node, node);
     } else {
         reader->root = node;
     }
@@ -194,14 +254,18 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar *prefix, cons
     reader->node = node;
     reader->depth++;
     strbuf_clear(&reader->text[reader->depth]);
+    if (begins_kept(reader) && may_keep(reader, 1, values_bytes(attribute_count, attributes))) {
+        xmlSAX2StartElementNs(reader->parser, name, prefix, ns, namespace_count, namespaces,
+                              attribute_count, defaulted_count, attributes);
+    }
 }
 
 static void on_end(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *ns)
 {
-    (void)name;
-    (void)prefix;
-    (void)ns;
     XmlReader *reader = ctx;
+    if (ends_kept(reader)) {
+        xmlSAX2EndElementNs(reader->parser, name, prefix, ns);
+    }
     reader->node->text = str_dup(reader->arena, strbuf_str(&reader->text[reader->depth]));
     reader->node = reader->node->parent;
     reader->depth--;
@@ -211,6 +275,9 @@ static void on_text(void *ctx, const xmlChar *text, int len)
 {
     XmlReader *reader = ctx;
     strbuf_append_bytes(&reader->text[reader->depth], text, (size_t)len);
+    if (reader->keeping.is_inside && may_keep(reader, 0, (size_t)len)) {
+        xmlSAX2Characters(reader->parser, text, len);
+    }
 }
 
 /* ---- The reader ---- */
@@ -288,6 +355,22 @@ XmlReader *xml_reader_new(Arena *arena, ErrorList *errors, const XmlDiversion *d
     return reader;
 }
 
+void xml_reader_keep(XmlReader *reader, const XmlKeep *keep)
+{
+    reader->keeping.what = keep;
+    xmlSAX2StartDocument(reader->parser);
+}
+
+bool xml_reader_take_kept(XmlReader *reader, XmlKept *ret_kept)
+{
+    if (!reader->keeping.has_any) {
+        return false;
+    }
+    *ret_kept = (XmlKept){reader->parser->myDoc, reader->keeping.has_comments};
+    reader->parser->myDoc = NULL;
+    return true;
+}
+
 int xml_reader_push(XmlReader *reader, const void *bytes, size_t len)
 {
     return prescan_push(reader->prescan, bytes, len);
@@ -323,6 +406,7 @@ void xml_reader_free(XmlReader *reader)
         return;
     }
     prescan_free(reader->prescan);
+    xmlFreeDoc(reader->parser->myDoc);
     xmlFreeParserCtxt(reader->parser);
     for (size_t i = 0; i < ARRAY_LEN(reader->text); i++) {
         strbuf_done(&reader->text[i]);

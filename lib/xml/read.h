@@ -12,6 +12,24 @@
  */
 typedef struct XmlReader XmlReader;
 
+struct _xmlDoc; /* libxml2's xmlDoc */
+
+/**
+ * What is kept as libxml2's own DOM beside the XmlNode tree, because a signature is checked on it:
+ * the elements with this name at this depth with all that is in them. The elements above them are
+ * kept too, without other content: their namespace declarations are in scope. Both trees are made
+ * of the same events of the same parser.
+ */
+typedef struct XmlKeep {
+    const char *ns;
+    const char *name;
+    unsigned depth; /* the root element has 1 */
+} XmlKeep;
+
+/** No more than this is kept: a DOM takes forty times the room of its text. */
+#define XML_KEEP_ELEMENTS_MAX 4096
+#define XML_KEEP_TEXT_BYTES_MAX ((size_t)256 * 1024)
+
 /** Once per process, before the first thread that reads XML. */
 void xml_init(void);
 
@@ -23,6 +41,9 @@ void xml_init(void);
  */
 XmlReader *xml_reader_new(Arena *arena, ErrorList *errors, const XmlDiversion *diversion);
 
+/** Before the first push. @param keep  borrowed */
+void xml_reader_keep(XmlReader *reader, const XmlKeep *keep);
+
 /** @return 0, ERR_SOAP_SENDER, ERR_TOO_LARGE, or what the diversion returned; final: do not push
  * again */
 int xml_reader_push(XmlReader *reader, const void *bytes, size_t len) MUST_CHECK;
@@ -33,6 +54,15 @@ int xml_reader_finish(XmlReader *reader, XmlNode **ret_root) MUST_CHECK;
 /** After a good finish: the elements whose content was diverted, in document order; borrowed from
  * the reader. */
 XmlNode *const *xml_reader_documents(const XmlReader *reader, size_t *ret_count);
+
+/** What was kept of a message. */
+typedef struct XmlKept {
+    struct _xmlDoc *document; /* the caller frees it */
+    bool has_comments; /* the message has comments in a kept element; they are in neither tree */
+} XmlKept;
+
+/** After a good finish, once. @return false: no element was to be kept */
+bool xml_reader_take_kept(XmlReader *reader, XmlKept *ret_kept);
 
 void xml_reader_free(XmlReader *reader);
 

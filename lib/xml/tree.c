@@ -85,3 +85,25 @@ Str xml_path(Arena *arena, const XmlNode *node)
     }
     return str_dup(arena, (Str){path + start, sizeof(path) - start});
 }
+
+void xml_append_child(XmlNode *parent, XmlNode *node)
+{
+    node->parent = parent;
+    if (parent->last_child) {
+        parent->last_child->next = node;
+    } else {
+        parent->first_child = node;
+    }
+    parent->last_child = node;
+}
+
+const XmlNode *xml_after(const XmlNode *node, const XmlNode *top)
+{
+    if (node->first_child) {
+        return node->first_child;
+    }
+    while (node != top && !node->next) {
+        node = node->parent;
+    }
+    return node == top ? NULL : node->next;
+}

@@ -42,3 +42,7 @@ Str xml_child_text(const XmlNode *node, const char *ns, const char *name);
  * the sender's: long ones are cut, and of a long path the end is given.
  */
 Str xml_path(Arena *arena, const XmlNode *node);
+/** Puts a node behind the children of parent. */
+void xml_append_child(XmlNode *parent, XmlNode *node);
+/** The next element in document order among those below top; NULL after the last. */
+const XmlNode *xml_after(const XmlNode *node, const XmlNode *top);

@@ -1,5 +1,7 @@
 """What the operator sees: metrics, node activity, trace, reload, configuration."""
 
+import ctypes
+import json
 import pathlib
 import re
 import shutil
@@ -166,6 +168,22 @@ class Operation(common.ServerCase):
     def test_check_config_runs_beside_the_server(self):
         result = self.server.command("check-config", check=False)
         self.assertIn(result.returncode, (0, 1), result.stderr)
+
+    def test_time_is_judged_as_the_kernel_judges_it(self):
+        """ITI-1: command, status, check-config and metrics agree with adjtimex(2)."""
+        state = (ctypes.c_long * 64)()
+        is_synchronized = ctypes.CDLL(None).adjtimex(state) != 5  # TIME_ERROR
+        told = self.server.command("check-time", "--json", check=False)
+        clock = json.loads(told.stdout)
+        self.assertEqual(clock["is_synchronized"], is_synchronized)
+        self.assertEqual(told.returncode, 0 if clock["is_good"] else 1)
+        self.assertEqual(json.loads(self.server.command("status", "--json").stdout)["clock"]["is_synchronized"], is_synchronized)
+        self.assertRegex(self.server.admin("/metrics"), rf"(?m)^musubi_clock_synchronized {int(is_synchronized)}$")
+        self.assertRegex(self.server.admin("/metrics"), r"(?m)^musubi_clock_max_error_seconds [0-9.e+]+$")
+        self.assertIn("clock: ", self.server.command("check-config", check=False).stdout)
+        plain = self.server.command("check-time", "--lang", "ja", check=False).stdout
+        self.assertRegex(plain, "時計 +同期して")
+        self.assertEqual(len(plain.splitlines()), 4 if clock["is_good"] else 5)  # the last says what to do
 
     def test_version_names_the_libraries(self):
         result = run("version")

@@ -1,0 +1,214 @@
+#include "lib/saml/saml.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/access/access.h"
+#include "lib/base/clock.h"
+#include "lib/saml/cache.h"
+#include "lib/saml/names.h"
+#include "lib/saml/replay.h"
+#include "lib/saml/security_header.h"
+#include "lib/saml/signature.h"
+
+/** How often expired assertions are forgotten. */
+#define FORGET_EVERY_NS (60 * INT64_C(1000000000))
+
+struct Saml {
+    SamlConfig config;
+    Arena *arena; /* of the lists */
+    SamlRules rules;
+    SamlProviders *providers;
+    SamlCache *cache;
+    int64_t forget_at_ns; /* of clock_now_ns() */
+};
+
+const XmlKeep SAML_KEEP = {.ns = NS_WSSE, .name = "Security", .depth = 3};
+
+void saml_init(void)
+{
+    saml_signature_init();
+}
+
+/* ---- The verifier ---- */
+
+/** Items between commas. */
+static size_t split(Arena *arena, const char *list, const Str **ret_items)
+{
+    Str rest = str_from(list);
+    Str item;
+    Str *items = ARENA_ARRAY(arena, Str, rest.len / 2 + 1);
+    size_t count = 0;
+    while (str_split_next(&rest, ',', &item)) {
+        item = str_trim(item);
+        if (!str_is_empty(item)) {
+            items[count++] = str_dup(arena, item);
+        }
+    }
+    *ret_items = items;
+    return count;
+}
+
+Saml *saml_new(const SamlConfig *config)
+{
+    Saml *saml = calloc(1, sizeof(*saml));
+    if (!saml) {
+        abort();
+    }
+    saml->config = *config;
+    saml->arena = arena_new();
+    saml->rules.skew_us = (int64_t)config->skew_ms * 1000;
+    saml->rules.audience_count = split(saml->arena, config->audiences, &saml->rules.audiences);
+    saml->rules.authn_context_count =
+        split(saml->arena, config->authn_contexts, &saml->rules.authn_contexts);
+    saml->providers = saml_providers_new();
+    saml->cache = saml_cache_new();
+    return saml;
+}
+
+void saml_free(Saml *saml)
+{
+    if (!saml) {
+        return;
+    }
+    saml_cache_free(saml->cache);
+    saml_providers_free(saml->providers);
+    arena_free(saml->arena);
+    free(saml);
+}
+
+int saml_refresh(Saml *saml, Request *req)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(saml->config.pool, req, &conn);
+    rc = rc < 0 ? rc : saml_providers_refresh(saml->providers, conn, req);
+    if (rc == 0 && clock_now_ns() >= saml->forget_at_ns) {
+        saml->forget_at_ns = clock_now_ns() + FORGET_EVERY_NS;
+        rc = saml_replay_forget(conn, req);
+    }
+    return rc;
+}
+
+/* ---- Refusals ---- */
+
+static const struct {
+    ErrorCode error;
+    const char *text;
+} refusals[] = {
+#define REFUSAL(error, text) {ERR_##error, text},
+#include "lib/saml/refusals.def"
+#undef REFUSAL
+};
+
+static int refuse(Request *req, SamlCheck check)
+{
+    ErrorCode error = saml_check_error(check);
+    size_t i = 0;
+    while (refusals[i].error != error) { /* every error of checks.def has a row */
+        i++;
+    }
+    req->refusal = saml_check_word(check);
+    return error_add(&req->errors, error, NULL, "%s", refusals[i].text);
+}
+
+/* ---- One message ---- */
+
+/** Who presents the assertion: the certificate of the TLS connection, or the node whose rights a
+ * plain listener gives. */
+static void name_presenter(const Request *req, SamlSeen *seen)
+{
+    const Principal *principal = req->principal;
+    Str certificate = principal->certificate_fingerprint;
+    (void)snprintf(seen->presenter, sizeof(seen->presenter), "%s:%.*s",
+                   str_is_empty(certificate) ? "plain" : "tls",
+                   STR_ARG(str_is_empty(certificate) ? principal->node_name : certificate));
+}
+
+/** What is read from the assertion, and how it was verified. */
+typedef struct Verified {
+    SamlClaims claims;
+    SamlSeen seen;
+    bool is_seen; /* by this process, as seen says */
+} Verified;
+
+static SamlCheck verify(const Saml *saml, Request *req, SamlCandidate *candidate,
+                        const SamlRules *rules, Verified *verified)
+{
+    SamlCheck check = saml_assertion_inspect(req->arena, candidate);
+    if (check) {
+        return check;
+    }
+    SamlKeys keys =
+        saml_providers_find(saml->providers, req->arena,
+                            xml_child_text(candidate->tree, NS_SAML, "Issuer"), rules->now_us);
+    SamlSeen seen = {.digest = saml_assertion_digest(candidate->dom)};
+    verified->is_seen = saml_cache_find(saml->cache, &seen.digest, &verified->seen) &&
+                        verified->seen.generation == keys.generation &&
+                        verified->seen.until_us > rules->now_us;
+    if (!verified->is_seen) {
+        seen.generation = keys.generation;
+        seen.until_us = keys.until_us;
+        verified->seen = seen;
+    }
+    const XmlNode *tree = NULL;
+    check = saml_assertion_verify(req->arena, candidate, &keys, verified->is_seen, &tree);
+    return check ? check : saml_claims_read(req->arena, tree, rules, &verified->claims);
+}
+
+/** @return 0 with ret_check, or the negative code of the database */
+static int check_use(const Saml *saml, Request *req, Verified *verified, SamlCheck *ret_check)
+{
+    SamlSeen now = {0};
+    SamlUse use = {.is_first = false, .bound_to = str_from(verified->seen.presenter)};
+    bool is_once = saml->config.is_once_only || verified->claims.is_one_time;
+    name_presenter(req, &now);
+    Str presenter = str_from(now.presenter);
+    if (!verified->is_seen) {
+        int rc = saml_replay_note(saml->config.pool, req, &verified->claims, presenter, &use);
+        if (rc < 0) {
+            return rc;
+        }
+        (void)snprintf(verified->seen.presenter, sizeof(verified->seen.presenter), "%.*s",
+                       STR_ARG(use.bound_to));
+        saml_cache_add(saml->cache, &verified->seen);
+    }
+    bool is_same = str_equal(use.bound_to, presenter);
+    *ret_check = use.is_first ? SAML_GOOD
+                 : !is_same   ? SAML_USED_BY_ANOTHER_NODE
+                 : is_once    ? SAML_USED_BEFORE
+                              : SAML_GOOD;
+    return 0;
+}
+
+static int accept(const Saml *saml, Request *req, SamlCandidate *candidate, const SamlRules *rules)
+{
+    Verified *verified = ARENA_NEW(req->arena, Verified);
+    SamlCheck check = verify(saml, req, candidate, rules, verified);
+    int rc = check ? 0 : check_use(saml, req, verified, &check);
+    if (rc < 0 || check) {
+        return rc < 0 ? rc : refuse(req, check);
+    }
+    req->user = &verified->claims.user;
+    return 0;
+}
+
+int saml_authenticate(Saml *saml, Request *req, const SamlMessage *message, bool is_required)
+{
+    SamlRules rules = saml->rules;
+    SamlCandidate candidate = {.root = message->envelope};
+    rules.now_us = clock_utc_us();
+    rules.peer_fingerprint = req->principal->certificate_fingerprint;
+    SamlCheck check =
+        saml_security_header_read(message->security ? message->security->document : NULL,
+                                  rules.now_us, rules.skew_us, &candidate.dom);
+    if (!check && message->security && message->security->has_comments) {
+        check = SAML_COMMENT;
+    }
+    if (!check && !candidate.dom && is_required) {
+        check = SAML_ASSERTION_MISSING;
+    }
+    if (check) {
+        return refuse(req, check);
+    }
+    return candidate.dom ? accept(saml, req, &candidate, &rules) : 0;
+}
