@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""The fault kit: `fault.py kill|power|errors|identity --cycles N`, `fault.py consistency --seconds N`. Exit status 0: the contract held, 1: it did not, 77: not possible here."""
+"""The fault kit: `fault.py kill|power|errors|identity --cycles N`, `fault.py consistency --seconds N`, `fault.py audit --messages N`.
+
+Exit status 0: the contract held, 1: it did not, 77: not possible here."""
 
 import argparse
 import pathlib
@@ -8,15 +10,16 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from tests.fault import consistency, errors, identity, kill, power  # noqa: E402  pylint: disable=wrong-import-position
+from tests.fault import audit, consistency, errors, identity, kill, power  # noqa: E402  pylint: disable=wrong-import-position
 
 
 def main():
     """Runs one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("kill", "power", "errors", "identity", "consistency"))
+    parser.add_argument("what", choices=("kill", "power", "errors", "identity", "consistency", "audit"))
     parser.add_argument("--cycles", type=int, default=50)
     parser.add_argument("--seconds", type=int, default=60, help="consistency: how long the connections work")
+    parser.add_argument("--messages", type=int, default=100_000, help="audit: how many are sent")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of what is random; printed")
     parser.add_argument("--two-processes", action="store_true", help="kill: registry and repository as two processes")
     parser.add_argument("--without-sync", choices=power.VOLUMES,
@@ -25,6 +28,9 @@ def main():
     arguments = parser.parse_args()
     if arguments.what == "consistency":
         return consistency.run(arguments.seconds, arguments.seed)
+    if arguments.what == "audit":
+        print(f"audit: {arguments.messages} messages, seed {arguments.seed}", flush=True)
+        return audit.Audit(arguments).run()
     print(f"{arguments.what}: {arguments.cycles} cycles, seed {arguments.seed}", flush=True)
     return {"kill": kill.Kill, "power": power.Power, "errors": errors.Errors,
             "identity": identity.Identity}[arguments.what](arguments).run()
