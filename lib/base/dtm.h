@@ -13,12 +13,3 @@
  * @param ret_utc_us  microseconds since 1970-01-01T00:00:00Z
  */
 bool dtm_parse(Str dtm, int64_t *ret_utc_us) MUST_CHECK;
-
-/**
- * Reads an xs:dateTime with a time zone, as SAML and WS-Security write instants:
- * YYYY-MM-DDThh:mm:ss[.fraction](Z|+hh:mm|-hh:mm), years 0001 to 9999. A fraction is cut to
- * microseconds.
- *
- * @param ret_utc_us  microseconds since 1970-01-01T00:00:00Z
- */
-bool dtm_parse_instant(Str text, int64_t *ret_utc_us) MUST_CHECK;

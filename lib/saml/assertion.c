@@ -2,6 +2,7 @@
 
 #include <libxml/tree.h>
 
+#include "lib/saml/key_info.h"
 #include "lib/saml/names.h"
 #include "lib/saml/signature.h"
 #include "lib/xml/dom.h"
@@ -119,17 +120,31 @@ SamlCheck saml_assertion_inspect(Arena *arena, SamlCandidate *candidate)
     return check ? check : saml_signature_check_form(candidate->tree, id);
 }
 
+/** By the keys that the signature does not contradict. */
+static SamlCheck verify_signature(Arena *arena, const SamlCandidate *candidate,
+                                  const SamlKeys *keys)
+{
+    const XmlNode *signature = xml_child(candidate->tree, NS_DS, "Signature");
+    const XmlNode *key_info = xml_child(signature, NS_DS, "KeyInfo");
+    EVP_PKEY **agreeing = ARENA_ARRAY(arena, EVP_PKEY *, keys->count);
+    size_t count = 0;
+    for (size_t i = 0; i < keys->count; i++) {
+        if (saml_key_info_agrees(arena, key_info, keys->keys[i])) {
+            agreeing[count++] = keys->keys[i];
+        }
+    }
+    return count == 0 ? SAML_SIGNATURE_KEY : saml_signature_verify(candidate->dom, agreeing, count);
+}
+
 SamlCheck saml_assertion_verify(Arena *arena, const SamlCandidate *candidate, const SamlKeys *keys,
                                 bool is_verified, const XmlNode **ret_tree)
 {
     if (keys->count == 0) {
         return keys->known_count == 0 ? SAML_ISSUER_UNKNOWN : SAML_ISSUER_KEY_EXPIRED;
     }
-    if (!is_verified) {
-        SamlCheck check = saml_signature_verify(candidate->dom, keys->keys, keys->count);
-        if (check) {
-            return check;
-        }
+    SamlCheck check = is_verified ? SAML_GOOD : verify_signature(arena, candidate, keys);
+    if (check) {
+        return check;
     }
     *ret_tree = xml_tree_of_dom(arena, candidate->dom);
     return SAML_GOOD;

@@ -2,7 +2,7 @@
 
 #include <openssl/evp.h>
 
-#include "lib/base/dtm.h"
+#include "lib/saml/instant.h"
 #include "lib/saml/names.h"
 #include "lib/xml/base64.h"
 
@@ -17,7 +17,7 @@ static bool read_instant(const XmlNode *node, const char *name, int64_t absent_u
         *ret_utc_us = absent_us;
         return true;
     }
-    return dtm_parse_instant(str_trim(text), ret_utc_us);
+    return saml_instant_parse(str_trim(text), ret_utc_us);
 }
 
 /** Whether NotBefore and NotOnOrAfter let the present in, give or take the skew. */

@@ -2,7 +2,7 @@
 
 #include <libxml/tree.h>
 
-#include "lib/base/dtm.h"
+#include "lib/saml/instant.h"
 #include "lib/saml/names.h"
 #include "lib/xml/dom.h"
 
@@ -52,7 +52,7 @@ static bool read_time(const xmlNode *timestamp, const char *name, int64_t *ret_u
         if (xml_dom_is(child, NS_WSU, name)) {
             xmlChar *text = xmlNodeGetContent(child);
             count++;
-            is_good = is_good && dtm_parse_instant(str_trim(from_xml(text)), ret_utc_us);
+            is_good = is_good && saml_instant_parse(str_trim(from_xml(text)), ret_utc_us);
             xmlFree(text);
         }
     }

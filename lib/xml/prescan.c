@@ -678,10 +678,12 @@ static int begin_hidden(Prescan *scan, State state)
     return token_hide(scan);
 }
 
+/** Counted after all that precedes it was put out. */
 static int begin_comment(Prescan *scan)
 {
+    int r = begin_hidden(scan, STATE_COMMENT);
     scan->comments++;
-    return begin_hidden(scan, STATE_COMMENT);
+    return r;
 }
 
 /** After "<!": a comment, a CDATA section, or what no message may hold. */
