@@ -1,3 +1,5 @@
+#include "server/command_disclosure.h"
+
 #include <stdio.h>
 
 #include "lib/base/zone.h"
@@ -443,7 +445,7 @@ int command_disclosure(const Options *options)
     static const Subcommand subcommands[] = {
         {"add", 0, 0, disclosure_add},       {"list", 0, 0, disclosure_list},
         {"show", 1, 1, disclosure_show},     {"revoke", 1, 1, disclosure_revoke},
-        {"import", 1, 1, disclosure_import},
+        {"import", 1, 1, disclosure_import}, {"notices", 0, 0, disclosure_notices},
     };
 
     return command_run(options, subcommands, ARRAY_LEN(subcommands));

@@ -227,7 +227,7 @@ static void reply(FhirEndpoint *endpoint, HttpExchange *http, int rc)
 {
     FhirCall *call = http->state;
     FhirExchange *exchange = &call->exchange;
-    if (audit_settle(endpoint->peers.audit, http->req) < 0 && rc == 0) {
+    if (http_peer_settle(&endpoint->peers, http->req) < 0 && rc == 0) {
         rc = -(int)ERR_IO; /* nothing leaves without its audit record (contract C4) */
         exchange->status = error_info(ERR_IO)->http_status;
         exchange->location = STR_EMPTY;

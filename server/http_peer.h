@@ -22,6 +22,13 @@ int http_peer_identify(const HttpPeers *peers, HttpExchange *http) MUST_CHECK;
 /** @return 0, or -ERR_FORBIDDEN: not a transaction of this node */
 int http_peer_check_rights(Request *req, const char *transaction) MUST_CHECK;
 
+/**
+ * What must be durable before the first byte of a reply: the notices of an emergency with their
+ * events, and the audit records of the request (contract C4).
+ * @return 0, or a negative ErrorCode: nothing may be sent
+ */
+int http_peer_settle(const HttpPeers *peers, Request *req) MUST_CHECK;
+
 /** Records what was refused before the handler of its transaction saw it; one whose sender is
- * unknown is recorded already. Durable after audit_settle(). */
+ * unknown is recorded already. Durable after http_peer_settle(). */
 void http_peer_record_refused(const HttpPeers *peers, Request *req);

@@ -60,6 +60,10 @@ typedef struct Options {
     const char *from; /* disclosure */
     const char *to;
     const char *reason;
+    const char *acknowledge; /* disclosure notices */
+    const char *user;        /* why */
+    const char *role;        /* why, node */
+    const char *purpose;
     bool permits; /* disclosure, consent-policy */
     bool denies;
 } Options;

@@ -242,7 +242,7 @@ static bool drain(BodySource *source, StrBuf *buf)
 static void reply_source(SoapEndpoint *endpoint, HttpExchange *http, const char *type,
                          BodySource source, int64_t length)
 {
-    if (audit_settle(endpoint->peers.audit, http->req) < 0) {
+    if (http_peer_settle(&endpoint->peers, http->req) < 0) {
         drop(&source);
         reply_fault(http);
     } else {
@@ -252,7 +252,7 @@ static void reply_source(SoapEndpoint *endpoint, HttpExchange *http, const char 
 
 static void reply_text(SoapEndpoint *endpoint, HttpExchange *http, const char *type, StrBuf *text)
 {
-    if (audit_settle(endpoint->peers.audit, http->req) < 0) {
+    if (http_peer_settle(&endpoint->peers, http->req) < 0) {
         reply_fault(http);
     } else {
         http_reply(http, 200, type, text);
@@ -291,7 +291,7 @@ static void soap_end(void *ctx, HttpExchange *http)
     if (dispatch(endpoint, http) == 0) {
         reply(endpoint, http);
     } else {
-        (void)!audit_settle(endpoint->peers.audit, http->req); /* a fault gives nothing out */
+        (void)!http_peer_settle(&endpoint->peers, http->req); /* a fault gives nothing out */
         reply_fault(http);
     }
 }

@@ -21,10 +21,11 @@ struct AccessScope {
 };
 
 static const struct {
+    const char *name;
     bool permits;
     const char *text;
 } reasons[] = {
-#define REASON(name, permits, text) {permits, text},
+#define REASON(name, permits, text) {#name, permits, text},
 #include "lib/access/reasons.def"
 #undef REASON
 };
@@ -70,6 +71,11 @@ bool access_may_submit_for(const Principal *principal, int32_t facility)
 bool access_permits(AccessReason reason)
 {
     return reasons[reason].permits;
+}
+
+const char *access_reason_name(AccessReason reason)
+{
+    return reasons[reason].name;
 }
 
 const char *access_reason_text(AccessReason reason)

@@ -81,6 +81,8 @@ typedef struct AccessDecision {
 } AccessDecision;
 
 bool access_permits(AccessReason reason);
+/** As reasons.def spells it: "NOT_ENROLLED". */
+const char *access_reason_name(AccessReason reason);
 /** One sentence for the operator. */
 const char *access_reason_text(AccessReason reason);
 

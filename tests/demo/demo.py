@@ -173,9 +173,45 @@ class Demo:
         self.step("ITI-41  CDA and PDF submitted by gateway-a over mutual TLS", reply.outcome == "Success", reply.errors or reply.outcome)
         return cda, pdf
 
-    def find(self, status="Approved"):
-        """ITI-18 FindDocuments by viewer-a: {uniqueId: entryUUID}."""
-        reply = self.client("viewer-a").query("FindDocuments", {
+    def musubi(self, what, *arguments, status=0):
+        """One musubi command as a step; gives what it printed."""
+        result = self.server.command(*arguments, check=False)
+        self.step(what, result.returncode == status, (result.stdout + result.stderr).strip().split("\n")[0])
+        return result.stdout
+
+    def enroll(self):
+        """Nothing of a patient is shown until she takes part."""
+        self.step("ITI-18  nothing is shown of a patient who is not enrolled", not self.find())
+        self.musubi("musubi patient enroll HOSP-A:1001 --form K-2026-117", "patient", "enroll", "HOSP-A:1001", "--form", "K-2026-117")
+
+    def disclose(self, document):
+        """Hospital B sees what Hospital A has only by a rule, and the rule can be looked up and revoked."""
+        why = ("why", "--node", "gateway-b", "--document", document.unique_id)
+        self.step("ITI-18  gateway-b lists nothing of Hospital A", document.unique_id not in self.find(node="gateway-b"))
+        refused = self.client("gateway-b").retrieve([(harness.REPOSITORY_UID, document.unique_id)])
+        self.step("ITI-43  gateway-b is told that there is no such document", refused.errors[:1] != [] and
+                  refused.errors[0][0] == "XDSDocumentUniqueIdError", refused.errors[0][0] if refused.errors else refused.outcome)
+        text = self.musubi("musubi why --node gateway-b --document ... says what is missing", *why, status=1)
+        self.step("         and names the command that changes it", "musubi disclosure add" in text)
+        self.musubi("musubi disclosure add: Hospital B may download what Hospital A has of her", "disclosure", "add", "--patient", "HOSP-A:1001",
+                    "--source", "Hospital A", "--reader", "Hospital B", "--permit", "--level", "download", "--reason", "referral")
+        got = self.client("gateway-b").retrieve([(harness.REPOSITORY_UID, document.unique_id)]).documents()
+        self.step("ITI-43  gateway-b fetches it, byte-identical", got.get(document.unique_id) == document.content)
+        self.musubi("musubi why names the rule that permits it", *why)
+        rules = json.loads(self.server.command("disclosure", "list", "--patient", "HOSP-A:1001", "--json").stdout)
+        for rule in rules:
+            self.musubi("musubi disclosure revoke acts at once", "disclosure", "revoke", str(rule["number"]))
+        self.step("ITI-18  gateway-b lists nothing any more", document.unique_id not in self.find(node="gateway-b"))
+
+    def withdraw(self):
+        """A withdrawal acts at once; afterwards she takes part again."""
+        self.musubi("musubi patient withdraw HOSP-A:1001", "patient", "withdraw", "HOSP-A:1001", "--form", "K-2026-118")
+        self.step("ITI-18  viewer-a lists nothing of her, in her own hospital", not self.find())
+        self.musubi("musubi patient enroll HOSP-A:1001 again", "patient", "enroll", "HOSP-A:1001", "--form", "K-2026-119")
+
+    def find(self, status="Approved", node="viewer-a"):
+        """ITI-18 FindDocuments: {uniqueId: entryUUID}."""
+        reply = self.client(node).query("FindDocuments", {
             "$XDSDocumentEntryPatientId": f"'{self.patient}'", "$XDSDocumentEntryStatus": f"('{xds.STATUS}{status}')"})
         found = {}
         for entry in reply.objects("ExtrinsicObject"):
@@ -226,13 +262,17 @@ class Demo:
         self.import_authorities()
         time.sleep(3)  # running servers notice new nodes within seconds
         self.identify()
+        self.musubi("musubi patient withdraw HOSP-A:1001, so that the demo begins anew", "patient", "withdraw", "HOSP-A:1001")
         cda, pdf = self.submit()
+        self.enroll()
         found = self.find()
         self.step("ITI-18  both listed by viewer-a (FindDocuments)", {cda.unique_id, pdf.unique_id} <= set(found), f"{len(found)} entries")
         self.fetch([cda, pdf])
         new = self.replace(found.get(cda.unique_id, "urn:uuid:00000000-0000-4000-8000-000000000000"))
         approved, deprecated = self.find(), self.find("Deprecated")
         self.step("ITI-18  replacement Approved, original Deprecated", new.unique_id in approved and cda.unique_id in deprecated and cda.unique_id not in approved)
+        self.disclose(new)
+        self.withdraw()
         self.denied()
         self.audit()
 
@@ -245,6 +285,8 @@ The region keeps serving. Configuration: {self.server.config_path}
   {harness.binary()} node list --config {self.server.config_path}
   {harness.binary()} patient show HOSP-A:1001 --config {self.server.config_path}
   {harness.binary()} authority test {PACS_NUMBER} --config {self.server.config_path}
+  {harness.binary()} why --node gateway-b --patient HOSP-A:1001 --facility 'Hospital A' --config {self.server.config_path}
+  {harness.binary()} disclosure list --config {self.server.config_path}
   curl http://127.0.0.1:9443/metrics
   curl --cacert {c}/ca.pem --cert {c}/viewer-a.pem --key {c}/viewer-a.key 'https://localhost:8443/registry?wsdl'
 Stop with Ctrl-C.""", flush=True)
