@@ -500,6 +500,9 @@ static void begin(Call *call, struct MHD_Connection *mhd, const char *method, co
                    "The client certificate is not valid any more.");
     } else if (problem) {
         StrBuf text = {0};
+        if (service->refused) {
+            service->refused(service->ctx, &call->exchange, problem);
+        }
         strbuf_printf(&text, "The HTTP request is refused: %s.", problem);
         reply_text(&call->exchange, MHD_HTTP_BAD_REQUEST, text.data);
         strbuf_done(&text);

@@ -62,6 +62,9 @@ typedef struct HttpService {
     /** The reply was sent, or the connection is gone: free exchange->state. Always called after
      * begin(). */
     void (*completed)(void *ctx, HttpExchange *exchange);
+    /** Instead of the others: the request is refused for its framing, and answered after this
+     * call. For the audit trail; NULL: not wanted. */
+    void (*refused)(void *ctx, HttpExchange *exchange, const char *problem);
 } HttpService;
 
 typedef struct HttpListenerConfig {

@@ -34,6 +34,13 @@ static void router_completed(void *ctx, HttpExchange *http)
     }
 }
 
+/** Whatever its path says. */
+static void router_refused(void *ctx, HttpExchange *http, const char *problem)
+{
+    const HttpRouter *router = ctx;
+    router->outside.refused(router->outside.ctx, http, problem);
+}
+
 HttpService http_router_service(HttpRouter *router)
 {
     return (HttpService){
@@ -42,5 +49,6 @@ HttpService http_router_service(HttpRouter *router)
         .body = router_body,
         .end = router_end,
         .completed = router_completed,
+        .refused = router_refused,
     };
 }

@@ -64,6 +64,15 @@ static bool looks_at_users(const SoapEndpoint *endpoint, Str path)
     return false;
 }
 
+/** What the peer called, for audit. */
+static void name_endpoint(const SoapEndpoint *endpoint, HttpExchange *http)
+{
+    Str authority = str_is_empty(http->host) ? str_from(endpoint->public_authority) : http->host;
+    http->req->endpoint =
+        str_printf(http->req->arena, "%s://%.*s%.*s", endpoint->is_tls ? "https" : "http",
+                   STR_ARG(authority), STR_ARG(http->path));
+}
+
 /** @param takes_documents  whether a transaction of this path does */
 static void begin_call(SoapEndpoint *endpoint, HttpExchange *http, bool takes_documents)
 {
@@ -71,9 +80,7 @@ static void begin_call(SoapEndpoint *endpoint, HttpExchange *http, bool takes_do
     SoapCall *call = ARENA_NEW(req->arena, SoapCall);
     http->state = call;
     call->exchange.req = req;
-    Str authority = str_is_empty(http->host) ? str_from(endpoint->public_authority) : http->host;
-    req->endpoint = str_printf(req->arena, "%s://%.*s%.*s", endpoint->is_tls ? "https" : "http",
-                               STR_ARG(authority), STR_ARG(http->path));
+    name_endpoint(endpoint, http);
     call->has_failed = http_peer_identify(&endpoint->peers, http) != 0;
     if (call->has_failed) {
         return;
@@ -308,6 +315,17 @@ static void soap_completed(void *ctx, HttpExchange *http)
     journal_finish(endpoint->journal, http->req, http->is_cut ? OUTCOME_FAULT : call->outcome);
 }
 
+static void soap_refused(void *ctx, HttpExchange *http, const char *problem)
+{
+    SoapEndpoint *endpoint = ctx;
+    name_endpoint(endpoint, http);
+    if (http_peer_identify(&endpoint->peers, http) == 0) {
+        error_add(&http->req->errors, ERR_SOAP_SENDER, "HTTP", "%s", problem);
+        http_peer_record_refused(&endpoint->peers, http->req);
+    }
+    (void)!audit_settle(endpoint->peers.audit, http->req); /* a refusal gives nothing out */
+}
+
 HttpService soap_endpoint_service(SoapEndpoint *endpoint)
 {
     return (HttpService){
@@ -316,5 +334,6 @@ HttpService soap_endpoint_service(SoapEndpoint *endpoint)
         .body = soap_body,
         .end = soap_end,
         .completed = soap_completed,
+        .refused = soap_refused,
     };
 }

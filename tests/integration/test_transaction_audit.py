@@ -155,6 +155,14 @@ class RefusedMessages(common.ServerCase):
                 self.assertEqual(reply.outcome, "Fault")
                 self.assert_alert(reference(reply.raw))
 
+    def test_http_whose_framing_is_wrong(self):
+        for headers in ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: gzip\r\n"):
+            with self.subTest(headers=headers), socket.create_connection(("127.0.0.1", self.server.plain_port), 20) as connection:
+                connection.sendall(f"POST /registry HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n{STREET}".encode())
+                reply = connection.recv(65536)
+                self.assertRegex(reply, b"^HTTP/1.1 400")
+                self.assert_alert(reference(reply))
+
     def test_fhir(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=20)
         self.addCleanup(connection.close)
