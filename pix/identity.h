@@ -140,3 +140,12 @@ int identity_cross_reference(Pix *pix, Request *req, const Authorities *authorit
 /** All of them, for feeds and commands: nothing of it goes to a sender. */
 int identity_find_all(Pix *pix, Request *req, const Authorities *authorities,
                      const Identifier *identifier, CrossReference *ret_reference) MUST_CHECK;
+
+/**
+ * Every identifier of the person, or persons, that `asked` is of: merged ones, those of domains
+ * whose numbers follow from others, and `asked` itself where it is known. In the request's arena.
+ * @param asked  authority NULL: of any
+ */
+int identity_person_identifiers(Pix *pix, Request *req, const Authorities *authorities,
+                                const Identifier *asked, FoundIdentifier **ret_identifiers,
+                                size_t *ret_count) MUST_CHECK;

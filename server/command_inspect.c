@@ -8,6 +8,7 @@
 #include "lib/base/file_io.h"
 #include "lib/xml/read.h"
 #include "server/command.h"
+#include "server/command_audit_search.h"
 #include "server/command_json.h"
 #include "server/command_subscriber.h"
 #include "server/command_time.h"
@@ -328,6 +329,9 @@ static int print_audit_record(void *ctx, const AuditRecord *record)
 int command_audit(const Options *options)
 {
     CommandContext context;
+    if (audit_search_is_asked(options)) {
+        return audit_search_run(options);
+    }
     if (options->argument_count < 1 || options->argument_count > 2 ||
         !str_equal(str_from(options->arguments[0]), STR("search"))) {
         return options_usage(options->command);

@@ -50,22 +50,28 @@ typedef struct Options {
     const char *url;       /* subscriber */
     const char *receiver;
     const char *authorities;
-    const char *limit;    /* patient review */
+    const char *limit;    /* patient review, audit */
     const char *form;     /* patient enroll */
     const char *document; /* patient enroll, why */
-    const char *patient;  /* disclosure, why */
+    const char *patient;  /* disclosure, why, audit */
     const char *reader;   /* disclosure, consent-policy */
     const char *classes;
     const char *level;
-    const char *from; /* disclosure */
+    const char *from; /* disclosure, audit */
     const char *to;
     const char *reason;
     const char *acknowledge; /* disclosure notices */
-    const char *user;        /* why */
+    const char *user;        /* why, audit */
     const char *role;        /* why, node */
     const char *purpose;
     bool permits; /* disclosure, consent-policy */
     bool denies;
+    bool csv; /* audit, like all that follow */
+    const char *object;
+    const char *event;
+    const char *action;
+    const char *outcome;
+    const char *sender;
 } Options;
 
 typedef int (*CommandFn)(const Options *options);

@@ -1,0 +1,609 @@
+#include "server/command_audit_search.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/instant.h"
+#include "lib/base/zone.h"
+#include "server/audit_patients.h"
+#include "server/audit_report.h"
+#include "server/command_json.h"
+#include "server/identity_command.h"
+#include "server/language.h"
+
+/* musubi audit search, report and export. What is found goes to whoever asks, after a record of
+ * that (110101 Audit Log Used) is queued; never to a log. */
+
+#define DAY_US INT64_C(86400000000)
+/** A login counts for what a user did within so long. */
+#define LOGIN_LASTS_US DAY_US
+#define FLUSH_BYTES ((size_t)64 * 1024)
+
+/* A search may go through all there is. */
+static const DbStatement be_patient = {"audit_search_be_patient",
+                                       "SET LOCAL statement_timeout = 0"};
+
+static const DbStatement select_senders = {
+    "audit_search_senders",
+    "SELECT coalesce(array_agg(sender), '{}') FROM audit_sender"
+    " WHERE sender = $1::text OR node = $1::text OR address = $1::text",
+};
+
+/* 110122 Login of User Authentication (DICOM PS3.15 A.5.3.12). */
+static const DbStatement select_logins = {
+    "audit_search_logins",
+    "SELECT coalesce(array_agg((extract(epoch FROM event_at) * 1000000)::int8 ORDER BY event_at),"
+    " '{}') FROM (SELECT event_at, event_types FROM audit_record WHERE keys && $1::int8[]"
+    " AND keys @> $2::int8[] OFFSET 0) AS found WHERE '110122' = ANY (event_types)",
+};
+
+/** The logins of one user, in the order of time. */
+typedef struct Logins {
+    struct Logins *next;
+    Str user_id;
+    Str user_name;
+    int64_t *times_us;
+    size_t count;
+} Logins;
+
+typedef struct AuditCommand {
+    IdentityCommand *identity;
+    CommandContext *context;
+    const Options *options;
+    const char *zone;
+    RecordSearch search;
+    const char *patient; /* as the operator wrote it; NULL: none */
+    const char *user;
+    const char *node;
+    AuditFormat format;
+    bool is_export;
+    Arena *row_arena;
+    DbConn *login_conn;
+    Logins *logins;
+    StrBuf out;
+    uint64_t limit;
+    uint64_t count;
+} AuditCommand;
+
+/* ---- times ---- */
+
+/** 24 hours after a day's noon it is another day, whatever the clocks did. */
+static bool read_day(const char *zone, struct tm day, bool is_end, int64_t *ret_us)
+{
+    int64_t begin_us = 0;
+    if (!zone_to_utc_us(zone, &day, &begin_us)) {
+        return false;
+    }
+    if (is_end) {
+        if (!zone_to_local(zone, begin_us + DAY_US + DAY_US / 2, &day)) {
+            return false;
+        }
+        day.tm_hour = 0;
+        day.tm_min = 0;
+        return zone_to_utc_us(zone, &day, ret_us);
+    }
+    *ret_us = begin_us;
+    return true;
+}
+
+static bool read_two_digits(Str *text, int *ret_number)
+{
+    uint64_t number;
+    if (text->len < 2 || !str_to_u64(str_slice(*text, 0, 2), &number) || number > 59) {
+        return false;
+    }
+    *text = str_from_offset(*text, 2);
+    *text = str_starts_with(*text, STR(":")) ? str_from_offset(*text, 1) : *text;
+    *ret_number = (int)number;
+    return true;
+}
+
+/** hh:mm[:ss] */
+static bool read_clock(Str text, struct tm *day)
+{
+    return read_two_digits(&text, &day->tm_hour) && day->tm_hour < 24 &&
+           read_two_digits(&text, &day->tm_min) &&
+           (str_is_empty(text) || read_two_digits(&text, &day->tm_sec)) && str_is_empty(text);
+}
+
+/** A day, a local time, or an instant with its zone. A day as an end is over with the day. */
+static bool read_time(const char *zone, Str text, bool is_end, int64_t *ret_us)
+{
+    struct tm day;
+    Instant instant;
+    text = str_trim(text);
+    if (instant_parse(text, &instant) && instant.has_zone) {
+        *ret_us = instant.utc_us;
+        return true;
+    }
+    if (zone_parse_day(text, &day)) {
+        return read_day(zone, day, is_end, ret_us);
+    }
+    size_t gap = MIN(str_find_char(text, ' '), str_find_char(text, 'T'));
+    return gap != SIZE_MAX && zone_parse_day(str_slice(text, 0, gap), &day) &&
+           read_clock(str_from_offset(text, gap + 1), &day) && zone_to_utc_us(zone, &day, ret_us);
+}
+
+static int read_period(AuditCommand *command)
+{
+    const Options *options = command->options;
+    int64_t from_us = INT64_MIN;
+    int64_t to_us = INT64_MAX;
+    if ((options->from && !read_time(command->zone, str_from(options->from), false, &from_us)) ||
+        (options->to && !read_time(command->zone, str_from(options->to), true, &to_us))) {
+        return command_usage("--from and --to are YYYY-MM-DD, \"YYYY-MM-DD hh:mm\" (%s), or with a "
+                             "zone: 2026-04-01T09:30:00+09:00",
+                             command->zone);
+    }
+    command->search = record_search_of(from_us, to_us);
+    return EXIT_GOOD;
+}
+
+/* ---- criteria ---- */
+
+static void add_keys(AuditCommand *command, AuditKeyKind kind, const int64_t *keys, size_t count)
+{
+    (void)!record_search_add(&command->search, kind, (KeySet){keys, count}); /* seven at most */
+}
+
+static void add_key(AuditCommand *command, AuditKeyKind kind, const char *text)
+{
+    int64_t *key = ARENA_NEW(command->context->arena, int64_t);
+    if (text) {
+        *key = audit_key(kind, str_from(text));
+        add_keys(command, kind, key, 1);
+    }
+}
+
+/** A node is known by its name, also where its participant has another UserID, or its address. */
+static void add_node(AuditCommand *command)
+{
+    int64_t *keys = ARENA_ARRAY(command->context->arena, int64_t, 2);
+    if (command->node) {
+        keys[0] = audit_key(AUDIT_KEY_NODE, str_from(command->node));
+        keys[1] = audit_key(AUDIT_KEY_USER, str_from(command->node));
+        add_keys(command, AUDIT_KEY_NODE, keys, 2);
+    }
+}
+
+static int add_patient(AuditCommand *command)
+{
+    IdentityCommand *identity = command->identity;
+    Request *req = command->context->req;
+    Pix *pix = identity->services.pix;
+    KeySet keys = {0};
+    Identifier asked;
+    int rc = 0;
+    if (!command->patient) {
+        return 0;
+    }
+    if (strchr(command->patient, '^')) {
+        rc = audit_patients_keys_of_cx(pix, req, identity->authorities, str_from(command->patient),
+                                       &keys);
+    } else if ((rc = identity_command_parse(identity, command->patient, &asked)) == 0) {
+        rc = audit_patients_keys(pix, req, identity->authorities, &asked, &keys);
+    }
+    if (rc == 0) {
+        add_keys(command, AUDIT_KEY_PATIENT, keys.keys, keys.count);
+    }
+    return rc;
+}
+
+static TextSet read_list(Arena *arena, const char *text)
+{
+    Str rest = str_from(text);
+    Str item;
+    Str *items = ARENA_ARRAY(arena, Str, rest.len + 1);
+    size_t count = 0;
+    while (text && str_split_next(&rest, ',', &item)) {
+        if (!str_is_empty(str_trim(item))) {
+            items[count++] = str_trim(item);
+        }
+    }
+    return (TextSet){items, count};
+}
+
+static void add_events(AuditCommand *command)
+{
+    Arena *arena = command->context->arena;
+    const TextSet codes = read_list(arena, command->options->event);
+    int64_t *keys = ARENA_ARRAY(arena, int64_t, codes.count);
+    for (size_t i = 0; i < codes.count; i++) {
+        keys[i] = audit_key(AUDIT_KEY_EVENT, codes.items[i]);
+    }
+    if (codes.count > 0) {
+        add_keys(command, AUDIT_KEY_EVENT, keys, codes.count);
+    }
+}
+
+static int read_outcome(AuditCommand *command)
+{
+    static const int32_t failures[] = {4, 8, 12};
+    static const int32_t success[] = {0};
+    const char *outcome = command->options->outcome;
+    if (!outcome) {
+        return EXIT_GOOD;
+    }
+    if (strcmp(outcome, "success") == 0) {
+        command->search.outcomes = success;
+        command->search.outcome_count = ARRAY_LEN(success);
+        return EXIT_GOOD;
+    }
+    if (strcmp(outcome, "failure") == 0) {
+        command->search.outcomes = failures;
+        command->search.outcome_count = ARRAY_LEN(failures);
+        return EXIT_GOOD;
+    }
+    return command_usage("--outcome is success or failure");
+}
+
+static int read_actions(AuditCommand *command)
+{
+    const TextSet actions = read_list(command->context->arena, command->options->action);
+    for (size_t i = 0; i < actions.count; i++) {
+        if (actions.items[i].len != 1 || !strchr("CRUDE", actions.items[i].data[0])) {
+            return command_usage("--action is of C (create), R (read), U (update), D (delete) and "
+                                 "E (execute), with commas");
+        }
+    }
+    command->search.actions = actions;
+    return EXIT_GOOD;
+}
+
+/** @return EXIT_FOUND: nobody of this name has sent anything */
+static int read_sender(AuditCommand *command)
+{
+    CommandContext *context = command->context;
+    DbParams params;
+    DbResult *rows = NULL;
+    Str *senders = NULL;
+    if (!command->options->sender) {
+        return EXIT_GOOD;
+    }
+    db_params_init(&params, context->arena);
+    db_param_text(&params, str_from(command->options->sender));
+    if (db_exec(context->conn, context->req, &select_senders, &params, &rows) < 0) {
+        return EXIT_FAILED;
+    }
+    size_t count = db_text_array(rows, 0, 0, context->arena, &senders);
+    command->search.senders = (TextSet){senders, count};
+    return count > 0 ? EXIT_GOOD : EXIT_FOUND;
+}
+
+static int read_limit(AuditCommand *command)
+{
+    command->limit = UINT64_MAX;
+    if (command->options->limit &&
+        (!str_to_u64(str_from(command->options->limit), &command->limit) || command->limit == 0)) {
+        return command_usage("--limit is a number from 1");
+    }
+    return EXIT_GOOD;
+}
+
+static int read_criteria(AuditCommand *command)
+{
+    int status = read_period(command);
+    status = status ? status : read_outcome(command);
+    status = status ? status : read_actions(command);
+    status = status ? status : read_limit(command);
+    if (status) {
+        return status;
+    }
+    add_key(command, AUDIT_KEY_USER, command->user);
+    add_key(command, AUDIT_KEY_OBJECT, command->options->object);
+    add_key(command, AUDIT_KEY_SOURCE, command->options->source);
+    add_node(command);
+    add_events(command);
+    int rc = add_patient(command);
+    return rc < 0 ? identity_command_status(rc) : read_sender(command);
+}
+
+/* ---- the record of the search ---- */
+
+static Str describe(const AuditCommand *command)
+{
+    const Options *options = command->options;
+    const struct {
+        const char *name;
+        const char *value;
+    } given[] = {
+        {"patient", options->patient}, {"user", options->user},     {"node", options->node},
+        {"object", options->object},   {"event", options->event},   {"action", options->action},
+        {"outcome", options->outcome}, {"sender", options->sender}, {"source", options->source},
+        {"from", options->from},       {"to", options->to},         {"limit", options->limit},
+    };
+    _cleanup_(strbuf_done) StrBuf buf = {0};
+    strbuf_printf(&buf, "musubi %s", options->command);
+    for (int i = 0; i < options->argument_count; i++) {
+        strbuf_printf(&buf, " %s", options->arguments[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(given); i++) {
+        if (given[i].value) {
+            strbuf_printf(&buf, " --%s=%s", given[i].name, given[i].value);
+        }
+    }
+    return str_dup(command->context->arena, strbuf_str(&buf));
+}
+
+/** ITI TF-2 Table 3.20.4.1.1.1-1: Audit Log Used, before anything is shown. */
+static int record_use(const AuditCommand *command)
+{
+    const AuditObject objects[] = {
+        {.kind = AUDIT_OBJECT_AUDIT_LOG, .id = STR(AUDIT_LOG_URI)},
+        {.kind = AUDIT_OBJECT_QUERY, .id = STR("musubi audit"), .query = describe(command)},
+        {.kind = AUDIT_OBJECT_PATIENT, .id = str_from(command->patient)},
+    };
+    const AuditEvent event = {
+        .type = AUDIT_AUDIT_LOG_USED, .objects = objects, .object_count = command->patient ? 3 : 2};
+    return audit_record_event(command->identity->services.audit, command->context->req, &event);
+}
+
+/* ---- login times ---- */
+
+static int load_logins(AuditCommand *command, Request *req, Logins *logins)
+{
+    const int64_t users[] = {audit_key(AUDIT_KEY_USER, logins->user_id),
+                             audit_key(AUDIT_KEY_USER, logins->user_name)};
+    const int64_t login = audit_key(AUDIT_KEY_EVENT, STR("110122"));
+    DbParams params;
+    DbResult *rows = NULL;
+    int rc =
+        command->login_conn ? 0 : db_acquire(command->context->pool, req, &command->login_conn);
+    db_params_init(&params, req->arena);
+    db_param_i64_array(&params, users, str_is_empty(logins->user_name) ? 1 : 2);
+    db_param_i64_array(&params, &login, 1);
+    rc = rc < 0 ? rc : db_exec(command->login_conn, req, &select_logins, &params, &rows);
+    if (rc == 0) {
+        logins->count = db_i64_array(rows, 0, 0, req->arena, &logins->times_us);
+    }
+    return rc;
+}
+
+static int find_logins(AuditCommand *command, Request *req, const AuditParticipant *person,
+                       const Logins **ret_logins)
+{
+    for (Logins *logins = command->logins; logins; logins = logins->next) {
+        if (str_equal(logins->user_id, person->user_id) &&
+            str_equal(logins->user_name, person->user_name)) {
+            *ret_logins = logins;
+            return 0;
+        }
+    }
+    Logins *logins = ARENA_NEW(req->arena, Logins);
+    logins->user_id = str_dup(req->arena, person->user_id);
+    logins->user_name = str_dup(req->arena, person->user_name);
+    logins->next = command->logins;
+    int rc = load_logins(command, req, logins);
+    if (rc == 0) {
+        command->logins = logins;
+        *ret_logins = logins;
+    }
+    return rc;
+}
+
+/** When the person had logged in, by the last record of that before. */
+static int find_login(AuditCommand *command, Request *req, const FoundRecord *record,
+                      int64_t *ret_login_us)
+{
+    const AuditParticipant *person = audit_person(&record->content.message);
+    const Logins *logins = NULL;
+    int rc = person ? find_logins(command, req, person, &logins) : 0;
+    size_t begin = 0;
+    size_t end = logins ? logins->count : 0;
+    while (begin < end) {
+        size_t middle = begin + (end - begin) / 2;
+        if (logins->times_us[middle] <= record->event_us) {
+            begin = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    if (begin > 0 && record->event_us - logins->times_us[begin - 1] <= LOGIN_LASTS_US) {
+        *ret_login_us = logins->times_us[begin - 1];
+    }
+    return rc;
+}
+
+/* ---- output ---- */
+
+static int flush(AuditCommand *command, Request *req)
+{
+    bool is_written =
+        fwrite(strbuf_str(&command->out).data, 1, command->out.len, stdout) == command->out.len;
+    strbuf_clear(&command->out);
+    return is_written ? 0
+                      : error_add(&req->errors, ERR_IO, NULL, "the output cannot be written: %s",
+                                  strerror(errno));
+}
+
+static void write_defects(const FoundRecord *record, json_t *list)
+{
+    for (int defect = 0; defect < AUDIT_DEFECT_COUNT; defect++) {
+        if (record->defects & AUDIT_DEFECT_BIT(defect)) {
+            json_array_append_new(list, json_text(str_from(audit_defect_rows[defect].name)));
+        }
+    }
+}
+
+/** The record as it was received, with what says where it came from: one line of JSON. */
+static void write_export(AuditCommand *command, Arena *arena, const FoundRecord *record)
+{
+    json_t *object = json_object();
+    json_t *defects = json_array();
+    bool is_text = str_is_utf8(record->raw);
+    _cleanup_(strbuf_done) StrBuf base64 = {0};
+    strbuf_append_base64(&base64, record->raw.data, is_text ? 0 : record->raw.len);
+    write_defects(record, defects);
+    json_object_set_new(object, "record",
+                        json_sprintf("%d-%lld", (int)record->chain, (long long)record->sequence));
+    json_object_set_new(object, "received_time",
+                        json_text(clock_iso8601(arena, record->received_us)));
+    json_object_set_new(object, "time", json_text(clock_iso8601(arena, record->event_us)));
+    json_object_set_new(object, "sender", json_text(record->sender));
+    json_object_set_new(object, "kind",
+                        json_text(str_from(audit_kind_name((int)record->content.kind))));
+    json_object_set_new(object, "defects", defects);
+    json_object_set_new(object, "hash",
+                        json_text(str_hex(arena, record->hash.data, record->hash.len)));
+    json_object_set_new(object, is_text ? "message" : "message_base64",
+                        json_text(is_text ? record->raw : strbuf_str(&base64)));
+    char *line = json_dumps(object, JSON_COMPACT);
+    strbuf_append(&command->out, str_from(line));
+    strbuf_append_char(&command->out, '\n');
+    free(line);
+    json_decref(object);
+}
+
+static int take_record(void *ctx, Request *req, const FoundRecord *record)
+{
+    AuditCommand *command = ctx;
+    AuditRow row;
+    int rc = 0;
+    command->count++;
+    arena_clear(command->row_arena);
+    if (command->is_export) {
+        write_export(command, command->row_arena, record);
+    } else {
+        audit_row_read(command->row_arena, record, &row);
+        rc = find_login(command, req, record, &row.login_us);
+        audit_row_write(&command->out, command->row_arena, command->format, command->zone, &row);
+    }
+    return rc == 0 && command->out.len > FLUSH_BYTES ? flush(command, req) : rc;
+}
+
+static int find_records(AuditCommand *command)
+{
+    CommandContext *context = command->context;
+    Request *req = context->req;
+    RecordBounds bounds = {0};
+    bool has_more = false;
+    int rc = db_queue_snapshot(context->conn, req);
+    rc = rc < 0 ? rc : db_queue(context->conn, req, &be_patient, NULL);
+    rc = rc < 0 ? rc : db_sync(context->conn, req, NULL);
+    rc = rc < 0 ? rc : record_search_bounds(context->conn, req, &bounds);
+    if (rc < 0) {
+        return rc;
+    }
+    if (command->limit == UINT64_MAX) {
+        return record_search_each(context->conn, req, &command->search, &bounds, take_record,
+                                  command);
+    }
+    return record_search_page(context->conn, req, &command->search, &bounds, NULL, command->limit,
+                              take_record, command, &has_more);
+}
+
+static void print_title(AuditCommand *command)
+{
+    Arena *arena = command->context->arena;
+    const RecordSearch *search = &command->search;
+    if (command->format != AUDIT_FORMAT_TEXT || command->is_export) {
+        return;
+    }
+    Str from = audit_local_time(arena, command->zone, search->from_us);
+    Str to = search->to_us == INT64_MAX ? STR_EMPTY
+                                        : audit_local_time(arena, command->zone, search->to_us);
+    if (strcmp(command->options->arguments[0], "report") == 0) {
+        const char *subject = command->options->arguments[2];
+        if (command->patient) {
+            strbuf_printf(&command->out, tr("who saw patient %s\n"), subject);
+        } else if (command->node) {
+            strbuf_printf(&command->out, tr("what node %s touched\n"), subject);
+        } else {
+            strbuf_printf(&command->out, tr("what user %s did\n"), subject);
+        }
+    }
+    strbuf_printf(&command->out, tr("from %s to before %s (%s)\n\n"),
+                  from.len ? from.data : tr("the beginning"), to.len ? to.data : tr("now"),
+                  command->zone);
+}
+
+static int run_search(AuditCommand *command)
+{
+    int rc = record_use(command);
+    if (rc < 0) {
+        return EXIT_FAILED;
+    }
+    print_title(command);
+    if (!command->is_export) {
+        audit_report_begin(&command->out, command->format);
+    }
+    rc = find_records(command);
+    if (rc == 0 && command->format == AUDIT_FORMAT_TEXT && !command->is_export) {
+        strbuf_printf(&command->out, tr("%llu records\n"), (unsigned long long)command->count);
+    }
+    rc = rc < 0 ? rc : flush(command, command->context->req);
+    if (rc < 0) {
+        return EXIT_FAILED;
+    }
+    return command->count > 0 ? EXIT_GOOD : EXIT_FOUND;
+}
+
+/** What the arguments ask about; @return EXIT_GOOD or EXIT_USAGE */
+static int read_arguments(AuditCommand *command)
+{
+    const Options *options = command->options;
+    command->patient = options->patient;
+    command->user = options->user;
+    command->node = options->node;
+    command->is_export = strcmp(options->arguments[0], "export") == 0;
+    command->format = options->json  ? AUDIT_FORMAT_JSON
+                      : options->csv ? AUDIT_FORMAT_CSV
+                                     : AUDIT_FORMAT_TEXT;
+    if (strcmp(options->arguments[0], "report") != 0) {
+        return options->argument_count == 1 ? EXIT_GOOD : options_usage(options->command);
+    }
+    const struct {
+        const char *subject;
+        const char **value;
+    } subjects[] = {
+        {"patient", &command->patient}, {"node", &command->node}, {"user", &command->user}};
+    for (size_t i = 0; options->argument_count == 3 && i < ARRAY_LEN(subjects); i++) {
+        if (strcmp(options->arguments[1], subjects[i].subject) == 0) {
+            *subjects[i].value = options->arguments[2];
+            return EXIT_GOOD;
+        }
+    }
+    return options_usage(options->command);
+}
+
+static int run(IdentityCommand *identity)
+{
+    AuditCommand command = {.identity = identity,
+                            .context = identity->context,
+                            .options = identity->options,
+                            .zone = identity->context->config->affinity_domain.source_timezone,
+                            .row_arena = arena_new()};
+    int status = read_arguments(&command);
+    status = status ? status : read_criteria(&command);
+    status = status ? status : run_search(&command);
+    db_release(command.login_conn);
+    strbuf_done(&command.out);
+    arena_free(command.row_arena);
+    return status;
+}
+
+bool audit_search_is_asked(const Options *options)
+{
+    const char *subcommand = options->argument_count > 0 ? options->arguments[0] : "";
+    const char *const criteria[] = {options->patient, options->user,   options->node,
+                                    options->object,  options->event,  options->action,
+                                    options->outcome, options->sender, options->source,
+                                    options->from,    options->to,     options->limit};
+    bool has_criterion = options->all || options->csv;
+    for (size_t i = 0; i < ARRAY_LEN(criteria); i++) {
+        has_criterion = has_criterion || criteria[i] != NULL;
+    }
+    return strcmp(subcommand, "report") == 0 || strcmp(subcommand, "export") == 0 ||
+           (strcmp(subcommand, "search") == 0 && has_criterion);
+}
+
+int audit_search_run(const Options *options)
+{
+    CommandContext context;
+    int status = command_open(options, &context);
+    if (status == EXIT_GOOD) {
+        status = identity_command_run(options, &context, run);
+    }
+    return command_close(&context, status);
+}
