@@ -1,9 +1,8 @@
 #include "server/coded_text.h"
 
-#include <string.h>
-
 #include "lib/ebrim/attributes.h"
 #include "server/language.h"
+#include "server/text_list.h"
 
 #define SEPARATOR "^^"
 
@@ -69,20 +68,13 @@ static int read_list(const IdentityCommand *command, const char *location, const
         .schemes = ARENA_ARRAY(command->arena, Str, list.len / 2 + 1),
         .codes = ARENA_ARRAY(command->arena, Str, list.len / 2 + 1),
     };
+    Str *items = NULL;
+    const size_t count = text_list_split(command->arena, list, ",;", &items);
     int rc = 0;
-    size_t begin = 0;
 
-    for (size_t i = 0; i <= list.len; i++) {
-        if (i < list.len && !strchr(",;", list.data[i])) {
-            continue;
-        }
-        Str item = str_trim(str_slice(list, begin, i - begin));
+    for (size_t i = 0; i < count; i++) {
         Code code = {.code = STR_EMPTY, .scheme = STR_EMPTY};
-        begin = i + 1;
-        if (item.len == 0) {
-            continue;
-        }
-        int read = read_code(command, location, attribute, item, &code);
+        int read = read_code(command, location, attribute, items[i], &code);
         rc = read < 0 ? read : rc;
         columns.schemes[columns.count] = code.scheme;
         columns.codes[columns.count++] = code.code;

@@ -11,6 +11,8 @@
 #include "server/command_json.h"
 #include "server/csv.h"
 #include "server/language.h"
+#include "server/node_rights.h"
+#include "server/text_list.h"
 
 /* musubi node: who is registered. */
 
@@ -28,6 +30,7 @@ typedef struct NodeInput {
     Str ae_titles;
     Str source_ids;
     bool is_operator;
+    NodeRights rights;
 } NodeInput;
 
 /** The lists of a NodeInput, split and checked. */
@@ -78,7 +81,9 @@ static const DbStatement select_nodes = {
     "node.is_operator, node.revoked_at, "
     "ARRAY(SELECT fingerprint FROM node_certificate WHERE node = node.id ORDER BY not_after), "
     "(SELECT max(not_after) FROM node_certificate WHERE node_certificate.node = node.id AND "
-    "isfinite(not_after)) "
+    "isfinite(not_after)), "
+    "node.roles, node.may_submit, ARRAY(SELECT name FROM facility f WHERE f.id = ANY "
+    "(node.facilities) ORDER BY name) "
     "FROM node JOIN facility ON facility.id = node.facility ORDER BY node.name",
 };
 
@@ -101,27 +106,6 @@ static bool is_name(Str name)
         }
     }
     return name.len > 0 && name.len <= MAX_NAME_LEN;
-}
-
-/** Items between separators, without empty ones. */
-static size_t split_list(Arena *arena, Str text, const char *separators, Str **ret_items)
-{
-    Str *items = ARENA_ARRAY(arena, Str, text.len / 2 + 1);
-    size_t count = 0;
-    size_t begin = 0;
-
-    for (size_t i = 0; i <= text.len; i++) {
-        if (i < text.len && !strchr(separators, text.data[i])) {
-            continue;
-        }
-        Str item = str_trim(str_slice(text, begin, i - begin));
-        if (item.len > 0) {
-            items[count++] = item;
-        }
-        begin = i + 1;
-    }
-    *ret_items = items;
-    return count;
 }
 
 static void check_transactions(const CommandContext *context, const NodeInput *input,
@@ -160,12 +144,13 @@ static int check_input(const CommandContext *context, const NodeInput *input, No
     Arena *arena = context->arena;
 
     ret_lists->transaction_count =
-        split_list(arena, input->transactions, ",; ", &ret_lists->transactions);
-    ret_lists->source_count =
-        split_list(arena, input->sources, ",;", &ret_lists->sources); /* names may hold spaces */
-    ret_lists->ae_title_count = split_list(arena, input->ae_titles, ",;", &ret_lists->ae_titles);
+        text_list_split(arena, input->transactions, ",; ", &ret_lists->transactions);
+    ret_lists->source_count = text_list_split(arena, input->sources, ",;",
+                                              &ret_lists->sources); /* names may hold spaces */
+    ret_lists->ae_title_count =
+        text_list_split(arena, input->ae_titles, ",;", &ret_lists->ae_titles);
     ret_lists->source_id_count =
-        split_list(arena, input->source_ids, ",; ", &ret_lists->source_ids);
+        text_list_split(arena, input->source_ids, ",; ", &ret_lists->source_ids);
     if (!is_name(input->name)) {
         fault(context, input, "a node's name has up to 64 letters, digits and . _ -", input->name);
     }
@@ -235,9 +220,13 @@ static int record_stored(const CommandContext *context, const NodeInput *input,
         .kind = CHANGED_NODE,
         .name = input->name,
         .action = is_new ? "add" : "change",
-        .detail = str_printf(context->arena, "facility %.*s, certificate %.*s, may use %.*s",
+        .detail = str_printf(context->arena,
+                             "facility %.*s, certificate %.*s, may use %.*s, "
+                             "roles %.*s, %s for its facility and %.*s",
                              STR_ARG(input->facility), STR_ARG(certificate->fingerprint),
-                             STR_ARG(input->transactions)),
+                             STR_ARG(input->transactions), STR_ARG(input->rights.roles),
+                             input->rights.may_submit ? "submits" : "does not submit",
+                             STR_ARG(input->rights.also_for)),
     };
     return audited_change_record(context, &change);
 }
@@ -273,6 +262,10 @@ static int store_node(const CommandContext *context, const NodeInput *input, boo
                      input->facility);
     }
     *ret_is_new = db_bool(result, 0, 1);
+    if ((rc = node_rights_store(context, input->location, db_i32(result, 0, 0), &input->rights)) <
+        0) {
+        return rc;
+    }
     if (certificate.fingerprint.len > 0 &&
         (rc = store_certificate(context, input, db_i32(result, 0, 0), &certificate)) < 0) {
         return rc;
@@ -293,6 +286,9 @@ static int node_add(const Options *options, CommandContext *context)
         .ae_titles = str_from(options->ae_title),
         .source_ids = str_from(options->source_id),
         .is_operator = options->is_operator,
+        .rights = {.roles = str_from(options->role),
+                   .also_for = str_from(options->also_for),
+                   .may_submit = !options->submits_nothing},
     };
     bool is_new = false;
     int rc;
@@ -343,6 +339,9 @@ enum {
     CSV_AE_TITLES,
     CSV_SOURCE_IDS,
     CSV_OPERATOR,
+    CSV_ROLES,
+    CSV_MAY_SUBMIT,
+    CSV_ALSO_FOR,
     CSV_COUNT
 };
 
@@ -356,6 +355,9 @@ static const char *const csv_columns[CSV_COUNT] = {
     [CSV_AE_TITLES] = "ae_titles",
     [CSV_SOURCE_IDS] = "source_ids",
     [CSV_OPERATOR] = "operator",
+    [CSV_ROLES] = "roles",
+    [CSV_MAY_SUBMIT] = "may_submit",
+    [CSV_ALSO_FOR] = "also_for",
 };
 
 /** Faults of the row are only noted, so that all are shown at once. @return 0, or what ends the
@@ -374,6 +376,9 @@ static int import_row(const CommandContext *context, const CsvFile *file, const 
         .ae_titles = fields[CSV_AE_TITLES],
         .source_ids = fields[CSV_SOURCE_IDS],
         .is_operator = str_equal(fields[CSV_OPERATOR], STR("yes")),
+        .rights = {.roles = fields[CSV_ROLES],
+                   .also_for = fields[CSV_ALSO_FOR],
+                   .may_submit = !str_equal(fields[CSV_MAY_SUBMIT], STR("no"))},
     };
     bool is_new = false;
 
@@ -450,6 +455,9 @@ static void print_nodes_json(const CommandContext *context, const DbResult *rows
         json_object_set_new(node, "revoked_at", json_instant(context, rows, i, 7));
         json_object_set_new(node, "fingerprints", json_list(context, rows, i, 8));
         json_object_set_new(node, "certificate_until", json_instant(context, rows, i, 9));
+        json_object_set_new(node, "roles", json_list(context, rows, i, 10));
+        json_object_set_new(node, "may_submit", json_boolean(db_bool(rows, i, 11)));
+        json_object_set_new(node, "also_for", json_list(context, rows, i, 12));
         json_array_append_new(list, node);
     }
     json_print(list);

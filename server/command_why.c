@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "lib/access/access.h"
-#include "server/coded_text.h"
 #include "server/command_json.h"
 #include "server/disclosure_row.h"
 #include "server/enrolment.h"

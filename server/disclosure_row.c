@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "server/authority_table.h"
-#include "server/coded_text.h"
 #include "server/command_json.h"
 #include "server/language.h"
 

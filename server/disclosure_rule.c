@@ -1,6 +1,5 @@
 #include "server/disclosure_rule.h"
 
-#include "server/coded_text.h"
 #include "server/command_json.h"
 #include "server/language.h"
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "server/identity_command.h"
+#include "server/coded_text.h"
 
 /** What a rule of table disclosure, and one of a consent policy, have in common. */
 

@@ -64,7 +64,12 @@ typedef struct Options {
     const char *user;        /* why, audit */
     const char *role;        /* why, node */
     const char *purpose;
-    bool permits; /* disclosure, consent-policy */
+    const char *also_for; /* node */
+    const char *name;     /* consent-policy */
+    const char *decision;
+    bool submits_nothing; /* node */
+    bool breaks_glass;    /* role */
+    bool permits;         /* disclosure, consent-policy */
     bool denies;
     bool csv; /* audit, like all that follow */
     const char *object;

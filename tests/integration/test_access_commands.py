@@ -1,7 +1,11 @@
 """The operator's side of access decisions: who takes part, which facility shows what to which, and why."""
 
 import base64
+import json
+import time
 
+from conformance import client as xds
+from tests.harness import server as harness
 from tests.integration import audit_records, common
 from tests.integration.test_identity_commands import Commands
 
@@ -109,3 +113,123 @@ class Decisions(Commands):
         self.server.command("disclosure", "import", self.csv(HEADER + rows, "cp932"))
         added = self.run_json("disclosure", "list")[before:]
         self.assertEqual([(r["patient"], r["rule"], r["level"]) for r in added], [(None, "permit", "view"), ("P6", "deny", "view")])
+
+
+BTG = "BTG^^2.16.840.1.113883.5.8"
+PHYSICIAN = "112247003^^2.16.840.1.113883.6.96"
+NORMAL, RESTRICTED = ("N^^2.16.840.1.113883.5.25", "R^^2.16.840.1.113883.5.25")
+
+
+class Rules(Commands):
+    """musubi role, node, consent-policy and why, of a server in mode enforce."""
+
+    mode = "enforce"
+    roles = ("gateway-a", "viewer-b", "old")
+    settings = {"server": {"plain_http_listen": None, "plain_mllp_listen": None}, "affinity_domain": {"pid_owner": "external"}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server.command("facility", "add", "Hospital A")
+        cls.server.command("facility", "add", "Hospital B")
+        cls.node("gateway-a", "Hospital A", "*", "--source", "*|*")
+        cls.node("viewer-b", "Hospital B", "ITI-18,ITI-43")
+        cls.node("old", "Hospital B", "*")
+        cls.server.command("node", "revoke", "old")
+        cls.server.command("authority", "add", harness.AUTHORITY, "--source", "*|*")
+        time.sleep(3)  # a running server notices new nodes within seconds
+        mllp = xds.MllpClient(f"127.0.0.1:{cls.server.mllps_port}", *(cls.certs / f for f in ("gateway-a.pem", "gateway-a.key", "ca.pem")))
+        for n in range(1, 5):
+            reply = mllp.send(xds.adt("A01", common.patient(f"P{n}")))
+            assert xds.acknowledgement(reply) == "AA", reply
+        mllp.close()
+
+    @classmethod
+    def node(cls, name, facility, transactions, *more):
+        """musubi node add"""
+        cls.server.command("node", "add", name, "--facility", facility, "--certificate", str(cls.certs / f"{name}.pem"),
+                           "--transactions", transactions, *more)
+
+    def submit(self, number):
+        """A document of Hospital A."""
+        document = xds.Document(common.patient(number), b"letter")
+        self.assert_success(self.soap("gateway-a").provide(xds.Submission(common.patient(number), [document])))
+        return document.unique_id
+
+    def why(self, *arguments, status):
+        """What why says, by question."""
+        result = self.server.command("why", *arguments, "--json", check=False)
+        self.assertEqual(result.returncode, status, result.stdout + result.stderr)
+        answer = json.loads(result.stdout)
+        return {d["question"]: d for d in answer["decisions_on_access"]}
+
+    def test_why_follows_the_rules_that_come_and_go(self):
+        unique_id = self.submit("P1")
+        asked = ("--node", "viewer-b", "--document", unique_id)
+        self.assertEqual(self.why(*asked, status=1)["list"]["reason"], "NOT_ENROLLED")
+        self.server.command("patient", "enroll", "P1")
+        found = self.why(*asked, status=1)
+        self.assertEqual(found["list"]["reason"], "NOT_DISCLOSED")
+        self.assertIn("--source 'Hospital A' --reader 'Hospital B' --permit --level download", found["download"]["remedy"])
+        self.server.command("disclosure", "add", "--patient", "P1", "--source", "Hospital A", "--reader", "Hospital B", "--permit")
+        found = self.why(*asked, status=1)
+        self.assertEqual((found["list"]["is_permitted"], found["download"]["reason"]), (True, "NOT_DISCLOSED"))
+        self.assertEqual(found["list"]["rule"]["reader"], "Hospital B")
+        self.server.command("disclosure", "add", "--patient", "P1", "--source", "*", "--reader", "Hospital B", "--permit", "--level", "download")
+        self.assertEqual(self.why(*asked, status=0)["download"]["reason"], "DISCLOSED")
+        self.assertEqual(list(common.find(self.soap("viewer-b"), "P1")), [unique_id])
+        text = self.server.command("why", *asked).stdout
+        self.assertIn("permits download of every class, from any facility to Hospital B", text)
+        self.server.command("patient", "withdraw", "P1")
+        self.assertEqual(self.why(*asked, status=1)["download"]["reason"], "NOT_ENROLLED")
+        self.assertEqual(common.find(self.soap("viewer-b"), "P1"), {})
+
+    def test_why_works_for_what_is_unknown_revoked_or_not_allowed(self):
+        self.server.command("patient", "enroll", "P2")
+        found = self.why("--node", "old", "--patient", "P2", "--facility", "Hospital A", status=1)
+        self.assertEqual(found["list"]["reason"], "NO_PRINCIPAL")
+        found = self.why("--node", "viewer-b", "--document", "1.2.3.999", status=1)
+        self.assertEqual(found["list"]["reason"], "NO_PATIENT")
+        found = self.why("--node", "viewer-b", "--patient", "P2", "--facility", "Hospital A", status=1)
+        self.assertEqual((found["submit"]["reason"], found["submit"]["may_use_transaction"]), ("OTHER_FACILITY", False))
+        found = self.why("--node", "gateway-a", "--patient", "P2", "--facility", "Hospital A", status=0)
+        self.assertEqual(found["list"]["reason"], "OWN_DOCUMENT")
+        self.assertEqual(self.server.command("why", "--node", "nobody", "--document", "1.2", check=False).returncode, 2)
+        self.assertEqual(self.server.command("why", "--node", "viewer-b", check=False).returncode, 2)
+
+    def test_roles_decide_level_confidentiality_and_emergencies(self):
+        unique_id = self.submit("P3")
+        self.server.command("patient", "enroll", "P3")
+        asked = ("--node", "viewer-b", "--document", unique_id)
+        self.server.command("role", "code", "physician", PHYSICIAN)
+        found = self.why(*asked, "--user", "hanako", "--role", PHYSICIAN, "--purpose", BTG, "--reason", "unconscious", status=0)
+        self.assertEqual(found["list"]["reason"], "BREAK_GLASS")
+        found = self.why(*asked, "--user", "hanako", "--role", PHYSICIAN, "--purpose", BTG, status=1)
+        self.assertEqual(found["list"]["reason"], "NOT_DISCLOSED")
+        found = self.why(*asked, "--user", "taro", "--role", "unheard-of^^1.2.3", status=1)
+        self.assertEqual(found["list"]["reason"], "ROLE_LEVEL")
+        codes = {r["name"]: r for r in self.run_json("role", "list")}
+        self.assertIn(PHYSICIAN, codes["physician"]["codes"])
+        self.assertIn(RESTRICTED, codes["physician"]["confidentiality"])
+        self.server.command("role", "forbid", "node", NORMAL)
+        found = self.why("--node", "gateway-a", "--document", unique_id, status=1)
+        self.assertEqual((found["list"]["reason"], found["list"]["hidden_codes"]), ("CONFIDENTIALITY", [NORMAL]))
+        self.server.command("role", "permit", "node", NORMAL)
+        self.assertEqual(self.why("--node", "gateway-a", "--document", unique_id, status=0)["list"]["reason"], "OWN_DOCUMENT")
+        self.server.command("role", "add", "receptionist", "--level", "view")
+        self.assertEqual({r["name"]: r["level"] for r in self.run_json("role", "list")}["receptionist"], "view")
+        self.assertIn("no such role", self.refused("role", "code", "nurse-x", PHYSICIAN))
+
+    def test_a_node_has_roles_and_facilities_and_may_be_kept_from_submitting(self):
+        path = self.csv("name,facility,transactions,roles,may_submit,also_for\nclinic,Hospital A,ITI-41,clerk;nurse,no,Hospital B\n")
+        self.server.command("node", "import", path)
+        row = {n["name"]: n for n in self.run_json("node", "list")}["clinic"]
+        self.assertEqual((row["roles"], row["may_submit"], row["also_for"]), (["clerk", "nurse"], False, ["Hospital B"]))
+        found = self.why("--node", "clinic", "--patient", "P4", "--facility", "Hospital B", status=1)
+        self.assertEqual(found["submit"]["reason"], "MAY_NOT_SUBMIT")
+        self.server.command("node", "add", "clinic", "--facility", "Hospital A", "--transactions", "ITI-41", "--also-for", "Hospital B")
+        found = self.why("--node", "clinic", "--patient", "P4", "--facility", "Hospital B", status=1)
+        self.assertEqual(found["submit"]["reason"], "OWN_CHANGE")
+        self.assertIn("no such role", self.refused("node", "add", "clinic", "--facility", "Hospital A", "--transactions", "ITI-41", "--role", "x"))
+        self.assertIn("no such facility", self.refused("node", "add", "clinic", "--facility", "Hospital A", "--transactions", "ITI-41",
+                                                       "--also-for", "Hospital X"))
