@@ -147,7 +147,8 @@ static void param_event_types(DbParams *row, Arena *arena, const AuditMessage *m
 {
     Str *codes = ARENA_ARRAY(arena, Str, message->event_type_count);
     for (size_t i = 0; i < message->event_type_count; i++) {
-        codes[i] = message->event_types[i].code;
+        Str code = message->event_types[i].code;
+        codes[i] = str_is_empty(code) ? STR_EMPTY : code; /* no NULL */
     }
     db_param_text_array(row, codes, message->event_type_count);
 }

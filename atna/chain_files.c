@@ -52,24 +52,30 @@ static int write_chain(const char *directory, Uuid chain)
     return write_file(directory, CHAIN_FILE, (Str){line, sizeof(line)}, true);
 }
 
-int chain_files_open(const char *directory, Uuid *ret_chain)
+int chain_files_read(const char *directory, Uuid *ret_chain)
 {
     char path[PATH_MAX];
     _cleanup_(strbuf_done) StrBuf text = {0};
     path_of(directory, CHAIN_FILE, path);
     int rc = io_read_file(path, HEAD_LINE_SIZE, &text);
-    if (rc == -ENOENT) {
-        Uuid chain = uuid_new();
-        rc = write_chain(directory, chain);
-        if (rc == 0) {
-            *ret_chain = chain;
-        }
-        return rc;
-    }
     if (rc < 0) {
-        return rc;
+        return rc == -ENOENT ? 0 : rc;
     }
-    return uuid_parse_urn(str_trim(strbuf_str(&text)), ret_chain) ? 0 : -EBADMSG;
+    return uuid_parse_urn(str_trim(strbuf_str(&text)), ret_chain) ? 1 : -EBADMSG;
+}
+
+int chain_files_open(const char *directory, Uuid *ret_chain)
+{
+    int rc = chain_files_read(directory, ret_chain);
+    if (rc != 0) {
+        return MIN(rc, 0);
+    }
+    Uuid chain = uuid_new();
+    rc = write_chain(directory, chain);
+    if (rc == 0) {
+        *ret_chain = chain;
+    }
+    return rc;
 }
 
 int chain_files_renew(const char *directory, Uuid *ret_chain)

@@ -10,8 +10,10 @@
 
 #define CHAIN_KEY_FILE "head.key"
 
-/** The name of the chain of this directory; a new one is made if there is none. @return 0 or a
- * negative errno */
+/** The name of the chain of this directory. @return 1, 0 if there is none, or a negative errno */
+int chain_files_read(const char *directory, Uuid *ret_chain) MUST_CHECK;
+
+/** The same; a new one is made if there is none. @return 0 or a negative errno */
 int chain_files_open(const char *directory, Uuid *ret_chain) MUST_CHECK;
 
 /** Gives the chain up: keeps its head under its name, and begins a new one. */

@@ -1,4 +1,4 @@
-/* Commands that look at what is stored and at what happened: trace, status, fsck, scrub, audit. */
+/* Commands that look at what is stored and at what happened: trace, status, fsck, scrub. */
 
 #include <stdio.h>
 #include <string.h>
@@ -7,8 +7,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/file_io.h"
 #include "lib/xml/read.h"
+#include "server/audit_counts.h"
 #include "server/command.h"
-#include "server/command_audit_search.h"
 #include "server/command_json.h"
 #include "server/command_subscriber.h"
 #include "server/command_time.h"
@@ -127,7 +127,8 @@ static const DbStatement count_objects = {
     "SELECT (SELECT count(*) FROM document_entry), (SELECT count(*) FROM submission_set),"
     " (SELECT count(*) FROM folder), (SELECT count(*) FROM association),"
     " (SELECT count(*) FROM repository_document), (SELECT count(*) FROM audit_outbox),"
-    " (SELECT count(*) FROM node WHERE revoked_at IS NULL), pg_database_size(current_database())"};
+    " (SELECT count(*) FROM node WHERE revoked_at IS NULL), pg_database_size(current_database()),"
+    " (SELECT coalesce(sum(sequence), 0)::bigint FROM audit_chain)"};
 
 /* the columns of count_objects: as text, as JSON */
 static const struct {
@@ -142,6 +143,7 @@ static const struct {
     {"audit outbox", "audit_outbox"},
     {"nodes", "nodes"},
     {"database bytes", "database_bytes"},
+    {"audit records", "audit_records"},
 };
 
 static const DbStatement silent_nodes = {
@@ -282,6 +284,42 @@ static int show_subscribers(const Status *status)
     return rc;
 }
 
+static void show_audit_sender(const AuditSenderCount *sender, json_t *list)
+{
+    json_t *defects = list ? json_object() : NULL;
+    for (size_t i = 0; i < sender->defect_count; i++) {
+        const AuditDefectCount *defect = &sender->defects[i];
+        if (list) {
+            json_object_set_new(defects, defect->name, json_integer(defect->record_count));
+        } else {
+            print_label("audit defect");
+            printf("%.*s: %s %lld\n", STR_ARG(sender->sender), defect->name,
+                   (long long)defect->record_count);
+        }
+    }
+    if (list) {
+        json_array_append_new(
+            list, json_pack("{s:o, s:I, s:o}", "sender", json_text(sender->sender), "records",
+                            (json_int_t)sender->record_count, "defects", defects));
+    }
+}
+
+/** Who sends audit messages, and what is wrong with them. */
+static int show_audit_senders(const Status *status)
+{
+    AuditSenderCount *senders = NULL;
+    size_t count = 0;
+    json_t *list = status->json ? json_array() : NULL;
+    int rc = audit_counts_read(status->context->conn, status->context->req, &senders, &count);
+    for (size_t i = 0; i < count; i++) {
+        show_audit_sender(&senders[i], list);
+    }
+    if (list) {
+        json_object_set_new(status->json, "audit_senders", list);
+    }
+    return rc;
+}
+
 int command_status(const Options *options)
 {
     CommandContext context;
@@ -291,65 +329,12 @@ int command_status(const Options *options)
         show_process(&status);
         show_clock(&status);
         bool is_good = show_counts(&status) == 0 && show_identity_counts(&status) == 0 &&
-                       show_subscribers(&status) == 0 && show_silent_nodes(&status) == 0;
+                       show_subscribers(&status) == 0 && show_audit_senders(&status) == 0 &&
+                       show_silent_nodes(&status) == 0;
         if (status.json) {
             json_print(status.json);
         }
         exit_status = is_good ? EXIT_GOOD : EXIT_FAILED;
     }
     return command_close(&context, exit_status);
-}
-
-/* ------------------------------------------------------------------ audit */
-
-typedef struct AuditPrinter {
-    Str wanted; /* empty: all */
-    bool as_json;
-    unsigned long found;
-} AuditPrinter;
-
-static int print_audit_record(void *ctx, const AuditRecord *record)
-{
-    AuditPrinter *printer = ctx;
-    if (!str_contains(record->message, printer->wanted)) {
-        return 0;
-    }
-    _cleanup_(arena_freep) Arena *arena = arena_new();
-    Str recorded_at = clock_iso8601(arena, record->recorded_us);
-    if (printer->as_json) {
-        json_print_line(json_pack("{s:o, s:o}", "recorded_at", json_text(recorded_at), "message",
-                                  json_text(record->message)));
-    } else {
-        printf("%.*s %.*s\n", STR_ARG(recorded_at), STR_ARG(record->message));
-    }
-    printer->found++;
-    return 0;
-}
-
-int command_audit(const Options *options)
-{
-    CommandContext context;
-    if (audit_search_is_asked(options)) {
-        return audit_search_run(options);
-    }
-    if (options->argument_count < 1 || options->argument_count > 2 ||
-        !str_equal(str_from(options->arguments[0]), STR("search"))) {
-        return options_usage(options->command);
-    }
-    int status = command_open_config(options, &context);
-    if (status == EXIT_GOOD) {
-        char problem[256];
-        unsigned damaged = 0;
-        AuditPrinter printer = {
-            .wanted = options->argument_count == 2 ? str_from(options->arguments[1]) : STR_EMPTY,
-            .as_json = options->json,
-        };
-        int rc = audit_spool_read(services_path(context.arena, context.config, "audit"),
-                                  print_audit_record, &printer, &damaged, problem, sizeof(problem));
-        if (rc) {
-            (void)fprintf(stderr, "musubi: %s\n", problem);
-        }
-        status = rc ? EXIT_FAILED : printer.found == 0 ? EXIT_FOUND : EXIT_GOOD;
-    }
-    return command_close(&context, status);
 }

@@ -77,6 +77,7 @@ typedef struct Options {
     const char *action;
     const char *outcome;
     const char *sender;
+    const char *head; /* audit verify */
 } Options;
 
 typedef int (*CommandFn)(const Options *options);

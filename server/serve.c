@@ -22,6 +22,7 @@
 #include "lib/tls/gnutls_peer.h"
 #include "lib/xml/read.h"
 #include "server/admin.h"
+#include "server/audit_counts.h"
 #include "server/command.h"
 #include "server/confinement.h"
 #include "server/fhir_endpoint.h"
@@ -379,6 +380,19 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
     metrics_gauge(buf, "audit_backlog", "Audit events that are not delivered yet.",
                   (double)audit_backlog(p->services.audit));
     write_clock_gauges(buf);
+    if (p->services.audit_repository) {
+        AuditRepositoryCounts counts;
+        audit_repository_counts(p->services.audit_repository, &counts);
+        metrics_gauge(buf, "audit_received", "Audit messages of others since the start.",
+                      (double)counts.received);
+        metrics_gauge(buf, "audit_waiting", "Received audit messages that are not records yet.",
+                      (double)counts.waiting);
+        metrics_gauge(buf, "audit_sequence", "The last record of the audit chain.",
+                      (double)counts.sequence);
+        metrics_gauge(buf, "audit_udp_dropped", "Datagrams of addresses that are not allowed.",
+                      (double)syslog_listener_dropped(p->syslog));
+        audit_gauges_write(p->services.pool, req, buf);
+    }
     metrics_gauge(buf, "http_connections", "Open HTTP connections.",
                   (double)watchdog_count(p->watchdog));
     identity_gauges_write(p->identity_gauges, req, buf);

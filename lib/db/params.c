@@ -94,9 +94,10 @@ static void array_u32(ArrayWriter *writer, uint32_t value)
     writer->len += sizeof(wire);
 }
 
-/** @param content_bytes  of all elements together, without their length words */
+/** @param content_bytes  of all elements together, without their length words
+ * @param has_null  as PostgreSQL itself would write it: the audit chain hashes these bytes */
 static ArrayWriter array_begin(DbParams *params, uint32_t element_oid, size_t count,
-                               size_t content_bytes)
+                               size_t content_bytes, bool has_null)
 {
     assert(count <= INT_MAX / 8 && content_bytes <= INT_MAX / 2);
     ArrayWriter writer = {
@@ -104,7 +105,7 @@ static ArrayWriter array_begin(DbParams *params, uint32_t element_oid, size_t co
         .bytes = arena_alloc(params->arena, 5 * sizeof(uint32_t) + 4 * count + content_bytes)};
 
     array_u32(&writer, count > 0 ? 1 : 0); /* dimensions */
-    array_u32(&writer, 1);                 /* may hold NULL */
+    array_u32(&writer, has_null ? 1 : 0);
     array_u32(&writer, element_oid);
     if (count > 0) {
         array_u32(&writer, (uint32_t)count);
@@ -129,7 +130,7 @@ static void array_end(ArrayWriter *writer)
 
 void db_param_i32_array(DbParams *params, const int32_t *values, size_t count)
 {
-    ArrayWriter writer = array_begin(params, WIRE_OID_INT4, count, count * sizeof(*values));
+    ArrayWriter writer = array_begin(params, WIRE_OID_INT4, count, count * sizeof(*values), false);
     for (size_t i = 0; i < count; i++) {
         uint32_t wire = htobe32((uint32_t)values[i]);
         array_item(&writer, &wire, sizeof(wire));
@@ -140,7 +141,7 @@ void db_param_i32_array(DbParams *params, const int32_t *values, size_t count)
 static void push_i64_array(DbParams *params, uint32_t oid, const int64_t *values, size_t count,
                            int64_t (*convert)(int64_t))
 {
-    ArrayWriter writer = array_begin(params, oid, count, count * sizeof(*values));
+    ArrayWriter writer = array_begin(params, oid, count, count * sizeof(*values), false);
     for (size_t i = 0; i < count; i++) {
         uint64_t wire = htobe64((uint64_t)(convert ? convert(values[i]) : values[i]));
         array_item(&writer, &wire, sizeof(wire));
@@ -161,10 +162,12 @@ void db_param_timestamp_array(DbParams *params, const int64_t *values, size_t co
 static void push_str_array(DbParams *params, uint32_t oid, const Str *values, size_t count)
 {
     size_t content_bytes = 0;
+    bool has_null = false;
     for (size_t i = 0; i < count; i++) {
         content_bytes += values[i].len;
+        has_null |= values[i].data == NULL;
     }
-    ArrayWriter writer = array_begin(params, oid, count, content_bytes);
+    ArrayWriter writer = array_begin(params, oid, count, content_bytes, has_null);
     for (size_t i = 0; i < count; i++) {
         if (values[i].data) {
             array_item(&writer, values[i].data, values[i].len);
@@ -187,7 +190,8 @@ void db_param_bytes_array(DbParams *params, const Str *values, size_t count)
 
 void db_param_uuid_array(DbParams *params, const Uuid *values, size_t count)
 {
-    ArrayWriter writer = array_begin(params, WIRE_OID_UUID, count, count * sizeof(values->bytes));
+    ArrayWriter writer =
+        array_begin(params, WIRE_OID_UUID, count, count * sizeof(values->bytes), false);
     for (size_t i = 0; i < count; i++) {
         array_item(&writer, values[i].bytes, sizeof(values[i].bytes));
     }

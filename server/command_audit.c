@@ -1,0 +1,167 @@
+/* musubi audit: what is recorded, whether it is whole, and a signed head to hand out. */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "atna/verify.h"
+#include "lib/base/clock.h"
+#include "server/command.h"
+#include "server/command_audit_search.h"
+#include "server/command_json.h"
+#include "server/language.h"
+#include "server/services.h"
+
+/* ------------------------------------------------------------------ search */
+
+typedef struct AuditPrinter {
+    Str wanted; /* empty: all */
+    bool as_json;
+    unsigned long found;
+} AuditPrinter;
+
+static int print_audit_record(void *ctx, const AuditRecord *record)
+{
+    AuditPrinter *printer = ctx;
+    if (!str_contains(record->message, printer->wanted)) {
+        return 0;
+    }
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    Str recorded_at = clock_iso8601(arena, record->recorded_us);
+    if (printer->as_json) {
+        json_print_line(json_pack("{s:o, s:o}", "recorded_at", json_text(recorded_at), "message",
+                                  json_text(record->message)));
+    } else {
+        printf("%.*s %.*s\n", STR_ARG(recorded_at), STR_ARG(record->message));
+    }
+    printer->found++;
+    return 0;
+}
+
+static int search(const Options *options, CommandContext *context)
+{
+    char problem[256];
+    unsigned damaged = 0;
+    AuditPrinter printer = {
+        .wanted = options->argument_count == 2 ? str_from(options->arguments[1]) : STR_EMPTY,
+        .as_json = options->json,
+    };
+    int rc = audit_spool_read(services_path(context->arena, context->config, "audit"),
+                              print_audit_record, &printer, &damaged, problem, sizeof(problem));
+    if (rc) {
+        (void)fprintf(stderr, "musubi: %s\n", problem);
+    }
+    return rc ? EXIT_FAILED : printer.found == 0 ? EXIT_FOUND : EXIT_GOOD;
+}
+
+/* ------------------------------------------------------------------ verify */
+
+typedef struct VerifyPrinter {
+    json_t *list; /* NULL: print each when it is found */
+} VerifyPrinter;
+
+static json_t *finding_json(const VerifyFinding *finding)
+{
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    return json_pack("{s:o, s:I, s:o}", "chain", json_text(uuid_urn(arena, finding->chain)),
+                     "sequence", (json_int_t)finding->sequence, "text",
+                     json_text(str_from(finding->text)));
+}
+
+static void print_finding(void *ctx, const VerifyFinding *finding)
+{
+    const VerifyPrinter *printer = ctx;
+    if (printer->list) {
+        json_array_append_new(printer->list, finding_json(finding));
+    } else if (finding->sequence > 0) {
+        printf(tr("record %llu %s\n"), (unsigned long long)finding->sequence, finding->text);
+    } else {
+        printf("%s\n", finding->text);
+    }
+}
+
+static void print_verify_result(const VerifyPrinter *printer, const VerifyResult *result,
+                                double seconds)
+{
+    const VerifyFinding *first = &result->first_bad;
+    if (printer->list) {
+        json_print(
+            json_pack("{s:I, s:I, s:I, s:I, s:f, s:o, s:o}", "records",
+                      (json_int_t)result->record_count, "finding_count",
+                      (json_int_t)result->finding_count, "chains", (json_int_t)result->chain_count,
+                      "heads", (json_int_t)result->head_count, "seconds", seconds, "findings",
+                      printer->list, "first_bad", first->text ? finding_json(first) : json_null()));
+        return;
+    }
+    printf(tr("%llu records of %u chains, %llu heads known, %.1f s: %llu findings\n"),
+           (unsigned long long)result->record_count, result->chain_count,
+           (unsigned long long)result->head_count, seconds,
+           (unsigned long long)result->finding_count);
+    if (first->text) {
+        printf(tr("the first bad record is %llu: it %s\n"), (unsigned long long)first->sequence,
+               first->text);
+    }
+}
+
+static int verify(const Options *options, CommandContext *context)
+{
+    VerifyPrinter printer = {options->json ? json_array() : NULL};
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned connections = (unsigned)MIN(MAX(processors, 1), 8);
+    const VerifyConfig config = {
+        .directory = services_path(context->arena, context->config, "audit"),
+        .head_copy = context->config->audit.head_copy,
+        .head_file = options->head,
+        .pool = db_pool_beside(context->pool, connections),
+        .connections = connections,
+        .ctx = &printer,
+        .finding = print_finding,
+    };
+    VerifyResult result = {0};
+    int64_t began_ns = clock_now_ns();
+    int rc = audit_verify(&config, context->req, &result);
+    db_pool_free(config.pool);
+    if (rc < 0) {
+        json_decref(printer.list);
+        return EXIT_FAILED;
+    }
+    print_verify_result(&printer, &result, (double)(clock_now_ns() - began_ns) / 1e9);
+    return result.finding_count > 0 ? EXIT_FOUND : EXIT_GOOD;
+}
+
+/* ------------------------------------------------------------------ head */
+
+static int print_head(const Options *options, CommandContext *context)
+{
+    Head head;
+    char line[HEAD_LINE_SIZE];
+    int rc = audit_fresh_head(services_path(context->arena, context->config, "audit"),
+                              context->pool, context->req, &head);
+    if (rc < 0) {
+        return EXIT_FAILED;
+    }
+    head_write(&head, line);
+    if (!options->json) {
+        (void)puts(line);
+        return EXIT_GOOD;
+    }
+    Arena *arena = context->arena;
+    json_print(json_pack(
+        "{s:o, s:I, s:o, s:o, s:o}", "chain", json_text(uuid_urn(arena, head.chain)), "sequence",
+        (json_int_t)head.sequence, "hash",
+        json_text(str_hex(arena, head.hash.bytes, sizeof(head.hash.bytes))), "time",
+        json_text(clock_iso8601(arena, head.signed_us)), "head", json_text(str_from(line))));
+    return EXIT_GOOD;
+}
+
+int command_audit(const Options *options)
+{
+    static const Subcommand subcommands[] = {
+        {"search", 0, 1, search}, {"verify", 0, 0, verify}, {"head", 0, 0, print_head}};
+
+    if (audit_search_is_asked(options)) {
+        return audit_search_run(options);
+    }
+    return command_run(options, subcommands, ARRAY_LEN(subcommands));
+}
