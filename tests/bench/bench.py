@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from conformance import client as xds  # noqa: E402  pylint: disable=wrong-import-position
 from tests.bench import data, floors, matching, statements  # noqa: E402  pylint: disable=wrong-import-position
-from tests.harness import certs, server as harness  # noqa: E402  pylint: disable=wrong-import-position
+from tests.harness import certs, saml, server as harness  # noqa: E402  pylint: disable=wrong-import-position
 
 COUNTS = (4, 8, 16)
 SMALL, LARGE = 100_000, 10_000_000
@@ -36,6 +36,7 @@ IMPORT_ARC = 61
 IMPORTS_PER_SECOND = 10_000  # how many a measured second of bulk_import takes
 FEED_CONNECTIONS = 8
 PERSONS, QUICK_PERSONS = 1_000_000, 100_000  # of the identity queries
+FRESH_ASSERTIONS = 1000  # of a run of xua_unique: a request file each, of which every connection has a copy
 KNOWN_PERSONS = 2000  # of iti8_feed and iti21_p99: a request file each
 FILL_PIECE = 250_000  # imports between two looks at the outbox
 SCALE_GOALS = {"scale_find_1e7": 0.65, "scale_register_1e7": 0.50}  # of the rate at a tenth of the entries
@@ -183,6 +184,29 @@ class Operation:
         return counts, best
 
 
+class FreshAssertions(Operation):
+    """A request that comes with another assertion each time; its parts are those of one of them."""
+
+    def __init__(self, bench, name, goal, provider, modulo):
+        self.provider, self.request = provider, data.find_documents("LeafClass")
+        assertion = self.assertion()
+        super().__init__(bench, name, goal, data.with_assertion(self.request, assertion), modulo=modulo)
+        self.signed = bench.file(f"{name}.assertion", assertion.encode())
+
+    def assertion(self):
+        """A new one, valid for the whole run."""
+        return self.provider.assertion(not_on_or_after=saml.instant(6 * 3600))
+
+    def value(self, count, seconds):
+        paths = [self.bench.file(f"{self.name}.fresh{number}", data.with_assertion(self.request, self.assertion())[0])
+                 for number in range(FRESH_ASSERTIONS)]
+        found = self.bench.kit.load(self.port, paths, count, 600, "--count", str(len(paths)), modulo=self.modulo, expect=self.expect)
+        self.bench.settle()
+        if found["errors"]:
+            print(f"  {self.name}: {found['errors']} errors: {found['problem']}", flush=True)
+        return found
+
+
 class Bench:
     """The server under test, its data, and the rows measured so far."""
 
@@ -205,9 +229,10 @@ class Bench:
 
     # ------------------------------------------------------------------ set-up
 
-    def _new_server(self, pid_owner="external"):
+    def _new_server(self, pid_owner="external", xua="off"):
         return harness.Server(data_dir=self.folder, certs=self.certs, mode="enforce", settings={
             "server": {"plain_http_listen": None, "plain_mllp_listen": None}, "database": {"shared_buffers": "0"},
+            "xua": {"registry": xua, "audiences": saml.AUDIENCE},
             "affinity_domain": {"pid_owner": pid_owner}})  # external: patients of the registry are fed like any others
 
     def start(self, pid_owner="external"):
@@ -369,6 +394,41 @@ class Bench:
     def iti18_getdocuments(self):
         """The row of this name."""
         self.read_operation("iti18_getdocuments", 0.70, data.get_documents(), self.documents).measure()
+
+    def look_at_users(self):
+        """Restarts the server with [xua] registry = record; gives the identity provider that it knows."""
+        self.server.close()
+        self.server = self._new_server(xua="record")
+        provider = saml.IdentityProvider()
+        certificate = self.file("idp", provider.pem())
+        self.start()
+        self.server.command("idp", "add", provider.issuer, "--certificate", str(certificate))
+        time.sleep(3)
+        return provider, certificate
+
+    def xua_unique(self):
+        """FindDocuments with a fresh assertion each; H has the check of its signature by xmlsec as one more term."""
+        provider, certificate = self.look_at_users()
+        operation = FreshAssertions(self, "xua_unique", 0.75, provider, self.patients)
+        answer_bytes = operation.answer_bytes()  # its own assertion is known from here on
+        operation.add_sax().add_statements().add_transfer("response", answer_bytes).add_local("audit", "--bytes", str(AUDIT_BYTES))
+        operation.add_local("xmlsec", "--input", str(operation.signed), "--cert", str(certificate)).measure()
+
+    def xua_reused(self):
+        """The same with one assertion, against no assertion."""
+        provider, _ = self.look_at_users()
+        request = data.find_documents("LeafClass")
+        plain = Operation(self, "xua_none", 1, request, modulo=self.patients)
+        reused = Operation(self, "xua_reused", 0.95, data.with_assertion(request, provider.assertion(
+            not_on_or_after=saml.instant(6 * 3600))), modulo=self.patients)
+        counts = []
+        for count in self.counts:
+            pairs = [(plain.value(count, self.seconds), reused.value(count, self.seconds)) for _ in range(self.runs)]
+            rates = [statistics.median(pair[place]["rate"] for pair in pairs) for place in (0, 1)]
+            counts.append({"connections": count, "value": rates[1], "without": rates[0], "ratio": rates[1] / rates[0]})
+        best = max(counts, key=lambda entry: entry["value"])
+        self.add(Row("xua_reused", best["value"], "1/s", best["without"], best["ratio"], None, *_at_least(best["ratio"], 0.95),
+                     connections=best["connections"], counts=counts))
 
     def measure_iti43(self, name, goal, size, arc, documents):
         """Stores documents of the size, then retrieves them in turn."""
@@ -638,7 +698,7 @@ def machine(folder):
 
 
 OPERATIONS = ("connect_full", "connect_resumed", "idle_connection_bytes", "iti42", "bulk_import", "iti41_100k", "iti41_10m",
-              "iti18_leafclass_50", "iti18_objectref_50", "iti18_getdocuments", "iti43_100k", "iti43_10m", "iti8_feed", "iti9",
+              "iti18_leafclass_50", "iti18_objectref_50", "iti18_getdocuments", "iti43_100k", "iti43_10m", "xua_unique", "xua_reused", "iti8_feed", "iti9",
               "iti45", "iti83", "iti21_p99", "memory", "matching")
 IDENTITY = ("iti8_feed", "iti9", "iti45", "iti83", "iti21_p99", "matching")
 

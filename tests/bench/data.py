@@ -9,7 +9,7 @@ import random
 import re
 
 from conformance import client as xds
-from tests.harness import server as harness
+from tests.harness import saml, server as harness
 
 NUMBER = "@" * 12
 MODULO = "%" * 12
@@ -169,6 +169,12 @@ def find_documents(return_type, patient=patient_id(MODULO)):
         "$XDSDocumentEntryPatientId": f"'{patient}'", "$XDSDocumentEntryStatus": f"('{xds.STATUS}Approved')",
         "$XDSDocumentEntryClassCode": f"({codes})", "$XDSDocumentEntryCreationTimeFrom": "2011",
         "$XDSDocumentEntryCreationTimeTo": "2027"}, return_type)
+
+
+def with_assertion(request, assertion):
+    """The same (request, body) with an assertion in its wsse:Security header."""
+    root = saml.with_header(request[1], saml.security(assertion))
+    return post("/registry", "application/soap+xml; charset=UTF-8", root), root
 
 
 def get_documents():

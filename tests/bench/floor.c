@@ -4,6 +4,7 @@
  * JSON (measure.h):
  *
  *   floor sax     --input FILE          libxml2's SAX2 parser over the file
+ *   floor xmlsec  --input FILE --cert FILE  an assertion verified by xmlsec with this certificate
  *   floor sha     --bytes N             SHA-1 and SHA-256
  *   floor crc     --bytes N             CRC-32C of each 64 KiB
  *   floor segment --bytes N --dir DIR   append to one file, one fdatasync for all that wait
@@ -74,6 +75,13 @@ static void run_sax(Shared *shared)
     }
 }
 
+static void run_xmlsec(Shared *shared)
+{
+    if (!part_xmlsec(shared->bytes, shared->len)) {
+        die("floor: the assertion is not signed by this certificate");
+    }
+}
+
 static void run_sha(Shared *shared)
 {
     part_sha(shared->bytes, shared->len);
@@ -100,7 +108,7 @@ static const struct {
     const char *name;
     void (*run)(Shared *shared);
 } PARTS[] = {
-    {"sax", run_sax},     {"sha", run_sha},       {"crc", run_crc},
+    {"sax", run_sax},     {"xmlsec", run_xmlsec}, {"sha", run_sha},   {"crc", run_crc},
     {"audit", run_group}, {"segment", run_group}, {"file", run_file},
 };
 
@@ -324,7 +332,7 @@ static Settings read_settings(int argc, char **argv)
         }
     }
     if (optind + 1 != argc || s.threads < 1) {
-        die("floor: need one part: sax, sha, crc, segment, audit, file, http or composed");
+        die("floor: need one part: sax, xmlsec, sha, crc, segment, audit, file, http or composed");
     }
     s.part = argv[optind];
     return s;
@@ -347,6 +355,9 @@ int main(int argc, char **argv)
         read_input(&shared);
     } else {
         make_bytes(&shared);
+    }
+    if (settings.https.cert) {
+        part_xmlsec_init(settings.https.cert);
     }
     for (size_t i = 0; i < sizeof(PARTS) / sizeof(PARTS[0]); i++) {
         if (strcmp(PARTS[i].name, settings.part) == 0) {

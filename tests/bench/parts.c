@@ -3,9 +3,20 @@
 #include <fcntl.h>
 #include <libxml/parser.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+/* xmlsec.h comes before the others */
+/* clang-format off */
+#include <xmlsec/xmlsec.h>
+#include <xmlsec/openssl/app.h>
+#include <xmlsec/openssl/crypto.h>
+#include <xmlsec/openssl/evp.h>
+#include <xmlsec/xmldsig.h>
+#include <xmlsec/xmltree.h>
+/* clang-format on */
 
 #include "lib/base/crc32c.h"
 
@@ -106,6 +117,39 @@ bool part_sax(const char *bytes, size_t len)
                              .endElementNs = ignore_end,
                              .characters = ignore_text};
     return xmlSAXUserParseMemory(&handler, NULL, bytes, (int)len) == 0;
+}
+
+static EVP_PKEY *xmlsec_key;
+
+void part_xmlsec_init(const char *certificate)
+{
+    FILE *file = fopen(certificate, "re");
+    X509 *x509 = file ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
+    xmlInitParser();
+    if (!x509 || xmlSecInit() < 0 || xmlSecOpenSSLAppInit(NULL) < 0 || xmlSecOpenSSLInit() < 0) {
+        die("floor: cannot read the certificate, or start xmlsec");
+    }
+    (void)fclose(file);
+    xmlsec_key = X509_get_pubkey(x509);
+    X509_free(x509);
+}
+
+bool part_xmlsec(const char *bytes, size_t len)
+{
+    xmlDoc *document = xmlReadMemory(bytes, (int)len, NULL, NULL, XML_PARSE_NONET);
+    xmlNode *root = xmlDocGetRootElement(document);
+    xmlAttr *id = xmlHasProp(root, (const xmlChar *)"ID");
+    xmlAddID(NULL, document, id->children->content, id);
+    xmlSecDSigCtx *context = xmlSecDSigCtxCreate(NULL);
+    EVP_PKEY_up_ref(xmlsec_key);
+    context->signKey = xmlSecKeyCreate();
+    xmlSecKeySetValue(context->signKey, xmlSecOpenSSLEvpKeyAdopt(xmlsec_key));
+    xmlNode *signature = xmlSecFindNode(root, xmlSecNodeSignature, xmlSecDSigNs);
+    bool is_good = xmlSecDSigCtxVerify(context, signature) == 0 &&
+                   context->status == xmlSecDSigStatusSucceeded;
+    xmlSecDSigCtxDestroy(context);
+    xmlFreeDoc(document);
+    return is_good;
 }
 
 void part_sha(const void *bytes, size_t len)

@@ -24,6 +24,10 @@ void group_file_append(GroupFile *file, const void *bytes, size_t len);
 
 /** libxml2's SAX2 parser with handlers that do nothing. @return whether it is well-formed */
 bool part_sax(const char *bytes, size_t len);
+/** Once, before part_xmlsec(). @param certificate  PEM file of who signed */
+void part_xmlsec_init(const char *certificate);
+/** A signed assertion parsed as DOM and verified by xmlsec. @return whether it is good */
+bool part_xmlsec(const char *bytes, size_t len);
 /** SHA-1 and SHA-256. */
 void part_sha(const void *bytes, size_t len);
 /** CRC-32C of each 64 KiB. */

@@ -13,7 +13,7 @@ import psycopg2
 # begin a new one (registry/registration.c); outside a transaction each statement is a round trip of its own.
 _BEGINS_ROUND_TRIP = re.compile(r"INSERT INTO submission_set|SELECT .* FROM patient_identifier")
 _BACKGROUND = re.compile(r"audit_outbox (?:WHERE|ORDER)|FROM audit_outbox|node_activity|DELETE FROM|pg_stat|SELECT 1$|\bnode\b|stats_reset"
-                         r"|FROM assigning_authority authority|identity_subscriber|identity_notification")
+                         r"|FROM assigning_authority authority|identity_subscriber|identity_notification|identity_provider")
 # Access rules are read on a connection of their own, in one round trip (lib/access/rules.c).
 _RULES = re.compile(r"FROM access_role |FROM disclosure d|FROM enrolment")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
