@@ -11,6 +11,7 @@
 #include "server/command_json.h"
 #include "server/csv.h"
 #include "server/language.h"
+#include "server/node_certificates.h"
 #include "server/node_rights.h"
 #include "server/text_list.h"
 
@@ -57,18 +58,6 @@ static const DbStatement upsert_node = {
     "RETURNING id, xmax = 0",
 };
 
-/* A certificate moves to another node only from one that was revoked. */
-static const DbStatement upsert_certificate = {
-    "node_certificate_upsert",
-    "INSERT INTO node_certificate (fingerprint, node, subject, not_after) "
-    "VALUES ($1::text, $2::integer, $3::text, $4::timestamptz) "
-    "ON CONFLICT (fingerprint) DO UPDATE SET node = excluded.node, subject = excluded.subject, "
-    "not_after = excluded.not_after "
-    "WHERE node_certificate.node = excluded.node OR EXISTS (SELECT FROM node "
-    "WHERE node.id = node_certificate.node AND node.revoked_at IS NOT NULL) "
-    "RETURNING node",
-};
-
 static const DbStatement revoke_node = {
     "node_revoke",
     "UPDATE node SET revoked_at = now() WHERE name = $1::text AND revoked_at IS NULL",
@@ -79,9 +68,10 @@ static const DbStatement select_nodes = {
     "SELECT node.name, facility.name, node.transactions, node.sources, node.ae_titles, "
     "node.source_ids, "
     "node.is_operator, node.revoked_at, "
-    "ARRAY(SELECT fingerprint FROM node_certificate WHERE node = node.id ORDER BY not_after), "
-    "(SELECT max(not_after) FROM node_certificate WHERE node_certificate.node = node.id AND "
-    "isfinite(not_after)), "
+    "ARRAY(SELECT fingerprint FROM node_certificate AS c WHERE c.node = node.id AND "
+    "c.revoked_at IS NULL ORDER BY not_after), "
+    "(SELECT max(not_after) FROM node_certificate AS c WHERE c.node = node.id AND "
+    "c.revoked_at IS NULL AND isfinite(not_after)), "
     "node.roles, node.may_submit, ARRAY(SELECT name FROM facility f WHERE f.id = ANY "
     "(node.facilities) ORDER BY name) "
     "FROM node JOIN facility ON facility.id = node.facility ORDER BY node.name",
@@ -162,56 +152,7 @@ static int check_input(const CommandContext *context, const NodeInput *input, No
     return context->req->errors.error_count > errors_before ? -ERR_CONFIGURATION : 0;
 }
 
-/** The certificate of the file, or what a bare fingerprint tells. A node without any can serve as
- * plain_node only. */
-static int read_certificate(const CommandContext *context, const NodeInput *input,
-                            TlsCertificate *ret_certificate)
-{
-    char problem[256];
-
-    *ret_certificate =
-        (TlsCertificate){.fingerprint = STR_EMPTY, .subject = STR_EMPTY, .not_after_us = INT64_MAX};
-    if (input->certificate.len > 0) {
-        const char *path = str_cstr(context->arena, input->certificate);
-        if (!tls_certificate_from_file(context->arena, path, ret_certificate, problem,
-                                       sizeof(problem))) {
-            return fault(context, input, "the certificate cannot be read", str_from(problem));
-        }
-        if (ret_certificate->not_after_us < clock_utc_us()) {
-            return fault(context, input, "the certificate has expired", input->certificate);
-        }
-        return 0;
-    }
-    if (input->fingerprint.len > 0 &&
-        !tls_fingerprint_parse(context->arena, input->fingerprint, &ret_certificate->fingerprint)) {
-        return fault(context, input, "a fingerprint is SHA-256, 64 hexadecimal digits",
-                     input->fingerprint);
-    }
-    return 0;
-}
-
 /* Rows */
-
-static int store_certificate(const CommandContext *context, const NodeInput *input, int32_t node_id,
-                             const TlsCertificate *certificate)
-{
-    DbParams params;
-    DbResult *result = NULL;
-
-    db_params_init(&params, context->arena);
-    db_param_text(&params, certificate->fingerprint);
-    db_param_i32(&params, node_id);
-    db_param_text(&params, certificate->subject);
-    db_param_timestamp(&params, certificate->not_after_us);
-    int rc = db_exec(context->conn, context->req, &upsert_certificate, &params, &result);
-    if (rc == 0 && db_rows(result) == 0) {
-        rc = fault(context, input,
-                   "this certificate belongs to another node; revoke that node first, or use "
-                   "another certificate",
-                   certificate->fingerprint);
-    }
-    return rc;
-}
 
 static int record_stored(const CommandContext *context, const NodeInput *input,
                          const TlsCertificate *certificate, bool is_new)
@@ -242,7 +183,8 @@ static int store_node(const CommandContext *context, const NodeInput *input, boo
     int rc;
 
     if ((rc = check_input(context, input, &lists)) < 0 ||
-        (rc = read_certificate(context, input, &certificate)) < 0) {
+        (rc = node_certificate_read(context, input->location, input->certificate,
+                                    input->fingerprint, &certificate)) < 0) {
         return rc;
     }
     db_params_init(&params, context->arena);
@@ -267,7 +209,8 @@ static int store_node(const CommandContext *context, const NodeInput *input, boo
         return rc;
     }
     if (certificate.fingerprint.len > 0 &&
-        (rc = store_certificate(context, input, db_i32(result, 0, 0), &certificate)) < 0) {
+        (rc = node_certificate_store(context, input->location, db_i32(result, 0, 0),
+                                     &certificate)) < 0) {
         return rc;
     }
     return record_stored(context, input, &certificate, *ret_is_new);
@@ -439,7 +382,45 @@ static json_t *json_instant(const CommandContext *context, const DbResult *rows,
     return json_text(clock_iso8601(context->arena, db_timestamp(rows, row, column)));
 }
 
-static void print_nodes_json(const CommandContext *context, const DbResult *rows)
+/** INT64_MIN and INT64_MAX: there is none. */
+static json_t *json_time(const CommandContext *context, int64_t at_us)
+{
+    return at_us == INT64_MIN || at_us == INT64_MAX
+               ? json_null()
+               : json_text(clock_iso8601(context->arena, at_us));
+}
+
+/** The certificates of every node that is listed. */
+typedef struct CertificateList {
+    NodeCertificateRow *rows;
+    size_t count;
+} CertificateList;
+
+static json_t *json_certificates(const CommandContext *context, const CertificateList *certificates,
+                                 Str node)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < certificates->count; i++) {
+        const NodeCertificateRow *row = &certificates->rows[i];
+        if (!str_equal(row->node, node)) {
+            continue;
+        }
+        json_t *days = row->not_after_us == INT64_MAX
+                           ? json_null()
+                           : json_integer((json_int_t)certificate_days_left(row->not_after_us));
+        json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "fingerprint",
+                                              json_text(row->fingerprint), "subject",
+                                              json_text(row->subject), "not_before",
+                                              json_time(context, row->not_before_us), "not_after",
+                                              json_time(context, row->not_after_us), "days_left",
+                                              days, "added_at", json_time(context, row->added_us),
+                                              "revoked_at", json_time(context, row->revoked_us)));
+    }
+    return list;
+}
+
+static void print_nodes_json(const CommandContext *context, const DbResult *rows,
+                             const CertificateList *certificates)
 {
     json_t *list = json_array();
 
@@ -458,6 +439,8 @@ static void print_nodes_json(const CommandContext *context, const DbResult *rows
         json_object_set_new(node, "roles", json_list(context, rows, i, 10));
         json_object_set_new(node, "may_submit", json_boolean(db_bool(rows, i, 11)));
         json_object_set_new(node, "also_for", json_list(context, rows, i, 12));
+        json_object_set_new(node, "certificates",
+                            json_certificates(context, certificates, db_text(rows, i, 0)));
         json_array_append_new(list, node);
     }
     json_print(list);
@@ -477,40 +460,77 @@ static Str join_list(const CommandContext *context, const DbResult *rows, int ro
     return text;
 }
 
-static void print_nodes(const CommandContext *context, const DbResult *rows)
+static void print_certificate(const CommandContext *context, const NodeCertificateRow *row)
+{
+    char days[24] = "?";
+    Str until = STR("?");
+    if (row->not_after_us != INT64_MAX) {
+        (void)snprintf(days, sizeof(days), "%lld",
+                       (long long)certificate_days_left(row->not_after_us));
+        until = str_slice(clock_iso8601(context->arena, row->not_after_us), 0,
+                          sizeof("2026-04-01") - 1);
+    }
+    printf("%-11.*s%6s  %.8s  ", STR_ARG(until), days, str_cstr(context->arena, row->fingerprint));
+}
+
+/** The columns of the certificates that are in force, the first on the line of its node. */
+static void print_certificates(const CommandContext *context, const CertificateList *certificates,
+                               Str node, Str transactions)
+{
+    bool is_first = true;
+    for (size_t i = 0; i < certificates->count; i++) {
+        const NodeCertificateRow *row = &certificates->rows[i];
+        if (!str_equal(row->node, node) || row->revoked_us != INT64_MAX) {
+            continue;
+        }
+        if (!is_first) {
+            printf("%*s", 20 + 1 + 20 + 1 + 10 + 1, "");
+        }
+        print_certificate(context, row);
+        printf("%.*s\n", STR_ARG(is_first ? transactions : STR_EMPTY));
+        is_first = false;
+    }
+    if (is_first) {
+        printf("%-11s%6s  %-8s  %.*s\n", "-", "-", "-", STR_ARG(transactions));
+    }
+}
+
+static void print_nodes(const CommandContext *context, const DbResult *rows,
+                        const CertificateList *certificates)
 {
     command_print_cell(tr("NODE"), 20);
     command_print_cell(tr("FACILITY"), 20);
     command_print_cell(tr("STATE"), 10);
     command_print_cell(tr("CERT UNTIL"), 11);
+    command_print_cell(tr("DAYS"), 6);
+    command_print_cell("SHA-256", 9);
     printf("%s\n", tr("TRANSACTIONS"));
     for (int i = 0; i < db_rows(rows); i++) {
         const char *state = db_bool(rows, i, 6) ? tr("operator") : tr("registered");
         if (!db_is_null(rows, i, 7)) {
             state = tr("revoked");
         }
-        Str until = db_is_null(rows, i, 9)
-                        ? STR("-")
-                        : clock_iso8601(context->arena, db_timestamp(rows, i, 9));
         command_print_cell(str_cstr(context->arena, db_text(rows, i, 0)), 20);
         command_print_cell(str_cstr(context->arena, db_text(rows, i, 1)), 20);
         command_print_cell(state, 10);
-        printf("%-11.*s %.*s\n", STR_ARG(str_slice(until, 0, sizeof("2026-04-01") - 1)),
-               STR_ARG(join_list(context, rows, i, 2)));
+        print_certificates(context, certificates, db_text(rows, i, 0),
+                           join_list(context, rows, i, 2));
     }
 }
 
 static int node_list(const Options *options, CommandContext *context)
 {
     DbResult *rows = NULL;
+    CertificateList certificates;
 
-    if (db_exec(context->conn, context->req, &select_nodes, NULL, &rows) < 0) {
+    if (db_exec(context->conn, context->req, &select_nodes, NULL, &rows) < 0 ||
+        node_certificates_select(context, NULL, &certificates.rows, &certificates.count) < 0) {
         return EXIT_FAILED;
     }
     if (options->json) {
-        print_nodes_json(context, rows);
+        print_nodes_json(context, rows, &certificates);
     } else {
-        print_nodes(context, rows);
+        print_nodes(context, rows, &certificates);
     }
     return EXIT_GOOD;
 }
@@ -518,9 +538,8 @@ static int node_list(const Options *options, CommandContext *context)
 int command_node(const Options *options)
 {
     static const Subcommand subcommands[] = {
-        {"add", 1, 1, node_add},
-        {"list", 0, 0, node_list},
-        {"revoke", 1, 1, node_revoke},
+        {"add", 1, 1, node_add},       {"list", 0, 0, node_list},
+        {"revoke", 1, 1, node_revoke}, {"certificate", 2, 2, node_certificate_command},
         {"import", 1, 1, node_import},
     };
 

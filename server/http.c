@@ -478,6 +478,7 @@ static void fill_exchange(Call *call, struct MHD_Connection *mhd, const char *me
     exchange->certificate_fingerprint = connection->fingerprint;
     exchange->certificate_subject = connection->subject;
     exchange->req->peer_address = str_from(connection->watched.address.text);
+    exchange->req->endpoint = str_from(call->listener->config.endpoint);
     exchange->method = str_dup(exchange->req->arena, str_from(method));
     Str target = str_from(call->target);
     size_t question = str_find_char(target, '?');

@@ -132,3 +132,31 @@ void metrics_gauge(StrBuf *buf, const char *name, const char *help, double value
     head(buf, name, "gauge", help);
     strbuf_printf(buf, "musubi_%s %g\n", name, value);
 }
+
+void metrics_gauge_head(StrBuf *buf, const char *name, const char *help)
+{
+    head(buf, name, "gauge", help);
+}
+
+static void append_label_value(StrBuf *buf, Str value)
+{
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.data[i];
+        if (c == '\\' || c == '"') {
+            strbuf_append_char(buf, '\\');
+        }
+        strbuf_append_char(buf, c == '\n' ? ' ' : c);
+    }
+}
+
+void metrics_gauge_row(StrBuf *buf, const char *name, const MetricsLabel *labels, size_t count,
+                       double value)
+{
+    strbuf_printf(buf, "musubi_%s{", name);
+    for (size_t i = 0; i < count; i++) {
+        strbuf_printf(buf, "%s%s=\"", i > 0 ? "," : "", labels[i].name);
+        append_label_value(buf, labels[i].value);
+        strbuf_append_char(buf, '"');
+    }
+    strbuf_printf(buf, "} %.0f\n", value);
+}

@@ -24,5 +24,17 @@ void metrics_count(const char *transaction, Outcome outcome, int64_t duration_ns
 /** Appends the Prometheus text of all counters. */
 void metrics_write(StrBuf *buf);
 
-/** Appends one gauge: "musubi_NAME{labels} value". */
+/** Appends one gauge without labels: "musubi_NAME value". */
 void metrics_gauge(StrBuf *buf, const char *name, const char *help, double value);
+
+/** The value of a label comes from a table of the database or of a file of ours, never from a
+ * message. */
+typedef struct MetricsLabel {
+    const char *name;
+    Str value;
+} MetricsLabel;
+
+/** Begins a gauge of many rows, and appends one: "musubi_NAME{label="value"} value". */
+void metrics_gauge_head(StrBuf *buf, const char *name, const char *help);
+void metrics_gauge_row(StrBuf *buf, const char *name, const MetricsLabel *labels, size_t count,
+                       double value);

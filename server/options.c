@@ -139,6 +139,8 @@ static const OptionRow option_rows[] = {
     TEXT_OPTION("batch", batch, "N", "submission",
                 "import: submissions in one transaction, otherwise 256"),
     TEXT_OPTION("head", head, "FILE", "audit", "verify: signed heads that a third party has kept"),
+    TEXT_OPTION("listener", listener, "NAME", "check-tls",
+                "only this one: https, mllp, admin or syslog"),
     TEXT_OPTION("rate", rate, "BYTES", "scrub", "most bytes per second, e.g. 50MiB"),
     FLAG_OPTION("csv", csv, "audit", "print CSV for a spreadsheet"),
     FLAG_OPTION("all", all, "audit", "search: every record of the repository"),

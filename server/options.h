@@ -77,7 +77,8 @@ typedef struct Options {
     const char *action;
     const char *outcome;
     const char *sender;
-    const char *head; /* audit verify */
+    const char *head;     /* audit verify */
+    const char *listener; /* check-tls */
 } Options;
 
 typedef int (*CommandFn)(const Options *options);

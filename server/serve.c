@@ -23,6 +23,7 @@
 #include "lib/xml/read.h"
 #include "server/admin.h"
 #include "server/audit_counts.h"
+#include "server/certificate_watch.h"
 #include "server/command.h"
 #include "server/confinement.h"
 #include "server/fhir_endpoint.h"
@@ -64,6 +65,7 @@ typedef struct Process {
     GnutlsPeerPolicy *tls_policy;
     SSL_CTX *stream_tls;   /* of MLLP and syslog */
     OpenPeers *open_peers; /* NULL without a certificate */
+    CertificateWatch certificates;
     Surface tls_surface;
     Surface plain_surface;
     AdminPages admin_pages;
@@ -396,6 +398,7 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
     metrics_gauge(buf, "http_connections", "Open HTTP connections.",
                   (double)watchdog_count(p->watchdog));
     identity_gauges_write(p->identity_gauges, req, buf);
+    certificate_watch_gauges(&p->certificates, req->arena, buf);
     if (statvfs(p->config->server.data_dir, &disk) == 0) {
         metrics_gauge(buf, "data_free_bytes", "Free space of the file system of data_dir.",
                       (double)disk.f_bavail * (double)disk.f_frsize);
@@ -469,6 +472,8 @@ static bool bind_listeners(Process *p)
 {
     const Config *c = p->config;
     p->watchdog = watchdog_new();
+    p->certificates = (CertificateWatch){.tls = p->tls, .nodes = p->services.nodes};
+    certificate_watch_tick(&p->certificates);
     p->open_peers = p->tls ? open_peers_new(p->tls, p->services.nodes, p->services.audit) : NULL;
     p->identity_gauges = identity_gauges_new(p->services.pool);
     p->admin_pages = (AdminPages){
@@ -703,6 +708,7 @@ static void refresh_tables(Process *p)
             log_quote(req->arena, str_from(db_last_failure())));
     }
     request_free(req);
+    certificate_watch_tick(&p->certificates);
 }
 
 /** A postmaster that was killed or crashed comes back without anybody's doing. */

@@ -103,7 +103,12 @@ static void soap_begin(void *ctx, HttpExchange *http)
 {
     SoapEndpoint *endpoint = ctx;
     bool takes_documents;
-    if (!transaction_path_exists(http->path, &takes_documents)) {
+    bool is_served = transaction_path_exists(http->path, &takes_documents);
+    if (is_served && str_equal(http->method, STR("POST"))) {
+        begin_call(endpoint, http, takes_documents);
+    } else if (http_peer_identify(&endpoint->peers, http) < 0) {
+        reply_plain(http, 403, str_cstr(http->req->arena, http->req->errors.first->context));
+    } else if (!is_served) {
         reply_plain(
             http, 404,
             "Nothing is served at this path. See the WSDL of /registry, /repository or /pix.");
@@ -112,10 +117,8 @@ static void soap_begin(void *ctx, HttpExchange *http)
         wsdl_write(&buf, http->path, endpoint->is_tls, http->host);
         http_reply(http, 200, "text/xml; charset=utf-8", &buf);
         strbuf_done(&buf);
-    } else if (!str_equal(http->method, STR("POST"))) {
-        reply_plain(http, 405, "SOAP messages are sent with POST; the WSDL is at ?wsdl.");
     } else {
-        begin_call(endpoint, http, takes_documents);
+        reply_plain(http, 405, "SOAP messages are sent with POST; the WSDL is at ?wsdl.");
     }
 }
 

@@ -16,6 +16,7 @@ typedef struct Node {
 typedef struct Certificate {
     Str fingerprint;
     int32_t node_id;
+    int64_t not_after_us; /* INT64_MAX: not known */
 } Certificate;
 
 /** The tables as they were at one instant; never changed once published. */
@@ -46,9 +47,11 @@ static const DbStatement select_nodes = {
 
 static const DbStatement select_certificates = {
     "access_certificates",
-    "SELECT node_certificate.fingerprint, node_certificate.node FROM node_certificate "
+    "SELECT node_certificate.fingerprint, node_certificate.node, node_certificate.not_after, "
+    "isfinite(node_certificate.not_after) FROM node_certificate "
     "JOIN node ON node.id = node_certificate.node "
-    "WHERE node.revoked_at IS NULL ORDER BY node_certificate.fingerprint COLLATE \"C\"",
+    "WHERE node.revoked_at IS NULL AND node_certificate.revoked_at IS NULL ORDER BY "
+    "node_certificate.fingerprint COLLATE \"C\"",
 };
 
 NodeDirectory *node_directory_new(DbPool *pool, AccessMode mode)
@@ -130,6 +133,8 @@ static Snapshot read_snapshot(const DbResult *nodes, const DbResult *certificate
         snapshot.certificates[i].fingerprint =
             str_dup(snapshot.arena, db_text(certificates, (int)i, 0));
         snapshot.certificates[i].node_id = db_i32(certificates, (int)i, 1);
+        snapshot.certificates[i].not_after_us =
+            db_bool(certificates, (int)i, 3) ? db_timestamp(certificates, (int)i, 2) : INT64_MAX;
     }
     return snapshot;
 }
@@ -306,4 +311,27 @@ bool node_directory_may_submit_as(NodeDirectory *directory, const Principal *pri
     }
     pthread_rwlock_unlock(&directory->lock);
     return may;
+}
+
+size_t node_directory_certificates(NodeDirectory *directory, Arena *arena,
+                                   NodeCertificate **ret_certificates)
+{
+    pthread_rwlock_rdlock(&directory->lock);
+    const Snapshot *snapshot = &directory->snapshot;
+    NodeCertificate *list = ARENA_ARRAY(arena, NodeCertificate, snapshot->certificate_count);
+    size_t count = 0;
+    for (size_t i = 0; i < snapshot->certificate_count; i++) {
+        const Certificate *certificate = &snapshot->certificates[i];
+        const Node *node = find_node(snapshot, certificate->node_id);
+        if (node) {
+            list[count++] = (NodeCertificate){
+                .node_name = str_dup(arena, node->principal.node_name),
+                .fingerprint = str_dup(arena, certificate->fingerprint),
+                .not_after_us = certificate->not_after_us,
+            };
+        }
+    }
+    pthread_rwlock_unlock(&directory->lock);
+    *ret_certificates = list;
+    return count;
 }

@@ -35,3 +35,14 @@ bool node_directory_may_send_as(NodeDirectory *directory, const Principal *princ
 /** Whether this node may submit with this SubmissionSet.sourceId. */
 bool node_directory_may_submit_as(NodeDirectory *directory, const Principal *principal,
                                   Str source_id);
+
+/** A certificate in force of a registered node; in the caller's arena. */
+typedef struct NodeCertificate {
+    Str node_name;
+    Str fingerprint;
+    int64_t not_after_us; /* INT64_MAX: only the fingerprint is known */
+} NodeCertificate;
+
+/** All of them. @return how many */
+size_t node_directory_certificates(NodeDirectory *directory, Arena *arena,
+                                   NodeCertificate **ret_certificates);

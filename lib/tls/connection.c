@@ -77,25 +77,25 @@ static int connect_to(const struct addrinfo *address, int64_t deadline_ns)
     return -1;
 }
 
-static int connect_host(const TlsPeer *peer, const char *port, bool is_plain, int64_t deadline_ns,
-                        char *ret_problem, size_t problem_size)
+int tls_connection_socket(const char *host, const char *port, bool is_loopback_only,
+                          int64_t deadline_ns, char *ret_problem, size_t problem_size)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *addresses = NULL;
-    int rc = getaddrinfo(peer->host, port, &hints, &addresses);
+    int rc = getaddrinfo(host, port, &hints, &addresses);
     if (rc != 0) {
-        snprintf(ret_problem, problem_size, "%s: %s", peer->host, gai_strerror(rc));
+        snprintf(ret_problem, problem_size, "%s: %s", host, gai_strerror(rc));
         return -1;
     }
     int fd = -1;
-    errno = is_plain ? EPERM : ETIMEDOUT; /* plain: if no address is of this host */
+    errno = is_loopback_only ? EPERM : ETIMEDOUT; /* EPERM: if no address is of this host */
     for (const struct addrinfo *a = addresses; a != NULL && fd < 0; a = a->ai_next) {
-        if (!is_plain || is_loopback(a->ai_addr)) {
+        if (!is_loopback_only || is_loopback(a->ai_addr)) {
             fd = connect_to(a, deadline_ns);
         }
     }
     if (fd < 0) {
-        snprintf(ret_problem, problem_size, "%s:%s: %s", peer->host, port, strerror(errno));
+        snprintf(ret_problem, problem_size, "%s:%s: %s", host, port, strerror(errno));
     }
     freeaddrinfo(addresses);
     return fd;
@@ -129,8 +129,8 @@ bool tls_connection_open(TlsConnection *ret_connection, SSL_CTX *context, const 
                          size_t problem_size)
 {
     TlsConnection connection = TLS_CONNECTION_NONE;
-    connection.socket =
-        connect_host(peer, port, context == NULL, deadline_ns, ret_problem, problem_size);
+    connection.socket = tls_connection_socket(peer->host, port, context == NULL, deadline_ns,
+                                              ret_problem, problem_size);
     if (connection.socket < 0) {
         return false;
     }

@@ -24,6 +24,10 @@ bool tls_connection_open(TlsConnection *ret_connection, SSL_CTX *context, const 
                          const char *port, int64_t deadline_ns, char *ret_problem,
                          size_t problem_size) MUST_CHECK;
 
+/** The first step alone. @return a socket that does not block, or -1 with "HOST:PORT: reason" */
+int tls_connection_socket(const char *host, const char *port, bool is_loopback_only,
+                          int64_t deadline_ns, char *ret_problem, size_t problem_size);
+
 /** Closes at once; the connection can be opened again. */
 void tls_connection_close(TlsConnection *connection);
 

@@ -475,6 +475,12 @@ bool tls_certificate_from_file(Arena *arena, const char *pem_file, TlsCertificat
         snprintf(ret_problem, problem_size, "%s: no certificate in PEM form could be read",
                  pem_file);
     }
+    if (ok) {
+        unsigned char *der = NULL;
+        int len = i2d_X509(certificate, &der);
+        ret_certificate->der = str_dup(arena, (Str){(char *)der, (size_t)MAX(len, 0)});
+        OPENSSL_free(der);
+    }
     X509_free(certificate);
     return ok;
 }

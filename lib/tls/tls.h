@@ -154,6 +154,7 @@ typedef struct TlsCertificate {
     Str subject;           /* RFC 2253, UTF-8 */
     int64_t not_before_us; /* UTC, both */
     int64_t not_after_us;
+    Str der; /* of a certificate that was read from a file; else empty */
 } TlsCertificate;
 
 /** Reads a fingerprint as people write it: 64 hexadecimal digits of either case, with colons

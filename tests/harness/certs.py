@@ -1,5 +1,6 @@
 """A small certificate authority for tests and the demo, made with the openssl command."""
 
+import contextlib
 import pathlib
 import subprocess
 
@@ -44,17 +45,43 @@ def renew_one(folder, name, days=825):
     extensions.unlink()
 
 
-def make_crl(folder, *revoked):
-    """Writes crl.pem of the test CA, which names these certificates."""
+def make_dated(folder, name, begin, end):
+    """One end-entity certificate of the test CA that is valid between two times, as YYYYMMDDHHMMSSZ."""
     folder = pathlib.Path(folder)
-    index = folder / "index.txt"
+    request = folder / f"{name}.csr"
+    _openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/O=Musubi test/CN={name}", "-keyout", str(folder / f"{name}.key"),
+             "-out", str(request))
+    with _settings(folder) as ca:
+        _openssl(*ca, "-batch", "-notext", "-outdir", str(folder), "-in", str(request), "-startdate", begin,
+                 "-enddate", end, "-out", str(folder / f"{name}.pem"))
+    request.unlink()
+
+
+def make_self_signed(folder, name, days=825):
+    """A certificate without an authority, and with an extension that nobody knows."""
+    folder = pathlib.Path(folder)
+    _openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", str(days), "-subj", f"/CN={name}",
+             "-addext", "1.3.6.1.4.1.99999.1=ASN1:UTF8String:unknown", "-keyout", str(folder / f"{name}.key"),
+             "-out", str(folder / f"{name}.pem"))
+
+
+@contextlib.contextmanager
+def _settings(folder):
+    """The first arguments of `openssl ca` for the test CA; its files are gone afterwards."""
+    index, settings = folder / "index.txt", folder / "ca.cnf"
     index.write_text("", encoding="utf-8")
-    settings = folder / "ca.cnf"
-    settings.write_text(f"[ca]\ndefault_ca=c\n[c]\ndatabase={index}\ndefault_md=sha256\ndefault_crl_days=30\n", encoding="utf-8")
-    ca = ["ca", "-config", str(settings), "-cert", str(folder / "ca.pem"), "-keyfile", str(folder / "ca.key")]
-    for name in revoked:
-        _openssl(*ca, "-revoke", str(folder / f"{name}.pem"))
-    _openssl(*ca, "-gencrl", "-out", str(folder / "crl.pem"))
+    settings.write_text(f"[ca]\ndefault_ca=c\n[c]\ndatabase={index}\nrand_serial=yes\ndefault_md=sha256\ndefault_crl_days=30\npolicy=p\n"
+                        "[p]\nO=optional\nCN=supplied\n", encoding="utf-8")
+    yield ["ca", "-config", str(settings), "-cert", str(folder / "ca.pem"), "-keyfile", str(folder / "ca.key")]
     for path in folder.glob("index.txt*"):
         path.unlink()
     settings.unlink()
+
+
+def make_crl(folder, *revoked):
+    """Writes crl.pem of the test CA, which names these certificates."""
+    folder = pathlib.Path(folder)
+    with _settings(folder) as ca:
+        for name in revoked:
+            _openssl(*ca, "-revoke", str(folder / f"{name}.pem"))
+        _openssl(*ca, "-gencrl", "-out", str(folder / "crl.pem"))

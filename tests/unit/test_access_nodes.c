@@ -80,13 +80,16 @@ static const char *const tables =
     "text[], "
     "source_ids text[], is_operator boolean, revoked_at timestamptz, roles text[] DEFAULT '{}', "
     "may_submit boolean DEFAULT true, facilities integer[] DEFAULT '{}');"
-    "CREATE TABLE node_certificate (fingerprint text, node integer);"
+    "CREATE TABLE node_certificate (fingerprint text, node integer, not_after timestamptz, "
+    "revoked_at timestamptz);"
     "INSERT INTO facility VALUES (7, 'Hospital A');"
     "INSERT INTO node VALUES (1, 'gateway-a', 7, '{ITI-41,ITI-8}', '{HIS|A,*|B}', '{}', false, "
     "NULL),"
     "(2, 'viewer', 7, '{*}', '{}', '{1.2.3}', true, NULL), (3, 'gone', 7, '{*}', '{}', '{}', "
     "false, now());"
-    "INSERT INTO node_certificate VALUES ('aa', 1), ('bb', 2), ('cc', 3)";
+    "INSERT INTO node_certificate VALUES ('aa', 1, '2030-01-01Z', NULL), "
+    "('bb', 2, 'infinity', NULL), ('cc', 3, 'infinity', NULL), ('a2', 1, '2031-01-01Z', NULL), "
+    "('a3', 1, 'infinity', now())";
 
 static void run(DbPool *pool, Request *req, const char *sql)
 {
@@ -130,6 +133,13 @@ static void test_the_directory_follows_the_tables(void **state)
 
     assert_null(node_directory_find(directory, req->arena, STR("cc"), subject)); /* revoked */
     assert_null(node_directory_find(directory, req->arena, STR("dd"), subject));
+    assert_non_null(node_directory_find(directory, req->arena, STR("a2"), subject));
+    assert_null(node_directory_find(directory, req->arena, STR("a3"), subject)); /* revoked */
+    NodeCertificate *certificates;
+    assert_int_equal(node_directory_certificates(directory, req->arena, &certificates), 3);
+    assert_true(str_equal(certificates[1].node_name, STR("gateway-a")));
+    assert_int_equal(certificates[1].not_after_us, 1893456000000000);
+    assert_int_equal(certificates[2].not_after_us, INT64_MAX);
     assert_null(node_directory_find(directory, req->arena, STR_EMPTY, STR_EMPTY));
     assert_null(node_directory_find_name(directory, req->arena, STR("gone")));
 

@@ -1,0 +1,402 @@
+"""Whom the listeners let in (ITI-19, ITI TF-2 3.19.6): every way to be refused, on every listener, each with its line in the log,
+while a registered node is served on all of them; and what ends connections that stand."""
+
+import datetime
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+import unittest
+
+from conformance import client as xds
+from tests.harness import certs, server as harness
+from tests.integration import common
+
+HOSPITAL = "1.2.392.99999.2.1"
+FEED = b"\x0b" + xds.adt("A01", f"P1^^^&{HOSPITAL}&ISO").encode() + b"\x1c\r"
+SYSLOG_TEXT = b"<85>1 2026-01-01T00:00:00Z gateway-a test 1 IHE+RFC-3881 - <AuditMessage/>"
+SYSLOG = b"%d %s" % (len(SYSLOG_TEXT), SYSLOG_TEXT)
+
+
+def query(port):
+    """A stored query by HTTP, behind which the connection stays open."""
+    body = xds.envelope(xds.ACTIONS["ITI-18"], xds.query_xml("GetDocuments", {"$XDSDocumentEntryUniqueId": "('1.2.3')"}))
+    head = f"POST /registry HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/soap+xml\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def http_get(path):
+    """A request of the simplest form."""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+class Listener:
+    """A port, what a registered node sends there, and what it gets; NO_REPLY where nothing comes back."""
+
+    NO_REPLY = None
+
+    def __init__(self, name, port, request, reply, role="gateway-a"):
+        self.name, self.port, self.request, self.reply, self.role = name, port, request, reply, role
+
+
+def day(days):
+    """A time of certificates, days from now."""
+    return (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days)).strftime("%Y%m%d%H%M%SZ")
+
+
+class Listeners(unittest.TestCase):
+    """A server with all its listeners, whose preset a subclass chooses."""
+
+    preset = "high-security"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.certs = common.make_certs(("server", "gateway-a", "gateway-b", "operator", "stranger", "revoked"))
+        cls.foreign = common.make_certs(("gateway-a",))
+        cls.addClassCleanup(shutil.rmtree, cls.certs, True)
+        cls.addClassCleanup(shutil.rmtree, cls.foreign, True)
+        certs.make_dated(cls.certs, "expired", day(-9), day(-2))
+        certs.make_dated(cls.certs, "early", day(2), day(9))
+        certs.make_self_signed(cls.certs, "appliance")
+        certs.make_self_signed(cls.certs, "unknown")
+        certs.make_crl(cls.certs, "revoked")
+        cls.give_files()
+        cls.server = cls.start()
+
+    @classmethod
+    def give_files(cls):
+        """The service user reads what the test wrote."""
+        user = harness.service_user()
+        for path in cls.certs.iterdir() if user else ():
+            os.chown(path, user.pw_uid, user.pw_gid)
+
+    @classmethod
+    def start(cls):
+        """The server with its nodes; the admin listener is remote, so readiness is read from the log."""
+        admin, syslog = harness.free_ports(2)
+        server = harness.Server(certs=cls.certs, mode="enforce", settings={
+            "server": {"plain_http_listen": None, "plain_mllp_listen": None, "admin_listen": f"0.0.0.0:{admin}",
+                       "tls_crl": cls.certs / "crl.pem", "tls_preset": cls.preset},
+            "audit": {"syslog_tls_listen": f"127.0.0.1:{syslog}"}})
+        cls.addClassCleanup(server.close)
+        server.is_ready = lambda: 'msg="ready"' in server.log()
+        server.start()
+        cls.add_nodes(server)
+        cls.listeners = [
+            Listener("HTTPS", server.https_port, query(server.https_port), b"ResponseStatusType:Success"),
+            Listener("MLLP", server.mllps_port, FEED, b"MSA|AA"),
+            Listener("admin", admin, http_get("/health/live"), b"live", role="operator"),
+        ]
+        if cls.is_open(syslog):
+            cls.listeners.append(Listener("syslog", syslog, SYSLOG, Listener.NO_REPLY))
+        time.sleep(3)  # a running server notices new nodes within seconds
+        return server
+
+    @classmethod
+    def add_nodes(cls, server):
+        """Every certificate but the stranger's is registered: what is refused is not refused for that."""
+        server.command("facility", "add", "Hospital A")
+        server.command("authority", "add", HOSPITAL, "--facility", "Hospital A", "--source", "*|*")
+        for role in ("gateway-a", "gateway-b", "operator", "revoked", "early", "appliance"):
+            server.command("node", "add", role, "--facility", "Hospital A", "--transactions", "*", "--source", "*|*",
+                           "--certificate", str(cls.certs / f"{role}.pem"), *(["--operator"] if role == "operator" else []))
+        server.command("node", "add", "expired", "--facility", "Hospital A", "--transactions", "*", "--fingerprint",
+                       cls.fingerprint("expired"))
+
+    @classmethod
+    def fingerprint(cls, role):
+        """SHA-256 of a certificate."""
+        der = ssl.PEM_cert_to_DER_cert((cls.certs / f"{role}.pem").read_text(encoding="ascii"))
+        return hashlib.sha256(der).hexdigest()
+
+    @staticmethod
+    def is_open(port):
+        """Whether somebody listens."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    # ---- clients ----
+
+    def context(self, role=None, folder=None, **limits):
+        """A client context with the certificate of a role, limited to versions and ciphers."""
+        context = ssl.create_default_context(cafile=str(self.certs / "ca.pem"))
+        context.check_hostname = False
+        if "ciphers" in limits:
+            context.set_ciphers(limits["ciphers"])
+        if "version" in limits:
+            context.minimum_version = context.maximum_version = limits["version"]
+        if role:
+            folder = folder or self.certs
+            context.load_cert_chain(folder / f"{role}.pem", folder / f"{role}.key")
+        return context
+
+    @staticmethod
+    def connect(listener, context, session=None):
+        """A TLS connection."""
+        raw = socket.create_connection(("127.0.0.1", listener.port), timeout=10)
+        return context.wrap_socket(raw, session=session)
+
+    @staticmethod
+    def is_answered(listener, tls):
+        """Whether the listener serves one request on this connection."""
+        tls.sendall(listener.request)
+        if listener.reply is Listener.NO_REPLY:
+            tls.settimeout(0.5)
+            try:
+                return tls.recv(1) != b""
+            except TimeoutError:
+                return True
+        received = b""
+        while listener.reply not in received:
+            chunk = tls.recv(65536)
+            if not chunk:
+                return False
+            received += chunk
+        return True
+
+    def is_served(self, listener, context):
+        """Whether a client with this context is let in; a TLS 1.3 client learns of a refusal by what comes back."""
+        try:
+            with self.connect(listener, context) as tls:
+                return self.is_answered(listener, tls)
+        except OSError:
+            return False
+
+    def send_plain(self, listener):
+        """The request without TLS."""
+        with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as plain:
+            plain.sendall(listener.request)
+            try:
+                return bool(listener.reply) and listener.reply in plain.recv(65536)
+            except ConnectionError:
+                return False
+
+    def renegotiate(self, listener):
+        """A registered node that asks to negotiate again, then sends its request."""
+        files = [str(self.certs / name) for name in (f"{listener.role}.pem", f"{listener.role}.key")]
+        client = subprocess.Popen(["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{listener.port}", "-cert", files[0],
+                                   "-key", files[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            time.sleep(0.4)
+            client.stdin.write(b"R\n")
+            client.stdin.flush()
+            time.sleep(0.4)
+            client.stdin.write(listener.request)
+            client.stdin.close()
+            output = client.stdout.read()
+        except BrokenPipeError:
+            output = client.stdout.read()
+        finally:
+            client.stdout.close()
+            client.wait(10)
+        return bool(listener.reply) and listener.reply in output
+
+    def wait_for_line(self, before, pattern, seconds=5):
+        """The line of the log, behind what was there before."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = re.search(f"^.*{pattern}.*$", self.server.log()[before:], re.M)
+            if found:
+                return found[0]
+            time.sleep(0.05)
+        return None
+
+
+class Matrix(Listeners):
+    """Every way to be refused, on every listener."""
+
+    def attempts(self, listener):
+        """(reason in the log, attempt that must fail) for each way to be refused."""
+        old = {"ciphers": "ALL:@SECLEVEL=0"}
+        v2, role = ssl.TLSVersion.TLSv1_2, listener.role
+
+        def with_context(*arguments, **limits):
+            return lambda: self.is_served(listener, self.context(*arguments, **limits))
+
+        cases = [
+            ("no-certificate", with_context()),
+            ("no-certificate", with_context(version=v2)),
+            ("other-authority", with_context("gateway-a", self.foreign)),
+            ("other-authority", with_context("unknown")),
+            ("expired", with_context("expired")),
+            ("not-yet-valid", with_context("early")),
+            ("revoked", with_context("revoked")),
+            ("revoked", with_context("revoked", version=v2)),
+            ("unregistered", with_context("stranger")),
+            ("old-version", with_context(role, version=ssl.TLSVersion.TLSv1_1, **old)),
+            ("old-version", with_context(role, version=ssl.TLSVersion.TLSv1, **old)),
+            ("no-common-cipher", with_context(role, version=v2, ciphers="ECDHE-RSA-AES128-SHA256:ECDHE-RSA-AES256-SHA:@SECLEVEL=0")),
+            ("no-common-cipher", with_context(role, version=v2, ciphers="AES128-GCM-SHA256:AES256-GCM-SHA384")),
+            ("plain-text", lambda: self.send_plain(listener)),
+            ("renegotiation", lambda: self.renegotiate(listener)),
+        ]
+        dhe = ("no-common-cipher", with_context(role, version=v2, ciphers="DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384"))
+        return cases + ([dhe] if self.preset == "high-security" else [])
+
+    def assert_registered_nodes_are_served(self):
+        """On every listener, with TLS 1.3 and 1.2."""
+        for listener in self.listeners:
+            for version in (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2):
+                self.assertTrue(self.is_served(listener, self.context(listener.role, version=version)), listener.name)
+
+    def test_everything_but_a_registered_node_is_refused_with_its_reason(self):
+        self.assert_registered_nodes_are_served()
+        faults = []
+        for listener in self.listeners:
+            for reason, attempt in self.attempts(listener):
+                before = len(self.server.log())
+                if attempt():
+                    faults.append(f"{listener.name}: {reason} was served")
+                if not self.wait_for_line(before, rf'msg="peer refused" endpoint="[^"]*:{listener.port}[/"].* peer="127.0.0.1" reason={reason} '):
+                    faults.append(f"{listener.name}: no line for {reason}; {self.server.log()[before:]}")
+        self.assertEqual(faults, [])
+        self.assert_registered_nodes_are_served()
+
+    def test_a_refusal_is_audited_with_the_address_of_the_peer(self):
+        self.assertFalse(self.is_served(self.listeners[0], self.context("unknown")))
+        self.assertIsNotNone(self.wait_for_line(0, "other-authority"))
+        found = self.server.command("audit", "search", "of no authority").stdout
+        self.assertIn("Node Authentication", found)
+        self.assertIn("127.0.0.1", found)
+
+    def test_a_registered_certificate_without_authority_is_trusted_directly(self):
+        for listener in self.listeners:
+            if listener.name != "admin":
+                self.assertTrue(self.is_served(listener, self.context("appliance")), listener.name)
+
+    def test_the_ciphers_of_the_preset(self):
+        dhe = self.context("gateway-a", version=ssl.TLSVersion.TLSv1_2, ciphers="DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384")
+        ecdhe = self.context("gateway-a", version=ssl.TLSVersion.TLSv1_2, ciphers="ECDHE-RSA-AES256-GCM-SHA384")
+        for listener in self.listeners:
+            if listener.name != "admin":
+                self.assertTrue(self.is_served(listener, ecdhe), listener.name)
+                self.assertEqual(self.is_served(listener, dhe), self.preset == "bcp195", listener.name)
+
+
+class MatrixBcp195(Matrix):
+    """The same with the preset that adds DHE."""
+
+    preset = "bcp195"
+
+
+class Ends(Listeners):
+    """What ends a connection that stands, within 60 s and without a restart."""
+
+    def open_connections(self, role):
+        """One served connection to each listener that this role may use, as (listener, connection)."""
+        opened = []
+        for listener in self.listeners:
+            if listener.name != "admin":
+                tls = self.connect(listener, self.context(role))
+                self.addCleanup(tls.close)
+                self.assertTrue(self.is_answered(listener, tls), listener.name)
+                opened.append((listener, tls))
+        return opened
+
+    def assert_end(self, opened, reason, seconds=60):
+        """Each connection ends by itself; the log says why."""
+        deadline = time.monotonic() + seconds
+        for listener, tls in opened:
+            tls.settimeout(max(deadline - time.monotonic(), 1))
+            try:
+                while tls.recv(65536):  # the rest of a reply
+                    pass
+            except TimeoutError:
+                self.fail(f"{listener.name} is open after {seconds} s")
+            except (ssl.SSLError, ConnectionError):
+                pass  # the end of the stream without close_notify
+            self.assertIsNotNone(self.wait_for_line(0, rf'msg="peer refused" endpoint="[^"]*:{listener.port}[/"].* reason={reason} '), self.server.log()[-3000:])
+
+    def test_a_revocation_list_ends_open_connections_of_the_revoked_alone(self):
+        ended, others = self.open_connections("gateway-b"), self.open_connections("gateway-a")
+        certs.make_crl(self.certs, "revoked", "gateway-b")
+        self.give_files()
+        self.addCleanup(self.give_files)
+        self.addCleanup(certs.make_crl, self.certs, "revoked")
+        self.assert_end(ended, "revoked")
+        for listener, tls in others:
+            tls.settimeout(10)
+            self.assertTrue(self.is_answered(listener, tls), listener.name)
+
+    def test_a_revoked_node_and_a_revoked_certificate_lose_their_connections(self):
+        appliance = self.open_connections("appliance")
+        self.server.command("node", "revoke", "appliance")
+        self.assert_end(appliance, "(unregistered|other-authority)")
+
+    def test_two_certificates_serve_while_one_is_renewed(self):
+        certs.make_one(self.certs, "gateway-c")
+        certs.make_one(self.certs, "gateway-c-new")
+        self.give_files()
+        self.server.command("node", "add", "gateway-c", "--facility", "Hospital A", "--transactions", "*", "--source", "*|*",
+                            "--certificate", str(self.certs / "gateway-c.pem"))
+        self.server.command("node", "certificate", "add", "gateway-c", "--certificate", str(self.certs / "gateway-c-new.pem"))
+        time.sleep(3)
+        old, new = self.open_connections("gateway-c"), self.open_connections("gateway-c-new")
+        self.server.command("node", "certificate", "revoke", "gateway-c", "--fingerprint", self.fingerprint("gateway-c"))
+        self.assert_end(old, "unregistered")
+        for listener, tls in new:
+            tls.settimeout(10)
+            self.assertTrue(self.is_answered(listener, tls), listener.name)
+        listed = self.server.command("node", "list").stdout
+        self.assertRegex(listed, rf"gateway-c +Hospital A +registered +20\d\d-\d\d-\d\d +82\d +{self.fingerprint('gateway-c-new')[:8]}")
+        self.assertNotIn(self.fingerprint("gateway-c")[:8], listed)
+        result = self.server.command("node", "certificate", "revoke", "gateway-c", "--fingerprint", self.fingerprint("gateway-c"),
+                                     check=False)
+        self.assertEqual(result.returncode, 2)
+
+    def test_a_resumed_session_keeps_its_identity_and_is_judged_again(self):
+        listener = self.listeners[0]
+        context = self.context("gateway-b")
+        with self.connect(listener, context) as first:
+            self.assertTrue(self.is_answered(listener, first))
+            session = first.session
+        with self.connect(listener, context, session) as again:
+            self.assertTrue(again.session_reused)
+            self.assertTrue(self.is_answered(listener, again))
+
+    def test_check_tls_finds_nothing_below_the_preset(self):
+        """What a scanner finds of every listener, also by HOST:PORT; a listener that is below makes the exit status 1."""
+        for listener in self.listeners:
+            report, = json.loads(self.server.command("check-tls", "--listener", listener.name.lower(), "--json").stdout)
+            found = {finding["check"]: finding for finding in report["findings"]}
+            self.assertEqual([f for f in found.values() if f["verdict"] == "BAD"], [], report["listener"])
+            self.assertEqual(found["versions"]["found"], "TLS 1.3, TLS 1.2")
+            self.assertIn("ECDHE-RSA-AES256-GCM-SHA384", found["ciphers of TLS 1.2"]["found"])
+            self.assertIn("TLS_AES_256_GCM_SHA384", found["ciphers of TLS 1.3"]["found"])
+            self.assertEqual(found["groups"]["found"], "X25519, P-256, P-384")
+            self.assertIn("demanded", found["client certificate"]["found"])
+            self.assertEqual(found["renegotiation"]["found"], "refused")
+            self.assertEqual(found["key"]["found"], "RSA, 2048 bits")
+        port, = harness.free_ports(1)
+        weak = subprocess.Popen(["openssl", "s_server", "-accept", str(port), "-cert", str(self.certs / "server.pem"), "-key",
+                                 str(self.certs / "server.key"), "-cipher", "ALL:@SECLEVEL=0", "-min_protocol", "TLSv1", "-quiet",
+                                 "-www"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(weak.wait)
+        self.addCleanup(weak.kill)
+        while not self.is_open(port):
+            time.sleep(0.05)
+        result = self.server.command("check-tls", f"127.0.0.1:{port}", check=False)
+        self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+        for pattern in (r"BAD +versions .*TLS 1\.1", r"BAD +ciphers of TLS 1\.2", r"BAD +client certificate +not asked for"):
+            self.assertRegex(result.stdout, pattern)
+
+    def test_metrics_tell_what_is_left(self):
+        listener = next(each for each in self.listeners if each.name == "admin")
+        with self.connect(listener, self.context("operator")) as tls:
+            tls.sendall(http_get("/metrics").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            text = b"".join(iter(lambda: tls.recv(65536), b"")).decode()
+        days = {name: int(float(value)) // 86400 for name, value in
+                re.findall(r"^musubi_((?:tls|node)_.*left_seconds.*) (\S+)$", text, re.M)}
+        self.assertEqual(days["tls_certificate_left_seconds"] // 10, 82)
+        self.assertEqual(days['tls_crl_left_seconds{issuer="CN=Musubi test CA"}'], 29)
+        self.assertEqual(days[f'node_certificate_left_seconds{{node="gateway-a",certificate="{self.fingerprint("gateway-a")[:16]}"}}'], 824)
+        self.assertNotIn('node="expired"', text)  # its end is not known: registered by its fingerprint
+
+
+if __name__ == "__main__":
+    unittest.main()
