@@ -20,6 +20,7 @@ struct Saml {
     SamlRules rules;
     SamlProviders *providers;
     SamlCache *cache;
+    SamlReplay *replay;
     int64_t forget_at_ns; /* of clock_now_ns() */
 };
 
@@ -63,6 +64,7 @@ Saml *saml_new(const SamlConfig *config)
         split(saml->arena, config->authn_contexts, &saml->rules.authn_contexts);
     saml->providers = saml_providers_new();
     saml->cache = saml_cache_new();
+    saml->replay = saml_replay_new(config->pool);
     return saml;
 }
 
@@ -71,6 +73,7 @@ void saml_free(Saml *saml)
     if (!saml) {
         return;
     }
+    saml_replay_free(saml->replay);
     saml_cache_free(saml->cache);
     saml_providers_free(saml->providers);
     arena_free(saml->arena);
@@ -164,7 +167,7 @@ static int check_use(const Saml *saml, Request *req, Verified *verified, SamlChe
     name_presenter(req, &now);
     Str presenter = str_from(now.presenter);
     if (!verified->is_seen) {
-        int rc = saml_replay_note(saml->config.pool, req, &verified->claims, presenter, &use);
+        int rc = saml_replay_note(saml->replay, req, &verified->claims, presenter, &use);
         if (rc < 0) {
             return rc;
         }
