@@ -159,8 +159,8 @@ class Breaker:
 
     PER_CONNECTION = 500
 
-    def __init__(self, certs, port, count, name="breaker"):
-        self.name, self.port, self.count = name, port, count
+    def __init__(self, certs, port, count, name="breaker", first=0):
+        self.name, self.port, self.numbers = name, port, range(first, first + count)
         self.context = ssl.create_default_context(cafile=f"{certs}/ca.pem")
         self.context.load_cert_chain(f"{certs}/{name}.pem", f"{certs}/{name}.key")
         self.thread = threading.Thread(target=self._run)
@@ -181,8 +181,8 @@ class Breaker:
 
     def _run(self):
         try:
-            for first in range(0, self.count, self.PER_CONNECTION):
-                self._send(first, min(first + self.PER_CONNECTION, self.count))
+            for first in self.numbers[::self.PER_CONNECTION]:
+                self._send(first, min(first + self.PER_CONNECTION, self.numbers.stop))
         except OSError as problem:
             self.problem = problem
 
