@@ -4,6 +4,7 @@
 #include "lib/base/fail.h"
 #include "lib/base/oid.h"
 #include "lib/hl7/cx.h"
+#include "registry/consent.h"
 #include "registry/patient_move_set.h"
 #include "registry/patient_move_sql.h"
 
@@ -252,13 +253,18 @@ static int change_metadata(const Move *move, Request *batch, const DbResult *row
     return db_exec(move->conn, batch, &set_metadata, &params, NULL);
 }
 
-static int tell_repository(const Move *move, Request *batch, const DbResult *rows)
+/** Decisions of the patient that are documents, and the repository. */
+static int tell_followers(const Move *move, Request *batch, const DbResult *rows)
 {
     const DocumentFollower *documents = move->registry->config.documents;
     size_t count = (size_t)db_rows(rows);
     Str *unique_ids = ARENA_ARRAY(batch->arena, Str, count);
     for (size_t i = 0; i < count; i++) {
         unique_ids[i] = db_text(rows, (int)i, 1);
+    }
+    int rc = consent_move(batch, move->conn, unique_ids, count, move->move->to_patient);
+    if (rc < 0 || documents == NULL) {
+        return rc;
     }
     return documents->follow(documents->ctx, batch, move->conn, move->move->to_identifier,
                              unique_ids, count);
@@ -280,9 +286,7 @@ static int follow_batch(const Move *move, Request *batch, Uuid *last)
     *last = db_uuid(rows, db_rows(rows) - 1, 0);
     bool is_last = db_rows(rows) < BATCH_COUNT;
     rc = change_metadata(move, batch, rows);
-    if (rc == 0 && move->registry->config.documents != NULL) {
-        rc = tell_repository(move, batch, rows);
-    }
+    rc = rc < 0 ? rc : tell_followers(move, batch, rows);
     return rc < 0 ? rc : !is_last;
 }
 

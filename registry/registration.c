@@ -2,6 +2,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "registry/consent.h"
 #include "registry/resubmission.h"
 #include "registry/store.h"
 #include "registry/submitter.h"
@@ -121,6 +122,8 @@ static int judge(const Registration *registration, const RegistryState *state)
     int opened = check_submit_access(registration, state);
     opened = opened < 0 ? opened : check_change_access(registration, state);
     rc = rc < 0 ? rc : opened;
+    opened = consent_check(req, registration->conn, registration->prepared->submission);
+    rc = rc < 0 ? rc : opened;
     if (rc == 0 && req->errors.error_count > errors_before) {
         rc = -(int)ERR_FORBIDDEN;
     }
@@ -152,6 +155,9 @@ static int attempt(const Registration *registration)
     }
     fail_point("iti42.checked");
     rc = store_queue(req, conn, registration->prepared, &state);
+    rc = rc < 0 ? rc
+                : consent_store(registration->registry, req, conn, registration->prepared,
+                                state.patient.id);
     if (rc == 0 && registration->hook != NULL) {
         rc = registration->hook(registration->caller, req, conn);
     }

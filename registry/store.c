@@ -2,6 +2,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/dtm.h"
+#include "registry/consent.h"
 #include "registry/replacement.h"
 #include "registry/uuid_set.h"
 
@@ -235,7 +236,7 @@ static int queue_touched_folders(Request *req, DbConn *conn, const RegistryState
     return db_queue(conn, req, &touch_folders, &params);
 }
 
-static void bind_dtm(DbParams *params, Str dtm)
+void store_bind_dtm(DbParams *params, Str dtm)
 {
     int64_t utc_us;
     if (dtm_parse(dtm, &utc_us)) {
@@ -254,7 +255,7 @@ static DbParams submission_set_row(const Request *req, const PreparedSubmission 
     db_params_init(&row, req->arena);
     db_param_uuid(&row, set->entry_uuid);
     db_param_i64(&row, patient);
-    bind_dtm(&row, set->submission_time);
+    store_bind_dtm(&row, set->submission_time);
     db_param_i32(&row, prepared->content_type_code);
     db_param_i32(&row, prepared->submission->source_facility);
     db_param_i16(&row, STATUS_APPROVED);
@@ -278,9 +279,9 @@ static DbParams document_row(const Request *req, const Submission *submission,
     } else {
         db_param_null(&row);
     }
-    bind_dtm(&row, entry->creation_time);
-    bind_dtm(&row, entry->service_start_time);
-    bind_dtm(&row, entry->service_stop_time);
+    store_bind_dtm(&row, entry->creation_time);
+    store_bind_dtm(&row, entry->service_start_time);
+    store_bind_dtm(&row, entry->service_stop_time);
     db_param_i32(&row, FIRST_VERSION);
     for (size_t i = 0; i < SINGLE_CODE_COUNT; i++) {
         db_param_i32(&row, document->codes[i]);
@@ -357,7 +358,7 @@ bool store_can_copy(const Submission *submission)
             return false;
         }
     }
-    return submission->folder_count == 0;
+    return submission->folder_count == 0 && !consent_has_document(submission);
 }
 
 static void copy_associations(Arena *arena, const AssociationRows *rows, DbCopy *copy)

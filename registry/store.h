@@ -43,6 +43,9 @@ static inline SetStatus submission_set_status(const Association *association)
 
 void store_bind_followers(DbParams *params);
 
+/** A DTM (TF-3 Table 4.2.3.1.7-2) as timestamptz; NULL for an empty one. */
+void store_bind_dtm(DbParams *params, Str dtm);
+
 typedef struct PreparedDocument {
     const DocumentEntry *entry;
     const int32_t *codes;                /* SINGLE_CODE_COUNT items */
@@ -100,8 +103,8 @@ int store_queue(Request *req, DbConn *conn, const PreparedSubmission *prepared,
  *   store_copy_add()     of each; store_copy_run() sends the rows of all by COPY
  *
  * Only for submissions that store_can_copy(): new DocumentEntries and their membership in the
- * SubmissionSet. What else there is (Folders, relationships, references to registered objects)
- * depends on the order of submissions.
+ * SubmissionSet, none of them a consent document. What else there is (Folders, relationships,
+ * references to registered objects) depends on the order of submissions.
  */
 bool store_can_copy(const Submission *submission);
 

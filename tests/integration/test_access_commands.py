@@ -233,3 +233,102 @@ class Rules(Commands):
         self.assertIn("no such role", self.refused("node", "add", "clinic", "--facility", "Hospital A", "--transactions", "ITI-41", "--role", "x"))
         self.assertIn("no such facility", self.refused("node", "add", "clinic", "--facility", "Hospital A", "--transactions", "ITI-41",
                                                        "--also-for", "Hospital X"))
+
+
+ENROLS, SHARES, REFUSES, UNKNOWN = "1.2.392.99999.8.1", "1.2.392.99999.8.2", "1.2.392.99999.8.3", "1.2.392.99999.8.9"
+BPPC = ("urn:ihe:iti:bppc:2007", "1.3.6.1.4.1.19376.1.2.3", "BPPC")
+
+
+class ConsentDocuments(Commands):
+    """What a registered consent document says is in the tables of enrolment and disclosure with it (BPPC, ITI TF-3 5.1)."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        command = cls.server.command
+        command("facility", "add", "Hospital A")
+        command("facility", "add", "Hospital B")
+        command("authority", "add", "1.2.392.99999.2.1", "--namespace", "HOSP-A", "--facility", "Hospital A")
+        command("consent-policy", "add", ENROLS, "--name", "参加", "--decision", "enroll")
+        command("consent-policy", "add", SHARES, "--name", "共有", "--decision", "enroll")
+        command("consent-policy", "add", REFUSES, "--name", "不参加", "--decision", "withdraw")
+        for level, rule in (("download", "--permit"), ("view", "--deny")):
+            command("consent-policy", "disclose", SHARES, "--source", "Hospital A", "--reader", "Hospital B", rule, "--level", level)
+
+    def consent(self, number, *policies, validity=(None, None), replaces=None, source_patient=None):
+        """Submits a consent document; gives it with the reply."""
+        document = xds.Document(common.patient(number), b"<ClinicalDocument/>", "text/xml", source_patient=source_patient)
+        document.codes["formatCode"] = (document.codes["formatCode"][0], *BPPC)
+        document.event_codes = [(p, "1.2.392.99999.8", "policy") for p in policies]
+        start, stop = validity
+        document.slots = {"serviceStartTime": [start] if start else None, "serviceStopTime": [stop] if stop else None}
+        links = [xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", document.id, replaces)] if replaces else []
+        return document, self.soap().provide(xds.Submission(common.patient(number), [document], associations=links))
+
+    def given(self, number, *policies, **more):
+        """A consent document that is accepted."""
+        document, reply = self.consent(number, *policies, **more)
+        self.assert_success(reply)
+        return document
+
+    def state(self, number):
+        """Whether the patient takes part, and the rules that are in force: (rule, consent document)."""
+        person = self.run_json("patient", "show", number)
+        rules = [r for r in self.run_json("disclosure", "list", "--patient", number) if r["patient"] and r["is_in_force"]]
+        return person["is_enrolled"], sorted((r["rule"], r["consent_document"]) for r in rules)
+
+    def test_a_consent_document_enrolls_and_discloses_and_its_replacement_counts(self):
+        first = self.given("P1", SHARES)
+        self.assertEqual(self.state("P1"), (True, [("deny", first.unique_id), ("permit", first.unique_id)]))
+        uuid = common.find(self.soap(), "P1")[first.unique_id]
+        second = self.given("P1", ENROLS, replaces=uuid)
+        self.assertEqual(self.state("P1"), (True, []))
+        uuid = common.find(self.soap(), "P1")[second.unique_id]
+        self.given("P1", REFUSES, replaces=uuid)
+        self.assertEqual(self.state("P1"), (False, []))
+        found = audit_records.of_messages(self.server, f"musubi:consent/{first.unique_id}", 2)
+        self.assertEqual([audit_records.codes(r)[:2] for r in found], [("110113", "110135")] * 2)
+
+    def test_a_consent_replaced_by_another_document_ends(self):
+        first = self.given("P2", SHARES)
+        report = xds.Document(common.patient("P2"))
+        uuid = common.find(self.soap(), "P2")[first.unique_id]
+        self.assert_success(self.soap().provide(xds.Submission(common.patient("P2"), [report], associations=[
+            xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", report.id, uuid)])))
+        self.assertEqual(self.state("P2"), (False, []))
+
+    def test_of_two_policies_one_to_withdraw_decides(self):
+        self.given("P3", ENROLS, "urn:oid:" + REFUSES)
+        self.assertFalse(self.state("P3")[0])
+
+    def test_a_consent_holds_while_it_is_valid(self):
+        for validity, expected in ((("20200101", None), True), (("20200101", "20200201"), False), (("20990101", None), False),
+                                   (("20200101", "20990101"), True)):
+            with self.subTest(validity=validity):
+                document = self.given("P4", SHARES, validity=validity)
+                enrolled, rules = self.state("P4")
+                self.assertEqual(enrolled, expected)
+                self.assertEqual(("permit", document.unique_id) in rules, expected)
+                self.server.command("patient", "withdraw", "P4")
+
+    def test_a_consent_of_unknown_policy_is_refused_and_changes_nothing(self):
+        for policies, text in (((UNKNOWN,), f"of policy {UNKNOWN}, which is not known here"), ((), "without a policy"),
+                               ((ENROLS, UNKNOWN), "musubi consent-policy add")):
+            with self.subTest(policies=policies):
+                _, reply = self.consent("P5", *policies)
+                self.assertEqual((reply.outcome, reply.errors[0][0]), ("Failure", "XDSRegistryMetadataError"), reply.errors)
+                self.assertIn(text, reply.errors[0][1])
+        self.assertEqual((self.state("P5"), common.find(self.soap(), "P5")), ((False, []), {}))
+
+    def test_what_a_consent_says_moves_with_its_document_and_back(self):
+        rows = "HOSP-A,501,山田,1970-01-01\nHOSP-A,502,鈴木,1980-02-02\n"
+        self.server.command("patient", "import", self.csv("authority,identifier,family,birth_date\n" + rows))
+        one, other = (self.run_json("patient", "show", f"HOSP-A:{n}")["xad_pid"] for n in (501, 502))
+        document = self.given(one, SHARES, source_patient="501^^^&1.2.392.99999.2.1&ISO")
+        everything = (True, [("deny", document.unique_id), ("permit", document.unique_id)])
+        self.assertEqual((self.state(one), self.state(other)), (everything, (False, [])))
+        self.server.command("patient", "link", "HOSP-A:502", "HOSP-A:501")
+        self.assertEqual((self.state(one), self.state(other)), ((False, []), everything))
+        link = self.run_json("patient", "show", "HOSP-A:501")["links"][-1]["id"]
+        self.server.command("patient", "undo", link)
+        self.assertEqual((self.state(one), self.state(other)), (everything, (False, [])))

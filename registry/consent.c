@@ -1,0 +1,298 @@
+#include "registry/consent.h"
+
+#include "registry/uuid_set.h"
+
+#define FORMAT_CODE_SCHEME "1.3.6.1.4.1.19376.1.2.3"
+#define URN_OID "urn:oid:"
+
+static const Str format_codes[] = {STR_INIT("urn:ihe:iti:bppc:2007"),
+                                   STR_INIT("urn:ihe:iti:bppc-sd:2007")};
+
+/* ---- statements; consent_document of both tables is the uniqueId ---- */
+
+static const DbStatement select_unknown_policies = {
+    "consent_unknown_policies", "SELECT wanted FROM unnest($1::text[]) AS wanted WHERE NOT EXISTS"
+                                " (SELECT FROM consent_policy WHERE oid = wanted)"};
+
+/* Of several policies one to withdraw decides. */
+static const DbStatement insert_enrolment = {
+    "consent_enrolment",
+    "INSERT INTO enrolment (patient, is_enrolled, decided_by, consent_document, valid_from,"
+    " valid_to) SELECT $2::int8, bool_and(is_enrolment), $3::text, $4::text, $5::timestamptz,"
+    " $6::timestamptz FROM consent_policy WHERE oid = ANY ($1::text[])"};
+
+static const DbStatement insert_disclosures = {
+    "consent_disclosures",
+    "INSERT INTO disclosure (patient, source_facility, reader_facility, class_codes, is_permit,"
+    " level, valid_from, valid_to, added_by, reason, consent_document)"
+    " SELECT $2::int8, d.source_facility, d.reader_facility, d.class_codes, d.is_permit, d.level,"
+    " $5::timestamptz, $6::timestamptz, $3::text, p.name, $4::text FROM consent_policy p"
+    " JOIN consent_policy_disclosure d ON d.policy = p.oid WHERE p.oid = ANY ($1::text[])"};
+
+/* Of what the submission replaced, the documents that said something. $1 replaced, $2 types of
+ * followers */
+static const DbStatement select_ended = {
+    "consent_ended",
+    "SELECT DISTINCT d.unique_id FROM document_entry d"
+    " WHERE d.entry_uuid = ANY (" SQL_WITH_FOLLOWERS(
+        "$1", "$1", "$2") ") AND d.status = 1 AND d.unique_id <> ''"
+                          " AND (EXISTS (SELECT FROM disclosure x WHERE x.consent_document ="
+                          "   d.unique_id AND x.consent_document <> '' AND x.revoked_at IS NULL)"
+                          " OR EXISTS (SELECT FROM enrolment e WHERE e.consent_document ="
+                          "   d.unique_id AND e.consent_document <> ''))"};
+
+static const DbStatement revoke_disclosures = {
+    "consent_revoke", "UPDATE disclosure SET revoked_at = clock_timestamp(), revoked_by = $2::text"
+                      " WHERE consent_document = ANY ($1::text[]) AND consent_document <> ''"
+                      " AND revoked_at IS NULL"};
+
+/* Rows e by which the documents $1 decide now, or would once they begin. i: their patient. */
+#define SQL_CHAIN                                                                                  \
+    "ARRAY(SELECT m.id FROM patient_identifier m WHERE m.id = coalesce(i.survivor, i.id)"          \
+    " OR m.survivor = coalesce(i.survivor, i.id))"
+#define SQL_DECIDING                                                                               \
+    " FROM enrolment e JOIN patient_identifier i ON i.id = e.patient"                              \
+    " WHERE e.consent_document = ANY ($1::text[]) AND e.consent_document <> ''"                    \
+    " AND NOT EXISTS (SELECT FROM enrolment later WHERE later.patient = ANY (" SQL_CHAIN ")"       \
+    "     AND later.id > e.id AND (later.valid_from IS NULL OR later.valid_from <= now()))"
+
+static const DbStatement end_enrolments = {
+    "consent_end_enrolment",
+    "INSERT INTO enrolment (patient, is_enrolled, decided_by, consent_document)"
+    " SELECT e.patient, false, $2::text, e.consent_document" SQL_DECIDING " AND e.is_enrolled"};
+
+/* $2: who moves them; $3: to whom. First the end for the one patient, and then, by what was in
+ * force until this statement, the begin for the other: the order of ids says who decided last. */
+static const DbStatement move_enrolments = {
+    "consent_move_enrolment",
+    "WITH deciding AS MATERIALIZED (SELECT e.*" SQL_DECIDING "   AND NOT $3::int8 = ANY (" SQL_CHAIN
+    ") ORDER BY e.id),"
+    " kept AS MATERIALIZED (SELECT d.* FROM deciding d WHERE NOT d.is_enrolled OR NOT EXISTS"
+    "   (SELECT FROM enrolment other JOIN patient_identifier i ON i.id = $3::int8"
+    "     WHERE other.patient = ANY (" SQL_CHAIN ") AND other.id > d.id))"
+    " INSERT INTO enrolment (patient, is_enrolled, decided_by, consent_document, valid_from,"
+    " valid_to) SELECT * FROM (SELECT patient, false, $2::text, consent_document,"
+    "   NULL::timestamptz, NULL::timestamptz FROM deciding"
+    " UNION ALL SELECT $3::int8, is_enrolled, $2::text, consent_document, valid_from, valid_to"
+    "   FROM kept) AS both_ends"};
+
+static const DbStatement move_disclosures = {
+    "consent_move_disclosures",
+    "WITH moved AS (UPDATE disclosure d SET revoked_at = clock_timestamp(), revoked_by = $2::text"
+    "   FROM patient_identifier i WHERE i.id = $3::int8 AND d.consent_document = ANY ($1::text[])"
+    "   AND d.consent_document <> '' AND d.revoked_at IS NULL AND NOT d.patient = ANY (" SQL_CHAIN
+    ") RETURNING d.*)"
+    " INSERT INTO disclosure (patient, source_facility, reader_facility, class_codes, is_permit,"
+    " level, period_from, period_to, valid_from, valid_to, added_by, reason, consent_document)"
+    " SELECT $3::int8, source_facility, reader_facility, class_codes, is_permit, level,"
+    " period_from, period_to, valid_from, valid_to, $2::text, reason, consent_document FROM moved"};
+
+/* ---- what a submission says ---- */
+
+static bool is_consent(const DocumentEntry *entry)
+{
+    for (size_t i = 0; i < ARRAY_LEN(format_codes); i++) {
+        if (str_equal(entry->format_code.code, format_codes[i]) &&
+            str_equal(entry->format_code.scheme, STR(FORMAT_CODE_SCHEME))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool consent_has_document(const Submission *submission)
+{
+    for (const DocumentEntry *entry = submission->documents; entry; entry = entry->next) {
+        if (is_consent(entry)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** The identifiers of the policies that it acknowledges. @return how many */
+static size_t policies_of(Arena *arena, const DocumentEntry *entry, Str **ret_policies)
+{
+    const CodeList *codes = &entry->event_code_list;
+    Str *policies = ARENA_ARRAY(arena, Str, codes->count);
+    for (size_t i = 0; i < codes->count; i++) {
+        Str code = codes->items[i].code;
+        policies[i] =
+            str_starts_with(code, STR(URN_OID)) ? str_from_offset(code, sizeof(URN_OID) - 1) : code;
+    }
+    *ret_policies = policies;
+    return codes->count;
+}
+
+static int check_document(Request *req, DbConn *conn, const DocumentEntry *entry)
+{
+    Str *policies = NULL;
+    size_t count = policies_of(req->arena, entry, &policies);
+    if (count == 0) {
+        return error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR,
+                         "XDSDocumentEntry.eventCodeList",
+                         "DocumentEntry %.*s is a consent document (formatCode %.*s) without a "
+                         "policy: send the identifier of each policy that the patient acknowledges "
+                         "in eventCodeList",
+                         STR_ARG(entry->unique_id), STR_ARG(entry->format_code.code));
+    }
+    DbParams params;
+    DbResult *unknown;
+    db_params_init(&params, req->arena);
+    db_param_text_array(&params, policies, count);
+    int rc = db_exec(conn, req, &select_unknown_policies, &params, &unknown);
+    for (int i = 0; rc == 0 && i < db_rows(unknown); i++) {
+        (void)error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR,
+                        "XDSDocumentEntry.eventCodeList",
+                        "DocumentEntry %.*s is a consent document (formatCode %.*s) of policy "
+                        "%.*s, which is not known here, so that it would have no effect: send a "
+                        "policy of this network, or ask its operator to add this one (musubi "
+                        "consent-policy add)",
+                        STR_ARG(entry->unique_id), STR_ARG(entry->format_code.code),
+                        STR_ARG(db_text(unknown, i, 0)));
+    }
+    return rc == 0 && db_rows(unknown) > 0 ? -(int)ERR_XDS_REGISTRY_METADATA_ERROR : rc;
+}
+
+int consent_check(Request *req, DbConn *conn, const Submission *submission)
+{
+    int rc = 0;
+    for (const DocumentEntry *entry = submission->documents; entry; entry = entry->next) {
+        int checked = is_consent(entry) ? check_document(req, conn, entry) : 0;
+        if (checked < 0 && checked != -(int)ERR_XDS_REGISTRY_METADATA_ERROR) {
+            return checked;
+        }
+        rc = checked < 0 ? checked : rc;
+    }
+    return rc;
+}
+
+/* ---- what it changes ---- */
+
+static Str decided_by(const Request *req)
+{
+    return req->principal ? req->principal->node_name : STR_EMPTY;
+}
+
+static int queue_effects(Request *req, DbConn *conn, const DocumentEntry *entry, int64_t patient)
+{
+    Str *policies = NULL;
+    size_t count = policies_of(req->arena, entry, &policies);
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_text_array(&params, policies, count);
+    db_param_i64(&params, patient);
+    db_param_text(&params, decided_by(req));
+    db_param_text(&params, entry->unique_id);
+    store_bind_dtm(&params, entry->service_start_time);
+    store_bind_dtm(&params, entry->service_stop_time);
+    int rc = db_queue(conn, req, &insert_enrolment, &params);
+    return rc < 0 ? rc : db_queue(conn, req, &insert_disclosures, &params);
+}
+
+/** The event of what a consent document, or the end of some, changed. */
+static int queue_event(Registry *registry, Request *req, DbConn *conn, Str patient, Str unique_id,
+                       const char *what)
+{
+    const AuditObject objects[] = {
+        {.kind = AUDIT_OBJECT_RULE,
+         .id = str_printf(req->arena, "musubi:consent/%.*s", STR_ARG(unique_id)),
+         .name = unique_id,
+         .description =
+             str_printf(req->arena, "consent document %.*s: %s", STR_ARG(unique_id), what)},
+        {.kind = AUDIT_OBJECT_PATIENT, .id = patient},
+    };
+    const AuditEvent event = {
+        .type = AUDIT_CONSENT_CHANGE, .objects = objects, .object_count = ARRAY_LEN(objects)};
+    return audit_queue_event(registry->config.audit, conn, req, &event);
+}
+
+int consent_end(Request *req, DbConn *conn, const Str *unique_ids, size_t count, int64_t *ret_count)
+{
+    DbParams params;
+    DbResult *results[2];
+    db_params_init(&params, req->arena);
+    db_param_text_array(&params, unique_ids, count);
+    db_param_text(&params, decided_by(req));
+    int rc = db_queue(conn, req, &revoke_disclosures, &params);
+    rc = rc < 0 ? rc : db_queue(conn, req, &end_enrolments, &params);
+    rc = rc < 0 ? rc : db_sync(conn, req, results);
+    if (rc == 0) {
+        *ret_count = db_affected(results[0]) + db_affected(results[1]);
+    }
+    return rc;
+}
+
+static int find_ended(Request *req, DbConn *conn, const UuidSet *replaced, DbResult **ret_rows)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, replaced->items, replaced->count);
+    store_bind_followers(&params);
+    return db_exec(conn, req, &select_ended, &params, ret_rows);
+}
+
+/** What is said by documents that are Deprecated by now. */
+static int end_replaced(Registry *registry, Request *req, DbConn *conn,
+                        const Submission *submission, const UuidSet *replaced)
+{
+    DbResult *rows;
+    int rc = find_ended(req, conn, replaced, &rows);
+    for (int i = 0; rc == 0 && i < db_rows(rows); i++) {
+        Str unique_id = db_text(rows, i, 0);
+        int64_t count;
+        rc = consent_end(req, conn, &unique_id, 1, &count);
+        if (rc == 0 && count > 0) {
+            rc = queue_event(registry, req, conn, submission->submission_set->patient_id, unique_id,
+                             "replaced, it counts no more");
+            rc = rc < 0 ? rc : db_sync(conn, req, NULL);
+        }
+    }
+    return rc;
+}
+
+static void find_replaced(Arena *arena, const Submission *submission, UuidSet *ret_replaced)
+{
+    uuid_set_init(ret_replaced, arena);
+    for (const Association *a = submission->associations; a != NULL; a = a->next) {
+        if (association_type_replaces(a->type)) {
+            uuid_set_add(ret_replaced, a->target.uuid);
+        }
+    }
+}
+
+int consent_store(Registry *registry, Request *req, DbConn *conn,
+                  const PreparedSubmission *prepared, int64_t patient)
+{
+    const Submission *submission = prepared->submission;
+    UuidSet replaced;
+    int rc = 0;
+    find_replaced(req->arena, submission, &replaced);
+    if (replaced.count > 0) {
+        rc = db_sync(conn, req, NULL);
+        rc = rc < 0 ? rc : end_replaced(registry, req, conn, submission, &replaced);
+    }
+    for (const DocumentEntry *entry = submission->documents; entry && rc == 0;
+         entry = entry->next) {
+        if (is_consent(entry)) {
+            rc = queue_effects(req, conn, entry, patient);
+            rc = rc < 0 ? rc
+                        : queue_event(registry, req, conn, submission->submission_set->patient_id,
+                                      entry->unique_id, "counts from its serviceStartTime on");
+        }
+    }
+    return rc;
+}
+
+int consent_move(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
+                 int64_t to_patient)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_text_array(&params, unique_ids, count);
+    db_param_text(&params, STR("ITI-64"));
+    db_param_i64(&params, to_patient);
+    int rc = db_queue(conn, req, &move_disclosures, &params);
+    rc = rc < 0 ? rc : db_queue(conn, req, &move_enrolments, &params);
+    return rc < 0 ? rc : db_sync(conn, req, NULL);
+}

@@ -1,0 +1,34 @@
+#pragma once
+
+#include "registry/store.h"
+
+/**
+ * Consent documents (BPPC, ITI TF-3 5.1): a DocumentEntry with a formatCode of BPPC is the
+ * patient's decision. Its eventCodeList names the policies that he acknowledges; what they mean is
+ * in the tables consent_policy and consent_policy_disclosure; it holds from serviceStartTime until
+ * serviceStopTime. Several documents of a patient add up, and the last one decides whether he takes
+ * part. Whatever a document said ends with its replacement or deprecation, and moves with it.
+ */
+
+/** Adds an error for each consent document without a policy, or with one that is not known: a
+ * consent that nobody understands must not look accepted. The transaction is open. */
+int consent_check(Request *req, DbConn *conn, const Submission *submission) MUST_CHECK;
+
+/**
+ * Puts into the transaction of a registration what its consent documents say, the end of what those
+ * said that it replaced, and an audit event. Behind store_queue(); waits for what is queued.
+ */
+int consent_store(Registry *registry, Request *req, DbConn *conn,
+                  const PreparedSubmission *prepared, int64_t patient) MUST_CHECK;
+
+/** Whether the submission holds one. */
+bool consent_has_document(const Submission *submission);
+
+/** Ends what these documents said. @param ret_count  rows that changed */
+int consent_end(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
+                int64_t *ret_count) MUST_CHECK;
+
+/** What these documents said is said of another patient from now on (ITI-64), unless he has decided
+ * otherwise since. */
+int consent_move(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
+                 int64_t to_patient) MUST_CHECK;
