@@ -51,6 +51,10 @@ class Failed(Exception):
     """An expectation that did not hold."""
 
 
+class Skipped(Exception):
+    """The server under test lacks what the scenario needs."""
+
+
 @dataclasses.dataclass
 class Target:
     """Where the server is and who we are."""
@@ -62,6 +66,7 @@ class Target:
     ca: str = None
     authority: str = DEFAULT_AUTHORITY
     repository_uid: str = "1.3.6.1.4.1.21367.2011.2.3.7"
+    provider: object = None  # tests.harness.saml.IdentityProvider that the server trusts
 
     def soap(self):
         """A new SOAP client."""
@@ -313,11 +318,37 @@ def action_of(step, body):
     return xds.ACTIONS.get(step["tx"], step["tx"])
 
 
+def assertion_header(target, settings):
+    """A wsse:Security header with an assertion made for this step; NAME_s is an instant so many seconds from now."""
+    from tests.harness import saml  # pylint: disable=import-outside-toplevel
+
+    if target.provider is None:
+        raise Skipped("the server trusts no identity provider of ours")
+    claims, signing, signer = {}, {}, target.provider
+    for key, value in settings.items():
+        if key.endswith("_s"):
+            claims[key[:-2]] = saml.instant(value)
+        elif key in ("method", "digest", "reference", "objects", "method_uri"):
+            signing[key] = value
+        elif key == "audiences":
+            claims[key] = tuple(tuple(group) for group in value)
+        elif key == "signer":
+            signer = saml.IdentityProvider(target.provider.issuer)
+        else:
+            claims[key] = value
+    if "transforms" in claims:
+        signing["transforms"] = tuple(claims.pop("transforms"))
+    return saml.security(signer.assertion(saml.Signing(**signing), **claims))
+
+
 def message_of(step, folder, variables):
     """(Content-Type, bytes) of a SOAP step, with everything that the step wants to be special about it."""
     body = changed(body_of(step, folder, variables), step.get("changes"), variables)
     action = variables.fill(step.get("action") or action_of(step, body))
     message = changed(xds.envelope(action, body).decode(), step.get("envelope"), variables).encode()
+    if "assertion" in step:
+        header = assertion_header(variables.target, step["assertion"])
+        message = message.replace(b"</soap:Header>", header.encode() + b"</soap:Header>", 1)
     if step.get("mtom", step["tx"] in ("ITI-41", "ITI-43")):
         content_type, message = xds.mtom(message, attachments_of(step, variables), BOUNDARY, step.get("root_last", False))
     else:
@@ -491,15 +522,21 @@ def run_scenario(target, folder):
 
 def start_server():
     """A private server of this clone; the harness belongs to the tests, the scenarios do not need it."""
+    from tests.harness import saml  # pylint: disable=import-outside-toplevel
     from tests.harness.server import Server  # pylint: disable=import-outside-toplevel
 
     codes = HERE / "given" / "codes.xml"
-    server = Server(settings={"affinity_domain": {"codes": codes, "code_check": "strict", "patient_id_namespace": "REGION-ID"}})
+    server = Server(settings={"xua": {"registry": "record", "repository": "record", "pix": "record", "audiences": saml.AUDIENCE},
+                              "affinity_domain": {"codes": codes, "code_check": "strict", "patient_id_namespace": "REGION-ID"}})
     server.start()
     for name, oid in DOMAINS.items():
         server.command("authority", "add", oid, "--kind", "emr", *DOMAIN_OPTIONS.get(name, ()))
+    provider = saml.IdentityProvider()
+    certificate = server.dir / "idp.pem"
+    certificate.write_bytes(provider.pem())
+    server.command("idp", "add", provider.issuer, "--certificate", str(certificate))
     time.sleep(1.5)  # until the server has seen them
-    return server, Target(f"http://127.0.0.1:{server.plain_port}", f"127.0.0.1:{server.mllp_port}")
+    return server, Target(f"http://127.0.0.1:{server.plain_port}", f"127.0.0.1:{server.mllp_port}", provider=provider)
 
 
 def main():
@@ -524,7 +561,7 @@ def main():
     else:
         target = Target(arguments.target, arguments.mllp or urllib.parse.urlsplit(arguments.target).hostname + ":2576",
                         arguments.cert, arguments.key, arguments.ca, arguments.authority, arguments.repository_uid)
-    passed = failed = 0
+    passed = failed = skipped = 0
     try:
         for path in sorted(HERE.rglob("scenario.toml")):
             name = str(path.parent.relative_to(HERE))
@@ -535,13 +572,16 @@ def main():
                 passed += 1
                 if arguments.verbose:
                     print(f"ok   {name}")
+            except Skipped as error:
+                skipped += 1
+                print(f"skip {name}: {error}")
             except Exception as error:  # pylint: disable=broad-exception-caught
                 failed += 1
                 print(f"FAIL {name}: {type(error).__name__ if not isinstance(error, Failed) else ''}{error}", flush=True)
     finally:
         if server:
             server.close()
-    print(f"{passed} passed, {failed} failed, 0 skipped")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0
 
 
