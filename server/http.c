@@ -38,6 +38,7 @@ typedef struct HttpConnection {
     OpenPeer open;
     Arena *arena;
     bool has_identity;
+    bool is_too_many;    /* of its certificate */
     bool is_header_next; /* what is sent next is a reply's header, and its body is ready */
     bool is_replying;    /* from queue() to the end of the request */
     bool is_held;        /* the kernel waits for more before it sends the last bytes */
@@ -205,7 +206,14 @@ static bool identify(HttpConnection *connection, struct MHD_Connection *mhd)
     connection->open = (OpenPeer){.fd = connection->watched.fd,
                                   .endpoint = config->endpoint,
                                   .address = connection->watched.address.text};
-    open_peers_add(config->open_peers, &connection->open, &certificate, &chain);
+    if (!open_peers_add(config->open_peers, &connection->open, &certificate, &chain)) {
+        TlsProblem problem;
+        tls_problem_set(&problem, TLS_REFUSED_CROWD, "%s", CROWD_OF_ONE);
+        (void)refused_peer_record_connection(config->audit, config->endpoint,
+                                             connection->watched.address.text, &problem);
+        connection->is_too_many = true;
+        return false;
+    }
     connection->fingerprint = str_dup(connection->arena, certificate.fingerprint);
     connection->subject = str_dup(connection->arena, certificate.subject);
     connection->has_identity = true;
@@ -362,12 +370,7 @@ void http_reply(HttpExchange *exchange, int status, const char *content_type, St
     if (buf->len > 0) {
         *buf = (StrBuf){0};
     }
-    size_t sent = exchange->req->sent_bytes;
-    queue(exchange, status, content_type, response, sent > 0);
-    /* the whole buffer counts as progress: a buffer reply may take its grace plus its size at the
-     * minimum rate */
-    watchdog_progress(exchange->connection->listener->config.watchdog,
-                      &exchange->connection->watched, sent);
+    queue(exchange, status, content_type, response, exchange->req->sent_bytes > 0);
 }
 
 /** A BodySource on its way out. */
@@ -400,8 +403,6 @@ static ssize_t read_source(void *ctx, uint64_t position, char *to, size_t max)
     memcpy(to, out->buf.data + out->taken, len);
     out->taken += len;
     out->exchange->req->sent_bytes += len;
-    HttpConnection *connection = out->exchange->connection;
-    watchdog_progress(connection->listener->config.watchdog, &connection->watched, len);
     return (ssize_t)len;
 }
 
@@ -496,7 +497,10 @@ static void begin(Call *call, struct MHD_Connection *mhd, const char *method, co
     const HttpService *service = call->listener->config.service;
     const char *problem = framing_problem(mhd, version);
     call->has_begun = true;
-    if (!is_identified) {
+    if (call->connection->is_too_many) {
+        reply_text(&call->exchange, MHD_HTTP_SERVICE_UNAVAILABLE,
+                   "Too many connections are open " CROWD_OF_ONE ".");
+    } else if (!is_identified) {
         reply_text(&call->exchange, MHD_HTTP_FORBIDDEN,
                    "The client certificate is not valid any more.");
     } else if (problem) {
@@ -528,7 +532,6 @@ static enum MHD_Result access_handler(void *ctx, struct MHD_Connection *mhd, con
     }
     if (*upload_size > 0) {
         exchange->req->received_bytes += *upload_size;
-        watchdog_progress(watchdog, &call->connection->watched, *upload_size);
         if (!exchange->is_answered) {
             service->body(service->ctx, exchange, upload, *upload_size);
         }

@@ -189,7 +189,7 @@ static unsigned or_default(unsigned value, unsigned default_value)
 
 static void fill_defaults(MllpListenerConfig *config)
 {
-    config->frame_timeout_ms = or_default(config->frame_timeout_ms, 60000);
+    config->frame_timeout_ms = or_default(config->frame_timeout_ms, 45000);
     config->min_bytes_per_second = or_default(config->min_bytes_per_second, 1024);
     config->idle_timeout_ms = or_default(config->idle_timeout_ms, 600000);
     config->request_timeout_ms = or_default(config->request_timeout_ms, 30000);

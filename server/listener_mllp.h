@@ -25,7 +25,7 @@ typedef struct MllpListenerConfig {
     unsigned max_unproven;         /* per address, while in their handshake; not loopback [64] */
     size_t max_frame_bytes;        /* [16 MiB] */
     unsigned handshake_timeout_ms; /* [10 s] */
-    unsigned frame_timeout_ms;     /* first to last byte of a frame, and a reply [60 s] */
+    unsigned frame_timeout_ms;     /* first to last byte of a frame, and a reply [45 s] */
     unsigned min_bytes_per_second; /* of a frame, after 10 s [1024] */
     unsigned idle_timeout_ms;      /* between frames [10 min] */
     unsigned request_timeout_ms;   /* to handle a message [30 s] */

@@ -27,18 +27,19 @@ struct OpenPeers {
     const Tls *tls;
     NodeDirectory *nodes;
     Audit *audit;
+    unsigned max_of_one;
     int64_t checked_ns;   /* clock_now_ns(); of the one thread that checks */
     pthread_mutex_t lock; /* guards what follows, and what it points to */
     PeerCertificate *first;
 };
 
-OpenPeers *open_peers_new(const Tls *tls, NodeDirectory *nodes, Audit *audit)
+OpenPeers *open_peers_new(const Tls *tls, NodeDirectory *nodes, Audit *audit, unsigned max_of_one)
 {
     OpenPeers *peers = calloc(1, sizeof(*peers));
     if (!peers) {
         abort();
     }
-    *peers = (OpenPeers){.tls = tls, .nodes = nodes, .audit = audit};
+    *peers = (OpenPeers){.tls = tls, .nodes = nodes, .audit = audit, .max_of_one = max_of_one};
     pthread_mutex_init(&peers->lock, NULL);
     return peers;
 }
@@ -121,11 +122,15 @@ static void give_back(OpenPeers *peers, PeerCertificate *certificate)
 
 /* ---- connections ---- */
 
-void open_peers_add(OpenPeers *peers, OpenPeer *peer, const TlsCertificate *certificate,
+bool open_peers_add(OpenPeers *peers, OpenPeer *peer, const TlsCertificate *certificate,
                     const TlsChain *chain)
 {
     pthread_mutex_lock(&peers->lock);
     PeerCertificate *shared = find(peers, certificate, chain);
+    if (shared->users >= peers->max_of_one) {
+        pthread_mutex_unlock(&peers->lock);
+        return false;
+    }
     shared->users++;
     peer->certificate = shared;
     peer->previous = NULL;
@@ -135,6 +140,7 @@ void open_peers_add(OpenPeers *peers, OpenPeer *peer, const TlsCertificate *cert
     }
     shared->connections = peer;
     pthread_mutex_unlock(&peers->lock);
+    return true;
 }
 
 void open_peers_remove(OpenPeers *peers, OpenPeer *peer)

@@ -16,6 +16,9 @@
  */
 typedef struct OpenPeers OpenPeers;
 
+/** What a refusal says of a peer that open_peers_add() does not take. */
+#define CROWD_OF_ONE "with this certificate"
+
 /** One connection; all zero before open_peers_add(). */
 typedef struct OpenPeer {
     int fd;
@@ -28,15 +31,22 @@ typedef struct OpenPeer {
     struct OpenPeer *next;
 } OpenPeer;
 
-/** All is borrowed. */
-OpenPeers *open_peers_new(const Tls *tls, NodeDirectory *nodes, Audit *audit);
+/**
+ * All is borrowed.
+ * @param max_of_one  connections that one certificate may have, of all listeners: one node that
+ * goes wild leaves room for others
+ */
+OpenPeers *open_peers_new(const Tls *tls, NodeDirectory *nodes, Audit *audit, unsigned max_of_one);
 
 /** Every connection must have been removed. open_peers_free(NULL) is fine. */
 void open_peers_free(OpenPeers *peers);
 
-/** @param peer  its fd, endpoint and address are set */
-void open_peers_add(OpenPeers *peers, OpenPeer *peer, const TlsCertificate *certificate,
-                    const TlsChain *chain);
+/**
+ * @param peer  its fd, endpoint and address are set
+ * @return false: not added, as its certificate has as many connections as it may have
+ */
+bool open_peers_add(OpenPeers *peers, OpenPeer *peer, const TlsCertificate *certificate,
+                    const TlsChain *chain) MUST_CHECK;
 void open_peers_remove(OpenPeers *peers, OpenPeer *peer);
 
 /** Judges all, if that was not done within the last seconds; called each second. */

@@ -42,9 +42,12 @@
 
 #define PROBLEM_BYTES 1024
 #define REFRESH_EVERY_S 1
+#define GIVE_BACK_EVERY_NS (15 * INT64_C(1000000000))
+#define FREE_BYTES_MAX ((size_t)64 << 20)
 #define STOP_GRACE_S 25
-/** Blob folders, segments, database connections, logs. */
-#define DESCRIPTORS_OF_OWN 512
+#define ADMIN_CONNECTIONS 64U
+/** Blob folders, segments, database connections, logs, and the admin listener. */
+#define DESCRIPTORS_OF_OWN (512 + ADMIN_CONNECTIONS)
 
 /** What one listener serves. */
 typedef struct Surface {
@@ -112,25 +115,34 @@ static bool lock_data_dir(Process *p)
 
 /* ------------------------------------------------------------------ limits */
 
-static unsigned listener_count(const Config *config)
+/** Of each connection: its socket, and over HTTP what it reads or writes meanwhile. */
+static unsigned descriptors_of_one(ConfigKeyId key)
+{
+    bool is_http = key == CONFIG_server_https_listen || key == CONFIG_server_plain_http_listen;
+    return key == CONFIG_server_admin_listen ? 0 : is_http ? 2 : 1;
+}
+
+/** Of one connection at each listener. */
+static unsigned descriptors_of_all(const Config *config)
 {
     unsigned count = 0;
     for (int key = 0; key < CONFIG_KEY_COUNT; key++) {
-        count += config_is_listener((ConfigKeyId)key) && config->sources[key].text[0] != '\0';
+        bool is_used = config_is_listener((ConfigKeyId)key) && config->sources[key].text[0] != '\0';
+        count += is_used ? descriptors_of_one((ConfigKeyId)key) : 0;
     }
     return MAX(count, 1U);
 }
 
 /**
- * Each connection takes a descriptor, and one more for what it reads or writes. The soft limit that
- * shells and systemd give (1024) is for programs that use select(). What the hard limit does not
- * allow is not promised: a full listener is better than a store that cannot open its files.
+ * The soft limit that shells and systemd give (1024) is for programs that use select(). What the
+ * hard limit does not allow is not promised: a full listener is better than a store that cannot
+ * open its files.
  */
 static void raise_descriptor_limit(Process *p)
 {
     struct rlimit limit;
     unsigned configured = p->config->server.max_connections;
-    rlim_t shares = (rlim_t)2 * listener_count(p->config);
+    rlim_t shares = descriptors_of_all(p->config);
     p->max_connections = configured;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
         return;
@@ -457,7 +469,9 @@ static HttpListener *bind_http(Process *p, const char *address, const HttpServic
         .tls_policy = is_tls ? p->tls_policy : NULL,
         .tls_priorities = gnutls_peer_priorities(preset),
         .is_loopback_only = !is_tls,
-        .max_connections = p->max_connections,
+        .max_connections = service == &p->admin_pages_service
+                               ? MIN(p->max_connections, ADMIN_CONNECTIONS)
+                               : p->max_connections,
         .request_timeout_ms = p->config->server.request_timeout_ms,
         .service = service,
         .watchdog = p->watchdog,
@@ -474,7 +488,9 @@ static bool bind_listeners(Process *p)
     p->watchdog = watchdog_new();
     p->certificates = (CertificateWatch){.tls = p->tls, .nodes = p->services.nodes};
     certificate_watch_tick(&p->certificates);
-    p->open_peers = p->tls ? open_peers_new(p->tls, p->services.nodes, p->services.audit) : NULL;
+    p->open_peers = p->tls ? open_peers_new(p->tls, p->services.nodes, p->services.audit,
+                                            p->max_connections / 4 * 3)
+                           : NULL;
     p->identity_gauges = identity_gauges_new(p->services.pool);
     p->admin_pages = (AdminPages){
         .nodes = p->services.nodes,
@@ -728,8 +744,22 @@ static void keep_database(Process *p)
     }
 }
 
+/** After thousands of connections at once their memory lies in holes that no heap gives back. */
+static void give_back_memory(int64_t *given_back_ns)
+{
+    int64_t now_ns = clock_now_ns();
+    if (now_ns - *given_back_ns < GIVE_BACK_EVERY_NS) {
+        return;
+    }
+    *given_back_ns = now_ns;
+    if (mallinfo2().fordblks > FREE_BYTES_MAX) {
+        (void)malloc_trim(0);
+    }
+}
+
 static void run(Process *p, const sigset_t *signals)
 {
+    int64_t given_back_ns = clock_now_ns();
     for (;;) {
         struct timespec interval = {.tv_sec = REFRESH_EVERY_S};
         int signal = sigtimedwait(signals, NULL, &interval);
@@ -745,6 +775,7 @@ static void run(Process *p, const sigset_t *signals)
             open_peers_check(p->open_peers);
         }
         refused_peer_flush(p->services.audit, false);
+        give_back_memory(&given_back_ns);
     }
 }
 

@@ -317,6 +317,12 @@ bool socket_network_has(const SocketNetwork *network, const struct sockaddr_stor
            (rest == 0 || (bytes[whole] ^ network->address[whole]) >> (8 - rest) == 0);
 }
 
+void socket_give_up(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
 unsigned socket_port(int fd)
 {
     struct sockaddr_storage address = {0};

@@ -37,6 +37,12 @@ int socket_bind_udp(const char *address, char *ret_problem, size_t problem_size)
 /** The port that a listening socket got; 0 if it cannot be read. */
 unsigned socket_port(int fd);
 
+/**
+ * The peer is given up: closing the socket throws away what it has not taken and resets the
+ * connection. Otherwise the kernel would keep the bytes for a peer that never reads them.
+ */
+void socket_give_up(int fd);
+
 typedef struct SocketAddress {
     char text[INET6_ADDRSTRLEN]; /* numeric; IPv4 mapped to IPv6 is written as IPv4 */
     bool is_loopback;

@@ -174,6 +174,7 @@ bool stream_write_all(const StreamConnection *connection, Str bytes, int64_t dea
     while (!str_is_empty(bytes)) {
         Transfer transfer = {.step = STEP_WRITE, .from = bytes.data, .len = bytes.len};
         if (transfer_until(connection, &transfer, deadline_ns) != STREAM_DONE) {
+            socket_give_up(connection->fd);
             return false;
         }
         bytes = str_from_offset(bytes, transfer.done);
@@ -217,7 +218,7 @@ const Principal *stream_principal(const StreamConnection *connection, Arena *are
 }
 
 /** The handshake is over: from now on a revocation ends the connection. */
-static bool identify(StreamConnection *connection)
+static bool identify(StreamConnection *connection, bool *ret_is_too_many)
 {
     const StreamListenerConfig *config = &connection->listener->config;
     _cleanup_(arena_freep) Arena *arena = arena_new();
@@ -228,7 +229,8 @@ static bool identify(StreamConnection *connection)
     }
     connection->open = (OpenPeer){
         .fd = connection->fd, .endpoint = config->address, .address = connection->address.text};
-    open_peers_add(config->open_peers, &connection->open, &connection->certificate, &chain);
+    *ret_is_too_many =
+        !open_peers_add(config->open_peers, &connection->open, &connection->certificate, &chain);
     return true;
 }
 
@@ -238,8 +240,12 @@ static bool handshake(StreamConnection *connection)
     unsigned timeout_ms = connection->listener->config.handshake_timeout_ms;
     StreamEnd end = transfer_until(connection, &transfer, after_ms(timeout_ms));
     TlsProblem problem;
-    if (end == STREAM_DONE && identify(connection)) {
-        return true;
+    bool is_too_many = false;
+    if (end == STREAM_DONE && identify(connection, &is_too_many)) {
+        if (is_too_many) {
+            reject_crowd(connection, CROWD_OF_ONE);
+        }
+        return !is_too_many;
     }
     if (end == STREAM_TIMED_OUT) {
         tls_problem_set(&problem, TLS_REFUSED_TOO_SLOW, "%s", "");

@@ -1,21 +1,35 @@
 #include "server/watchdog.h"
 
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
 
 #define SECOND_NS 1000000000LL
-/** A body or reply must make this much progress on average after its first seconds. */
+/** A body or reply must move this much in every window. */
+#define WINDOW_S 25
 #define MINIMUM_BYTES_PER_S 1024
-#define GRACE_S 30
+#define HEADERS_S 10
 
-/** Deadline of each phase in seconds; 0: none here. */
-static const int phase_limit_s[] = {
-    [WATCH_HANDSHAKE] = 20, [WATCH_IDLE] = 300,   [WATCH_HEADERS] = 10,
-    [WATCH_BODY] = GRACE_S, [WATCH_HANDLING] = 0, [WATCH_REPLY] = GRACE_S,
+typedef enum Measure {
+    MEASURE_NOTHING,  /* the deadline of the phase alone */
+    MEASURE_ARRIVAL,  /* of the next request, before its first line is whole */
+    MEASURE_RECEIVED, /* rate of what the peer sends */
+    MEASURE_ACKED,    /* rate of what the peer takes */
+} Measure;
+
+static const struct {
+    int64_t limit_s; /* 0: none here */
+    Measure measure;
+} phases[] = {
+    [WATCH_HANDSHAKE] = {20, MEASURE_NOTHING},      [WATCH_IDLE] = {300, MEASURE_ARRIVAL},
+    [WATCH_HEADERS] = {HEADERS_S, MEASURE_NOTHING}, [WATCH_BODY] = {0, MEASURE_RECEIVED},
+    [WATCH_HANDLING] = {0, MEASURE_NOTHING},        [WATCH_REPLY] = {0, MEASURE_ACKED},
 };
 
 struct Watchdog {
@@ -25,16 +39,79 @@ struct Watchdog {
     Watched *first;
 };
 
-static bool is_too_slow(const Watched *watched, int64_t now_ns)
+/** What the kernel has counted on a socket. */
+typedef struct Traffic {
+    uint64_t bytes;     /* received, or acknowledged by the peer */
+    bool is_peers_turn; /* nothing waits for us to read; or bytes of ours wait for the peer */
+} Traffic;
+
+/**
+ * The kernel's counters, not ours: what we have written may wait in its buffers for hours. @return
+ * false if it does not tell
+ */
+static bool read_traffic(int fd, Measure measure, Traffic *ret_traffic)
 {
-    int64_t limit_s = phase_limit_s[watched->phase];
-    if (limit_s == 0) {
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+    int waiting = 0;
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 ||
+        len < offsetof(struct tcp_info, tcpi_notsent_bytes) + sizeof(info.tcpi_notsent_bytes)) {
         return false;
     }
-    if (watched->phase == WATCH_BODY || watched->phase == WATCH_REPLY) {
-        limit_s += (int64_t)(watched->phase_bytes / MINIMUM_BYTES_PER_S);
+    ret_traffic->bytes =
+        measure == MEASURE_ACKED ? info.tcpi_bytes_acked : info.tcpi_bytes_received;
+    ret_traffic->is_peers_turn = measure == MEASURE_ACKED
+                                     ? info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0
+                                     : ioctl(fd, FIONREAD, &waiting) == 0 && waiting == 0;
+    return true;
+}
+
+static void begin_window(Watched *watched, int64_t now_ns, uint64_t bytes)
+{
+    watched->has_window = true;
+    watched->window_began_ns = now_ns;
+    watched->window_bytes = bytes;
+}
+
+/** Whether too little has moved since the window began, by the peer's fault. */
+static bool is_stalled(Watched *watched, int64_t now_ns, const Traffic *traffic)
+{
+    uint64_t moved = traffic->bytes - watched->window_bytes;
+    if (now_ns - watched->window_began_ns < WINDOW_S * SECOND_NS) {
+        return false;
     }
-    return now_ns - watched->phase_began_ns > limit_s * SECOND_NS;
+    begin_window(watched, now_ns, traffic->bytes);
+    return traffic->is_peers_turn && moved < WINDOW_S * MINIMUM_BYTES_PER_S;
+}
+
+/** Whether a request line began to arrive and does not end: it has the time of the headers. */
+static bool is_dribbling(Watched *watched, int64_t now_ns, const Traffic *traffic)
+{
+    if (!watched->has_arrival && traffic->bytes != watched->window_bytes) {
+        watched->has_arrival = true;
+        watched->window_began_ns = now_ns;
+    }
+    return watched->has_arrival && now_ns - watched->window_began_ns > HEADERS_S * SECOND_NS;
+}
+
+static bool is_too_slow(Watched *watched, int64_t now_ns)
+{
+    const int64_t limit_s = phases[watched->phase].limit_s;
+    const Measure measure = phases[watched->phase].measure;
+    Traffic traffic;
+    if (limit_s > 0 && now_ns - watched->phase_began_ns > limit_s * SECOND_NS) {
+        return true;
+    }
+    if (measure == MEASURE_NOTHING || !read_traffic(watched->fd, measure, &traffic)) {
+        return false;
+    }
+    if (!watched->has_window) {
+        begin_window(watched, now_ns, traffic.bytes);
+        return false;
+    }
+    return measure == MEASURE_ARRIVAL ? is_dribbling(watched, now_ns, &traffic)
+                                      : is_stalled(watched, now_ns, &traffic);
 }
 
 static void shut_slow(Watchdog *watchdog)
@@ -44,6 +121,7 @@ static void shut_slow(Watchdog *watchdog)
     for (Watched *w = watchdog->first; w; w = w->next) {
         if (is_too_slow(w, now_ns)) {
             w->is_late = true;
+            socket_give_up(w->fd);
             shutdown(w->fd, SHUT_RDWR);
         }
     }
@@ -115,15 +193,9 @@ void watchdog_phase(Watchdog *watchdog, Watched *watched, WatchPhase phase)
 {
     pthread_mutex_lock(&watchdog->lock);
     watched->phase = phase;
-    watched->phase_bytes = 0;
+    watched->has_window = false;
+    watched->has_arrival = false;
     watched->phase_began_ns = clock_now_ns();
-    pthread_mutex_unlock(&watchdog->lock);
-}
-
-void watchdog_progress(Watchdog *watchdog, Watched *watched, uint64_t bytes)
-{
-    pthread_mutex_lock(&watchdog->lock);
-    watched->phase_bytes += bytes;
     pthread_mutex_unlock(&watchdog->lock);
 }
 

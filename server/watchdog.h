@@ -8,10 +8,10 @@
 #include "server/socket.h"
 
 /**
- * Absolute deadlines for connections. libmicrohttpd's own time-out is for idle connections only: a
- * peer that sends a byte now and then would keep one for ever. The watchdog looks at every
- * connection once a second and shuts the socket of one that is too slow; the thread that serves it
- * then sees the end of the stream.
+ * Absolute deadlines and least rates for connections. libmicrohttpd's own time-out is for idle
+ * connections only: a peer that sends a byte now and then would keep one for ever. The watchdog
+ * looks at every connection once a second and shuts the socket of one that is too slow; the thread
+ * that serves it then sees the end of the stream.
  */
 typedef enum WatchPhase {
     WATCH_HANDSHAKE, /* connected, nothing asked yet: TLS handshake and first request line */
@@ -28,8 +28,11 @@ typedef struct Watched {
     SocketAddress address; /* of the peer */
     WatchPhase phase; /* these two are written by the connection's thread, read by the watchdog */
     int64_t phase_began_ns;
-    uint64_t phase_bytes; /* that passed in this phase */
-    bool is_late;         /* the watchdog shut its socket; read it behind watchdog_remove() */
+    bool has_window; /* these four are the watchdog's: what passed since the window began */
+    bool has_arrival;
+    int64_t window_began_ns;
+    uint64_t window_bytes;
+    bool is_late; /* the watchdog shut its socket; read it behind watchdog_remove() */
     struct Watched *previous;
     struct Watched *next;
 } Watched;
@@ -43,10 +46,8 @@ void watchdog_free(Watchdog *watchdog);
 void watchdog_add(Watchdog *watchdog, Watched *watched);
 void watchdog_remove(Watchdog *watchdog, Watched *watched);
 
-/** Begins a phase, or with the same phase adds bytes to it. Called by the connection's own thread.
- */
+/** Begins a phase. Called by the connection's own thread. */
 void watchdog_phase(Watchdog *watchdog, Watched *watched, WatchPhase phase);
-void watchdog_progress(Watchdog *watchdog, Watched *watched, uint64_t bytes);
 
 /** Connections from this address that have not proved who they are. */
 unsigned watchdog_unknown_from(Watchdog *watchdog, const char *address);

@@ -320,7 +320,7 @@ static SSL_CTX *context_new(const SSL_METHOD *method, Tls *tls, char *ret_proble
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_dh_auto(ctx, 1);
-    SSL_CTX_set_mode(ctx, SSL_MODE_AUTO_RETRY);
+    SSL_CTX_set_mode(ctx, SSL_MODE_AUTO_RETRY | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(ctx, on_verify_peer, tls->store);
     SSL_CTX_set_cert_cb(ctx, tls_identity_use, tls);

@@ -5,7 +5,7 @@ import collections
 from conformance import client as xds
 from tests.harness import server as harness
 
-# listener: http, mllp or syslog (inside TLS where the port is a TLS port), https or mllps (as they are, instead of TLS); name: group/what; content: all bytes that the client sends before it shuts its sending side;
+# listener: http, mllp or syslog (inside TLS where the port is a TLS port), https, mllps or syslogs (as they are, instead of TLS); name: group/what; content: all bytes that the client sends before it shuts its sending side;
 # is_fault: the answer must be an error or a close. Otherwise an input that nobody can call right or wrong: any answer is fine.
 Case = collections.namedtuple("Case", "listener name content is_fault", defaults=(True,))
 

@@ -66,9 +66,9 @@ def inputs():
 
 
 def cases(random):
-    """All of them, at both kinds of TLS listener."""
+    """All of them, at each kind of TLS listener."""
     whole = record(22, hello(extensions=extension(10, b"\x00\x02\x00\x17") + extension(13, b"\x00\x02\x08\x04")))
-    for listener in ("https", "mllps"):
+    for listener in ("https", "mllps", "syslogs"):
         for name, content in inputs():
             yield Case(listener, f"tls/{name}", content)
         for place, content in truncations(random, whole, 20):

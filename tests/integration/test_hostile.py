@@ -11,6 +11,7 @@ import time
 import unittest
 
 from conformance import client as xds
+from tests.harness import server as harness
 from tests.hostile import corpus
 from tests.integration import common
 
@@ -96,7 +97,7 @@ class HalfTls:
 
 def is_refusal(listener, answer):
     """Whether an answer says that something was wrong; an empty one is a close."""
-    if not answer or listener in ("https", "mllps"):
+    if not answer or listener in ("https", "mllps", "syslogs", "syslog"):
         return b"HTTP/1.1 2" not in answer  # alerts are TLS's own business
     if listener == "mllp":
         return re.search(rb"\rMSA\|A[ER]\|", answer) is not None and b"\rMSA|AA|" not in answer
@@ -111,11 +112,14 @@ class Hostile(common.ServerCase):
     """One server for the whole corpus."""
 
     roles = ("gateway-a",)
+    syslog_port = harness.free_ports(1)[0]
+    settings = {"audit": {"syslog_tls_listen": f"127.0.0.1:{syslog_port}"}}
 
     def setUp(self):
         server = self.server
-        self.ports = {"http": server.plain_port, "mllp": server.mllp_port, "https": server.https_port, "mllps": server.mllps_port}
-        self.tls_ports = {"http": server.https_port, "mllp": server.mllps_port}
+        self.ports = {"http": server.plain_port, "mllp": server.mllp_port, "https": server.https_port, "mllps": server.mllps_port,
+                      "syslogs": self.syslog_port}
+        self.tls_ports = {"http": server.https_port, "mllp": server.mllps_port, "syslog": self.syslog_port}
         self.context = ssl.create_default_context(cafile=self.certs / "ca.pem")
         self.context.load_cert_chain(self.certs / "gateway-a.pem", self.certs / "gateway-a.key")
         self.faults = []

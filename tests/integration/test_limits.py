@@ -51,3 +51,19 @@ class DescriptorTest(unittest.TestCase):
         with open(f"/proc/{server.process.pid}/limits", encoding="ascii") as file:
             line = next(line for line in file if line.startswith("Max open files"))
         self.assertEqual(line.split()[3:5], ["9000", "9000"])
+
+
+class CertificateTest(common.ServerCase):
+    """One node that goes wild leaves room for the others."""
+
+    settings = {"server": {"max_connections": "16"}}
+    roles = ("gateway-a", "gateway-b")
+
+    def test_a_certificate_has_three_quarters_of_the_connections_at_most(self):
+        for number in range(12):
+            self.assertEqual(common.find(self.soap("gateway-a"), "P1"), {}, number)
+        reply = self.soap("gateway-a").post("/registry", "application/soap+xml", b"<a/>")
+        self.assertEqual(reply.status, 503)
+        self.assertIn(b"with this certificate", reply.raw)
+        self.assertEqual(common.find(self.soap("gateway-b"), "P1"), {})
+        self.assertRegex(self.server.log(), "there are too many connections")

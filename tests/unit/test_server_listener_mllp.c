@@ -303,7 +303,7 @@ static void test_only_registered_nodes_may_speak_over_tls(void **state)
     MllpListenerConfig config = listener_config(fixture);
     config.tls = contexts[0];
     config.nodes = nodes;
-    config.open_peers = open_peers_new(tls[0], nodes, NULL);
+    config.open_peers = open_peers_new(tls[0], nodes, NULL, 100);
     config.handshake_timeout_ms = 300;
     MllpListener *listener = start(&config);
     assert_true(feed_over_tls(listener, contexts[1]));
