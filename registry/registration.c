@@ -87,6 +87,58 @@ static const ObjectReference *changed_end(const Association *association)
     return association_type_replaces(association->type) ? &association->target : NULL;
 }
 
+/** Whether the submission may name a registered object: one of a facility that the node submits
+ * for, or one that it may list. */
+static int may_name(Request *req, const StoredObject *stored, bool *ret_may)
+{
+    const AccessScope *scope;
+    *ret_may = access_may_submit_for(req->principal, stored->access.source_facility);
+    int rc = *ret_may ? 0 : access_open(req, stored->patient, ACCESS_LIST, &scope);
+    if (rc == 0 && !*ret_may) {
+        *ret_may = access_decide(scope, &stored->access);
+    }
+    return rc;
+}
+
+/** How many ends of Associations are neither in the submission nor the node's own: whether they are
+ * there is decided in one round trip, also if none is. */
+static size_t count_foreign_ends(const Registration *registration, const RegistryState *state)
+{
+    size_t count = 0;
+    const Association *a = registration->prepared->submission->associations;
+    for (; a != NULL; a = a->next) {
+        const ObjectReference *ends[] = {&a->source, &a->target};
+        for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+            const StoredObject *stored = registry_state_find(state, ends[i]->uuid);
+            count += !ends[i]->is_in_submission &&
+                     (stored == NULL || !access_may_submit_for(registration->req->principal,
+                                                               stored->access.source_facility));
+        }
+    }
+    return count;
+}
+
+/** Marks what the node may not name: it is as unknown to it as what is not registered. */
+static int hide_objects(const Registration *registration, RegistryState *state)
+{
+    Request *req = registration->req;
+    bool sees_all = req->principal == NULL || req->principal->may_do_everything;
+    if (sees_all || count_foreign_ends(registration, state) == 0) {
+        return 0;
+    }
+    int64_t *patients = ARENA_ARRAY(req->arena, int64_t, state->object_count);
+    for (size_t i = 0; i < state->object_count; i++) {
+        patients[i] = state->objects[i].patient;
+    }
+    int rc = access_prepare(req, patients, state->object_count);
+    for (size_t i = 0; i < state->object_count && rc == 0; i++) {
+        bool may;
+        rc = may_name(req, &state->objects[i], &may);
+        state->objects[i].is_hidden = rc == 0 && !may;
+    }
+    return rc;
+}
+
 /** Registered objects that the submission changes. */
 static int check_change_access(const Registration *registration, const RegistryState *state)
 {
@@ -101,24 +153,28 @@ static int check_change_access(const Registration *registration, const RegistryS
         const ObjectReference *end = changed_end(a);
         const StoredObject *stored =
             end == NULL || end->is_in_submission ? NULL : registry_state_find(state, end->uuid);
-        if (stored != NULL && !access_decide(scope, &stored->access)) {
+        if (stored != NULL && !stored->is_hidden && !access_decide(scope, &stored->access)) {
             add_forbidden(req, "change", end->text);
         }
     }
     return 0;
 }
 
-/** Everything that the registry's content decides; adds every fault found. */
+/** Everything that the registry's content decides; adds every fault found. Who submits for others
+ * is told no more than that: what is known of their numbers would be an answer. */
 static int judge(const Registration *registration, const RegistryState *state)
 {
+    Request *req = registration->req;
+    unsigned errors_before = req->errors.error_count;
+    submitter_check(registration->registry, req, registration->prepared->submission);
+    if (req->errors.error_count > errors_before) {
+        return -(int)ERR_FORBIDDEN;
+    }
     int rc = check_resubmission(registration, state);
     if (rc < 0) {
         return rc;
     }
-    Request *req = registration->req;
-    unsigned errors_before = req->errors.error_count;
     rc = submission_rules_check(req, registration->prepared->submission, state);
-    submitter_check(registration->registry, req, registration->prepared->submission);
     int opened = check_submit_access(registration, state);
     opened = opened < 0 ? opened : check_change_access(registration, state);
     rc = rc < 0 ? rc : opened;
@@ -149,7 +205,8 @@ static int attempt(const Registration *registration)
         return rc;
     }
     fail_point("iti42.claimed");
-    rc = judge(registration, &state);
+    rc = hide_objects(registration, &state);
+    rc = rc < 0 ? rc : judge(registration, &state);
     if (rc < 0) {
         return rc;
     }

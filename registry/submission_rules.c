@@ -143,7 +143,7 @@ static bool find_end(Request *req, const RegistryState *state, const Association
         return true;
     }
     const StoredObject *stored = registry_state_find(state, reference->uuid);
-    if (stored == NULL) {
+    if (stored == NULL || stored->is_hidden) {
         error_add(&req->errors, ERR_UNRESOLVED_REFERENCE, location(req, association),
                   "%s %.*s of this Association is neither in the submission nor a registered "
                   "DocumentEntry or Folder",

@@ -26,6 +26,11 @@ def domain(facility):
     return f"1.2.392.99999.95.{FACILITIES.index(facility) + 1}"
 
 
+def source_id(facility):
+    """SubmissionSet.sourceId of a hospital."""
+    return f"1.2.392.99999.96.{FACILITIES.index(facility) + 1}"
+
+
 @dataclasses.dataclass
 class Node:
     """A registered node; its name is that of its certificate."""
@@ -113,10 +118,10 @@ class Region:
         for node in self.nodes:
             pem = (self.server.certs / f"{node.name}.pem").read_text(encoding="ascii")
             fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
-            self.rows(self.server, "WITH n AS (INSERT INTO node (name, facility, transactions, sources, is_operator, roles)"
-                                   " SELECT %s, id, '{*}', '{*|*}', %s, ARRAY[%s] FROM facility WHERE name = %s RETURNING id)"
+            self.rows(self.server, "WITH n AS (INSERT INTO node (name, facility, transactions, sources, source_ids,"
+                                   " is_operator, roles) SELECT %s, id, '{*}', '{*|*}', ARRAY[%s], %s, ARRAY[%s] FROM facility WHERE name = %s RETURNING id)"
                                    " INSERT INTO node_certificate SELECT %s, id, %s, now() + interval '1 year' FROM n RETURNING node",
-                      node.name, node.is_operator, node.role, node.facility, fingerprint, node.name)
+                      node.name, source_id(node.facility), node.is_operator, node.role, node.facility, fingerprint, node.name)
         for facility in FACILITIES:
             self.server.command("authority", "add", domain(facility), "--namespace", f"H{facility}", "--facility", facility,
                                 "--source", f"EMR|HOSPITAL_{facility}")
@@ -231,6 +236,7 @@ class Region:
                                     for kind, document, target in links]
         submission.associations = [text.replace(submission.id, identifier) for text in submission.associations]
         submission.id = identifier
+        submission.source_id = source_id(facility)
         reply = self.client(f"node-{facility}".lower()).provide(submission)
         if reply.outcome != "Success":
             raise AssertionError(reply.errors or reply.raw)

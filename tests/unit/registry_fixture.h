@@ -390,9 +390,10 @@ static inline int fixture_register(RegistryFixture *fixture, Request *req,
                                    const SubmissionSpec *spec, TransactionHook hook,
                                    Submission **ret_submission)
 {
-    if (req->principal == NULL) {
-        req->principal = &FIXTURE_NODE;
-    }
+    Principal *sender = ARENA_NEW(req->arena, Principal);
+    *sender = req->principal != NULL ? *req->principal : FIXTURE_NODE;
+    sender->rules = fixture->pool;
+    req->principal = sender;
     StrBuf xml = {0};
     put_submission(&xml, spec);
     XmlNode *root;

@@ -273,7 +273,8 @@ static void test_unknown_target_is_an_unresolved_reference(void **state)
     request_free(req);
 }
 
-/** A node changes only its own facility's objects; an addendum changes nothing. */
+/** A node changes only its own facility's objects; an addendum changes nothing. Of an object that
+ * it may not list it is not told that it exists. */
 static void test_entry_of_another_facility_can_be_appended_to_but_not_replaced(void **state)
 {
     (void)state;
@@ -285,6 +286,22 @@ static void test_entry_of_another_facility_can_be_appended_to_but_not_replaced(v
     Uuid old = registered(&original);
     SubmissionSpec replacement = one_document("1.2.14.3", "1.2.14.4");
     replacement.more = association(req, RPLC, "doc", old);
+    assert_int_equal(fixture_register(fixture, req, &replacement, NULL, NULL),
+                     -(int)ERR_UNRESOLVED_REFERENCE);
+    fixture_run(
+        fixture->pool,
+        "INSERT INTO assigning_authority (oid) VALUES ('1.2.14');"
+        "INSERT INTO patient_identifier (id, authority, value, person, is_xad_pid)"
+        " OVERRIDING SYSTEM VALUE SELECT d.patient, a.id, 'known', d.patient, true"
+        " FROM document_entry d, assigning_authority a"
+        " WHERE d.unique_id = '1.2.14.2' AND a.oid = '1.2.14';"
+        "INSERT INTO enrolment (patient, is_enrolled, decided_by)"
+        " SELECT patient, true, 'test' FROM document_entry WHERE unique_id = '1.2.14.2';"
+        "INSERT INTO access_role_confidentiality SELECT 'node', unnest(confidentiality_code)"
+        " FROM document_entry WHERE unique_id = '1.2.14.2' ON CONFLICT DO NOTHING;"
+        "INSERT INTO disclosure (is_permit, level, added_by) VALUES (true, 1, 'test')");
+    error_list_init(&req->errors, req->arena);
+    req->rules = NULL; /* of the same request they would not be read again */
     assert_int_equal(fixture_register(fixture, req, &replacement, NULL, NULL), -(int)ERR_FORBIDDEN);
     assert_true(str_contains(req->errors.first->context, STR("gateway-b")));
     SubmissionSpec addendum = one_document("1.2.14.5", "1.2.14.6");
