@@ -29,10 +29,11 @@
                            " AND (cardinality($18::text[]) = 0 OR event_types && $18::text[])"     \
                            " AND (cardinality($19::text[]) = 0 OR action = ANY ($19::text[]))"     \
                            " AND (cardinality($20::text[]) = 0 OR sender = ANY ($20::text[]))"     \
-                           " AND (cardinality($21::int4[]) = 0 OR outcome = ANY ($21::int4[]))"
+                           " AND (cardinality($21::int4[]) = 0 OR outcome = ANY ($21::int4[]))"    \
+                           " AND kind < $22::int4"
 
-#define ROWS " ORDER BY event_at, chain, sequence LIMIT $22::int8"
-#define COUNTED " LIMIT $22::int8"
+#define ROWS " ORDER BY event_at, chain, sequence LIMIT $23::int8"
+#define COUNTED " LIMIT $23::int8"
 
 static const DbStatement walk_rows = {"audit_walk_rows", WALK(COLUMNS, ROWS)};
 static const DbStatement key_rows = {"audit_key_rows", BY_KEYS(COLUMNS, ROWS)};
@@ -157,6 +158,7 @@ static void make_params(const Reading *reading, const Range *range, uint64_t lim
     add_texts(ret_params, &search->actions);
     add_texts(ret_params, &search->senders);
     db_param_i32_array(ret_params, search->outcomes, search->outcome_count);
+    db_param_i32(ret_params, search->only_messages ? AUDIT_KIND_OTHER_XML : INT16_MAX + 1);
     db_param_i64(ret_params, (int64_t)MIN(limit, (uint64_t)INT64_MAX));
 }
 
@@ -350,15 +352,15 @@ static int count_found(void *ctx, Request *req, const FoundRecord *record)
 
 /** Each record needs a test: read, and counted here. */
 static int count_tested(Reading *reading, const DbStatement *statement, const Range *range,
-                        uint64_t *ret_count)
+                        uint64_t most, uint64_t *ret_count)
 {
     _cleanup_(arena_freep) Arena *arena = arena_new();
     reading->arena = arena;
     reading->found = count_found;
     reading->wanted = UINT64_MAX;
-    int rc = run_rows(reading, statement, range, UINT64_MAX);
+    int rc = run_rows(reading, statement, range, most ? most + 1 : UINT64_MAX);
     if (rc == 0) {
-        *ret_count = reading->count;
+        *ret_count = most && reading->rows > most ? most + 1 : reading->count;
     }
     return rc;
 }
@@ -375,7 +377,7 @@ int record_search_count(DbConn *conn, Request *req, const RecordSearch *search,
         return by_keys;
     }
     if (search->is_match) {
-        return count_tested(&reading, by_keys ? &key_rows : &walk_rows, &range, ret_count);
+        return count_tested(&reading, by_keys ? &key_rows : &walk_rows, &range, most, ret_count);
     }
     make_params(&reading, &range, most ? most + 1 : UINT64_MAX, &params);
     int rc = db_exec(conn, req, by_keys ? &key_count : &walk_count, &params, &rows);

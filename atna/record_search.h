@@ -55,6 +55,7 @@ typedef struct RecordSearch {
     TextSet senders;
     const int32_t *outcomes;
     size_t outcome_count;
+    bool only_messages; /* AuditMessages, and nothing else that was received */
     /** What columns cannot tell, on the record as it was read; NULL: nothing. */
     bool (*is_match)(const void *ctx, const FoundRecord *record);
     const void *match_ctx;
@@ -99,7 +100,8 @@ int record_search_page(DbConn *conn, Request *req, const RecordSearch *search,
 
 /**
  * How many a search finds.
- * @param most       counts no further than one beyond it; 0: all
+ * @param most  more than this are told as most + 1, also where that many have to be tested; 0: all
+ *              are counted
  */
 int record_search_count(DbConn *conn, Request *req, const RecordSearch *search,
                         const RecordBounds *bounds, uint64_t most, uint64_t *ret_count) MUST_CHECK;

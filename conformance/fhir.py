@@ -32,6 +32,7 @@ def exchange(target, method, path, body, headers):
     """(status, headers, bytes) of one request; characters beyond ASCII are percent-encoded as UTF-8."""
     connection = connect(target)
     try:
+        path = path.removeprefix(target.base)
         place = path if path.startswith("/") else "/fhir/" + path
         connection.request(method, urllib.parse.quote(place, safe=SAFE), body, headers)
         response = connection.getresponse()

@@ -479,9 +479,12 @@ def run_fhir(target, step, folder, variables):
     """A step below /fhir."""
     name = step.get("body")
     path = None if name is None else (GIVEN / name[6:] if name.startswith("given/") else folder / name)
-    problem = fhir.run(target, step, path.read_text(encoding="utf-8") if path else None, variables)
-    if problem:
-        raise Failed(problem)
+    template = path.read_text(encoding="utf-8") if path else None
+    deadline = time.monotonic() + step.get("within_s", 0)
+    while problem := fhir.run(target, step, template, variables):
+        if time.monotonic() > deadline:
+            raise Failed(problem)
+        time.sleep(0.1)
 
 
 def run_step(target, step, folder, variables):

@@ -1,5 +1,6 @@
-/** CapabilityStatement (ITI TF-2 Z.3): what server/fhir_transactions.def serves. */
-#include "lib/base/clock.h"
+/** What the CapabilityStatement says of this folder (ITI TF-2 Z.3; server/fhir_transactions.def).
+ */
+#include "lib/fhir/capability.h"
 #include "pix/pdqm_criteria.h"
 
 typedef struct Entry {
@@ -25,13 +26,6 @@ static const char *const interactions[] = {"read", "update", "delete", "search-t
 static const Entry operations[] = {
     {"ihe-pix", "https://profiles.ihe.net/ITI/PIXm/OperationDefinition/IHE.PIXm.pix"},
     {"match", "http://hl7.org/fhir/OperationDefinition/Patient-match"}};
-
-static void add_operation(Arena *arena, FhirNode *parent, const char *name, const char *definition)
-{
-    FhirNode *operation = fhir_add(arena, parent, "operation");
-    fhir_add_text(arena, operation, "name", str_from(name));
-    fhir_add_text(arena, operation, "definition", str_from(definition));
-}
 
 static void add_search_parameters(Arena *arena, FhirNode *resource)
 {
@@ -61,34 +55,21 @@ static void add_patient(Arena *arena, FhirNode *rest)
     fhir_add_text(arena, resource, "conditionalDelete", STR("single"));
     add_search_parameters(arena, resource);
     for (size_t i = 0; i < ARRAY_LEN(operations); i++) {
-        add_operation(arena, resource, operations[i].name, operations[i].value);
+        fhir_capability_add_operation(arena, resource, operations[i].name, operations[i].value);
     }
 }
 
-int pix_fhir_capability(void *module, FhirExchange *exchange)
+static void add_process_message(Arena *arena, FhirNode *rest)
 {
-    Arena *arena = exchange->req->arena;
-    FhirNode *statement = fhir_resource_new(arena, "CapabilityStatement");
-    (void)module;
-    fhir_add_text(arena, statement, "status", STR("active"));
-    fhir_add_text(arena, statement, "date", clock_iso8601(arena, clock_utc_us()));
-    fhir_add_text(arena, statement, "kind", STR("instance"));
-    for (size_t i = 0; i < ARRAY_LEN(profiles); i++) {
-        fhir_add_text(arena, statement, "instantiates", str_from(profiles[i]));
-    }
-    fhir_add_text(arena, fhir_add(arena, statement, "software"), "name", STR("Musubi"));
-    FhirNode *implementation = fhir_add(arena, statement, "implementation");
-    fhir_add_text(arena, implementation, "description", STR("Patient identity manager"));
-    fhir_add_text(arena, implementation, "url", exchange->base);
-    fhir_add_text(arena, statement, "fhirVersion", STR("4.0.1"));
-    fhir_add_text(arena, statement, "format", STR("application/fhir+json"));
-    fhir_add_text(arena, statement, "format", STR("application/fhir+xml"));
-    FhirNode *rest = fhir_add(arena, statement, "rest");
-    fhir_add_text(arena, rest, "mode", STR("server"));
-    add_patient(arena, rest);
-    add_operation(arena, rest, "process-message",
-                  "http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message");
-    exchange->reply = statement;
-    exchange->status = 200;
-    return 0;
+    fhir_capability_add_operation(
+        arena, rest, "process-message",
+        "http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message");
 }
+
+const FhirCapability pix_fhir_capability = {
+    .description = "Patient identity manager",
+    .instantiates = profiles,
+    .instantiates_count = ARRAY_LEN(profiles),
+    .add_resources = add_patient,
+    .add_operations = add_process_message,
+};

@@ -141,6 +141,9 @@ int identity_cross_reference(Pix *pix, Request *req, const Authorities *authorit
 int identity_find_all(Pix *pix, Request *req, const Authorities *authorities,
                      const Identifier *identifier, CrossReference *ret_reference) MUST_CHECK;
 
+/** The authorities of the moment; they live as long as the arena. */
+const Authorities *identity_authorities(Pix *pix, Arena *arena);
+
 /**
  * Every identifier of the person, or persons, that `asked` is of: merged ones, those of domains
  * whose numbers follow from others, and `asked` itself where it is known. In the request's arena.

@@ -12,6 +12,11 @@ static const DbStatement select_all = {
     "   WHERE person = asked.person OFFSET 0) AS i ORDER BY i.authority, i.id",
 };
 
+const Authorities *identity_authorities(Pix *pix, Arena *arena)
+{
+    return authority_directory_hold(pix->authorities, arena);
+}
+
 static int read_rows(Pix *pix, Request *req, const Authorities *authorities,
                      const Identifier *asked, IdentityRows *ret_rows)
 {

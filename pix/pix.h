@@ -5,7 +5,7 @@
 #include "lib/db/db.h"
 #include "lib/ebrim/patient_directory.h"
 #include "lib/ebrim/patient_move.h"
-#include "lib/fhir/exchange.h"
+#include "lib/fhir/capability.h"
 #include "lib/soap/exchange.h"
 #include "lib/tls/tls.h"
 #include "pix/matching/match.h"
@@ -88,12 +88,14 @@ int pix_iti47_query(void *pix, SoapExchange *exchange);    /* ITI TF-2 3.47 */
 int pix_iti47_continue(void *pix, SoapExchange *exchange); /* TF-2 3.47.4.3 */
 int pix_iti47_cancel(void *pix, SoapExchange *exchange);
 
+/** Patient in the CapabilityStatement (ITI TF-2 Z.3). */
+extern const FhirCapability pix_fhir_capability;
+
 /* FhirHandlers; module is the Pix. */
-int pix_fhir_capability(void *pix, FhirExchange *exchange); /* ITI TF-2 Z.3 */
-int pix_iti78_search(void *pix, FhirExchange *exchange);    /* PDQm 2:3.78.4.1 */
-int pix_iti78_read(void *pix, FhirExchange *exchange);      /* PDQm 2:3.78.4.2 */
-int pix_iti83_query(void *pix, FhirExchange *exchange);     /* PIXm 2:3.83 */
-int pix_iti93_feed(void *pix, FhirExchange *exchange);      /* PMIR 2:3.93 */
-int pix_iti104_feed(void *pix, FhirExchange *exchange);     /* PIXm 2:3.104.4.1, .2 */
-int pix_iti104_remove(void *pix, FhirExchange *exchange);   /* PIXm 2:3.104.4.3 */
-int pix_iti119_match(void *pix, FhirExchange *exchange);    /* PDQm 2:3.119 */
+int pix_iti78_search(void *pix, FhirExchange *exchange);  /* PDQm 2:3.78.4.1 */
+int pix_iti78_read(void *pix, FhirExchange *exchange);    /* PDQm 2:3.78.4.2 */
+int pix_iti83_query(void *pix, FhirExchange *exchange);   /* PIXm 2:3.83 */
+int pix_iti93_feed(void *pix, FhirExchange *exchange);    /* PMIR 2:3.93 */
+int pix_iti104_feed(void *pix, FhirExchange *exchange);   /* PIXm 2:3.104.4.1, .2 */
+int pix_iti104_remove(void *pix, FhirExchange *exchange); /* PIXm 2:3.104.4.3 */
+int pix_iti119_match(void *pix, FhirExchange *exchange);  /* PDQm 2:3.119 */

@@ -63,3 +63,14 @@ int audit_patients_keys_of_cx(Pix *pix, Request *req, const Authorities *authori
     *ret_keys = (KeySet){keys.items, keys.count};
     return 0;
 }
+
+static int find_keys(void *ctx, Request *req, Str cx, KeySet *ret_keys)
+{
+    Pix *pix = ctx;
+    return audit_patients_keys_of_cx(pix, req, identity_authorities(pix, req->arena), cx, ret_keys);
+}
+
+AuditPatients audit_patients_of(Pix *pix)
+{
+    return (AuditPatients){.ctx = pix, .keys = find_keys};
+}

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "atna/record_search.h"
+#include "atna/iti81.h"
 #include "pix/authorities.h"
 #include "pix/identity.h"
 
@@ -18,3 +18,6 @@ int audit_patients_keys(Pix *pix, Request *req, const Authorities *authorities,
 /** The same of a CX, whose authority need not be known here. */
 int audit_patients_keys_of_cx(Pix *pix, Request *req, const Authorities *authorities, Str cx,
                               KeySet *ret_keys) MUST_CHECK;
+
+/** That for ITI-81. */
+AuditPatients audit_patients_of(Pix *pix);

@@ -1,5 +1,6 @@
 #include "server/fhir_transactions.h"
 
+#include "atna/iti81.h"
 #include "pix/pix.h"
 
 #define ID_MAX_BYTES 64

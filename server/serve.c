@@ -23,6 +23,7 @@
 #include "lib/xml/read.h"
 #include "server/admin.h"
 #include "server/audit_counts.h"
+#include "server/audit_patients.h"
 #include "server/certificate_watch.h"
 #include "server/command.h"
 #include "server/confinement.h"
@@ -52,6 +53,8 @@
 /** What one listener serves. */
 typedef struct Surface {
     SoapEndpoint soap;
+    Iti81 iti81;
+    FhirCapabilities capabilities;
     FhirEndpoint fhir;
     HttpRouter router;
     HttpService service;
@@ -440,10 +443,21 @@ static void open_surface(Process *p, Surface *surface, const char *address, bool
         .public_authority = address,
         .is_tls = is_tls,
     };
+    surface->iti81 =
+        (Iti81){.pool = s->pool, .audit = s->audit, .patients = audit_patients_of(s->pix)};
+    surface->capabilities = (FhirCapabilities){0};
+    if (pix) {
+        fhir_capabilities_add(&surface->capabilities, &pix_fhir_capability);
+    }
+    if (s->audit_repository) {
+        fhir_capabilities_add(&surface->capabilities, &atna_fhir_capability);
+    }
     surface->fhir = (FhirEndpoint){
         .peers = peers,
         .journal = s->journal,
-        .modules = {[MODULE_PIX] = pix},
+        .modules = {[MODULE_PIX] = pix,
+                    [MODULE_ATNA] = s->audit_repository ? &surface->iti81 : NULL,
+                    [MODULE_CAPABILITY] = &surface->capabilities},
         .public_authority = address,
         .is_tls = is_tls,
     };

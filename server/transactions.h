@@ -4,7 +4,14 @@
 
 /** The table of transactions.def. */
 
-typedef enum Module { MODULE_REGISTRY, MODULE_REPOSITORY, MODULE_PIX, MODULE_COUNT } Module;
+typedef enum Module {
+    MODULE_REGISTRY,
+    MODULE_REPOSITORY,
+    MODULE_PIX,
+    MODULE_ATNA,
+    MODULE_CAPABILITY, /* what the others say of themselves to FHIR clients */
+    MODULE_COUNT
+} Module;
 
 typedef struct Transaction {
     const char *path;

@@ -12,8 +12,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RANKS = {"lib/base": 0, "lib": 1, "lib/ebrim": 2, "atna": 3, "registry": 4, "repository": 4, "pix": 4, "server": 5}
 # The headers of these folders that others may include; server has none.
-PUBLIC = {"atna": {"atna/atna.h", "atna/chain.h", "atna/defects.def", "atna/head.h", "atna/record_kinds.def", "atna/record_read.h", "atna/record_search.h",
-                   "atna/repository.h", "atna/syslog_frame.h", "atna/verify.h"}, "registry": {"registry/registry.h"}, "repository": {"repository/repository.h"},
+PUBLIC = {"atna": {"atna/atna.h", "atna/chain.h", "atna/defects.def", "atna/head.h", "atna/iti81.h",
+                   "atna/record_kinds.def", "atna/record_read.h", "atna/record_search.h", "atna/repository.h", "atna/syslog_frame.h", "atna/verify.h"}, "registry": {"registry/registry.h"}, "repository": {"repository/repository.h"},
           "pix": {"pix/pix.h", "pix/authorities.h", "pix/identity.h", "pix/link_reasons.def", "pix/matching/match.h", "pix/messages.def",
                   "pix/search.h", "pix/subscribers/subscribers.h"}, "server": set()}
 
