@@ -42,13 +42,23 @@ void chain_hasher_free(ChainHasher *hasher)
     free(hasher);
 }
 
-void chain_hash_next(ChainHasher *hasher, ChainHash *hash, Str fields)
+static void digest(ChainHasher *hasher, Str first, Str second, ChainHash *ret_hash)
 {
     unsigned len = 0;
     if (EVP_DigestInit_ex(hasher->context, hasher->sha256, NULL) != 1 ||
-        EVP_DigestUpdate(hasher->context, hash->bytes, sizeof(hash->bytes)) != 1 ||
-        EVP_DigestUpdate(hasher->context, fields.data, fields.len) != 1 ||
-        EVP_DigestFinal_ex(hasher->context, hash->bytes, &len) != 1) {
+        EVP_DigestUpdate(hasher->context, first.data, first.len) != 1 ||
+        EVP_DigestUpdate(hasher->context, second.data, second.len) != 1 ||
+        EVP_DigestFinal_ex(hasher->context, ret_hash->bytes, &len) != 1) {
         abort(); /* SHA-256 of memory has no way to fail */
     }
+}
+
+void chain_hasher_digest(ChainHasher *hasher, Str bytes, ChainHash *ret_hash)
+{
+    digest(hasher, bytes, STR_EMPTY, ret_hash);
+}
+
+void chain_hash_next(ChainHasher *hasher, ChainHash *hash, Str fields)
+{
+    digest(hasher, (Str){(const char *)hash->bytes, sizeof(hash->bytes)}, fields, hash);
 }

@@ -23,6 +23,9 @@ ChainHasher *chain_hasher_new(void);
 /** chain_hasher_free(NULL) is fine. */
 void chain_hasher_free(ChainHasher *hasher);
 
+/** SHA-256 of these bytes. */
+void chain_hasher_digest(ChainHasher *hasher, Str bytes, ChainHash *ret_hash);
+
 /**
  * The hash of a record: SHA-256 of the hash of the record before it and the record's fields.
  *

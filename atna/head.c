@@ -105,7 +105,12 @@ bool head_read(Str line, Head *ret_head)
     if (!is_good) {
         return false;
     }
+    char canonical[HEAD_LINE_SIZE];
     head.signed_us = time.utc_us;
+    head_write(&head, canonical); /* one way to write it: what is kept is what was signed */
+    if (!str_equal(str_trim(line), str_from(canonical))) {
+        return false;
+    }
     *ret_head = head;
     return true;
 }

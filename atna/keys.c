@@ -1,6 +1,5 @@
 #include "atna/keys.h"
 
-#include <openssl/sha.h>
 #include <stdlib.h>
 
 #define CANONICAL_MAX 512
@@ -10,27 +9,20 @@ static const char *const prefixes[AUDIT_KEY_KIND_COUNT] = {
     [AUDIT_KEY_OBJECT] = "object:",   [AUDIT_KEY_EVENT] = "event:", [AUDIT_KEY_SOURCE] = "source:",
 };
 
-static int64_t key_of_digest(const unsigned char digest[SHA256_DIGEST_LENGTH])
-{
-    uint64_t key = 0;
-    for (int i = 0; i < 8; i++) {
-        key = key << 8 | digest[i];
-    }
-    return (int64_t)key;
-}
-
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
-int64_t audit_key(AuditKeyKind kind, Str text)
+static int64_t key_of(ChainHasher *hasher, AuditKeyKind kind, Str text)
 {
-    unsigned char digest[SHA256_DIGEST_LENGTH];
+    ChainHash digest;
     char room[CANONICAL_MAX];
     Str prefix = str_from(prefixes[kind]);
     Str value = str_trim(text);
-    char *bytes = value.len <= sizeof(room) - prefix.len ? room : malloc(prefix.len + value.len);
+    size_t len = prefix.len + value.len;
+    char *bytes = len <= sizeof(room) ? room : malloc(len);
+    uint64_t key = 0;
     if (!bytes) {
         abort();
     }
@@ -38,11 +30,22 @@ int64_t audit_key(AuditKeyKind kind, Str text)
     for (size_t i = 0; i < value.len; i++) {
         bytes[prefix.len + i] = kind == AUDIT_KEY_PATIENT ? value.data[i] : lower(value.data[i]);
     }
-    SHA256((const unsigned char *)bytes, prefix.len + value.len, digest);
+    chain_hasher_digest(hasher, (Str){bytes, len}, &digest);
     if (bytes != room) {
         free(bytes);
     }
-    return key_of_digest(digest);
+    for (int i = 0; i < 8; i++) {
+        key = key << 8 | digest.bytes[i];
+    }
+    return (int64_t)key;
+}
+
+int64_t audit_key(AuditKeyKind kind, Str text)
+{
+    ChainHasher *hasher = chain_hasher_new();
+    int64_t key = key_of(hasher, kind, text);
+    chain_hasher_free(hasher);
+    return key;
 }
 
 /** CX-4 is namespace&OID&type. */
@@ -55,7 +58,7 @@ static Str authority_of(Str hd)
     return str_is_empty(str_trim(oid)) ? str_trim(namespace) : str_trim(oid);
 }
 
-size_t audit_patient_keys(Str id, int64_t ret_keys[AUDIT_PATIENT_KEY_MAX])
+static size_t patient_keys(ChainHasher *hasher, Str id, int64_t ret_keys[AUDIT_PATIENT_KEY_MAX])
 {
     Str rest = str_trim(id);
     Str components[4] = {STR_EMPTY, STR_EMPTY, STR_EMPTY, STR_EMPTY};
@@ -68,23 +71,24 @@ size_t audit_patient_keys(Str id, int64_t ret_keys[AUDIT_PATIENT_KEY_MAX])
     if (!str_is_empty(authority)) {
         StrBuf text = {0};
         strbuf_printf(&text, "%.*s^%.*s", STR_ARG(number), STR_ARG(authority));
-        ret_keys[count++] = audit_key(AUDIT_KEY_PATIENT, strbuf_str(&text));
+        ret_keys[count++] = key_of(hasher, AUDIT_KEY_PATIENT, strbuf_str(&text));
         strbuf_done(&text);
     }
-    ret_keys[count++] = audit_key(AUDIT_KEY_PATIENT, number);
+    ret_keys[count++] = key_of(hasher, AUDIT_KEY_PATIENT, number);
+    return count;
+}
+
+size_t audit_patient_keys(Str id, int64_t ret_keys[AUDIT_PATIENT_KEY_MAX])
+{
+    ChainHasher *hasher = chain_hasher_new();
+    size_t count = patient_keys(hasher, id, ret_keys);
+    chain_hasher_free(hasher);
     return count;
 }
 
 /* ---- of a record ---- */
 
-void key_list_add(KeyList *keys, AuditKeyKind kind, Str text)
-{
-    if (!str_is_empty(str_trim(text))) {
-        key_list_append(keys, audit_key(kind, text));
-    }
-}
-
-void key_list_append(KeyList *keys, int64_t key)
+static void key_list_append(KeyList *keys, int64_t key)
 {
     if (keys->count == keys->cap) {
         keys->cap = keys->cap ? 2 * keys->cap : 32;
@@ -96,8 +100,16 @@ void key_list_append(KeyList *keys, int64_t key)
     keys->values[keys->count++] = key;
 }
 
+static void key_list_add(KeyList *keys, AuditKeyKind kind, Str text)
+{
+    if (!str_is_empty(str_trim(text))) {
+        key_list_append(keys, key_of(keys->hasher, kind, text));
+    }
+}
+
 void key_list_done(KeyList *keys)
 {
+    chain_hasher_free(keys->hasher);
     free(keys->values);
     *keys = (KeyList){0};
 }
@@ -145,7 +157,7 @@ static void add_object(KeyList *keys, const AuditParticipantObject *object)
         key_list_add(keys, AUDIT_KEY_OBJECT, object->id);
         return;
     }
-    size_t count = str_is_empty(object->id) ? 0 : audit_patient_keys(object->id, patient);
+    size_t count = str_is_empty(object->id) ? 0 : patient_keys(keys->hasher, object->id, patient);
     for (size_t i = 0; i < count; i++) {
         key_list_append(keys, patient[i]);
     }
@@ -176,6 +188,7 @@ void keys_of_record(KeyList *keys, const AuditContent *content, const AuditSende
 {
     const AuditMessage *message = &content->message;
     keys->count = 0;
+    keys->hasher = keys->hasher ? keys->hasher : chain_hasher_new();
     key_list_add(keys, AUDIT_KEY_NODE, sender->node);
     key_list_add(keys, AUDIT_KEY_NODE, sender->address);
     key_list_add(keys, AUDIT_KEY_EVENT, message->event_id.code);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "atna/chain.h"
 #include "atna/record_read.h"
 
 /** The keys of one record, on the heap: zero-initialise, reuse, free with key_list_done(). Private
@@ -8,11 +9,9 @@ typedef struct KeyList {
     int64_t *values;
     size_t count;
     size_t cap;
+    ChainHasher *hasher; /* NULL until the first record */
 } KeyList;
 
-/** An empty text has no key. */
-void key_list_add(KeyList *keys, AuditKeyKind kind, Str text);
-void key_list_append(KeyList *keys, int64_t key);
 void key_list_done(KeyList *keys);
 
 /** All keys of a record, each once, in ascending order; what was in the list before is gone. */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "atna/chain_files.h"
-#include "atna/chain_store.h"
+#include "atna/storer.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
@@ -39,15 +39,21 @@ typedef struct Source {
 struct Loader {
     LoaderConfig config;
     const char *directory;
-    DbPool *pool; /* one connection of our own: a busy server must not stop the loading */
+    DbPool *pool; /* connections of our own: a busy server must not stop the loading */
     HeadKey *key;
     Worker worker;
     Source sources[SPOOL_COUNT];
-    Batch batch;
+    Storer *storer;
+    Batch batches[2]; /* one is made while the other is stored */
+    int making;       /* its number */
+    bool is_storing;
+    Head storing_head; /* of the other one */
+    SpoolPosition storing_loaded[SPOOL_COUNT];
+    uint64_t storing_received;
     Uuid chain;
     int32_t chain_id;
-    ChainEnd end; /* in the database */
-    Head head;    /* of it */
+    ChainEnd end; /* in the database, and behind it what is being stored */
+    Head head;    /* of what is in the database */
     bool is_open; /* the above is known */
     bool is_failing;
     int64_t retry_ns;
@@ -71,7 +77,7 @@ bool received_read(Str payload, ReceivedMessage *ret_message)
     Str defects = STR_EMPTY;
     Str rest = payload;
     if (!str_split_next(&rest, '\n', &message.sender) || !str_split_next(&rest, '\n', &defects) ||
-        str_is_empty(defects)) {
+        str_is_empty(defects) || !rest.data) {
         return false;
     }
     for (size_t i = 0; i < defects.len; i++) {
@@ -145,11 +151,11 @@ static void source_take(Source *source)
 }
 
 /** Frees the segments of which everything is stored. */
-static void source_trim(Source *source)
+static void source_trim(Source *source, SpoolPosition loaded)
 {
-    if (source->spool && source->taken.segment > source->removed_before) {
-        spool_remove_before(source->spool, source->taken);
-        source->removed_before = source->taken.segment;
+    if (source->spool && loaded.segment > source->removed_before) {
+        spool_remove_before(source->spool, loaded);
+        source->removed_before = loaded.segment;
     }
 }
 
@@ -244,7 +250,8 @@ static Source *older_source(Loader *loader, int *ret_error)
     return *ret_error < 0 ? NULL : older;
 }
 
-static void add_record(Loader *loader, const Source *source, uint64_t *received_count)
+static void add_record(const Loader *loader, const Source *source, Batch *batch,
+                       uint64_t *received_count)
 {
     ReceivedMessage message = {.sender = loader->config.own_sender, .raw = source->next.message};
     if (source == &loader->sources[SPOOL_RECEIVED]) {
@@ -253,22 +260,21 @@ static void add_record(Loader *loader, const Source *source, uint64_t *received_
             message = (ReceivedMessage){.raw = source->next.message}; /* kept, whoever wrote it */
         }
     }
-    batch_add(&loader->batch, source->next.recorded_us, message.sender, message.defects,
-              message.raw);
+    batch_add(batch, source->next.recorded_us, message.sender, message.defects, message.raw);
 }
 
 /** @return 0 or a negative errno */
-static int fill_batch(Loader *loader, uint64_t *ret_received_count)
+static int fill_batch(Loader *loader, Batch *batch, uint64_t *ret_received_count)
 {
     int error = 0;
     uint64_t received_count = 0;
-    batch_begin(&loader->batch, loader->chain_id, &loader->end);
-    while (!batch_is_full(&loader->batch)) {
+    batch_begin(batch, loader->chain_id, &loader->end);
+    while (!batch_is_full(batch)) {
         Source *source = older_source(loader, &error);
         if (!source) {
             break;
         }
-        add_record(loader, source, &received_count);
+        add_record(loader, source, batch, &received_count);
         source_take(source);
     }
     *ret_received_count = received_count;
@@ -276,51 +282,73 @@ static int fill_batch(Loader *loader, uint64_t *ret_received_count)
 }
 
 /** What follows from a stored batch. */
-static void batch_stored(Loader *loader, const Head *head, uint64_t received_count)
+static void batch_stored(Loader *loader, const Batch *batch)
 {
-    loader->end = loader->batch.end;
-    loader->head = *head;
-    atomic_fetch_add(loader->config.loaded, batch_row_count(&loader->batch));
-    atomic_fetch_add(loader->config.loaded_received, received_count);
-    atomic_store(loader->config.sequence, loader->end.sequence);
-    int rc = chain_files_write_head(loader->directory, head);
+    loader->head = loader->storing_head;
+    atomic_fetch_add(loader->config.loaded, batch_row_count(batch));
+    atomic_fetch_add(loader->config.loaded_received, loader->storing_received);
+    atomic_store(loader->config.sequence, loader->head.sequence);
+    int rc = chain_files_write_head(loader->directory, &loader->head);
     if (rc < 0) {
         log_warn("event=audit_head_not_written detail=\"%s\"", strerror(-rc));
     }
     for (int i = 0; i < SPOOL_COUNT; i++) {
-        source_trim(&loader->sources[i]);
+        source_trim(&loader->sources[i], loader->storing_loaded[i]);
     }
 }
 
-/** @return whether there may be more to load at once */
+/** Waits for the batch that is being stored. @return false: it failed, and what was made upon it is
+ * worth nothing */
+static bool finish_storing(Loader *loader)
+{
+    const char *problem = "";
+    if (!loader->is_storing) {
+        return true;
+    }
+    loader->is_storing = false;
+    if (!storer_wait(loader->storer, &problem)) {
+        trouble(loader, str_from(problem));
+        return false;
+    }
+    batch_stored(loader, &loader->batches[1 - loader->making]);
+    all_is_well(loader);
+    return true;
+}
+
+static void begin_storing(Loader *loader, Batch *batch, uint64_t received_count)
+{
+    loader->end = batch->end;
+    sign_end(loader, &batch->end, &loader->storing_head);
+    for (int i = 0; i < SPOOL_COUNT; i++) {
+        loader->storing_loaded[i] = loader->sources[i].taken;
+    }
+    loader->storing_received = received_count;
+    storer_begin(loader->storer, batch, &loader->storing_head, loader->storing_loaded);
+    loader->is_storing = true;
+    loader->making = 1 - loader->making;
+}
+
+/** Makes the next batch while the last one is stored. @return whether there may be more to load at
+ * once */
 static bool load_batch(Loader *loader)
 {
+    Batch *batch = &loader->batches[loader->making];
     uint64_t received_count = 0;
-    int error = fill_batch(loader, &received_count);
+    int error = fill_batch(loader, batch, &received_count);
+    bool had_stored = loader->is_storing;
+    if (!finish_storing(loader)) {
+        return false;
+    }
     if (error < 0) {
         trouble(loader, str_from(strerror(-error)));
         return false;
     }
-    if (batch_row_count(&loader->batch) == 0) {
+    if (batch_row_count(batch) == 0) {
         all_is_well(loader);
-        return false;
+        return had_stored;
     }
-    Request *req = request_new(STORE_TIMEOUT_MS);
-    Head head;
-    SpoolPosition loaded[SPOOL_COUNT];
-    sign_end(loader, &loader->batch.end, &head);
-    for (int i = 0; i < SPOOL_COUNT; i++) {
-        loaded[i] = loader->sources[i].taken;
-    }
-    bool is_stored = chain_store_batch(loader->pool, req, &loader->batch, &head, loaded) == 0;
-    if (is_stored) {
-        batch_stored(loader, &head, received_count);
-        all_is_well(loader);
-    } else {
-        trouble_of(loader, req);
-    }
-    request_free(req);
-    return is_stored;
+    begin_storing(loader, batch, received_count);
+    return true;
 }
 
 /* ---- heads and retention ---- */
@@ -438,7 +466,9 @@ static void destroy(Loader *loader)
     for (int i = 0; i < SPOOL_COUNT; i++) {
         spool_reader_free(loader->sources[i].reader);
     }
-    batch_done(&loader->batch);
+    storer_free(loader->storer);
+    batch_done(&loader->batches[0]);
+    batch_done(&loader->batches[1]);
     head_key_free(loader->key);
     db_pool_free(loader->pool);
     free(loader);
@@ -468,15 +498,17 @@ Loader *loader_new(const LoaderConfig *config, char *ret_problem, size_t problem
     }
     loader->config = *config;
     loader->directory = config->repository->directory;
-    loader->pool = db_pool_beside(config->repository->pool, 1);
+    loader->pool = db_pool_beside(config->repository->pool, 2);
     loader->retry_ns = RETRY_MIN_NS;
     loader->sources[SPOOL_RECEIVED] =
         (Source){.spool = config->received, .directory = config->received_directory};
     loader->sources[SPOOL_OWN] = (Source){.spool = config->own, .directory = loader->directory};
-    batch_init(&loader->batch);
+    batch_init(&loader->batches[0]);
+    batch_init(&loader->batches[1]);
     bool is_good = open_files(loader, ret_problem, problem_size);
     if (is_good) {
-        int rc = worker_start(&loader->worker, run, loader);
+        loader->storer = storer_new(loader->pool);
+        int rc = !loader->storer ? EAGAIN : worker_start(&loader->worker, run, loader);
         is_good = rc == 0;
         if (!is_good) {
             (void)snprintf(ret_problem, problem_size, "no thread for audit records: %s",

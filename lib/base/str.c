@@ -219,11 +219,24 @@ static size_t utf8_sequence(const unsigned char *s, size_t len)
     return need;
 }
 
+/** Whether the next 8 bytes are ASCII without NUL. */
+static bool is_ascii_word(const unsigned char *bytes)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t word;
+    memcpy(&word, bytes, sizeof(word));
+    return (((word - ones) | word) & (ones << 7)) == 0; /* a borrow shows as a high bit */
+}
+
 bool str_is_utf8(Str s)
 {
     const unsigned char *bytes = (const unsigned char *)s.data;
     size_t i = 0;
     while (i < s.len) {
+        if (s.len - i >= sizeof(uint64_t) && is_ascii_word(bytes + i)) {
+            i += sizeof(uint64_t);
+            continue;
+        }
         size_t step = utf8_sequence(bytes + i, s.len - i);
         if (step == 0) {
             return false;

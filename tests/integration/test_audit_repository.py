@@ -229,6 +229,9 @@ class Repository(Site):
             with self.subTest(role=role):
                 before = len(self.server.log())
                 self.assertFalse(self.is_open(role))
+                deadline = time.monotonic() + 5
+                while not re.search(reason, self.server.log()[before:]) and time.monotonic() < deadline:
+                    time.sleep(0.05)
                 self.assertRegex(self.server.log()[before:], reason)
         self.assertTrue(self.is_open("gateway-a"))
         with socket.create_connection(("127.0.0.1", self.tls_port), timeout=5) as plain:
