@@ -46,6 +46,21 @@ static void finding(const Check *check, ConfigKeyId key, const char *format, ...
               config_key_name(key), text);
 }
 
+/** One past its nextUpdate stays in force, but does not know what was revoked since. */
+static void check_revocation_lists(const Check *check, TlsStore *store)
+{
+    TlsExpiry *lists;
+    size_t count = tls_store_crl_expiries(store, check->context->arena, &lists);
+    for (size_t i = 0; i < count; i++) {
+        if (lists[i].at_us < clock_utc_us()) {
+            finding(check, CONFIG_server_tls_crl,
+                    "the list of \"%.*s\" was due to be replaced on %.*s; get a new one",
+                    STR_ARG(lists[i].name),
+                    STR_ARG(clock_iso8601(check->context->arena, lists[i].at_us)));
+        }
+    }
+}
+
 static void check_certificate(const Check *check)
 {
     const TlsSettings settings = {
@@ -68,6 +83,9 @@ static void check_certificate(const Check *check)
     Tls *tls = store ? tls_new(&settings, problem, sizeof(problem)) : NULL;
     if (store && !tls) { /* also a key that does not belong to the certificate */
         finding(check, CONFIG_server_tls_key, "%s", problem);
+    }
+    if (store) {
+        check_revocation_lists(check, store);
     }
     tls_free(tls);
     tls_store_free(store);

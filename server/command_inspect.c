@@ -16,6 +16,7 @@
 #include "server/identity_counts.h"
 #include "server/journal.h"
 #include "server/language.h"
+#include "server/node_certificates.h"
 #include "server/services.h"
 
 /* ------------------------------------------------------------------ trace */
@@ -320,6 +321,45 @@ static int show_audit_senders(const Status *status)
     return rc;
 }
 
+/** @param list  NULL: text */
+static void show_ending_certificate(json_t *list, const NodeCertificateRow *row)
+{
+    long long days = (long long)certificate_days_left(row->not_after_us);
+    if (list) {
+        json_array_append_new(list, json_pack("{s:o, s:o, s:I}", "node", json_text(row->node),
+                                              "fingerprint", json_text(row->fingerprint),
+                                              "days_left", (json_int_t)days));
+    } else {
+        print_label("certificate ends");
+        printf(tr("%.*s: %lld days left (SHA-256 %.8s); musubi node certificate add\n"),
+               STR_ARG(row->node), days, row->fingerprint.data);
+    }
+}
+
+/** Of nodes, and in force; a node whose next one is there already is well. */
+static int show_ending_certificates(const Status *status)
+{
+    NodeCertificateRow *rows = NULL;
+    size_t count = 0;
+    int rc = node_certificates_select(status->context, NULL, &rows, &count);
+    json_t *list = status->json ? json_array() : NULL;
+    Str well = STR_EMPTY; /* the rows of a node begin with the one that ends last */
+    for (size_t i = 0; !rc && i < count; i++) {
+        if (rows[i].revoked_us != INT64_MAX || str_equal(rows[i].node, well)) {
+            continue;
+        }
+        if (certificate_days_left(rows[i].not_after_us) >= CERTIFICATE_WARNING_DAYS) {
+            well = rows[i].node;
+        } else {
+            show_ending_certificate(list, &rows[i]);
+        }
+    }
+    if (list) {
+        json_object_set_new(status->json, "ending_certificates", list);
+    }
+    return rc;
+}
+
 int command_status(const Options *options)
 {
     CommandContext context;
@@ -330,7 +370,7 @@ int command_status(const Options *options)
         show_clock(&status);
         bool is_good = show_counts(&status) == 0 && show_identity_counts(&status) == 0 &&
                        show_subscribers(&status) == 0 && show_audit_senders(&status) == 0 &&
-                       show_silent_nodes(&status) == 0;
+                       show_silent_nodes(&status) == 0 && show_ending_certificates(&status) == 0;
         if (status.json) {
             json_print(status.json);
         }

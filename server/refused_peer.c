@@ -9,7 +9,7 @@
 
 #define RECORD_TIMEOUT_MS 5000
 #define RECORDED_BY_THEMSELVES 20
-#define LOGGED_BY_THEMSELVES 100
+#define LINES_PER_WINDOW 3000
 #define WINDOW_NS (60 * INT64_C(1000000000))
 #define ADDRESS_COUNT 256
 #define MANY_ADDRESSES "many addresses"
@@ -26,6 +26,9 @@ typedef struct Refusals {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /** The last place is for all addresses that find none of their own. */
 static Refusals refusals[ADDRESS_COUNT + 1];
+/** Lines of this window; beyond LINES_PER_WINDOW they are only counted, too. */
+static unsigned line_count;
+static int64_t lines_began_ns;
 
 static void write_line(const char *endpoint, const char *address, TlsRefusal refusal, Str text)
 {
@@ -73,6 +76,16 @@ static Refusals *find(const char *address)
     return found ? found : &refusals[ADDRESS_COUNT];
 }
 
+/** Whether there may be one line more; the lock is held. */
+static bool count_line(void)
+{
+    if (line_count == 0 || clock_now_ns() - lines_began_ns > WINDOW_NS) {
+        lines_began_ns = clock_now_ns();
+        line_count = 0;
+    }
+    return line_count++ < LINES_PER_WINDOW;
+}
+
 bool refused_peer_record_connection(Audit *audit, const char *endpoint, const char *address,
                                     const TlsProblem *problem)
 {
@@ -88,7 +101,7 @@ bool refused_peer_record_connection(Audit *audit, const char *endpoint, const ch
     place->problem = *problem;
     bool is_recorded =
         problem->refusal != TLS_REFUSED_CROWD && place->count <= RECORDED_BY_THEMSELVES;
-    bool is_logged = place->count <= LOGGED_BY_THEMSELVES;
+    bool is_logged = count_line();
     Refusals refused = *place;
     pthread_mutex_unlock(&lock);
     if (is_logged) {
@@ -126,8 +139,6 @@ void refused_peer_flush(Audit *audit, bool is_last)
         (void)snprintf(text, sizeof(text), "%u more within a minute; the last: %s",
                        refused.count - RECORDED_BY_THEMSELVES, refused.problem.text);
         record(audit, &refused, str_from(text));
-        if (refused.count > LOGGED_BY_THEMSELVES) {
-            write_line(refused.endpoint, refused.address, refused.problem.refusal, str_from(text));
-        }
+        write_line(refused.endpoint, refused.address, refused.problem.refusal, str_from(text));
     }
 }

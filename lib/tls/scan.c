@@ -170,7 +170,7 @@ static const unsigned char hello_tail[] = {
     0xc0, 0x2f, 0xc0, 0x30, 0xc0, 0x2b, 0xc0, 0x2c,                   /* ECDHE with AES-GCM */
     0x00, 0x2f, 0x00, 0x35, 0x00, 0x0a, 0x00, 0xff,                   /* RSA with CBC; signalling */
     2,    1,    0,                                                    /* DEFLATE, none */
-    0,    26,                                                         /* extensions */
+    0,    22,                                                         /* extensions */
     0,    10,   0,    4,    0,    2,    0,    23,                     /* supported_groups: P-256 */
     0,    13,   0,    10,   0,    8,    4,    1,    8, 4, 4, 3, 6, 1, /* signature_algorithms */
 };

@@ -385,6 +385,18 @@ class Ends(Listeners):
         for pattern in (r"BAD +versions .*TLS 1\.1", r"BAD +ciphers of TLS 1\.2", r"BAD +client certificate +not asked for"):
             self.assertRegex(result.stdout, pattern)
 
+    def test_node_test_says_what_would_be_refused_and_the_remedy(self):
+        found = self.server.command("node", "test", "operator", check=False)
+        self.assertRegex(found.stdout, r"OK +node +registered of Hospital A")
+        self.assertRegex(found.stdout, r'OK +certificate +[0-9a-f]{8} "CN=operator,O=Musubi test", 82\d days left, of an authority in tls_ca')
+        self.assertRegex(found.stdout, r"OK +ITI-41 +allowed")
+        self.assertRegex(found.stdout, r"BAD +ITI-18 +would be refused; nothing is disclosed to its facility")
+        self.assertEqual(found.returncode, 1)
+        for node, pattern in (("early", r"BAD +certificate .*not yet valid"), ("revoked", r"BAD +certificate .*is revoked"),
+                              ("expired", r"OK +certificate .*only the fingerprint is known")):
+            self.assertRegex(self.server.command("node", "test", node, check=False).stdout, pattern)
+        self.assertEqual(self.server.command("node", "test", "nobody", check=False).returncode, 2)
+
     def test_metrics_tell_what_is_left(self):
         listener = next(each for each in self.listeners if each.name == "admin")
         with self.connect(listener, self.context("operator")) as tls:
