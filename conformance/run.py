@@ -37,6 +37,7 @@ DOMAINS = {  # identifier domains of hospitals that a server under test knows
     "d": "1.2.392.99999.4.15",
     "elsewhere": "1.2.392.99999.4.14",
 }
+CONSENT_POLICY = "1.2.392.99999.8.1"  # one that the server under test knows
 DOMAIN_OPTIONS = {
     "d": ("--namespace", "HOSPITAL-D"),
     "elsewhere": ("--facility", "Elsewhere Hospital", "--source", "ELSEWHERE|HOSPITAL"),
@@ -534,6 +535,7 @@ def start_server():
     server.start()
     for name, oid in DOMAINS.items():
         server.command("authority", "add", oid, "--kind", "emr", *DOMAIN_OPTIONS.get(name, ()))
+    server.command("consent-policy", "add", CONSENT_POLICY, "--name", "Takes part", "--decision", "enroll")
     provider = saml.IdentityProvider()
     certificate = server.dir / "idp.pem"
     certificate.write_bytes(provider.pem())
