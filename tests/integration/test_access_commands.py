@@ -5,8 +5,8 @@ import json
 import time
 
 from conformance import client as xds
-from tests.harness import server as harness
-from tests.integration import audit_records, common
+from tests.harness import saml, server as harness
+from tests.integration import audit_records, common, test_xua
 from tests.integration.test_identity_commands import Commands
 
 HEADER = "patient,source,reader,classes,rule,level,from,to,valid_from,valid_to,reason\n"
@@ -125,7 +125,8 @@ class Rules(Commands):
 
     mode = "enforce"
     roles = ("gateway-a", "viewer-b", "old")
-    settings = {"server": {"plain_http_listen": None, "plain_mllp_listen": None}, "affinity_domain": {"pid_owner": "external"}}
+    settings = {"server": {"plain_http_listen": None, "plain_mllp_listen": None}, "affinity_domain": {"pid_owner": "external"},
+                "xua": {"registry": "record", "audiences": saml.AUDIENCE}}
 
     @classmethod
     def setUpClass(cls):
@@ -219,6 +220,38 @@ class Rules(Commands):
         self.server.command("role", "add", "receptionist", "--level", "view")
         self.assertEqual({r["name"]: r["level"] for r in self.run_json("role", "list")}["receptionist"], "view")
         self.assertIn("no such role", self.refused("role", "code", "nurse-x", PHYSICIAN))
+
+    def emergency(self, idp, number):
+        """FindDocuments by viewer-b for a physician who declares an emergency."""
+        attributes = "<saml:AttributeStatement>" + saml.attribute(
+            "urn:oasis:names:tc:xacml:2.0:subject:role", saml.coded("Role", *PHYSICIAN.split("^^"), "physician")) + saml.attribute(
+            "urn:oasis:names:tc:xspa:1.0:subject:purposeofuse", saml.coded("PurposeOfUse", *BTG.split("^^"), "found unconscious")
+        ) + "</saml:AttributeStatement>"
+        header = saml.security(idp.assertion(attributes=attributes))
+        reply = test_xua.post(self.soap("viewer-b"), saml.with_header(test_xua.query_envelope(number), header))
+        self.assertEqual(reply.outcome, "Success", reply.raw[:2000])
+        return len(reply.objects("ExtrinsicObject"))
+
+    def test_an_emergency_shows_and_leaves_a_notice_that_somebody_acknowledges(self):
+        idp = saml.IdentityProvider()
+        test_xua.register(self.server, idp)
+        self.server.command("role", "code", "physician", PHYSICIAN)
+        self.submit("P4")
+        self.assertEqual(self.emergency(idp, "P4"), 0)
+        self.server.command("patient", "enroll", "P4")
+        self.assertEqual(self.server.command("disclosure", "notices").stdout, "")
+        self.assertEqual(self.emergency(idp, "P4"), 1)
+        result = self.server.command("disclosure", "notices", "--json", check=False)
+        (notice,) = json.loads(result.stdout)
+        self.assertEqual((result.returncode, notice["patient"], notice["node"], notice["user"], notice["reason"], notice["objects"]),
+                         (1, "P4", "viewer-b", "tanaka", "found unconscious", 1))
+        self.assertEqual(self.run_json("status")["emergency_notices"], 1)
+        self.assertIn("musubi_emergency_notices", self.server.admin("/metrics"))
+        found = audit_records.of_messages(self.server, "110127", 1)
+        self.assertEqual([audit_records.ids(r, "1/1") for r in found], [[common.patient("P4")]])
+        self.server.command("disclosure", "notices", "--acknowledge", str(notice["number"]))
+        self.assertEqual(self.server.command("disclosure", "notices").returncode, 0)
+        self.assertEqual(self.server.command("disclosure", "notices", "--acknowledge", str(notice["number"]), check=False).returncode, 1)
 
     def test_a_node_has_roles_and_facilities_and_may_be_kept_from_submitting(self):
         path = self.csv("name,facility,transactions,roles,may_submit,also_for\nclinic,Hospital A,ITI-41,clerk;nurse,no,Hospital B\n")
