@@ -2,6 +2,7 @@
  * Record Repository holds. */
 #include "atna/audit_event.h"
 #include "atna/iti81_criteria.h"
+#include "atna/iti81_page.h"
 #include "lib/access/access.h"
 
 #define PAGE_DEFAULT 100
@@ -10,8 +11,6 @@
 #define PAGE_MAX_BYTES ((size_t)8 << 20)
 /** Further than that is not counted, unless _total=accurate: then there is no total. */
 #define COUNTED_AT_MOST 100000
-#define UNKNOWN_TOTAL UINT64_MAX
-#define CHAINS_MAX 64
 
 typedef enum Total { TOTAL_UP_TO, TOTAL_ACCURATE, TOTAL_NONE } Total;
 
@@ -22,76 +21,14 @@ typedef struct Search {
     Total wanted_total;
     size_t page;       /* most records of this page; 0: the total alone */
     bool is_continued; /* the bounds, the total and a place come with the request */
-    RecordBounds bounds;
-    RecordPlace after;
-    uint64_t total;
+    Iti81Page place;   /* where this page begins, and what does not change from page to page */
 
     FhirNode *entries; /* holds the entries until they are put behind the links */
-    RecordPlace last;
+    RecordPlace last;  /* of this page */
     size_t bytes;
     bool is_full;
     bool has_more;
 } Search;
-
-/* ---- where the next page begins: _page=EVENT.CHAIN.SEQUENCE.TOTAL(.CHAIN:SEQUENCE)+ ---- */
-
-static Str page_token(const Search *search)
-{
-    Arena *arena = search->exchange->req->arena;
-    _cleanup_(strbuf_done) StrBuf buf = {0};
-    strbuf_printf(&buf, "%lld.%d.%lld.", (long long)search->last.event_us, search->last.chain,
-                  (long long)search->last.sequence);
-    if (search->total != UNKNOWN_TOTAL) {
-        strbuf_printf(&buf, "%llu", (unsigned long long)search->total);
-    }
-    for (size_t i = 0; i < search->bounds.count; i++) {
-        strbuf_printf(&buf, ".%d:%lld", search->bounds.chains[i],
-                      (long long)search->bounds.sequences[i]);
-    }
-    return str_dup(arena, strbuf_str(&buf));
-}
-
-static bool read_i64(Str *rest, int64_t *ret_number)
-{
-    Str item;
-    return str_split_next(rest, '.', &item) && str_to_i64(item, ret_number);
-}
-
-static bool read_bounds(Arena *arena, Str rest, RecordBounds *ret_bounds)
-{
-    int32_t *chains = ARENA_ARRAY(arena, int32_t, CHAINS_MAX);
-    int64_t *sequences = ARENA_ARRAY(arena, int64_t, CHAINS_MAX);
-    size_t count = 0;
-    Str item;
-    while (str_split_next(&rest, '.', &item)) {
-        int64_t chain;
-        Str name = str_slice(item, 0, MIN(str_find_char(item, ':'), item.len));
-        if (count == CHAINS_MAX || !str_to_i64(name, &chain) || chain < 0 || chain > INT32_MAX ||
-            !str_to_i64(str_from_offset(item, name.len + 1), &sequences[count])) {
-            return false;
-        }
-        chains[count++] = (int32_t)chain;
-    }
-    *ret_bounds = (RecordBounds){chains, sequences, count};
-    return count > 0;
-}
-
-static bool read_page_token(Search *search, Str token)
-{
-    Str rest = token;
-    Str total = STR_EMPTY;
-    int64_t chain;
-    if (!read_i64(&rest, &search->after.event_us) || !read_i64(&rest, &chain) || chain < 0 ||
-        chain > INT32_MAX || !read_i64(&rest, &search->after.sequence) ||
-        !str_split_next(&rest, '.', &total)) {
-        return false;
-    }
-    search->after.chain = (int32_t)chain;
-    search->total = UNKNOWN_TOTAL;
-    search->is_continued = true;
-    return (str_is_empty(total) || str_to_u64(total, &search->total)) &&
-           read_bounds(search->exchange->req->arena, rest, &search->bounds);
-}
 
 /* ---- the question ---- */
 
@@ -131,7 +68,11 @@ static int read_total(Search *search)
 static int read_page(Search *search)
 {
     Str token = fhir_parameters_value(&search->exchange->parameters, "_page");
-    return str_is_empty(token) || read_page_token(search, token)
+    if (str_is_empty(token)) {
+        return 0;
+    }
+    search->is_continued = true;
+    return iti81_page_read(search->exchange->req->arena, token, &search->place)
                ? 0
                : refuse(search, "_page", token, "follow link next of the page before as it is");
 }
@@ -210,9 +151,9 @@ static int count_records(Search *search, DbConn *conn)
         return 0;
     }
     int rc = record_search_count(conn, search->exchange->req, &search->criteria->search,
-                                 &search->bounds, most, &search->total);
-    if (rc == 0 && most && search->total > most) {
-        search->total = UNKNOWN_TOTAL;
+                                 &search->place.bounds, most, &search->place.total);
+    if (rc == 0 && most && search->place.total > most) {
+        search->place.total = ITI81_UNKNOWN_TOTAL;
     }
     return rc;
 }
@@ -223,12 +164,12 @@ static int find_records(Search *search)
     Request *req = search->exchange->req;
     int rc = db_acquire(search->iti81->pool, req, &conn);
     if (rc == 0 && !search->is_continued) {
-        rc = record_search_bounds(conn, req, &search->bounds);
+        rc = record_search_bounds(conn, req, &search->place.bounds);
     }
     rc = rc ? rc : count_records(search, conn);
     if (rc == 0 && search->page > 0) {
-        rc = record_search_page(conn, req, &search->criteria->search, &search->bounds,
-                                search->is_continued ? &search->after : NULL, search->page,
+        rc = record_search_page(conn, req, &search->criteria->search, &search->place.bounds,
+                                search->is_continued ? &search->place.after : NULL, search->page,
                                 take_record, search, &search->has_more);
     }
     return rc;
@@ -254,13 +195,15 @@ static FhirNode *make_bundle(Search *search)
     Arena *arena = search->exchange->req->arena;
     FhirNode *bundle = fhir_resource_new(arena, "Bundle");
     fhir_add_text(arena, bundle, "type", STR("searchset"));
-    if (search->total != UNKNOWN_TOTAL) {
+    if (search->place.total != ITI81_UNKNOWN_TOTAL) {
         fhir_add_number(arena, bundle, "total",
-                        str_printf(arena, "%llu", (unsigned long long)search->total));
+                        str_printf(arena, "%llu", (unsigned long long)search->place.total));
     }
     add_link(search, bundle, "self", STR_EMPTY);
     if (search->has_more || search->is_full) {
-        add_link(search, bundle, "next", page_token(search));
+        Iti81Page next = search->place;
+        next.after = search->last;
+        add_link(search, bundle, "next", iti81_page_write(arena, &next));
     }
     FhirNode *entry = search->entries->first_child;
     while (entry) {
@@ -299,7 +242,7 @@ int atna_iti81_search(void *iti81, FhirExchange *exchange)
 {
     Search search = {.iti81 = iti81,
                      .exchange = exchange,
-                     .total = UNKNOWN_TOTAL,
+                     .place = {.total = ITI81_UNKNOWN_TOTAL},
                      .entries = fhir_node_new(exchange->req->arena, "entries")};
     int rc = check_operator(exchange->req);
     rc = rc ? rc : read_search(&search);
