@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from conformance import client as xds  # noqa: E402  pylint: disable=wrong-import-position
-from tests.bench import data, floors, matching, statements  # noqa: E402  pylint: disable=wrong-import-position
+from tests.bench import audit, data, floors, matching, statements  # noqa: E402  pylint: disable=wrong-import-position
 from tests.harness import certs, saml, server as harness  # noqa: E402  pylint: disable=wrong-import-position
 
 COUNTS = (4, 8, 16)
@@ -225,14 +225,17 @@ class Bench:
         for path in self.certs.iterdir() if user else ():
             os.chown(path, user.pw_uid, user.pw_gid)
         self.kit = floors.Kit(self.folder, self.certs)
+        self.syslog_port = harness.free_ports(1)[0]
+        self.audit_records = 0  # that audit.fill() made
         self.server = self._new_server()
 
     # ------------------------------------------------------------------ set-up
 
-    def _new_server(self, pid_owner="external", xua="off"):
+    def _new_server(self, pid_owner="external", xua="off", roles="registry, repository, pix, atna"):
+        syslog = f"127.0.0.1:{self.syslog_port}" if "atna" in roles else None
         return harness.Server(data_dir=self.folder, certs=self.certs, mode="enforce", settings={
-            "server": {"plain_http_listen": None, "plain_mllp_listen": None}, "database": {"shared_buffers": "0"},
-            "xua": {"registry": xua, "audiences": saml.AUDIENCE},
+            "server": {"plain_http_listen": None, "plain_mllp_listen": None, "roles": roles}, "database": {"shared_buffers": "0"},
+            "xua": {"registry": xua, "audiences": saml.AUDIENCE}, "audit": {"syslog_tls_listen": syslog},
             "affinity_domain": {"pid_owner": pid_owner}})  # external: patients of the registry are fed like any others
 
     def start(self, pid_owner="external"):
@@ -529,6 +532,69 @@ class Bench:
                      connections=matching.CONNECTIONS, counts=[{"feeds": count, "numbers": numbers, "persons": persons,
                                                                 "reviews": reviews, "pgbench": reference}]))
 
+    # ------------------------------------------------------------------ audit
+
+    def audit_ingest(self):
+        """Messages over TLS until they are records, against receiving them into a file, then COPY without indexes."""
+        count = audit.QUICK_MESSAGES if self.quick else audit.MESSAGES
+
+        def measure(connections):
+            value, end = audit.ingest(self.kit, self.server, self.syslog_port, connections, count)
+            with floors.frozen(self.server):
+                copied = audit.copy(self.server, self.folder, end)
+                received = audit.receive(self.kit, connections, count)
+            h = 1 / (1 / received + 1 / copied["plain"])
+            return dict(value, connections=connections, value=value["rate"], h=h, ratio=value["rate"] / h,
+                        reference=value["rate"] / copied["indexed"], messages=count,
+                        floors={"receive": received, "copy": copied["plain"], "copy_indexed": copied["indexed"]})
+        counts = []
+        for connections in self.counts:
+            counts.append(_median(lambda c=connections: measure(c), self.runs))
+            self.print_count("audit_ingest", counts[-1])
+        best = max(counts, key=lambda entry: entry["value"])
+        self.add(Row("audit_ingest", best["value"], "1/s", best["h"], best["ratio"], best["reference"], *_at_least(best["ratio"], 0.50),
+                     connections=best["connections"], counts=counts))
+
+    def fill_audit(self, records):
+        """A repository with at least so many records and nothing else."""
+        if self.audit_records >= records:
+            return
+        self.server.close()
+        shutil.rmtree(self.folder / "data")
+        self.server = self._new_server(roles=audit.LOADED_ROLES)
+        self.server.start()
+        began = time.monotonic()
+        audit.fill(self.server, records)
+        self.audit_records = records
+        bytes_each = {name: round(size / records) for name, size in audit.sizes(self.server).items()}
+        print(f"{records} audit records in {time.monotonic() - began:.0f} s, bytes of each: {bytes_each}", flush=True)
+        self.server.close()
+        self.server = self._new_server()
+        self.start()
+
+    def audit_who_saw(self):
+        """The report about patients with many records and with few, after a start with nothing in memory, and again."""
+        self.fill_audit(audit.QUICK_SEARCHED if self.quick else audit.SEARCHED)
+        self.server.stop()
+        audit.drop_caches(self.server)
+        self.server.start()
+        patients = audit.some_patients(self.audit_records)
+        for name in ("audit_who_saw_cold", "audit_who_saw"):
+            found = [audit.who_saw(self.server, patient) for patient in patients]
+            worst_ms, median_ms = max(found)[0] * 1000, statistics.median(seconds for seconds, _ in found) * 1000
+            print(f"    {name}: " + ", ".join(f"{records} in {seconds * 1000:.0f} ms" for seconds, records in found), flush=True)
+            self.add(Row(name, worst_ms, "ms", goal="<= 1000 ms", met=worst_ms <= 1000 and all(records for _, records in found),
+                         p50_ms=median_ms, counts=[{"records": self.audit_records, "found": found}]))
+
+    def audit_verify(self):
+        """The chain and the heads of all records."""
+        self.fill_audit(audit.QUICK_VERIFIED if self.quick else audit.VERIFIED)
+        found = [audit.verify(self.server) for _ in range(self.runs)]
+        seconds, result = sorted(found, key=lambda run: run[0])[len(found) // 2]
+        rate = result["records"] / seconds
+        is_whole = all(run["finding_count"] == 0 and run["records"] >= self.audit_records for _, run in found)
+        self.add(Row("audit_verify", rate, "1/s", goal=">= 200000/s", met=rate >= 200_000 and is_whole, counts=[dict(result)]))
+
     # ------------------------------------------------------------------ connections, memory, start
 
     def measure_connect(self, name, kind, goal):
@@ -699,8 +765,8 @@ def machine(folder):
 
 OPERATIONS = ("connect_full", "connect_resumed", "idle_connection_bytes", "iti42", "bulk_import", "iti41_100k", "iti41_10m",
               "iti18_leafclass_50", "iti18_objectref_50", "iti18_getdocuments", "iti43_100k", "iti43_10m", "xua_unique", "xua_reused", "iti8_feed", "iti9",
-              "iti45", "iti83", "iti21_p99", "memory", "matching")
-IDENTITY = ("iti8_feed", "iti9", "iti45", "iti83", "iti21_p99", "matching")
+              "iti45", "iti83", "iti21_p99", "memory", "matching", "audit_ingest", "audit_who_saw", "audit_verify")
+NO_REGISTRY = ("iti8_feed", "iti9", "iti45", "iti83", "iti21_p99", "matching", "audit_ingest", "audit_who_saw", "audit_verify")
 
 
 def run(bench, wanted, largest):
@@ -711,7 +777,7 @@ def run(bench, wanted, largest):
         wanted = [name for name in wanted if name != "scale"]
         if not wanted:
             return
-    if set(wanted) <= set(IDENTITY):
+    if set(wanted) <= set(NO_REGISTRY):
         for name in wanted:
             getattr(bench, name)()
         return

@@ -14,6 +14,7 @@
  * The others are HTTPS servers for the load generator, and run until they are ended:
  *
  *   floor http     --port P --cert --key --ca --bytes N   reads requests, answers with N bytes
+ *   floor syslog   --port P --cert --key --ca --dir DIR   appends frames of RFC 5425 to a file
  *   floor composed --port P --cert --key --ca --bytes N --dir DIR --script FILE --conninfo TEXT
  * [--own-files] ITI-41 in one program: also SAX of the metadata, hashes and durable bytes of the
  * document (a segment, or with --own-files a file each), and the transaction of the script
@@ -33,6 +34,7 @@
 #include "tests/bench/https_floor.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/parts.h"
+#include "tests/bench/syslog_floor.h"
 #include "tests/bench/transaction.h"
 
 typedef struct Settings {
@@ -220,6 +222,11 @@ static _Noreturn void run_server(const Settings *settings, Shared *shared)
 {
     HttpsFloor https = settings->https;
     https.answer_bytes = settings->bytes;
+    if (strcmp(settings->part, "syslog") == 0) {
+        char path[4096];
+        (void)snprintf(path, sizeof(path), "%s/syslog.bin", settings->dir);
+        syslog_floor_run(https, path);
+    }
     if (strcmp(settings->part, "composed") == 0) {
         shared->script = transaction_script_read(settings->script);
         https.ctx = shared;
@@ -332,7 +339,8 @@ static Settings read_settings(int argc, char **argv)
         }
     }
     if (optind + 1 != argc || s.threads < 1) {
-        die("floor: need one part: sax, xmlsec, sha, crc, segment, audit, file, http or composed");
+        die("floor: need one part: sax, xmlsec, sha, crc, segment, audit, file, http, syslog or "
+            "composed");
     }
     s.part = argv[optind];
     return s;

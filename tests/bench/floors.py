@@ -75,11 +75,11 @@ class Kit:
 
     @contextlib.contextmanager
     def floor_server(self, name, answer_bytes, *options):
-        """floor http or floor composed; gives its port."""
+        """floor http, composed or syslog; gives its port."""
         port = harness.free_ports(1)[0]
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             command = [tool("floor"), name, "--port", str(port), *self._tls("server"), "--bytes", str(answer_bytes), *options]
-            with _process(command + (["--dir", folder] if name == "composed" else []), port):
+            with _process(command + (["--dir", folder] if name in ("composed", "syslog") else []), port):
                 yield port
 
     @contextlib.contextmanager

@@ -131,6 +131,19 @@ static bool serve_one(Peer *peer)
     return SSL_write(peer->ssl, server->answer, (int)server->answer_len) > 0;
 }
 
+static void serve_all(Peer *peer)
+{
+    const HttpsFloor *floor = peer->server->floor;
+    if (floor->connection_new) {
+        peer->connection = floor->connection_new(floor->ctx);
+    }
+    while (serve_one(peer)) {
+    }
+    if (floor->connection_free) {
+        floor->connection_free(peer->connection);
+    }
+}
+
 static void *run_peer(void *argument)
 {
     Peer *peer = argument;
@@ -139,15 +152,12 @@ static void *run_peer(void *argument)
     setsockopt(peer->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     peer->ssl = SSL_new(peer->server->tls);
     SSL_set_fd(peer->ssl, peer->fd);
-    if (floor->connection_new) {
-        peer->connection = floor->connection_new(floor->ctx);
-    }
     if (SSL_accept(peer->ssl) == 1) {
-        while (serve_one(peer)) {
+        if (floor->converse) {
+            floor->converse(floor->ctx, peer->ssl);
+        } else {
+            serve_all(peer);
         }
-    }
-    if (floor->connection_free) {
-        floor->connection_free(peer->connection);
     }
     SSL_free(peer->ssl);
     close(peer->fd);

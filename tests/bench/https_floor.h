@@ -1,5 +1,6 @@
 #pragma once
 
+#include <openssl/types.h>
 #include <stddef.h>
 
 /**
@@ -18,6 +19,8 @@ typedef struct HttpsFloor {
     void (*handle)(void *connection, const char *body, size_t len);
     void (*connection_free)(void *connection);
     void *ctx;
+    /** Not NULL: does all that is to be done with a connection, instead of the above. */
+    void (*converse)(void *ctx, SSL *ssl);
 } HttpsFloor;
 
 _Noreturn void https_floor_run(const HttpsFloor *floor);

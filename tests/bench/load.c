@@ -7,7 +7,7 @@
  * FILE [--request FILE ...]
  *        [--count N] [--first N] [--modulo M] [--expect TEXT] [--new-connection full|resumed]
  * [--nagle] [--hold]
- *        [--ciphersuite NAME] [--frames FILE]
+ *        [--ciphersuite NAME] [--frames FILE | --syslog FILE]
  *
  * Request number n, from --first on, is the file n modulo the number of files, sent as it is except
  * that every
@@ -15,7 +15,8 @@
  * after so many requests,
  * --hold sends one request per connection and keeps the connections open for the seconds. The host
  * is always 127.0.0.1. --frames, instead of --request, has the requests in one file: MLLP frames,
- * sent as they are.
+ * sent as they are. --syslog has frames of RFC 5425: each is sent once, nothing is answered, and a
+ * connection is over when the peer has closed it after our goodbye.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -80,6 +81,7 @@ typedef struct Settings {
     NewConnection new_connection;
     bool has_nagle;
     bool is_hold;
+    bool is_one_way;
     Template *requests;
     size_t request_count;
 } Settings;
@@ -163,10 +165,42 @@ static void read_frames(const char *path, Settings *s)
     }
 }
 
+/** Each frame of RFC 5425 (length, space, message) is a request. */
+static void read_syslog(const char *path, Settings *s)
+{
+    Template file = {0};
+    size_t cap = 0;
+    read_file(path, &file);
+    for (size_t at = 0; at < file.len;) {
+        char *digits_end = NULL;
+        size_t message_len = strtoul(file.bytes + at, &digits_end, 10);
+        size_t len = (size_t)(digits_end - file.bytes) - at + 1 + message_len;
+        if (*digits_end != ' ' || len > file.len - at) {
+            die("load: not a file of syslog frames");
+        }
+        if (s->request_count == cap) {
+            cap = cap ? 2 * cap : REQUESTS_MAX;
+            s->requests = reallocarray(s->requests, cap, sizeof(*s->requests));
+            if (!s->requests) {
+                die("load: out of memory");
+            }
+        }
+        s->requests[s->request_count++] = (Template){.bytes = file.bytes + at, .len = len};
+        at += len;
+    }
+    s->is_one_way = true;
+    s->first = 0;
+    s->count = s->request_count;
+}
+
 static const char *fill(Worker *w, uint64_t number, size_t *ret_len)
 {
     size_t index = number % w->settings->request_count;
     const Template *t = &w->settings->requests[index];
+    *ret_len = t->len;
+    if (t->place_count == 0) {
+        return t->bytes;
+    }
     if (!w->copies[index]) {
         w->copies[index] = allocate(t->len, 1);
         memcpy(w->copies[index], t->bytes, t->len);
@@ -178,7 +212,6 @@ static const char *fill(Worker *w, uint64_t number, size_t *ret_len)
                        (unsigned long long)(value % NUMBER_LIMIT));
         memcpy(w->copies[index] + t->places[i].at, digits, PLACE_LEN);
     }
-    *ret_len = t->len;
     return w->copies[index];
 }
 
@@ -348,6 +381,31 @@ static void note_failure(Worker *w, long status)
     sampler_fail(&w->sampler, text);
 }
 
+static bool receive_answer(const Worker *w, const char *request, Connection *c, long *ret_status)
+{
+    if (w->settings->is_one_way) {
+        *ret_status = 200;
+        return true;
+    }
+    return request[0] == MLLP_BEGIN ? receive_frame(c, ret_status)
+                                    : receive_response(c, ret_status);
+}
+
+/** Says goodbye and waits until the peer has taken all and closed. */
+static void finish_sending(Worker *w)
+{
+    Connection *c = &w->connection;
+    if (!c->ssl) {
+        return;
+    }
+    SSL_shutdown(c->ssl);
+    while (receive_more(c)) {
+    }
+    if (SSL_get_error(c->ssl, 0) != SSL_ERROR_ZERO_RETURN) {
+        sampler_fail(&w->sampler, "the peer closed without a goodbye");
+    }
+}
+
 static void send_one(Worker *w, uint64_t number)
 {
     Connection *c = &w->connection;
@@ -356,9 +414,8 @@ static void send_one(Worker *w, uint64_t number)
     int64_t began = now_ns();
     long status = 0;
     c->len = 0;
-    bool is_good =
-        (c->fd >= 0 || open_connection(w)) && send_all(c, bytes, len) &&
-        (bytes[0] == MLLP_BEGIN ? receive_frame(c, &status) : receive_response(c, &status));
+    bool is_good = (c->fd >= 0 || open_connection(w)) && send_all(c, bytes, len) &&
+                   receive_answer(w, bytes, c, &status);
     if (is_good && is_expected(w->settings, c, status)) {
         w->sampler.bytes += c->len;
         sampler_add(&w->sampler, began);
@@ -396,6 +453,9 @@ static void *run_worker(void *argument)
             hold(w);
         }
     }
+    if (s->is_one_way) {
+        finish_sending(w);
+    }
     close_connection(w);
     return NULL;
 }
@@ -423,7 +483,7 @@ static Settings read_settings(int argc, char **argv)
         {"seconds", 1, 0, 's'},     {"count", 1, 0, 'C'},  {"modulo", 1, 0, 'm'},
         {"request", 1, 0, 'r'},     {"expect", 1, 0, 'e'}, {"new-connection", 1, 0, 'N'},
         {"ciphersuite", 1, 0, 'x'}, {"nagle", 0, 0, 'g'},  {"hold", 0, 0, 'h'},
-        {"frames", 1, 0, 'F'},      {0, 0, 0, 0}};
+        {"frames", 1, 0, 'F'},      {"syslog", 1, 0, 'S'}, {0, 0, 0, 0}};
     Settings s = {.connections = 1, .seconds = 1, .first = (uint64_t)time(NULL), .modulo = 1};
     int option;
     s.requests = allocate(REQUESTS_MAX, sizeof(*s.requests));
@@ -473,6 +533,9 @@ static Settings read_settings(int argc, char **argv)
             break;
         case 'F':
             read_frames(optarg, &s);
+            break;
+        case 'S':
+            read_syslog(optarg, &s);
             break;
         case 'r':
             if (s.request_count == REQUESTS_MAX) {

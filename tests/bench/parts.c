@@ -64,13 +64,19 @@ static void lead(GroupFile *file)
     pthread_cond_broadcast(&file->synced);
 }
 
-void group_file_append(GroupFile *file, const void *bytes, size_t len)
+uint64_t group_file_write(GroupFile *file, const void *bytes, size_t len)
 {
     pthread_mutex_lock(&file->lock);
     write_all(file->fd, bytes, len);
-    file->written_bytes += len;
-    uint64_t mine = file->written_bytes;
-    while (file->synced_bytes < mine) {
+    uint64_t mine = file->written_bytes += len;
+    pthread_mutex_unlock(&file->lock);
+    return mine;
+}
+
+void group_file_settle(GroupFile *file, uint64_t written_bytes)
+{
+    pthread_mutex_lock(&file->lock);
+    while (file->synced_bytes < written_bytes) {
         if (file->is_syncing) {
             pthread_cond_wait(&file->synced, &file->lock);
         } else {
@@ -78,6 +84,11 @@ void group_file_append(GroupFile *file, const void *bytes, size_t len)
         }
     }
     pthread_mutex_unlock(&file->lock);
+}
+
+void group_file_append(GroupFile *file, const void *bytes, size_t len)
+{
+    group_file_settle(file, group_file_write(file, bytes, len));
 }
 
 static void ignore_start(void *ctx, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri,

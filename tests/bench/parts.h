@@ -19,7 +19,11 @@ typedef struct GroupFile {
 } GroupFile;
 
 void group_file_open(GroupFile *file, const char *path);
-/** Returns when the bytes are durable. */
+/** Writes the bytes. @return what group_file_settle() waits for */
+uint64_t group_file_write(GroupFile *file, const void *bytes, size_t len);
+/** Returns when what was written up to there is durable. */
+void group_file_settle(GroupFile *file, uint64_t written_bytes);
+/** Both. */
 void group_file_append(GroupFile *file, const void *bytes, size_t len);
 
 /** libxml2's SAX2 parser with handlers that do nothing. @return whether it is well-formed */
