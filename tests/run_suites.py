@@ -36,6 +36,7 @@ SUITES = [
     Suite("samples", [PYTHON, "-m", "tests.integration.samples"], True, False),
     *[Suite(name, [PYTHON, "-m", "tests.full.builds", name], False, True)
       for name in ("sanitizers", "threads", "clang", "valgrind", "format", "tidy")],
+    Suite("tls scanner", [PYTHON, "-m", "tests.full.scanner"], False, True),
 ]
 
 

@@ -17,7 +17,8 @@
     "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:+ECDHE-ECDSA:"
 #define PRIORITIES_CIPHERS                                                                         \
     "-CIPHER-ALL:+AES-256-GCM:+AES-128-GCM:+CHACHA20-POLY1305:-MAC-ALL:+AEAD:"
-#define PRIORITIES_GROUPS "-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:"
+#define PRIORITIES_GROUPS                                                                          \
+    "%SERVER_PRECEDENCE:-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:"
 
 static const char *const priorities[TLS_PRESET_COUNT] = {
     [TLS_PRESET_HIGH_SECURITY] =
