@@ -104,7 +104,7 @@ static SSL_CTX *context_of(const Scan *scan, const Offer *offer, Answer *answer)
                                                             : "ALL:COMPLEMENTOFALL:@SECLEVEL=0");
     SSL_CTX_set_ciphersuites(context, offer->suites != NULL ? offer->suites : ALL_SUITES);
     if (offer->groups != NULL) {
-        SSL_CTX_set1_groups_list(context, offer->groups);
+        SSL_CTX_set1_groups_list(context, WITHOUT_CONST(offer->groups));
     }
     SSL_CTX_set_msg_callback(context, on_message);
     SSL_CTX_set_msg_callback_arg(context, answer);
