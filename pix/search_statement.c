@@ -7,11 +7,17 @@
  * Statements are planned once, for any values (lib/db), so their joins are written as LATERAL
  * subqueries with OFFSET 0, which PostgreSQL can only carry out as they stand: from the few rows to
  * an index of the many. LIKE finds no index range in such a plan; ranges are computed here.
+ *
+ * Where there is no candidate, the next person is one: who may not be known takes as long as who is
+ * not there. The criteria leave that person out.
  */
 #define CANDIDATES(persons)                                                                        \
-    "SELECT c.person, r.updated_at, r.record, i.authorities, i.numbers, i.xad_pid, r.authority"    \
-    " FROM (SELECT DISTINCT person FROM (" persons ") AS found (person)"                           \
-    "       WHERE person > $1::int8 ORDER BY person LIMIT $2::int8) AS c"                          \
+    "WITH found AS MATERIALIZED (SELECT DISTINCT person FROM (" persons ") AS named (person)"      \
+    "   WHERE person > $1::int8 ORDER BY person LIMIT $2::int8),"                                  \
+    " c AS (SELECT person FROM found UNION ALL (SELECT person FROM patient_identifier"             \
+    "   WHERE person > $1::int8 AND NOT EXISTS (SELECT FROM found) ORDER BY person LIMIT 1))"      \
+    " SELECT c.person, r.updated_at, r.record, i.authorities, i.numbers, i.xad_pid, r.authority"   \
+    " FROM c"                                                                                      \
     " LEFT JOIN LATERAL (SELECT array_agg(authority ORDER BY authority, value) AS authorities,"    \
     "                           array_agg(value ORDER BY authority, value) AS numbers,"            \
     "                           max(id) FILTER (WHERE is_xad_pid) AS xad_pid"                      \

@@ -86,11 +86,14 @@ typedef enum KeyType { KEY_PATIENTS, KEY_UUIDS, KEY_UNIQUE_IDS } KeyType;
 
 #define MAX_FILTERS 20
 
+/** A filter that no parameter of a query makes: which facilities' objects could show at all. */
+enum { FIELD_Access_source_facility = QUERY_FIELD_COUNT, LOAD_FIELD_COUNT };
+
 typedef struct LoadStatement {
     ObjectKind kind;
     KeyType key;
     DbStatement statement;
-    QueryField fields[MAX_FILTERS]; /* $3 and up; ends with QUERY_FIELD_COUNT */
+    int fields[MAX_FILTERS]; /* $3 and up; ends with LOAD_FIELD_COUNT */
 } LoadStatement;
 
 #define SQL_OF_FILTER(sql, field) sql
@@ -101,7 +104,7 @@ static const LoadStatement statements[LOAD_KIND_COUNT] = {
     [LOAD_##name] = {object,                                                                       \
                      key,                                                                          \
                      {sql_name, select filters(SQL_OF_FILTER)},                                    \
-                     {filters(FIELD_OF_FILTER) QUERY_FIELD_COUNT}},
+                     {filters(FIELD_OF_FILTER) LOAD_FIELD_COUNT}},
 #include "registry/load.def"
 };
 
@@ -121,7 +124,8 @@ typedef struct Filter {
 
 struct LoadFilters {
     RenderDictionaries *dictionaries;
-    Filter fields[QUERY_FIELD_COUNT];
+    bool asks_for_nothing; /* also a load of no keys is sent */
+    Filter fields[LOAD_FIELD_COUNT];
 };
 
 /** An empty list matches nothing; so does 0 for a code that the registry does not hold. */
@@ -243,7 +247,7 @@ static void set_default_entry_type(const Query *query, LoadFilters *filters)
 }
 
 int load_filters_new(const Registry *registry, Request *req, DbConn *conn,
-                     const QueryRequest *request, const LoadFilters **ret_filters)
+                     const QueryRequest *request, LoadFilters **ret_filters)
 {
     const int32_t *code_ids;
     int r = look_codes_up(registry->codes, req, conn, request, &code_ids);
@@ -252,6 +256,7 @@ int load_filters_new(const Registry *registry, Request *req, DbConn *conn,
     }
     LoadFilters *filters = ARENA_NEW(req->arena, LoadFilters);
     filters->dictionaries = registry->dictionaries;
+    filters->asks_for_nothing = req->principal == NULL || !req->principal->may_do_everything;
     for (size_t i = 0; i < QUERY_FIELD_COUNT; i++) {
         const QueryValue *value = &request->values[i];
         if (value->parameter != NULL) {
@@ -262,6 +267,11 @@ int load_filters_new(const Registry *registry, Request *req, DbConn *conn,
     set_default_entry_type(request->query, filters);
     *ret_filters = filters;
     return 0;
+}
+
+void load_filters_limit(LoadFilters *filters, const int32_t *facilities, size_t count)
+{
+    filters->fields[FIELD_Access_source_facility] = numbers_filter(facilities, count);
 }
 
 static void bind_filter(DbParams *params, const Filter *filter)
@@ -438,7 +448,7 @@ static int read_row(void *ctx, Request *req, const DbResult *row)
 int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys,
                  const LoadFilters *filters, bool with_metadata, LoadFn object, void *ctx)
 {
-    if (keys->count == 0) {
+    if (keys->count == 0 && !filters->asks_for_nothing) {
         return 0;
     }
     const LoadStatement *load = &statements[kind];
@@ -447,7 +457,7 @@ int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys
     db_params_init(&params, req->arena);
     db_param_bool(&params, with_metadata || authors != NULL);
     bind_keys(&params, load->key, keys);
-    for (const QueryField *field = load->fields; *field != QUERY_FIELD_COUNT; field++) {
+    for (const int *field = load->fields; *field != LOAD_FIELD_COUNT; field++) {
         bind_filter(&params, &filters->fields[*field]);
     }
     _cleanup_(arena_freep) Arena *row_arena = arena_new();

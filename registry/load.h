@@ -58,7 +58,10 @@ typedef struct LoadFilters LoadFilters;
 /** Looks the codes up; those that the registry does not hold match nothing. In req->arena. At most
  * one round trip. */
 int load_filters_new(const Registry *registry, Request *req, DbConn *conn,
-                     const QueryRequest *request, const LoadFilters **ret_filters) MUST_CHECK;
+                     const QueryRequest *request, LoadFilters **ret_filters) MUST_CHECK;
+
+/** Of a patient, only objects of these facilities are read (borrowed). */
+void load_filters_limit(LoadFilters *filters, const int32_t *facilities, size_t count);
 
 /**
  * Reads the rows one by one, in constant memory.

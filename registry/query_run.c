@@ -286,16 +286,21 @@ static int find_patient(QueryRun *run)
     return 0;
 }
 
-/** A patient of whom nothing may be known is as unknown: nothing is looked for. */
-static int hide_patient(QueryRun *run)
+/** Only what could show is looked for: nothing of a patient of whom nothing may be known. What was
+ * merged into a patient has the rules of the patient. */
+static int limit_patient(QueryRun *run, LoadFilters *filters)
 {
+    const AccessScope *scope;
+    int32_t *facilities = NULL;
+    size_t count = 0;
     int r = access_prepare(run->req, run->patient.patients, run->patient.count);
-    for (size_t i = 0; i < run->patient.count && r == 0; i++) {
-        const AccessScope *scope;
-        r = access_open(run->req, run->patient.patients[i], ACCESS_LIST, &scope);
-        if (r == 0 && !access_may_see_any(scope)) {
-            run->patient.count = 0;
-        }
+    if (r < 0 || run->patient.count == 0) {
+        return r;
+    }
+    r = access_open(run->req, run->patient.patients[0], ACCESS_LIST, &scope);
+    if (r == 0 && access_limits_facilities(scope, run->req->arena, &facilities, &count)) {
+        load_filters_limit(filters, facilities, count);
+        run->patient.count = count > 0 ? run->patient.count : 0;
     }
     return r;
 }
@@ -378,12 +383,14 @@ int query_run(Registry *registry, Request *req, const QueryRequest *request,
     if (r == 0) {
         r = find_patient(&run);
     }
-    if (r == 0 && named_patient(request) != NULL) {
-        r = hide_patient(&run);
-    }
+    LoadFilters *filters = NULL;
     if (r == 0) {
-        r = load_filters_new(registry, req, conn, request, &run.filters);
+        r = load_filters_new(registry, req, conn, request, &filters);
     }
+    if (r == 0 && named_patient(request) != NULL) {
+        r = limit_patient(&run, filters);
+    }
+    run.filters = filters;
     if (r == 0) {
         r = request->query->run(&run);
     }

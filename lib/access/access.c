@@ -281,6 +281,33 @@ bool access_may_see_any(const AccessScope *scope)
     return scope->patient->is_enrolled && scope->req->rules->level >= levels[scope->purpose];
 }
 
+bool access_limits_facilities(const AccessScope *scope, Arena *arena, int32_t **ret_facilities,
+                              size_t *ret_count)
+{
+    *ret_count = 0;
+    if (!access_may_see_any(scope)) {
+        return true;
+    }
+    if (scope->settled != ACCESS_REASON_COUNT || scope->req->rules->breaks_glass) {
+        return false;
+    }
+    const DisclosureList *lists[] = {&scope->patient->disclosures, &scope->req->rules->everybody};
+    *ret_facilities = ARENA_ARRAY(arena, int32_t, 1 + lists[0]->count + lists[1]->count);
+    (*ret_facilities)[(*ret_count)++] = scope->req->principal->facility_id;
+    for (size_t n = 0; n < ARRAY_LEN(lists); n++) {
+        for (size_t i = 0; i < lists[n]->count; i++) {
+            const Disclosure *d = &lists[n]->items[i];
+            if (d->is_permit && d->source_facility == 0) {
+                return false;
+            }
+            if (d->is_permit) {
+                (*ret_facilities)[(*ret_count)++] = d->source_facility;
+            }
+        }
+    }
+    return true;
+}
+
 /** Whether some document of the facility could show: a denial counts if it is of every document. */
 static bool is_facility_disclosed(const AccessRules *rules, PatientRules *patient, int32_t facility)
 {

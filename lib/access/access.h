@@ -116,6 +116,14 @@ void access_passed(Request *req, const Request *passing);
  * no more time than what is not there. */
 bool access_may_see_any(const AccessScope *scope);
 
+/**
+ * Only objects of these facilities could show of the patient: what is asked of a database can be
+ * limited to them, so that others take no time.
+ * @return false: any facility's could
+ */
+bool access_limits_facilities(const AccessScope *scope, Arena *arena, int32_t **ret_facilities,
+                              size_t *ret_count);
+
 /** A pure test. @return true: may see or do it */
 bool access_decide(const AccessScope *scope, const AccessObject *object);
 

@@ -103,6 +103,7 @@ class Region:
         self.things = {}
         self.links = {}
         self.clients = {}
+        self.used = {}
 
     # ---- nodes
 
@@ -140,8 +141,16 @@ class Region:
         except (AssertionError, OSError):
             return False
 
+    def drop_idle(self, key):
+        """The server closes connections on which nothing is asked."""
+        now = time.monotonic()
+        if key in self.clients and now - self.used.get(key, now) > 20:
+            self.clients.pop(key).close()
+        self.used[key] = now
+
     def client(self, name):
         """The SOAP client of a node; without a name, of none."""
+        self.drop_idle(name)
         if name not in self.clients:
             folder = self.server.certs
             self.clients[name] = xds.SoapClient(f"https://127.0.0.1:{self.server.https_port}", folder / f"{name}.pem",
@@ -151,6 +160,7 @@ class Region:
     def mllp(self, name, use):
         """What use(client) gives; the connection of a node is kept."""
         key = ("mllp", name)
+        self.drop_idle(key)
         if key not in self.clients:
             folder = self.server.certs
             self.clients[key] = xds.MllpClient(f"127.0.0.1:{self.server.mllps_port}", folder / f"{name}.pem",

@@ -5,8 +5,12 @@ import collections
 import dataclasses
 import datetime
 import json
+import os
 import random
 import re
+import statistics
+import time
+import unittest
 import urllib.parse
 
 from conformance import client as xds
@@ -419,6 +423,40 @@ class ProberCase(common.ServerCase):
         chance = random.Random(7)
         return [p for p in probes if chance.random() < share]
 
+    def twins(self, node):
+        """(kind, ask for what the node may not know, ask for what is not there, what is echoed of each)"""
+        for thing in self.region.things.values():
+            if self.oracle.may(node, thing):
+                continue
+            fake = dataclasses.replace(thing, uuid=xds.new_urn(), unique_id=f"{thing.unique_id.rsplit('.', 1)[0]}.{10**9}")
+            for (kind, ask, expect), (_, fake_ask, _) in zip(Probes.of_thing(thing), Probes.of_thing(fake)):
+                if not expect(self.oracle, node, thing):
+                    yield kind, ask, fake_ask, (thing.uuid, thing.unique_id), (fake.uuid, fake.unique_id)
+        for patient in self.region.patients:
+            fake = dataclasses.replace(patient, name="PX", xad_pid="0123456789ABC", numbers={}, merged={})
+            for (kind, ask, expect), (_, fake_ask, _) in zip(Probes.of_patient(patient), Probes.of_patient(fake)):
+                if not expect(self.oracle, node, patient):
+                    yield kind, ask, fake_ask, (patient.xad_pid,), (fake.xad_pid,)
+            yield from self.identity_twins(node, patient)
+
+    def identity_twins(self, node, patient):
+        """The same of numbers and names."""
+        known = self.oracle.identifiers(node, patient)
+        numbers = [(places.domain(f), n) for kind in (patient.numbers, patient.merged) for f, n in kind.items()]
+        for authority, number in (*numbers, (harness.AUTHORITY, patient.xad_pid), (places.INSURANCE, patient.insurance)):
+            if authority not in known:
+                for make in (Probes.cross_references, Probes.searches_by_number):
+                    for (kind, ask), (_, fake_ask) in zip(make(authority, number), make(authority, "NOSUCH77")):
+                        yield kind, ask, fake_ask, (number,), ("NOSUCH77",)
+        for facility in patient.facilities:
+            if places.domain(facility) not in known:
+                family = patient.family(facility)
+                for (kind, ask), (_, fake_ask) in zip(Probes.searches_by_name(family), Probes.searches_by_name("Nosuch")):
+                    yield kind, ask, fake_ask, (family,), ("Nosuch",)
+        if not known:
+            yield ("ITI-78 read", fhir(f"Patient/{patient.person}"), fhir("Patient/987654321"), (f"Patient/{patient.person}",),
+                   ("Patient/987654321",))
+
 
 class Prober(ProberCase):
     """0 leaks, 0 missing."""
@@ -480,40 +518,6 @@ class Prober(ProberCase):
         for what, change, undo in self.flips():
             with self.subTest(what=what):
                 self.unlike(probes, change, undo)
-
-    def twins(self, node):
-        """(kind, ask for what the node may not know, ask for what is not there, what is echoed of each)"""
-        for thing in self.region.things.values():
-            if self.oracle.may(node, thing):
-                continue
-            fake = dataclasses.replace(thing, uuid=xds.new_urn(), unique_id=f"{thing.unique_id.rsplit('.', 1)[0]}.{10**9}")
-            for (kind, ask, expect), (_, fake_ask, _) in zip(Probes.of_thing(thing), Probes.of_thing(fake)):
-                if not expect(self.oracle, node, thing):
-                    yield kind, ask, fake_ask, (thing.uuid, thing.unique_id), (fake.uuid, fake.unique_id)
-        for patient in self.region.patients:
-            fake = dataclasses.replace(patient, name="PX", xad_pid="0123456789ABC", numbers={}, merged={})
-            for (kind, ask, expect), (_, fake_ask, _) in zip(Probes.of_patient(patient), Probes.of_patient(fake)):
-                if not expect(self.oracle, node, patient):
-                    yield kind, ask, fake_ask, (patient.xad_pid,), (fake.xad_pid,)
-            yield from self.identity_twins(node, patient)
-
-    def identity_twins(self, node, patient):
-        """The same of numbers and names."""
-        known = self.oracle.identifiers(node, patient)
-        numbers = [(places.domain(f), n) for kind in (patient.numbers, patient.merged) for f, n in kind.items()]
-        for authority, number in (*numbers, (harness.AUTHORITY, patient.xad_pid), (places.INSURANCE, patient.insurance)):
-            if authority not in known:
-                for make in (Probes.cross_references, Probes.searches_by_number):
-                    for (kind, ask), (_, fake_ask) in zip(make(authority, number), make(authority, "NOSUCH77")):
-                        yield kind, ask, fake_ask, (number,), ("NOSUCH77",)
-        for facility in patient.facilities:
-            if places.domain(facility) not in known:
-                family = patient.family(facility)
-                for (kind, ask), (_, fake_ask) in zip(Probes.searches_by_name(family), Probes.searches_by_name("Nosuch")):
-                    yield kind, ask, fake_ask, (family,), ("Nosuch",)
-        if not known:
-            yield ("ITI-78 read", fhir(f"Patient/{patient.person}"), fhir("Patient/987654321"), (f"Patient/{patient.person}",),
-                   ("Patient/987654321",))
 
     def test_what_may_not_be_known_is_answered_as_what_is_not_there(self):
         kinds = collections.Counter()
@@ -618,3 +622,43 @@ class Prober(ProberCase):
         after = self.records()
         for transaction, number in asked.items():
             self.assertEqual(after[transaction] - before[transaction], number, transaction)
+
+
+@unittest.skipUnless(common.IS_FULL, "takes a quarter of an hour: MUSUBI_FULL=1")
+class Timing(ProberCase):
+    """What may not be known takes as long as what is not there: medians over interleaved questions, each kind with as many about two
+    things that are not there."""
+
+    PAIRS = {kind: 10000 for kind in ("FindDocuments", "GetDocuments EntryUUID", "ITI-43", "ITI-9", "ITI-21")}
+    OTHERS = ("FindFolders", "GetAll", "GetDocuments UniqueId", "GetFolderAndContents", "GetSubmissionSetAndContents", "GetAssociations",
+              "GetSubmissionSets", "GetRelatedDocuments", "ITI-45", "ITI-83", "ITI-22", "ITI-47", "ITI-78", "ITI-119", "ITI-21 name",
+              "ITI-78 read")
+    PAIRS.update({kind: 1000 for kind in OTHERS})
+
+    def measure(self, node, twins, pairs):
+        """Medians in microseconds: (denied, absent, absent again)."""
+        chance = random.Random(5)
+        taken = ([], [], [])
+        for number in range(pairs):
+            _, ask, fake_ask, *_ = twins[number % len(twins)]
+            questions = [(0, ask), (1, fake_ask), (2, fake_ask)]
+            chance.shuffle(questions)
+            for which, question in questions:
+                began = time.perf_counter_ns()
+                question(self.region, node)
+                taken[which].append((time.perf_counter_ns() - began) / 1000)
+        return tuple(statistics.median(times) for times in taken)
+
+    def test_what_may_not_be_known_takes_as_long_as_what_is_not_there(self):
+        node = next(n for n in self.region.nodes if n.name == "nurse-d")
+        found = collections.defaultdict(list)
+        for twin in self.twins(node):
+            found[twin[0]].append(twin)
+        print()
+        for kind, pairs in self.PAIRS.items():
+            with self.subTest(kind=kind):
+                denied, absent, again = self.measure(node, found[kind], int(pairs * float(os.environ.get("MUSUBI_PAIRS_SHARE", "1"))))
+                difference, noise = abs(denied - absent) / absent, abs(again - absent) / absent
+                print(f"  {kind}: denied {denied:.0f} us, absent {absent:.0f} us ({difference:.1%}), again {again:.0f} us ({noise:.1%})",
+                      flush=True)
+                self.assertTrue(difference < 0.05 or difference < 2 * noise)
