@@ -149,7 +149,7 @@ static void read_emergency(const AccessUser *user, AccessRules *rules)
 {
     for (size_t i = 0; user && i < user->purpose_count; i++) {
         const AccessCode *purpose = &user->purposes[i];
-        Str reason = str_trim(str_is_empty(purpose->text) ? purpose->display : purpose->text);
+        Str reason = str_trim(purpose->text); /* displayName names the code, it is no reason */
         if (is_emergency(purpose) && !str_is_empty(reason)) {
             rules->breaks_glass = true;
             rules->emergency = purpose->code;

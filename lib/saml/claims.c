@@ -323,8 +323,8 @@ static const struct {
 
 #define VALUES_MAX 64
 
-/** <Role xmlns="urn:hl7-org:v3" xsi:type="CE" code codeSystem displayName/>, or its code as text.
- */
+/** <Role xmlns="urn:hl7-org:v3" xsi:type="CE" code codeSystem displayName/>, with originalText
+ * inside where the user wrote something, or the code as text. */
 static AccessCode read_code(const XmlNode *value)
 {
     const XmlNode *element = value->first_child;
@@ -332,9 +332,11 @@ static AccessCode read_code(const XmlNode *value)
         return (AccessCode){
             .code = str_trim(value->text), .system = STR_EMPTY, .display = STR_EMPTY};
     }
+    const XmlNode *original = xml_child(element, NS_HL7V3, "originalText");
     return (AccessCode){.code = str_trim(xml_attribute(element, "code")),
                         .system = str_trim(xml_attribute(element, "codeSystem")),
-                        .display = str_trim(xml_attribute(element, "displayName"))};
+                        .display = str_trim(xml_attribute(element, "displayName")),
+                        .text = original ? str_trim(original->text) : STR_EMPTY};
 }
 
 /** Adds the values to those of the same attribute in other statements. */

@@ -100,10 +100,11 @@ def attribute(name, *values):
     return f'<saml:Attribute Name="{name}" NameFormat="urn:oasis:names:tc:SAML:2.0:attrname-format:uri">{inner}</saml:Attribute>'
 
 
-def coded(element, code, system, display):
-    """A CE element as Subject-Role and PurposeOfUse have it."""
+def coded(element, code, system, display, text=None):
+    """A CE element as Subject-Role and PurposeOfUse have it; text is what the user wrote."""
+    content = f"><originalText>{text}</originalText></{element}>" if text else "/>"
     return (f'<{element} xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CE" code="{code}" '
-            f'codeSystem="{system}" displayName="{display}"/>')
+            f'codeSystem="{system}" displayName="{display}"{content}')
 
 
 def attribute_statement(*more):

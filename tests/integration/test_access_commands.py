@@ -221,11 +221,11 @@ class Rules(Commands):
         self.assertEqual({r["name"]: r["level"] for r in self.run_json("role", "list")}["receptionist"], "view")
         self.assertIn("no such role", self.refused("role", "code", "nurse-x", PHYSICIAN))
 
-    def emergency(self, idp, number):
+    def emergency(self, idp, number, reason="found unconscious"):
         """FindDocuments by viewer-b for a physician who declares an emergency."""
         attributes = "<saml:AttributeStatement>" + saml.attribute(
             "urn:oasis:names:tc:xacml:2.0:subject:role", saml.coded("Role", *PHYSICIAN.split("^^"), "physician")) + saml.attribute(
-            "urn:oasis:names:tc:xspa:1.0:subject:purposeofuse", saml.coded("PurposeOfUse", *BTG.split("^^"), "found unconscious")
+            "urn:oasis:names:tc:xspa:1.0:subject:purposeofuse", saml.coded("PurposeOfUse", *BTG.split("^^"), "Break the glass", reason)
         ) + "</saml:AttributeStatement>"
         header = saml.security(idp.assertion(attributes=attributes))
         reply = test_xua.post(self.soap("viewer-b"), saml.with_header(test_xua.query_envelope(number), header))
@@ -240,6 +240,7 @@ class Rules(Commands):
         self.assertEqual(self.emergency(idp, "P4"), 0)
         self.server.command("patient", "enroll", "P4")
         self.assertEqual(self.server.command("disclosure", "notices").stdout, "")
+        self.assertEqual(self.emergency(idp, "P4", reason=None), 0, "the name of the code is no reason")
         self.assertEqual(self.emergency(idp, "P4"), 1)
         result = self.server.command("disclosure", "notices", "--json", check=False)
         (notice,) = json.loads(result.stdout)
