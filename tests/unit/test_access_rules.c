@@ -6,7 +6,7 @@
  * Patients: 101; 102 was merged into 101; 103 is another one. Codes: 1001 and 1002 are classes. */
 
 enum { SOURCE = 1, READER = 2, THIRD = 3 };
-enum { PATIENT = 101, SUBSUMED = 102, OTHER = 103, UNKNOWN = 999 };
+enum { PATIENT = 101, SUBSUMED = 102, OTHER = 103, UNKNOWN = 999, NOBODY = -1 };
 enum { LETTER = 1001, IMAGE = 1002, SECRET = 1003 };
 
 #define YEAR_2026_US (INT64_C(1767225600) * 1000000)
@@ -42,7 +42,7 @@ static const char world[] =
 typedef struct Question {
     const char *given; /* SQL */
     AccessPurpose purpose;
-    int64_t patient; /* 0: PATIENT */
+    int64_t patient; /* 0: PATIENT; negative: none */
     int32_t facility;
     int32_t class_code;   /* 0: LETTER */
     int32_t confidential; /* 0: none */
@@ -271,7 +271,7 @@ static void test_a_period_has_its_first_instant_but_not_its_last(void **state)
 {
 #define PERIOD(is_permit, from, to)                                                                \
     RULE_WITH("period_from, period_to", "101, 1, 2, NULL, " is_permit ", 1, 'test', " from ","     \
-                                                                                           " " to)
+                                        " " to)
 #define IN_2026 PERIOD("true", "'2026-01-01Z'", "'2027-01-01Z'")
 #define BEFORE_2026 PERIOD("true", "NULL", "'2026-01-01Z'")
     static const Question questions[] = {
@@ -505,6 +505,9 @@ static void test_a_facilitys_number_shows_as_its_documents_do(void **state)
         {{.given = PERMITTED, .is_operator = true}, READER, false},
         {{.given = NULL, .is_open = true}, SOURCE, true},
         {{.given = PERMITTED, .patient = UNKNOWN}, SOURCE, false},
+        {{.given = PERMITTED, .patient = NOBODY}, SOURCE, false},
+        {{.given = PERMITTED, .patient = NOBODY}, READER, true},
+        {{.given = PERMITTED, .patient = NOBODY, .is_operator = true}, READER, false},
     };
     Fixture *f = *state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -541,6 +544,75 @@ static void test_patients_that_were_prepared_keep_their_own_rules(void **state)
     request_free(asked.req);
 }
 
+/* Who is passed by is forgotten but for the notice of an emergency; the request then reads its own
+ * rules. */
+static void test_a_passing_request_gives_back_who_was_seen_in_an_emergency(void **state)
+{
+    Fixture *f = *state;
+    const Question emergency = {.user_roles = "D", .emergency = "BTG coma", .facility = THIRD};
+    const int64_t patients[] = {PATIENT, OTHER};
+    Asked asked;
+    int count = 0;
+    begin(f, ENROLLED);
+    ask(f, &emergency, &asked);
+    asked.req->rules = NULL;
+    for (size_t round = 0; round < 2; round++) {
+        Arena *arena = arena_new();
+        Request passing = access_passing(asked.req, arena);
+        const AccessScope *scope;
+        assert_int_equal(access_prepare(&passing, patients, ARRAY_LEN(patients)), 0);
+        assert_int_equal(access_open(&passing, PATIENT, ACCESS_LIST, &scope), 0);
+        assert_true(access_decide_facility(scope, SOURCE));
+        access_passed(asked.req, &passing);
+        arena_free(arena);
+    }
+    assert_int_equal(access_open(asked.req, PATIENT, ACCESS_LIST, &asked.scope), 0);
+    assert_int_equal(access_explain(asked.scope, &asked.object).reason, ACCESS_BREAK_GLASS);
+    assert_int_equal(access_settle(asked.req, count_notice, &count), 0);
+    assert_int_equal(notices(f), 1002);
+    request_free(asked.req);
+}
+
+static void test_objects_are_looked_for_at_facilities_that_could_show(void **state)
+{
+    static const struct {
+        Question question;
+        const char *expected; /* "*": any */
+    } cases[] = {
+        {{.given = NULL}, ""},
+        {{.given = ENROLLED}, "2 "},
+        {{.given = PERMITTED}, "2 1 "},
+        {{.given = PERMITTED, .node_role = "auditor"}, ""},
+        {{.given = ENROLLED RULE("NULL, 3, NULL, NULL, true, 1")}, "2 3 "},
+        {{.given = ENROLLED RULE("101, 1, 2, NULL, false, 1")}, "2 "},
+        {{.given = ENROLLED RULE("101, NULL, 2, NULL, true, 1")}, "*"},
+        {{.given = ENROLLED, .user_roles = "D", .emergency = "BTG coma"}, "*"},
+        {{.given = PERMITTED, .is_operator = true}, ""},
+        {{.given = NULL, .is_open = true}, "*"},
+        {{.given = PERMITTED, .patient = NOBODY}, ""},
+    };
+    const Fixture *f = *state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        Asked asked;
+        StrBuf found = {0};
+        int32_t *facilities;
+        size_t count;
+        begin(f, cases[i].question.given);
+        ask(f, &cases[i].question, &asked);
+        bool is_limited =
+            access_limits_facilities(asked.scope, asked.req->arena, &facilities, &count);
+        strbuf_append(&found, is_limited ? STR_EMPTY : STR("*"));
+        for (size_t k = 0; is_limited && k < count; k++) {
+            strbuf_printf(&found, "%d ", facilities[k]);
+        }
+        if (!str_equal(strbuf_str(&found), str_from(cases[i].expected))) {
+            fail_msg("case %zu: \"%.*s\"", i, STR_ARG(strbuf_str(&found)));
+        }
+        strbuf_done(&found);
+        request_free(asked.req);
+    }
+}
+
 static int set_up(void **state)
 {
     int rc = fixture_set_up(state);
@@ -564,6 +636,8 @@ int main(void)
         cmocka_unit_test(test_a_notice_whose_event_fails_is_not_stored_and_nothing_may_leave),
         cmocka_unit_test(test_a_facilitys_number_shows_as_its_documents_do),
         cmocka_unit_test(test_patients_that_were_prepared_keep_their_own_rules),
+        cmocka_unit_test(test_a_passing_request_gives_back_who_was_seen_in_an_emergency),
+        cmocka_unit_test(test_objects_are_looked_for_at_facilities_that_could_show),
     };
     if (!getenv("MUSUBI_TEST_CONNINFO")) {
         (void)fputs("MUSUBI_TEST_CONNINFO is not set: skipped\n", stderr);
