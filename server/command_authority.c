@@ -1,10 +1,8 @@
-#include <stddef.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "lib/base/clock.h"
 #include "server/audited_change.h"
-#include "server/authority_table.h"
+#include "server/authority_input.h"
 #include "server/command_authority_test.h"
 #include "server/command_facility.h"
 #include "server/command_json.h"
@@ -13,38 +11,7 @@
 
 /* musubi authority: the identifier domains of the network, and who feeds each. */
 
-/* One operator at a time: rows are checked together before they are stored. */
-static const DbStatement lock_authorities = {
-    "authority_lock",
-    "LOCK TABLE assigning_authority IN SHARE ROW EXCLUSIVE MODE",
-};
-
-static const DbStatement select_authorities = {
-    "authority_list",
-    "SELECT a.oid, a.namespace, coalesce(f.name, ''), a.kind, a.source_application,"
-    " a.source_facility, a.source_node, a.valid_from, a.valid_to, coalesce(d.oid, ''),"
-    " a.derive_rule, (SELECT count(*) FROM patient_identifier WHERE authority = a.id AND"
-    " survivor IS NULL AND ($1::text <> ''))"
-    " FROM assigning_authority a LEFT JOIN facility f ON f.id = a.facility"
-    " LEFT JOIN assigning_authority d ON d.id = a.derive_from"
-    " WHERE a.is_configured AND ($1::text = '' OR a.oid = $1::text OR a.namespace = $1::text)"
-    " ORDER BY f.name NULLS FIRST, a.oid",
-};
-
-enum {
-    COLUMN_OID,
-    COLUMN_NAMESPACE,
-    COLUMN_FACILITY,
-    COLUMN_KIND,
-    COLUMN_APPLICATION,
-    COLUMN_SOURCE_FACILITY,
-    COLUMN_NODE,
-    COLUMN_FROM,
-    COLUMN_TO,
-    COLUMN_DERIVE_FROM,
-    COLUMN_DERIVE_RULE,
-    COLUMN_IDENTIFIERS,
-};
+/* Rows */
 
 static const DbStatement select_missing_nodes = {
     "authority_missing_nodes",
@@ -52,97 +19,23 @@ static const DbStatement select_missing_nodes = {
     " (SELECT FROM node WHERE name = wanted AND revoked_at IS NULL)",
 };
 
-static const DbStatement upsert_authorities = {
-    "authority_upsert",
-    "INSERT INTO assigning_authority (oid, namespace, is_configured, facility, kind,"
-    " source_application, source_facility, source_node, valid_from, valid_to, derive_rule)"
-    " SELECT r.oid, r.namespace, true, f.id, r.kind, r.source_application, r.source_facility,"
-    " r.source_node, CASE WHEN isfinite(r.valid_from) THEN r.valid_from END,"
-    " CASE WHEN isfinite(r.valid_to) THEN r.valid_to END, r.derive_rule"
-    " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],"
-    " $7::text[], $8::timestamptz[], $9::timestamptz[], $10::text[]) AS r (oid, namespace,"
-    " facility, kind, source_application, source_facility, source_node, valid_from, valid_to,"
-    " derive_rule) LEFT JOIN facility f ON f.name = r.facility"
-    " ON CONFLICT (oid) DO UPDATE SET namespace = excluded.namespace, is_configured = true,"
-    " facility = excluded.facility, kind = excluded.kind,"
-    " source_application = excluded.source_application,"
-    " source_facility = excluded.source_facility, source_node = excluded.source_node,"
-    " valid_from = excluded.valid_from, valid_to = excluded.valid_to,"
-    " derive_rule = excluded.derive_rule, derive_from = NULL",
-};
-
-/* A namespace may pass from one row to another within one import. */
-static const DbStatement clear_namespaces = {
-    "authority_clear_namespaces",
-    "UPDATE assigning_authority SET namespace = '' WHERE oid = ANY ($1::text[])",
-};
-
-static const DbStatement update_derivations = {
-    "authority_update_derivations",
-    "UPDATE assigning_authority SET derive_from = origin.id"
-    " FROM unnest($1::text[], $2::text[]) AS r (oid, derive_from)"
-    " JOIN assigning_authority origin ON origin.oid = r.derive_from"
-    " WHERE assigning_authority.oid = r.oid",
-};
-
-static const DbStatement revoke_authority = {
-    "authority_revoke",
-    "UPDATE assigning_authority SET valid_to = now(),"
-    " valid_from = CASE WHEN valid_from < now() THEN valid_from END"
-    " WHERE is_configured AND (oid = $1::text OR (namespace <> '' AND namespace = $1::text))"
-    " AND (valid_to IS NULL OR valid_to > now())",
-};
-
-/* Rows */
-
 static const char *zone_of(const CommandContext *context)
 {
     return context->config->affinity_domain.source_timezone;
 }
 
-static AuthorityRow stored_row(const CommandContext *context, const DbResult *rows, int row)
-{
-    Arena *arena = context->arena;
-
-    return (AuthorityRow){
-        .oid = str_dup(arena, db_text(rows, row, COLUMN_OID)),
-        .namespace_id = str_dup(arena, db_text(rows, row, COLUMN_NAMESPACE)),
-        .facility = str_dup(arena, db_text(rows, row, COLUMN_FACILITY)),
-        .kind = str_dup(arena, db_text(rows, row, COLUMN_KIND)),
-        .source_application = str_dup(arena, db_text(rows, row, COLUMN_APPLICATION)),
-        .source_facility = str_dup(arena, db_text(rows, row, COLUMN_SOURCE_FACILITY)),
-        .source_node = str_dup(arena, db_text(rows, row, COLUMN_NODE)),
-        .valid_from_us =
-            db_is_null(rows, row, COLUMN_FROM) ? INT64_MIN : db_timestamp(rows, row, COLUMN_FROM),
-        .valid_to_us =
-            db_is_null(rows, row, COLUMN_TO) ? INT64_MAX : db_timestamp(rows, row, COLUMN_TO),
-        .derive_from = str_dup(arena, db_text(rows, row, COLUMN_DERIVE_FROM)),
-        .derive_rule = str_dup(arena, db_text(rows, row, COLUMN_DERIVE_RULE)),
-    };
-}
-
-/** @param wanted  OID or namespace; empty: all */
-static int read_stored(const CommandContext *context, Str wanted, DbResult **ret_rows)
-{
-    DbParams params;
-
-    db_params_init(&params, context->arena);
-    db_param_text(&params, wanted);
-    return db_exec(context->conn, context->req, &select_authorities, &params, ret_rows);
-}
-
 /** Together with what is stored. */
 static int check_together(const CommandContext *context, const AuthorityRow *rows, size_t count)
 {
-    DbResult *stored = NULL;
-    int rc = read_stored(context, STR_EMPTY, &stored);
+    AuthorityRow *stored = NULL;
+    size_t stored_count = 0;
+    int rc = authority_table_read(context->conn, context->req, STR_EMPTY, &stored, &stored_count);
     if (rc < 0) {
         return rc;
     }
-    const size_t stored_count = (size_t)db_rows(stored);
     AuthorityRow *all = ARENA_ARRAY(context->arena, AuthorityRow, stored_count + count);
     for (size_t i = 0; i < stored_count; i++) {
-        all[i] = stored_row(context, stored, (int)i);
+        all[i] = stored[i];
     }
     for (size_t i = 0; i < count; i++) {
         all[stored_count + i] = rows[i];
@@ -172,29 +65,17 @@ static int check_affinity_domain(const CommandContext *context, const AuthorityR
     return 0;
 }
 
-/** One array of texts for a column of all rows. */
-static const Str *column(Arena *arena, const AuthorityRow *rows, size_t count, size_t offset)
-{
-    Str *texts = ARENA_ARRAY(arena, Str, count);
-
-    for (size_t i = 0; i < count; i++) {
-        memcpy(&texts[i], (const char *)&rows[i] + offset, sizeof(texts[i]));
-        if (!texts[i].data) { /* that would be the SQL NULL */
-            texts[i] = STR_EMPTY;
-        }
-    }
-    return texts;
-}
-
-#define COLUMN(field) column(context->arena, rows, count, offsetof(AuthorityRow, field))
-
 static int check_nodes(const CommandContext *context, const AuthorityRow *rows, size_t count)
 {
+    Str *nodes = ARENA_ARRAY(context->arena, Str, count);
     DbParams params;
     DbResult *missing = NULL;
 
+    for (size_t i = 0; i < count; i++) {
+        nodes[i] = rows[i].source_node.len > 0 ? rows[i].source_node : STR_EMPTY;
+    }
     db_params_init(&params, context->arena);
-    db_param_text_array(&params, COLUMN(source_node), count);
+    db_param_text_array(&params, nodes, count);
     int rc = db_exec(context->conn, context->req, &select_missing_nodes, &params, &missing);
     for (int i = 0; rc == 0 && i < db_rows(missing); i++) {
         (void)error_add(&context->req->errors, ERR_CONFIGURATION, rows[0].location,
@@ -217,19 +98,6 @@ static int store_facilities(const CommandContext *context, const AuthorityRow *r
     return facility_store(context, names, name_count, NULL);
 }
 
-static void bind_times(DbParams *params, const AuthorityRow *rows, size_t count)
-{
-    int64_t *from = ARENA_ARRAY(params->arena, int64_t, count);
-    int64_t *to = ARENA_ARRAY(params->arena, int64_t, count);
-
-    for (size_t i = 0; i < count; i++) {
-        from[i] = rows[i].valid_from_us;
-        to[i] = rows[i].valid_to_us;
-    }
-    db_param_timestamp_array(params, from, count);
-    db_param_timestamp_array(params, to, count);
-}
-
 static int record_stored(const CommandContext *context, const AuthorityRow *row)
 {
     const AuditedChange change = {
@@ -245,31 +113,9 @@ static int record_stored(const CommandContext *context, const AuthorityRow *row)
 
 static int store_rows(const CommandContext *context, const AuthorityRow *rows, size_t count)
 {
-    DbParams oids;
-    DbParams params;
-    DbParams derivations;
     int rc = store_facilities(context, rows, count);
 
-    db_params_init(&oids, context->arena);
-    db_param_text_array(&oids, COLUMN(oid), count);
-    db_params_init(&params, context->arena);
-    db_param_text_array(&params, COLUMN(oid), count);
-    db_param_text_array(&params, COLUMN(namespace_id), count);
-    db_param_text_array(&params, COLUMN(facility), count);
-    db_param_text_array(&params, COLUMN(kind), count);
-    db_param_text_array(&params, COLUMN(source_application), count);
-    db_param_text_array(&params, COLUMN(source_facility), count);
-    db_param_text_array(&params, COLUMN(source_node), count);
-    bind_times(&params, rows, count);
-    db_param_text_array(&params, COLUMN(derive_rule), count);
-    db_params_init(&derivations, context->arena);
-    db_param_text_array(&derivations, COLUMN(oid), count);
-    db_param_text_array(&derivations, COLUMN(derive_from), count);
-    if (rc == 0 && (rc = db_queue(context->conn, context->req, &clear_namespaces, &oids)) == 0 &&
-        (rc = db_queue(context->conn, context->req, &upsert_authorities, &params)) == 0 &&
-        (rc = db_queue(context->conn, context->req, &update_derivations, &derivations)) == 0) {
-        rc = db_sync(context->conn, context->req, NULL);
-    }
+    rc = rc < 0 ? rc : authority_table_store(context->conn, context->req, rows, count);
     for (size_t i = 0; rc == 0 && i < count; i++) {
         rc = record_stored(context, &rows[i]);
     }
@@ -282,7 +128,7 @@ static int store_checked(const Options *options, const CommandContext *context,
 {
     int rc = command_begin(context);
 
-    if (rc < 0 || (rc = db_exec(context->conn, context->req, &lock_authorities, NULL, NULL)) < 0) {
+    if (rc < 0 || (rc = authority_table_lock(context->conn, context->req)) < 0) {
         return rc;
     }
     for (size_t i = 0; i < count; i++) {
@@ -334,16 +180,14 @@ static int authority_revoke(const Options *options, CommandContext *context)
 {
     const AuditedChange change = {
         .kind = CHANGED_AUTHORITY, .name = str_from(options->arguments[1]), .action = "revoke"};
-    DbParams params;
-    DbResult *result = NULL;
+    bool is_found = false;
 
-    db_params_init(&params, context->arena);
-    db_param_text(&params, str_from(options->arguments[1]));
     if (command_begin(context) < 0 ||
-        db_exec(context->conn, context->req, &revoke_authority, &params, &result) < 0) {
+        authority_table_revoke(context->conn, context->req, str_from(options->arguments[1]),
+                               &is_found) < 0) {
         return EXIT_FAILED;
     }
-    if (db_affected(result) == 0) {
+    if (!is_found) {
         command_say(options, "there is no valid authority %s", options->arguments[1]);
         return EXIT_FOUND;
     }
@@ -473,7 +317,7 @@ static Str source_text(Arena *arena, const AuthorityRow *row)
                       STR_ARG(row->source_node));
 }
 
-static void print_list(const CommandContext *context, const DbResult *rows)
+static void print_list(const CommandContext *context, const AuthorityRow *rows, size_t count)
 {
     command_print_cell(tr("FACILITY"), 20);
     command_print_cell(tr("KIND"), 10);
@@ -482,35 +326,36 @@ static void print_list(const CommandContext *context, const DbResult *rows)
     command_print_cell(tr("TO"), 10);
     command_print_cell(tr("SOURCE"), 24);
     (void)puts("OID");
-    for (int i = 0; i < db_rows(rows); i++) {
-        const AuthorityRow row = stored_row(context, rows, i);
-        const Str from = authority_format_from(context->arena, zone_of(context), row.valid_from_us);
-        const Str to = authority_format_to(context->arena, zone_of(context), row.valid_to_us);
-        command_print_cell(str_cstr(context->arena, row.facility), 20);
-        command_print_cell(str_cstr(context->arena, row.kind), 10);
-        command_print_cell(str_cstr(context->arena, row.namespace_id), 16);
+    for (size_t i = 0; i < count; i++) {
+        const AuthorityRow *row = &rows[i];
+        const Str from =
+            authority_format_from(context->arena, zone_of(context), row->valid_from_us);
+        const Str to = authority_format_to(context->arena, zone_of(context), row->valid_to_us);
+        command_print_cell(str_cstr(context->arena, row->facility), 20);
+        command_print_cell(str_cstr(context->arena, row->kind), 10);
+        command_print_cell(str_cstr(context->arena, row->namespace_id), 16);
         command_print_cell(from.len > 0 ? from.data : "-", 10);
         command_print_cell(to.len > 0 ? to.data : "-", 10);
-        command_print_cell(str_cstr(context->arena, source_text(context->arena, &row)), 24);
-        printf("%.*s\n", STR_ARG(row.oid));
+        command_print_cell(str_cstr(context->arena, source_text(context->arena, row)), 24);
+        printf("%.*s\n", STR_ARG(row->oid));
     }
 }
 
 static int authority_list(const Options *options, CommandContext *context)
 {
-    DbResult *rows = NULL;
+    AuthorityRow *rows = NULL;
+    size_t count = 0;
 
-    if (read_stored(context, STR_EMPTY, &rows) < 0) {
+    if (authority_table_read(context->conn, context->req, STR_EMPTY, &rows, &count) < 0) {
         return EXIT_FAILED;
     }
     if (!options->json) {
-        print_list(context, rows);
+        print_list(context, rows, count);
         return EXIT_GOOD;
     }
     json_t *list = json_array();
-    for (int i = 0; i < db_rows(rows); i++) {
-        const AuthorityRow row = stored_row(context, rows, i);
-        json_array_append_new(list, row_json(context, &row));
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(list, row_json(context, &rows[i]));
     }
     json_print(list);
     return EXIT_GOOD;
@@ -537,19 +382,20 @@ static void print_fields(json_t *json)
 
 static int authority_show(const Options *options, CommandContext *context)
 {
-    DbResult *rows = NULL;
+    Str wanted = str_from(options->arguments[1]);
+    AuthorityRow *rows = NULL;
+    size_t count = 0;
 
-    if (read_stored(context, str_from(options->arguments[1]), &rows) < 0) {
+    if (authority_table_read(context->conn, context->req, wanted, &rows, &count) < 0) {
         return EXIT_FAILED;
     }
-    if (options->arguments[1][0] == '\0' || db_rows(rows) == 0) {
+    if (wanted.len == 0 || count == 0) {
         command_say(options, "no authority %s is configured; musubi authority list shows them",
                     options->arguments[1]);
         return EXIT_FOUND;
     }
-    const AuthorityRow row = stored_row(context, rows, 0);
-    json_t *json = row_json(context, &row);
-    json_object_set_new(json, "identifiers", json_integer(db_i64(rows, 0, COLUMN_IDENTIFIERS)));
+    json_t *json = row_json(context, &rows[0]);
+    json_object_set_new(json, "identifiers", json_integer(rows[0].identifier_count));
     if (options->json) {
         json_print(json);
     } else {

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "server/authority_table.h"
+#include "server/authority_input.h"
 #include "server/command_json.h"
 #include "server/language.h"
 

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "lib/base/dtm.h"
-#include "server/authority_table.h"
+#include "server/authority_input.h"
 
 #define TOKYO "Asia/Tokyo"
 

@@ -1,4 +1,4 @@
-#include "server/authority_table.h"
+#include "server/authority_input.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "lib/base/error.h"
+#include "pix/authority_table.h"
 
 /**
  * The assigning authorities as an operator writes them: one row each, checked by itself and
@@ -8,7 +9,7 @@
  * Source; 3.8.4.1.3.1).
  */
 
-/** As the command line, a line of CSV or the database gives it. An empty text: not said. */
+/** As the command line or a line of CSV gives it. An empty text: not said. */
 typedef struct AuthorityInput {
     const char *location; /* for faults: "authority add", or "FILE:LINE" */
     Str namespace_id;
@@ -22,22 +23,6 @@ typedef struct AuthorityInput {
     Str valid_to;   /* the last one */
     Str derive;     /* "OID,pad=10" */
 } AuthorityInput;
-
-/** Checked: what a row of table assigning_authority says. */
-typedef struct AuthorityRow {
-    const char *location; /* NULL: stored already */
-    Str oid;
-    Str namespace_id;
-    Str facility;
-    Str kind;
-    Str source_application;
-    Str source_facility;
-    Str source_node;
-    int64_t valid_from_us; /* INT64_MIN: open */
-    int64_t valid_to_us;   /* INT64_MAX: open; no longer valid at that instant */
-    Str derive_from;       /* OID; empty: its numbers are its own */
-    Str derive_rule;       /* "pad=10" */
-} AuthorityRow;
 
 /**
  * Checks one row by itself; adds every fault.
