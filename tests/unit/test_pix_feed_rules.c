@@ -67,14 +67,14 @@ static size_t read_named(Arena *arena, const char *text, NamedIdentifier *named)
 
 /** What feed_rules_resolve() gives: "value value~", '~' behind what is quoted; or "! 2 3": where
  * the errors are. */
-static Str resolve(Fixture *fixture, Request *req, const FeedSender *sender, FeedPurpose purpose,
-                   const char *text)
+static Str resolve_as(Fixture *fixture, Request *req, const Principal *principal,
+                      const FeedSender *sender, FeedPurpose purpose, const char *text)
 {
     NamedIdentifier named[8];
     Identifier found[8];
     size_t count = 0;
     StrBuf buf = {0};
-    req->principal = node_directory_find(fixture->nodes, req->arena, STR_EMPTY, STR_EMPTY);
+    req->principal = principal;
     const Authorities *authorities =
         authority_directory_hold(fixture->pix->authorities, req->arena);
     int rc = feed_rules_resolve(fixture->pix, req, authorities, sender, purpose, named,
@@ -92,6 +92,56 @@ static Str resolve(Fixture *fixture, Request *req, const FeedSender *sender, Fee
     Str result = str_dup(req->arena, strbuf_str(&buf));
     strbuf_done(&buf);
     return result;
+}
+
+/** The same for whoever may do everything. */
+static Str resolve(Fixture *fixture, Request *req, const FeedSender *sender, FeedPurpose purpose,
+                   const char *text)
+{
+    const Principal *everybody =
+        node_directory_find(fixture->nodes, req->arena, STR_EMPTY, STR_EMPTY);
+    return resolve_as(fixture, req, everybody, sender, purpose, text);
+}
+
+/** Where rules count: a number of a hospital moves with its documents to the patient it is told of,
+ * and an answer tells nobody else whether it is known. */
+static void test_a_node_names_numbers_of_hospitals_that_it_submits_for(void **state)
+{
+    Fixture *fixture = *state;
+    const int32_t one = (int32_t)fixture_number(fixture, "feed_rules_one",
+                                                "SELECT id FROM facility WHERE name = 'One'");
+    const int32_t two = (int32_t)fixture_number(fixture, "feed_rules_two",
+                                                "SELECT id FROM facility WHERE name = 'Two'");
+    const struct {
+        bool is_for_both;
+        FeedPurpose purpose;
+        const char *named;
+        const char *expected;
+    } rows[] = {
+        {false, FEED_RECORD, "a@" OWN " b@" SISTER, "a b~"},
+        {false, FEED_RECORD, "a@" OWN " b@" NATIONAL, "a b~"},
+        {false, FEED_RECORD, "a@" OWN " known@" FOREIGN, "! 2"},
+        {false, FEED_RECORD, "a@" OWN " unknown@" FOREIGN, "! 2"},
+        {false, FEED_LINK, "a@" OWN " known@" FOREIGN, "! 2"},
+        {false, FEED_RECORD, "a@" ANYBODY, "! 1"}, /* no source is not everybody */
+        {true, FEED_RECORD, "a@" OWN " known@" FOREIGN, "a known~"},
+        {true, FEED_LINK, "a@" OWN " known@" FOREIGN, "a known~"},
+        {true, FEED_RECORD, "a@" ANYBODY, "a"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        Request *req = request_new(10000);
+        const Principal node = {.node_id = 1,
+                                .node_name = STR("gateway"),
+                                .facility_id = one,
+                                .facilities = &two,
+                                .facility_count = rows[i].is_for_both};
+        const FeedSender sender = {.application = STR("OWN"), .facility = STR("HOSPITAL")};
+        Str found = resolve_as(fixture, req, &node, &sender, rows[i].purpose, rows[i].named);
+        if (!str_equal(found, str_from(rows[i].expected))) {
+            fail_msg("%s: \"%.*s\"", rows[i].named, STR_ARG(found));
+        }
+        request_free(req);
+    }
 }
 
 static void test_a_source_feeds_its_own_domain_and_may_quote_some(void **state)
@@ -209,6 +259,7 @@ static void test_demographics_are_checked_where_they_stand(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_a_node_names_numbers_of_hospitals_that_it_submits_for),
         TEST(test_a_source_feeds_its_own_domain_and_may_quote_some),
         TEST(test_nobody_feeds_the_domain_that_we_mint_for),
         TEST(test_a_node_stands_for_the_source_that_it_may_send_as),
