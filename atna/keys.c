@@ -3,10 +3,13 @@
 #include <stdlib.h>
 
 #define CANONICAL_MAX 512
+/** Login of User Authentication (DICOM PS3.15 A.5.3.12). */
+#define LOGIN_TYPE "110122"
 
 static const char *const prefixes[AUDIT_KEY_KIND_COUNT] = {
     [AUDIT_KEY_PATIENT] = "patient:", [AUDIT_KEY_USER] = "user:",   [AUDIT_KEY_NODE] = "node:",
     [AUDIT_KEY_OBJECT] = "object:",   [AUDIT_KEY_EVENT] = "event:", [AUDIT_KEY_SOURCE] = "source:",
+    [AUDIT_KEY_LOGIN] = "login:",
 };
 
 static char lower(char c)
@@ -184,6 +187,15 @@ static void sort_unique(KeyList *keys)
     keys->count = kept;
 }
 
+/** So that the logins of a user are found without all else that the user did. */
+static void add_logins(KeyList *keys, const AuditMessage *message)
+{
+    for (size_t i = 0; i < message->participant_count; i++) {
+        key_list_add(keys, AUDIT_KEY_LOGIN, message->participants[i].user_id);
+        key_list_add(keys, AUDIT_KEY_LOGIN, message->participants[i].user_name);
+    }
+}
+
 void keys_of_record(KeyList *keys, const AuditContent *content, const AuditSender *sender)
 {
     const AuditMessage *message = &content->message;
@@ -194,6 +206,9 @@ void keys_of_record(KeyList *keys, const AuditContent *content, const AuditSende
     key_list_add(keys, AUDIT_KEY_EVENT, message->event_id.code);
     for (size_t i = 0; i < message->event_type_count; i++) {
         key_list_add(keys, AUDIT_KEY_EVENT, message->event_types[i].code);
+        if (str_equal(message->event_types[i].code, STR(LOGIN_TYPE))) {
+            add_logins(keys, message);
+        }
     }
     for (size_t i = 0; i < message->participant_count; i++) {
         add_participant(keys, &message->participants[i]);

@@ -82,6 +82,7 @@ static int rank_of(AuditKeyKind kind)
     static const int ranks[AUDIT_KEY_KIND_COUNT] = {
         [AUDIT_KEY_PATIENT] = 0, [AUDIT_KEY_OBJECT] = 1, [AUDIT_KEY_USER] = 2,
         [AUDIT_KEY_NODE] = 3,    [AUDIT_KEY_EVENT] = 4,  [AUDIT_KEY_SOURCE] = 5,
+        [AUDIT_KEY_LOGIN] = 2,
     };
     return ranks[kind];
 }

@@ -51,12 +51,14 @@ typedef enum AuditKeyKind {
     AUDIT_KEY_OBJECT,  /* id of any other object: document, submission set, study, query */
     AUDIT_KEY_EVENT,   /* code of EventID, codes of EventTypeCode */
     AUDIT_KEY_SOURCE,  /* AuditSourceID */
+    AUDIT_KEY_LOGIN,   /* UserID and UserName of whoever logs in: only of records 110122 */
     AUDIT_KEY_KIND_COUNT
 } AuditKeyKind;
 
 /**
  * The value of column keys for this text: the first 8 bytes, as a signed big-endian number, of
- * SHA-256("patient:" text), "user:", "node:", "object:", "event:", "source:". White space around
+ * SHA-256("patient:" text), "user:", "node:", "object:", "event:", "source:",
+ * "login:". White space around
  * the text does not count, nor does the case of ASCII letters except of patients.
  *
  * A search is `keys @> ARRAY[...]`. Two texts that share a key are too rare to meet (2^-64), but a

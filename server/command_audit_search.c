@@ -6,6 +6,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/instant.h"
 #include "lib/base/zone.h"
+#include "server/audit_logins.h"
 #include "server/audit_patients.h"
 #include "server/audit_report.h"
 #include "server/command_json.h"
@@ -16,8 +17,8 @@
  * that (110101 Audit Log Used) is queued; never to a log. */
 
 #define DAY_US INT64_C(86400000000)
-/** A login counts for what a user did within so long. */
-#define LOGIN_LASTS_US DAY_US
+/** So many records are read before the logins of their users are looked up. */
+#define WAITING_MAX 1000
 #define FLUSH_BYTES ((size_t)64 * 1024)
 
 /* A search may go through all there is. */
@@ -30,22 +31,11 @@ static const DbStatement select_senders = {
     " WHERE sender = $1::text OR node = $1::text OR address = $1::text",
 };
 
-/* 110122 Login of User Authentication (DICOM PS3.15 A.5.3.12). */
-static const DbStatement select_logins = {
-    "audit_search_logins",
-    "SELECT coalesce(array_agg((extract(epoch FROM event_at) * 1000000)::int8 ORDER BY event_at),"
-    " '{}') FROM (SELECT event_at, event_types FROM audit_record WHERE keys && $1::int8[]"
-    " AND keys @> $2::int8[] OFFSET 0) AS found WHERE '110122' = ANY (event_types)",
-};
-
-/** The logins of one user, in the order of time. */
-typedef struct Logins {
-    struct Logins *next;
-    Str user_id;
-    Str user_name;
-    int64_t *times_us;
-    size_t count;
-} Logins;
+/** A record that was read, until the logins of its user are. */
+typedef struct WaitingRow {
+    AuditRow row; /* its texts are in waiting_arena */
+    UserLogins user;
+} WaitingRow;
 
 typedef struct AuditCommand {
     IdentityCommand *identity;
@@ -59,8 +49,10 @@ typedef struct AuditCommand {
     AuditFormat format;
     bool is_export;
     Arena *row_arena;
-    DbConn *login_conn;
-    Logins *logins;
+    AuditLogins *logins;
+    Arena *waiting_arena;
+    WaitingRow *waiting; /* WAITING_MAX */
+    size_t waiting_count;
     StrBuf out;
     uint64_t limit;
     uint64_t count;
@@ -339,72 +331,6 @@ static int record_use(const AuditCommand *command)
     return audit_record_event(command->identity->services.audit, command->context->req, &event);
 }
 
-/* ---- login times ---- */
-
-static int load_logins(AuditCommand *command, Request *req, Logins *logins)
-{
-    const int64_t users[] = {audit_key(AUDIT_KEY_USER, logins->user_id),
-                             audit_key(AUDIT_KEY_USER, logins->user_name)};
-    const int64_t login = audit_key(AUDIT_KEY_EVENT, STR("110122"));
-    DbParams params;
-    DbResult *rows = NULL;
-    int rc =
-        command->login_conn ? 0 : db_acquire(command->context->pool, req, &command->login_conn);
-    db_params_init(&params, req->arena);
-    db_param_i64_array(&params, users, str_is_empty(logins->user_name) ? 1 : 2);
-    db_param_i64_array(&params, &login, 1);
-    rc = rc < 0 ? rc : db_exec(command->login_conn, req, &select_logins, &params, &rows);
-    if (rc == 0) {
-        logins->count = db_i64_array(rows, 0, 0, req->arena, &logins->times_us);
-    }
-    return rc;
-}
-
-static int find_logins(AuditCommand *command, Request *req, const AuditParticipant *person,
-                       const Logins **ret_logins)
-{
-    for (Logins *logins = command->logins; logins; logins = logins->next) {
-        if (str_equal(logins->user_id, person->user_id) &&
-            str_equal(logins->user_name, person->user_name)) {
-            *ret_logins = logins;
-            return 0;
-        }
-    }
-    Logins *logins = ARENA_NEW(req->arena, Logins);
-    logins->user_id = str_dup(req->arena, person->user_id);
-    logins->user_name = str_dup(req->arena, person->user_name);
-    logins->next = command->logins;
-    int rc = load_logins(command, req, logins);
-    if (rc == 0) {
-        command->logins = logins;
-        *ret_logins = logins;
-    }
-    return rc;
-}
-
-/** When the person had logged in, by the last record of that before. */
-static int find_login(AuditCommand *command, Request *req, const FoundRecord *record,
-                      int64_t *ret_login_us)
-{
-    const AuditParticipant *person = audit_person(&record->content.message);
-    const Logins *logins = NULL;
-    int rc = person ? find_logins(command, req, person, &logins) : 0;
-    size_t begin = 0;
-    size_t end = logins ? logins->count : 0;
-    while (begin < end) {
-        size_t middle = begin + (end - begin) / 2;
-        if (logins->times_us[middle] <= record->event_us) {
-            begin = middle + 1;
-        } else {
-            end = middle;
-        }
-    }
-    if (begin > 0 && record->event_us - logins->times_us[begin - 1] <= LOGIN_LASTS_US) {
-        *ret_login_us = logins->times_us[begin - 1];
-    }
-    return rc;
-}
-
 /* ---- output ---- */
 
 static int flush(AuditCommand *command, Request *req)
@@ -455,19 +381,46 @@ static void write_export(AuditCommand *command, Arena *arena, const FoundRecord 
     json_decref(object);
 }
 
+/** Keeps a row until the login before it is known. */
+static void wait_for_login(AuditCommand *command, const FoundRecord *record)
+{
+    const AuditParticipant *person = audit_person(&record->content.message);
+    WaitingRow *waiting = &command->waiting[command->waiting_count++];
+    audit_row_read(command->row_arena, record, &waiting->row);
+    for (size_t i = 0; i < AUDIT_COLUMN_COUNT; i++) {
+        waiting->row.texts[i] = str_dup(command->waiting_arena, waiting->row.texts[i]);
+    }
+    waiting->user = person ? audit_logins_of(command->logins, person->user_id, person->user_name)
+                           : (UserLogins){NULL, NULL};
+}
+
+/** Writes the rows that wait. */
+static int write_waiting(AuditCommand *command, Request *req)
+{
+    int rc = audit_logins_load(command->logins, req);
+    for (size_t i = 0; rc == 0 && i < command->waiting_count; i++) {
+        WaitingRow *waiting = &command->waiting[i];
+        arena_clear(command->row_arena);
+        waiting->row.login_us = audit_logins_before(&waiting->user, waiting->row.time_us);
+        audit_row_write(&command->out, command->row_arena, command->format, command->zone,
+                        &waiting->row);
+    }
+    command->waiting_count = 0;
+    arena_clear(command->waiting_arena);
+    return rc;
+}
+
 static int take_record(void *ctx, Request *req, const FoundRecord *record)
 {
     AuditCommand *command = ctx;
-    AuditRow row;
     int rc = 0;
     command->count++;
     arena_clear(command->row_arena);
     if (command->is_export) {
         write_export(command, command->row_arena, record);
     } else {
-        audit_row_read(command->row_arena, record, &row);
-        rc = find_login(command, req, record, &row.login_us);
-        audit_row_write(&command->out, command->row_arena, command->format, command->zone, &row);
+        wait_for_login(command, record);
+        rc = command->waiting_count == WAITING_MAX ? write_waiting(command, req) : 0;
     }
     return rc == 0 && command->out.len > FLUSH_BYTES ? flush(command, req) : rc;
 }
@@ -529,6 +482,7 @@ static int run_search(AuditCommand *command)
         audit_report_begin(&command->out, command->format);
     }
     rc = find_records(command);
+    rc = rc < 0 ? rc : write_waiting(command, command->context->req);
     if (rc == 0 && command->format == AUDIT_FORMAT_TEXT && !command->is_export) {
         strbuf_printf(&command->out, tr("%llu records\n"), (unsigned long long)command->count);
     }
@@ -573,12 +527,16 @@ static int run(IdentityCommand *identity)
                             .context = identity->context,
                             .options = identity->options,
                             .zone = identity->context->config->affinity_domain.source_timezone,
-                            .row_arena = arena_new()};
+                            .row_arena = arena_new(),
+                            .waiting_arena = arena_new(),
+                            .logins = audit_logins_new(identity->context->pool)};
+    command.waiting = ARENA_ARRAY(identity->context->arena, WaitingRow, WAITING_MAX);
     int status = read_arguments(&command);
     status = status ? status : read_criteria(&command);
     status = status ? status : run_search(&command);
-    db_release(command.login_conn);
+    audit_logins_free(command.logins);
     strbuf_done(&command.out);
+    arena_free(command.waiting_arena);
     arena_free(command.row_arena);
     return status;
 }

@@ -187,6 +187,34 @@ static void test_patients_have_the_keys_of_their_identifier(void **state)
     assert_true(audit_key(AUDIT_KEY_USER, STR("a")) != audit_key(AUDIT_KEY_NODE, STR("a")));
 }
 
+/* A login has a key by which no other record of the user is found (DICOM PS3.15 A.5.3.12). */
+static void test_only_logins_have_the_key_of_logins(void **state)
+{
+    static const struct {
+        const char *event_type;
+        bool is_login;
+    } rows[] = {{"110122", true}, {"110123", false}, {"", false}};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const AuditSender sender = {.transport = AUDIT_OWN};
+        AuditCode type = {.code = str_from(rows[i].event_type)};
+        AuditParticipant person = {.user_id = STR("Sato"), .user_name = STR("佐藤")};
+        AuditContent content = {.message = {.event_types = &type,
+                                            .event_type_count = 1,
+                                            .participants = &person,
+                                            .participant_count = 1}};
+        KeyList keys = {0};
+        size_t found = 0;
+        keys_of_record(&keys, &content, &sender);
+        for (size_t k = 0; k < keys.count; k++) {
+            found += keys.values[k] == audit_key(AUDIT_KEY_LOGIN, STR("sato")) ||
+                     keys.values[k] == audit_key(AUDIT_KEY_LOGIN, STR("佐藤"));
+        }
+        assert_int_equal(found, rows[i].is_login ? 2 : 0);
+        key_list_done(&keys);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +222,7 @@ int main(void)
         cmocka_unit_test(test_every_message_has_a_kind_and_its_defects),
         cmocka_unit_test(test_a_whole_message_is_read_in_full),
         cmocka_unit_test(test_patients_have_the_keys_of_their_identifier),
+        cmocka_unit_test(test_only_logins_have_the_key_of_logins),
     };
     xml_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
