@@ -14,12 +14,14 @@ static const DbStatement select_unknown_policies = {
     "consent_unknown_policies", "SELECT wanted FROM unnest($1::text[]) AS wanted WHERE NOT EXISTS"
                                 " (SELECT FROM consent_policy WHERE oid = wanted)"};
 
-/* Of several policies one to withdraw decides. */
+/* Of several policies one to withdraw decides. To take part until a day that is over, as a form
+ * that comes late says, is no decision about today. */
 static const DbStatement insert_enrolment = {
     "consent_enrolment",
     "INSERT INTO enrolment (patient, is_enrolled, decided_by, consent_document, valid_from,"
     " valid_to) SELECT $2::int8, bool_and(is_enrolment), $3::text, $4::text, $5::timestamptz,"
-    " $6::timestamptz FROM consent_policy WHERE oid = ANY ($1::text[])"};
+    " $6::timestamptz FROM consent_policy WHERE oid = ANY ($1::text[])"
+    " HAVING NOT bool_and(is_enrolment) OR $6::timestamptz IS NULL OR $6::timestamptz > now()"};
 
 static const DbStatement insert_disclosures = {
     "consent_disclosures",
@@ -29,44 +31,64 @@ static const DbStatement insert_disclosures = {
     " $5::timestamptz, $6::timestamptz, $3::text, p.name, $4::text FROM consent_policy p"
     " JOIN consent_policy_disclosure d ON d.policy = p.oid WHERE p.oid = ANY ($1::text[])"};
 
-/* Of what the submission replaced, the documents that said something. $1 replaced, $2 types of
- * followers */
+/* Whether the document d says something, or said it of who takes part. */
+#define SQL_SAYS_SOMETHING                                                                         \
+    "(EXISTS (SELECT FROM disclosure x WHERE x.consent_document = d.unique_id"                     \
+    "   AND x.consent_document <> '' AND x.revoked_at IS NULL)"                                    \
+    " OR EXISTS (SELECT FROM enrolment e WHERE e.consent_document = d.unique_id"                   \
+    "   AND e.consent_document <> ''))"
+
+/* Of uniqueIds that are taken ($1; $2: by what would be a consent): those of a consent, old or new,
+ * that an entry of another facility than $3 or of another patient than $4 has. */
+static const DbStatement select_foreign = {
+    "consent_foreign",
+    "SELECT DISTINCT d.unique_id FROM unnest($1::text[]) AS taken JOIN document_entry d"
+    " ON hashtext(d.unique_id) = hashtext(taken) AND d.unique_id = taken AND d.is_latest"
+    " JOIN patient_identifier i ON i.id = d.patient"
+    " WHERE (d.source_facility <> $3::int4 OR coalesce(i.survivor, i.id) <> $4::int8)"
+    " AND (d.unique_id = ANY ($2::text[]) OR " SQL_SAYS_SOMETHING ")"};
+
+/* Of what the submission replaced, the documents that said something, and their patients. $1
+ * replaced, $2 types of followers */
 static const DbStatement select_ended = {
     "consent_ended",
-    "SELECT DISTINCT d.unique_id FROM document_entry d"
+    "SELECT DISTINCT d.unique_id, d.patient FROM document_entry d"
     " WHERE d.entry_uuid = ANY (" SQL_WITH_FOLLOWERS(
-        "$1", "$1", "$2") ") AND d.status = 1 AND d.unique_id <> ''"
-                          " AND (EXISTS (SELECT FROM disclosure x WHERE x.consent_document ="
-                          "   d.unique_id AND x.consent_document <> '' AND x.revoked_at IS NULL)"
-                          " OR EXISTS (SELECT FROM enrolment e WHERE e.consent_document ="
-                          "   d.unique_id AND e.consent_document <> ''))"};
+        "$1", "$1", "$2") ") AND d.status = 1 AND d.unique_id <> '' AND " SQL_SAYS_SOMETHING};
 
-static const DbStatement revoke_disclosures = {
-    "consent_revoke", "UPDATE disclosure SET revoked_at = clock_timestamp(), revoked_by = $2::text"
-                      " WHERE consent_document = ANY ($1::text[]) AND consent_document <> ''"
-                      " AND revoked_at IS NULL"};
-
-/* Rows e by which the documents $1 decide now, or would once they begin. i: their patient. */
+/* The XAD-PID i and all that were merged with it. */
 #define SQL_CHAIN                                                                                  \
     "ARRAY(SELECT m.id FROM patient_identifier m WHERE m.id = coalesce(i.survivor, i.id)"          \
     " OR m.survivor = coalesce(i.survivor, i.id))"
+/* The same of patient $3. */
+#define SQL_CHAIN_OF_3                                                                             \
+    "ARRAY(SELECT unnest(" SQL_CHAIN ") FROM patient_identifier i WHERE i.id = $3::int8)"
+/* Rows e by which the documents $1 decide now, or would once they begin. i: their patient. */
 #define SQL_DECIDING                                                                               \
     " FROM enrolment e JOIN patient_identifier i ON i.id = e.patient"                              \
     " WHERE e.consent_document = ANY ($1::text[]) AND e.consent_document <> ''"                    \
     " AND NOT EXISTS (SELECT FROM enrolment later WHERE later.patient = ANY (" SQL_CHAIN ")"       \
     "     AND later.id > e.id AND (later.valid_from IS NULL OR later.valid_from <= now()))"
 
+/* $2: who ends them; $3: of whom they are. */
+static const DbStatement revoke_disclosures = {
+    "consent_revoke", "UPDATE disclosure SET revoked_at = clock_timestamp(), revoked_by = $2::text"
+                      " WHERE consent_document = ANY ($1::text[]) AND consent_document <> ''"
+                      " AND revoked_at IS NULL AND patient = ANY (" SQL_CHAIN_OF_3 ")"};
+
 static const DbStatement end_enrolments = {
     "consent_end_enrolment",
     "INSERT INTO enrolment (patient, is_enrolled, decided_by, consent_document)"
-    " SELECT e.patient, false, $2::text, e.consent_document" SQL_DECIDING " AND e.is_enrolled"};
+    " SELECT e.patient, false, $2::text, e.consent_document" SQL_DECIDING
+    " AND e.is_enrolled AND e.patient = ANY (" SQL_CHAIN_OF_3 ")"};
 
-/* $2: who moves them; $3: to whom. First the end for the one patient, and then, by what was in
- * force until this statement, the begin for the other: the order of ids says who decided last. */
+/* $2: who moves them; $3: to whom; $4: of whom they are. First the end for the one patient, and
+ * then, by what was in force until this statement, the begin for the other: the order of ids says
+ * who decided last. */
 static const DbStatement move_enrolments = {
     "consent_move_enrolment",
-    "WITH deciding AS MATERIALIZED (SELECT e.*" SQL_DECIDING "   AND NOT $3::int8 = ANY (" SQL_CHAIN
-    ") ORDER BY e.id),"
+    "WITH deciding AS MATERIALIZED (SELECT e.*" SQL_DECIDING "   AND e.patient = ANY ($4::int8[])"
+    "   AND NOT $3::int8 = ANY (" SQL_CHAIN ") ORDER BY e.id),"
     " kept AS MATERIALIZED (SELECT d.* FROM deciding d WHERE NOT d.is_enrolled OR NOT EXISTS"
     "   (SELECT FROM enrolment other JOIN patient_identifier i ON i.id = $3::int8"
     "     WHERE other.patient = ANY (" SQL_CHAIN ") AND other.id > d.id))"
@@ -80,8 +102,8 @@ static const DbStatement move_disclosures = {
     "consent_move_disclosures",
     "WITH moved AS (UPDATE disclosure d SET revoked_at = clock_timestamp(), revoked_by = $2::text"
     "   FROM patient_identifier i WHERE i.id = $3::int8 AND d.consent_document = ANY ($1::text[])"
-    "   AND d.consent_document <> '' AND d.revoked_at IS NULL AND NOT d.patient = ANY (" SQL_CHAIN
-    ") RETURNING d.*)"
+    "   AND d.consent_document <> '' AND d.revoked_at IS NULL AND d.patient = ANY ($4::int8[])"
+    "   AND NOT d.patient = ANY (" SQL_CHAIN ") RETURNING d.*)"
     " INSERT INTO disclosure (patient, source_facility, reader_facility, class_codes, is_permit,"
     " level, period_from, period_to, valid_from, valid_to, added_by, reason, consent_document)"
     " SELECT $3::int8, source_facility, reader_facility, class_codes, is_permit, level,"
@@ -154,9 +176,56 @@ static int check_document(Request *req, DbConn *conn, const DocumentEntry *entry
     return rc == 0 && db_rows(unknown) > 0 ? -(int)ERR_XDS_REGISTRY_METADATA_ERROR : rc;
 }
 
-int consent_check(Request *req, DbConn *conn, const Submission *submission)
+static void add_foreign(Request *req, Str unique_id)
 {
-    int rc = 0;
+    (void)error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, "XDSDocumentEntry.uniqueId",
+                    "%.*s is the uniqueId of a consent document and of a document of another "
+                    "facility or patient: what it says could not be told apart. Give the consent "
+                    "document, or the other one, a uniqueId of its own",
+                    STR_ARG(unique_id));
+}
+
+/** By uniqueId it is told what a consent document said: nobody else's may have the same. */
+static int check_unique_ids(Request *req, DbConn *conn, const Submission *submission,
+                            const RegistryState *state)
+{
+    Str *taken = ARENA_ARRAY(req->arena, Str, submission->document_count);
+    Str *consents = ARENA_ARRAY(req->arena, Str, submission->document_count);
+    size_t taken_count = 0;
+    size_t consent_count = 0;
+    for (const DocumentEntry *entry = submission->documents; entry; entry = entry->next) {
+        const UniqueIdClaim *claim = registry_state_find_claim(state, entry->unique_id);
+        if (claim->is_taken && claim->taken_kind == OBJECT_DOCUMENT_ENTRY) {
+            taken[taken_count++] = entry->unique_id;
+            if (is_consent(entry)) {
+                consents[consent_count++] = entry->unique_id;
+            }
+        }
+    }
+    if (taken_count == 0) {
+        return 0;
+    }
+    DbParams params;
+    DbResult *foreign;
+    db_params_init(&params, req->arena);
+    db_param_text_array(&params, taken, taken_count);
+    db_param_text_array(&params, consents, consent_count);
+    db_param_i32(&params, submission->source_facility);
+    db_param_i64(&params, state->patient.survivor);
+    int rc = db_exec(conn, req, &select_foreign, &params, &foreign);
+    for (int i = 0; rc == 0 && i < db_rows(foreign); i++) {
+        add_foreign(req, db_text(foreign, i, 0));
+    }
+    return rc == 0 && db_rows(foreign) > 0 ? -(int)ERR_XDS_REGISTRY_METADATA_ERROR : rc;
+}
+
+int consent_check(Request *req, DbConn *conn, const Submission *submission,
+                  const RegistryState *state)
+{
+    int rc = check_unique_ids(req, conn, submission, state);
+    if (rc < 0 && rc != -(int)ERR_XDS_REGISTRY_METADATA_ERROR) {
+        return rc;
+    }
     for (const DocumentEntry *entry = submission->documents; entry; entry = entry->next) {
         int checked = is_consent(entry) ? check_document(req, conn, entry) : 0;
         if (checked < 0 && checked != -(int)ERR_XDS_REGISTRY_METADATA_ERROR) {
@@ -207,13 +276,16 @@ static int queue_event(Registry *registry, Request *req, DbConn *conn, Str patie
     return audit_queue_event(registry->config.audit, conn, req, &event);
 }
 
-int consent_end(Request *req, DbConn *conn, const Str *unique_ids, size_t count, int64_t *ret_count)
+/** Ends what the document said of its patient. @param ret_count  rows that changed */
+static int end_consent(Request *req, DbConn *conn, Str unique_id, int64_t patient,
+                       int64_t *ret_count)
 {
     DbParams params;
     DbResult *results[2];
     db_params_init(&params, req->arena);
-    db_param_text_array(&params, unique_ids, count);
+    db_param_text_array(&params, &unique_id, 1);
     db_param_text(&params, decided_by(req));
+    db_param_i64(&params, patient);
     int rc = db_queue(conn, req, &revoke_disclosures, &params);
     rc = rc < 0 ? rc : db_queue(conn, req, &end_enrolments, &params);
     rc = rc < 0 ? rc : db_sync(conn, req, results);
@@ -241,7 +313,7 @@ static int end_replaced(Registry *registry, Request *req, DbConn *conn,
     for (int i = 0; rc == 0 && i < db_rows(rows); i++) {
         Str unique_id = db_text(rows, i, 0);
         int64_t count;
-        rc = consent_end(req, conn, &unique_id, 1, &count);
+        rc = end_consent(req, conn, unique_id, db_i64(rows, i, 1), &count);
         if (rc == 0 && count > 0) {
             rc = queue_event(registry, req, conn, submission->submission_set->patient_id, unique_id,
                              "replaced, it counts no more");
@@ -285,13 +357,14 @@ int consent_store(Registry *registry, Request *req, DbConn *conn,
 }
 
 int consent_move(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
-                 int64_t to_patient)
+                 const int64_t *from_patients, size_t from_count, int64_t to_patient)
 {
     DbParams params;
     db_params_init(&params, req->arena);
     db_param_text_array(&params, unique_ids, count);
     db_param_text(&params, STR("ITI-64"));
     db_param_i64(&params, to_patient);
+    db_param_i64_array(&params, from_patients, from_count);
     int rc = db_queue(conn, req, &move_disclosures, &params);
     rc = rc < 0 ? rc : db_queue(conn, req, &move_enrolments, &params);
     return rc < 0 ? rc : db_sync(conn, req, NULL);

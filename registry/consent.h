@@ -11,8 +11,11 @@
  */
 
 /** Adds an error for each consent document without a policy, or with one that is not known: a
- * consent that nobody understands must not look accepted. The transaction is open. */
-int consent_check(Request *req, DbConn *conn, const Submission *submission) MUST_CHECK;
+ * consent that nobody understands must not look accepted. So for each uniqueId that would belong to
+ * a consent and to a document of another facility or patient: who replaces the one would end the
+ * other. The transaction is open. */
+int consent_check(Request *req, DbConn *conn, const Submission *submission,
+                  const RegistryState *state) MUST_CHECK;
 
 /**
  * Puts into the transaction of a registration what its consent documents say, the end of what those
@@ -24,11 +27,7 @@ int consent_store(Registry *registry, Request *req, DbConn *conn,
 /** Whether the submission holds one. */
 bool consent_has_document(const Submission *submission);
 
-/** Ends what these documents said. @param ret_count  rows that changed */
-int consent_end(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
-                int64_t *ret_count) MUST_CHECK;
-
-/** What these documents said is said of another patient from now on (ITI-64), unless he has decided
- * otherwise since. */
+/** What these documents said of some patients is said of another one from now on (ITI-64), unless
+ * he has decided otherwise since. */
 int consent_move(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
-                 int64_t to_patient) MUST_CHECK;
+                 const int64_t *from_patients, size_t from_count, int64_t to_patient) MUST_CHECK;

@@ -262,7 +262,8 @@ static int tell_followers(const Move *move, Request *batch, const DbResult *rows
     for (size_t i = 0; i < count; i++) {
         unique_ids[i] = db_text(rows, (int)i, 1);
     }
-    int rc = consent_move(batch, move->conn, unique_ids, count, move->move->to_patient);
+    int rc = consent_move(batch, move->conn, unique_ids, count, move->from.items, move->from.count,
+                          move->move->to_patient);
     if (rc < 0 || documents == NULL) {
         return rc;
     }

@@ -16,6 +16,18 @@ const StoredObject *registry_state_find(const RegistryState *state, Uuid entry_u
                                               sizeof(StoredObject), compare_stored_object);
 }
 
+static int compare_claim(const void *key, const void *claim)
+{
+    return uuid_compare(key, &((const UniqueIdClaim *)claim)->digest);
+}
+
+const UniqueIdClaim *registry_state_find_claim(const RegistryState *state, Str unique_id)
+{
+    const Uuid digest = uuid_digest(unique_id);
+    return bsearch(&digest, state->claims, state->claim_count, sizeof(UniqueIdClaim),
+                   compare_claim);
+}
+
 const UniqueIdClaim *registry_state_set_claim(const RegistryState *state)
 {
     const UniqueIdClaim *claim = state->claims;

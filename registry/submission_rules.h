@@ -68,6 +68,9 @@ static inline bool association_type_replaces(AssociationType type)
 /** The claim of SubmissionSet.uniqueId; there is exactly one. */
 const UniqueIdClaim *registry_state_set_claim(const RegistryState *state);
 
+/** The claim of a uniqueId of the submission. */
+const UniqueIdClaim *registry_state_find_claim(const RegistryState *state, Str unique_id);
+
 /** The stored object with this entryUUID, or NULL. */
 const StoredObject *registry_state_find(const RegistryState *state, Uuid entry_uuid);
 

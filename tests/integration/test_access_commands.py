@@ -354,6 +354,51 @@ class ConsentDocuments(Commands):
                 self.assertIn(text, reply.errors[0][1])
         self.assertEqual((self.state("P5"), common.find(self.soap(), "P5")), ((False, []), {}))
 
+    def test_a_consent_that_is_over_changes_nothing(self):
+        """A form of years ago, registered late: the decision of today stands."""
+        current = self.given("P9", ENROLS, validity=("20200101", None))
+        self.given("P9", SHARES, validity=("20190101", "20200101"))
+        self.assertEqual(self.state("P9")[0], True)
+        uuid = common.find(self.soap(), "P9")[current.unique_id]
+        self.given("P9", SHARES, validity=("20190101", "20200101"), replaces=uuid)
+        self.assertEqual(self.state("P9")[0], False, "what is replaced has ended")
+
+    def test_nobody_ends_a_consent_through_a_document_of_the_same_unique_id(self):
+        """Who registers the same uniqueId for somebody else, and replaces that, says nothing of the first patient."""
+        consent = self.given("P6", SHARES)
+        everything = (True, [("deny", consent.unique_id), ("permit", consent.unique_id)])
+        for number, fields in (("P7", {}), ("P6", {"source_patient": "9^^^&1.2.392.99999.2.1&ISO"})):
+            with self.subTest(number=number, fields=fields):
+                copy = xds.Document(common.patient(number), consent.content, "text/xml", unique_id=consent.unique_id, **fields)
+                reply = self.soap().provide(xds.Submission(common.patient(number), [copy]))
+                self.assertEqual((reply.outcome, [e[0] for e in reply.errors]), ("Failure", ["XDSRegistryMetadataError"]))
+                self.assertIn("a uniqueId of its own", reply.errors[0][1])
+        copy = xds.Document(common.patient("P6"), consent.content, "text/xml", unique_id=consent.unique_id)
+        self.assert_success(self.soap().provide(xds.Submission(common.patient("P6"), [copy])))
+        self.assertEqual(self.state("P6"), everything)
+        report = xds.Document(common.patient("P7"), b"<ClinicalDocument/>", "text/xml")
+        self.assert_success(self.soap().provide(xds.Submission(common.patient("P7"), [report])))
+        report.patient, report.codes["formatCode"] = common.patient("P6"), (report.codes["formatCode"][0], *BPPC)
+        report.event_codes = [(ENROLS, "1.2.392.99999.8", "policy")]
+        reply = self.soap().provide(xds.Submission(common.patient("P6"), [report]))
+        self.assertEqual((reply.outcome, reply.errors[0][0]), ("Failure", "XDSRegistryMetadataError"))
+
+    def test_an_operators_decision_by_a_document_does_not_follow_another_patients_document(self):
+        """--document names what the registry may not hold; whoever registers that uniqueId decides nothing by it."""
+        rows = "HOSP-A,601,佐藤,1970-01-01\nHOSP-A,602,高橋,1980-02-02\n"
+        self.server.command("patient", "import", self.csv("authority,identifier,family,birth_date\n" + rows))
+        one, other = (self.run_json("patient", "show", f"HOSP-A:{n}")["xad_pid"] for n in (601, 602))
+        document = xds.Document(common.patient(one), source_patient="601^^^&1.2.392.99999.2.1&ISO")
+        self.server.command("patient", "enroll", "P8", "--document", document.unique_id)
+        self.assert_success(self.soap().provide(xds.Submission(common.patient(one), [document])))
+        self.server.command("patient", "link", "HOSP-A:602", "HOSP-A:601")
+        self.assertEqual([self.state(n)[0] for n in ("P8", one, other)], [True, False, False])
+        uuid = common.find(self.soap(), other)[document.unique_id]
+        new = xds.Document(common.patient(other), source_patient="601^^^&1.2.392.99999.2.1&ISO")
+        self.assert_success(self.soap().provide(xds.Submission(common.patient(other), [new], associations=[
+            xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", new.id, uuid)])))
+        self.assertEqual([self.state(n)[0] for n in ("P8", one, other)], [True, False, False])
+
     def test_what_a_consent_says_moves_with_its_document_and_back(self):
         rows = "HOSP-A,501,山田,1970-01-01\nHOSP-A,502,鈴木,1980-02-02\n"
         self.server.command("patient", "import", self.csv("authority,identifier,family,birth_date\n" + rows))
