@@ -123,6 +123,47 @@ int authority_table_read(DbConn *conn, Request *req, Str wanted, AuthorityRow **
     return 0;
 }
 
+static const DbStatement select_named = {
+    "authority_select_named",
+    "SELECT id, oid, namespace FROM assigning_authority WHERE (is_configured OR oid = $1::text)"
+    " AND (oid = ANY ($2::text[]) OR namespace = ANY ($2::text[]))",
+};
+
+static bool is_named(const DbResult *rows, Str name)
+{
+    for (int row = 0; row < db_rows(rows); row++) {
+        if (str_equal(name, db_text(rows, row, 1)) || str_equal(name, db_text(rows, row, 2))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int authority_table_find(DbConn *conn, Request *req, Str affinity_oid, const Str *names,
+                         size_t name_count, bool *ret_is_known, int32_t **ret_ids,
+                         size_t *ret_id_count)
+{
+    DbParams params;
+    DbResult *rows = NULL;
+
+    db_params_init(&params, req->arena);
+    db_param_text(&params, affinity_oid);
+    db_param_text_array(&params, names, name_count);
+    int rc = db_exec(conn, req, &select_named, &params, &rows);
+    if (rc < 0) {
+        return rc;
+    }
+    for (size_t i = 0; i < name_count; i++) {
+        ret_is_known[i] = is_named(rows, names[i]);
+    }
+    *ret_id_count = (size_t)db_rows(rows);
+    *ret_ids = ARENA_ARRAY(req->arena, int32_t, *ret_id_count);
+    for (size_t i = 0; i < *ret_id_count; i++) {
+        (*ret_ids)[i] = db_i32(rows, (int)i, 0);
+    }
+    return 0;
+}
+
 /* ---- storing ---- */
 
 /** One array of texts for a column of all rows. */

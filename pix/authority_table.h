@@ -35,6 +35,15 @@ int authority_table_lock(DbConn *conn, Request *req) MUST_CHECK;
 int authority_table_read(DbConn *conn, Request *req, Str wanted, AuthorityRow **ret_rows,
                          size_t *ret_count) MUST_CHECK;
 
+/**
+ * Whom these names mean: OIDs or namespaces of configured authorities, or of the affinity domain.
+ * @param ret_is_known  one of each name, room for name_count
+ * @param ret_ids       rows of assigning_authority, each once
+ */
+int authority_table_find(DbConn *conn, Request *req, Str affinity_oid, const Str *names,
+                         size_t name_count, bool *ret_is_known, int32_t **ret_ids,
+                         size_t *ret_id_count) MUST_CHECK;
+
 /** Adds or replaces these rows, which were checked; their facilities are there. */
 int authority_table_store(DbConn *conn, Request *req, const AuthorityRow *rows,
                           size_t count) MUST_CHECK;

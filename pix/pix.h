@@ -11,8 +11,7 @@
 #include "pix/matching/match.h"
 
 /** The PIX manager: identity feeds, cross-references, demographics. What other folders need of
- * this one; commands of server/ also use authorities.h, identity.h, match.h, search.h and
- * subscribers.h. */
+ * this one; what else commands of server/ use is told by README.md. */
 
 typedef enum PidOwner {
     PID_OWNER_SELF,     /* we mint XAD-PIDs and are the Patient Identity Source of their domain */

@@ -273,14 +273,16 @@ static int show_silent_nodes(const Status *status)
 /** Each with its queue. */
 static int show_subscribers(const Status *status)
 {
-    DbResult *rows = NULL;
-    int rc = subscriber_read(status->context, &rows);
+    const CommandContext *context = status->context;
+    SubscriberState *states = NULL;
+    size_t count = 0;
+    int rc = subscriber_table_read(context->conn, context->req, &states, &count);
     if (rc == 0 && status->json) {
-        json_object_set_new(status->json, "subscribers", subscriber_json(status->context, rows));
-    } else if (rc == 0 && db_rows(rows) > 0) {
+        json_object_set_new(status->json, "subscribers", subscriber_json(context, states, count));
+    } else if (rc == 0 && count > 0) {
         print_label("subscribers");
-        printf("%d\n", db_rows(rows));
-        subscriber_print(status->context, rows);
+        printf("%zu\n", count);
+        subscriber_print(context, states, count);
     }
     return rc;
 }

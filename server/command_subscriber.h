@@ -2,10 +2,9 @@
 
 #include <jansson.h>
 
+#include "pix/subscribers/subscriber_table.h"
 #include "server/command.h"
 
-/** The subscribers with their queues, for status. */
-int subscriber_read(const CommandContext *context, DbResult **ret_rows) MUST_CHECK;
-/** New reference. */
-json_t *subscriber_json(const CommandContext *context, const DbResult *rows);
-void subscriber_print(const CommandContext *context, const DbResult *rows);
+/** The subscribers with their queues, also for status; new reference. */
+json_t *subscriber_json(const CommandContext *context, const SubscriberState *states, size_t count);
+void subscriber_print(const CommandContext *context, const SubscriberState *states, size_t count);
