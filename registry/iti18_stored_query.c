@@ -19,17 +19,34 @@ typedef struct LongReply {
     bool is_complete;
 } LongReply;
 
+/** The patients of the request; where it names none, those whose objects the answer shows.
+ * @param answer  NULL: it failed */
+static size_t find_patients(Arena *arena, const QueryRequest *request, const QueryAnswer *answer,
+                            const Str **ret_patients)
+{
+    const QueryValue *named = &request->values[FIELD_Patient_patient_id];
+    if (named->count > 0 || answer == NULL) {
+        *ret_patients = named->texts;
+        return named->count;
+    }
+    Str *shown;
+    size_t count = query_answer_patients(answer, arena, &shown);
+    *ret_patients = shown;
+    return count;
+}
+
 static QueryAudit *query_audit_new(const Registry *registry, Request *req, const XmlNode *body,
-                                   const QueryRequest *request)
+                                   const QueryRequest *request, const QueryAnswer *answer)
 {
     QueryAudit *query = ARENA_NEW(req->arena, QueryAudit);
     query->audit = registry->config.audit;
     query->req = req;
-    const QueryValue *patients = &request->values[FIELD_Patient_patient_id];
-    query->objects = ARENA_ARRAY(req->arena, AuditObject, patients->count + 1);
-    for (size_t i = 0; i < patients->count; i++) {
+    const Str *patients = NULL;
+    size_t patient_count = find_patients(req->arena, request, answer, &patients);
+    query->objects = ARENA_ARRAY(req->arena, AuditObject, patient_count + 1);
+    for (size_t i = 0; i < patient_count; i++) {
         query->objects[query->object_count++] =
-            (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = patients->texts[i]};
+            (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = patients[i]};
     }
     StrBuf text = {0};
     request_text_write(body, &text);
@@ -112,7 +129,7 @@ int registry_iti18_stored_query(void *module, SoapExchange *exchange)
     if (r == 0) {
         r = query_run(registry, req, request, &answer);
     }
-    QueryAudit *audit = query_audit_new(registry, req, body, request);
+    QueryAudit *audit = query_audit_new(registry, req, body, request, answer);
     int recorded = append_outcome(audit);
     if (r == 0 && recorded == 0) {
         QueryAnswer *owned = answer;

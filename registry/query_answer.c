@@ -174,6 +174,33 @@ void query_answer_set_patient(QueryAnswer *answer, uint32_t patient, Str identif
     answer->patients[patient] = str_dup(answer->arena, identifier);
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+    return str_compare(*(const Str *)a, *(const Str *)b);
+}
+
+size_t query_answer_patients(const QueryAnswer *answer, Arena *arena, Str **ret_patients)
+{
+    Str *patients = ARENA_ARRAY(arena, Str, answer->patient_capacity);
+    size_t count = 0;
+    for (size_t i = 0; i < answer->patient_capacity; i++) {
+        if (!str_is_empty(answer->patients[i])) {
+            patients[count++] = answer->patients[i];
+        }
+    }
+    if (count > 1) {
+        qsort(patients, count, sizeof(Str), compare_texts);
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (kept == 0 || !str_equal(patients[i], patients[kept - 1])) {
+            patients[kept++] = str_dup(arena, patients[i]);
+        }
+    }
+    *ret_patients = patients;
+    return kept;
+}
+
 int query_answer_finish(QueryAnswer *answer, Request *req, DbConn *conn)
 {
     for (size_t i = 0; i < answer->repository_count; i++) {

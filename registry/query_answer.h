@@ -29,6 +29,10 @@ int query_answer_add(QueryAnswer *answer, Request *req, const LoadedObject *obje
 /** The patientId to show for this number. Copied. */
 void query_answer_set_patient(QueryAnswer *answer, uint32_t patient, Str identifier);
 
+/** Whose objects the answer shows: each patientId once, empty for a reply of ObjectRefs. In the
+ * arena. @return how many */
+size_t query_answer_patients(const QueryAnswer *answer, Arena *arena, Str **ret_patients);
+
 /** Looks up what rendering needs; the last use of the connection. */
 int query_answer_finish(QueryAnswer *answer, Request *req, DbConn *conn) MUST_CHECK;
 

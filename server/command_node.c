@@ -158,16 +158,18 @@ static int check_input(const CommandContext *context, const NodeInput *input, No
 static int record_stored(const CommandContext *context, const NodeInput *input,
                          const TlsCertificate *certificate, bool is_new)
 {
+    Str roles = str_is_empty(input->rights.roles) ? STR("node") : input->rights.roles;
     const AuditedChange change = {
         .kind = CHANGED_NODE,
         .name = input->name,
         .action = is_new ? "add" : "change",
         .detail = str_printf(context->arena,
                              "facility %.*s, certificate %.*s, may use %.*s, "
-                             "roles %.*s, %s for its facility and %.*s",
+                             "roles %.*s, %s for its facility%s%.*s",
                              STR_ARG(input->facility), STR_ARG(certificate->fingerprint),
-                             STR_ARG(input->transactions), STR_ARG(input->rights.roles),
+                             STR_ARG(input->transactions), STR_ARG(roles),
                              input->rights.may_submit ? "submits" : "does not submit",
+                             str_is_empty(input->rights.also_for) ? "" : " and ",
                              STR_ARG(input->rights.also_for)),
     };
     return audited_change_record(context, &change);

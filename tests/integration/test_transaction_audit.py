@@ -73,7 +73,7 @@ class Transactions(common.ServerCase):
 
     def test_query(self):
         asked = {"$XDSDocumentEntryPatientId": f"'{common.patient('P3')}'", "$XDSDocumentEntryStatus": f"('{xds.STATUS}Approved')"}
-        before = len(of_messages(self.server, "P3^^^", 0))
+        before = len(of_messages(self.server, "P3^^^", 1))  # that of its feed
         self.assertEqual(self.soap().query("FindDocuments", asked).outcome, "Success")
         record = self.records("P3^^^", before + 1)[-1]
         self.assert_record(record, ("110112", "ITI-18", "E", "0"), [common.patient("P3")], "registry")
@@ -82,6 +82,21 @@ class Transactions(common.ServerCase):
         self.assertIn(b"AdhocQuery", base64.b64decode(query.findtext("ParticipantObjectQuery")))
         self.assertEqual([(d.get("type"), d.get("value")) for d in query.findall("ParticipantObjectDetail")],
                          [("QueryEncoding", base64_of("UTF-8"))])
+
+    def test_query_by_uuid_or_unique_id_names_whose_objects_it_showed(self):
+        """Who saw the patient is not answered by the number alone that somebody asked for."""
+        submission = common.submission("P3")
+        self.assert_success(self.soap().provide(submission))
+        unique_id = submission.documents[0].unique_id
+        for name, parameters in (("GetDocuments", {"$XDSDocumentEntryUniqueId": f"('{unique_id}')"}),
+                                 ("GetDocuments", {"$XDSDocumentEntryEntryUUID": f"('{common.find(self.soap(), 'P3')[unique_id]}')"}),
+                                 ("GetSubmissionSetAndContents", {"$XDSSubmissionSetUniqueId": f"'{submission.unique_id}'"})):
+            with self.subTest(name=name, parameters=parameters):
+                before = len(of_messages(self.server, "P3^^^", 1))  # that of its feed
+                reply = self.soap().query(name, parameters)
+                self.assertEqual(reply.outcome, "Success")
+                record = self.records("P3^^^", before + 1)[-1]
+                self.assert_record(record, ("110112", "ITI-18", "E", "0"), [common.patient("P3")], "registry")
 
     def test_query_that_fails_quotes_nothing_of_it(self):
         asked = {"$XDSDocumentEntryPatientId": f"'{common.patient('P3')}'", "$XDSDocumentEntryAuthorPerson": f"('{SECRET}')"}
@@ -227,7 +242,7 @@ class Changes(common.ServerCase):
         self.server.command("node", "revoke", "gw-audit")
         (about,) = ids(of_messages(self.server, "ParticipantObjectName>gw-audit<", 1)[0], "2/13")
         self.assertRegex(about, "^gw-audit@.")
-        self.assert_change("gw-audit", "110129", about, f"add.*{'ab' * 32}.*ITI-18$", "change.*ITI-43", "revoke")
+        self.assert_change("gw-audit", "110129", about, f"add.*{'ab' * 32}.*ITI-18, roles node, submits for its facility$", "change.*ITI-43", "revoke")
 
     def test_authority(self):
         oid = "1.2.392.99999.4.77"
