@@ -20,6 +20,10 @@ static const DbStatement statement_update_chain = {
     " $4::timestamptz, public_key = $5::bytea, signed_at = $6::timestamptz, signature ="
     " $7::bytea, received_segment = $8::bigint, received_offset = $9::bigint, own_segment ="
     " $10::bigint, own_offset = $11::bigint WHERE id = $1::integer"};
+/* When the pending list of the index of keys is full, whoever adds to it merges it: in one pass if
+ * its keys fit into this memory. */
+static const DbStatement statement_merge_memory = {"audit_merge_memory",
+                                                   "SELECT set_config('work_mem', '64MB', true)"};
 static const DbStatement statement_make_partition = {
     "audit_make_partition", "SELECT audit_make_partition($1::timestamptz)"};
 static const DbStatement statement_drop_partition = {
@@ -128,7 +132,7 @@ int chain_store_open(DbPool *pool, Request *req, Uuid chain, const HeadKey *key,
 /** Queues what comes before the rows, and checks that the chain ends where the batch begins. */
 static int begin_batch(DbConn *conn, Request *req, const Batch *batch)
 {
-    DbResult **results = ARENA_ARRAY(req->arena, DbResult *, batch->new_month_count + 1);
+    DbResult **results = ARENA_ARRAY(req->arena, DbResult *, batch->new_month_count + 2);
     DbParams params;
     ChainRow row;
     int rc = db_queue_begin(conn, req);
@@ -140,6 +144,7 @@ static int begin_batch(DbConn *conn, Request *req, const Batch *batch)
         db_param_timestamp(&params, batch->new_months_us[i]);
         rc = db_queue(conn, req, &statement_make_partition, &params);
     }
+    rc = rc < 0 ? rc : db_queue(conn, req, &statement_merge_memory, NULL);
     rc = rc < 0 ? rc : db_sync(conn, req, results);
     rc = rc < 0 ? rc : read_chain_row(req, results[0], &row);
     if (rc < 0) {

@@ -66,8 +66,9 @@ static LoginTimes *find(AuditLogins *logins, int64_t key)
     return times;
 }
 
-static const LoginTimes *note(AuditLogins *logins, Str user)
+const LoginTimes *audit_logins_of(AuditLogins *logins, Str user_id, Str user_name)
 {
+    Str user = str_is_empty(str_trim(user_id)) ? user_name : user_id;
     if (str_is_empty(str_trim(user))) {
         return NULL;
     }
@@ -83,11 +84,6 @@ static const LoginTimes *note(AuditLogins *logins, Str user)
         logins->waiting_count++;
     }
     return times;
-}
-
-UserLogins audit_logins_of(AuditLogins *logins, Str user_id, Str user_name)
-{
-    return (UserLogins){.by_id = note(logins, user_id), .by_name = note(logins, user_name)};
 }
 
 static void read_rows(AuditLogins *logins, const DbResult *rows)
@@ -124,7 +120,7 @@ int audit_logins_load(AuditLogins *logins, Request *req)
     return rc;
 }
 
-static int64_t last_before(const LoginTimes *times, int64_t at_us)
+int64_t audit_logins_before(const LoginTimes *times, int64_t at_us)
 {
     size_t begin = 0;
     size_t end = times ? times->count : 0;
@@ -136,14 +132,6 @@ static int64_t last_before(const LoginTimes *times, int64_t at_us)
             end = middle;
         }
     }
-    return begin > 0 ? times->times_us[begin - 1] : INT64_MIN;
-}
-
-int64_t audit_logins_before(const UserLogins *user, int64_t at_us)
-{
-    int64_t by_id_us = last_before(user->by_id, at_us);
-    int64_t by_name_us = last_before(user->by_name, at_us);
-    int64_t login_us = MAX(by_id_us, by_name_us);
-    bool is_recent = login_us != INT64_MIN && at_us - login_us <= LOGIN_LASTS_US;
-    return is_recent ? login_us : INT64_MIN;
+    bool is_recent = begin > 0 && at_us - times->times_us[begin - 1] <= LOGIN_LASTS_US;
+    return is_recent ? times->times_us[begin - 1] : INT64_MIN;
 }

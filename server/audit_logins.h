@@ -11,22 +11,18 @@ typedef struct AuditLogins AuditLogins;
 /** Logins under one UserID or UserName. */
 typedef struct LoginTimes LoginTimes;
 
-/** Of one user; NULL where the record names none. */
-typedef struct UserLogins {
-    const LoginTimes *by_id;
-    const LoginTimes *by_name;
-} UserLogins;
-
 /** @param pool  borrowed; one of its connections is kept once there is something to look up */
 AuditLogins *audit_logins_new(DbPool *pool);
 /** audit_logins_free(NULL) is fine. */
 void audit_logins_free(AuditLogins *logins);
 
-/** Notes a user; what is returned lives as long as logins. */
-UserLogins audit_logins_of(AuditLogins *logins, Str user_id, Str user_name);
+/** Notes a user: by UserID, and where there is none by UserName, which others may share. What is
+ * returned lives as long as logins; NULL: neither is there. */
+const LoginTimes *audit_logins_of(AuditLogins *logins, Str user_id, Str user_name);
 
 /** Looks up who was noted since the last time. */
 int audit_logins_load(AuditLogins *logins, Request *req) MUST_CHECK;
 
-/** The last login before a time and within 24 hours of it; INT64_MIN: none is known. */
-int64_t audit_logins_before(const UserLogins *user, int64_t at_us);
+/** The last login before a time and within 24 hours of it; INT64_MIN: none is known.
+ * @param times  may be NULL */
+int64_t audit_logins_before(const LoginTimes *times, int64_t at_us);

@@ -33,8 +33,8 @@ static const DbStatement select_senders = {
 
 /** A record that was read, until the logins of its user are. */
 typedef struct WaitingRow {
-    AuditRow row; /* its texts are in waiting_arena */
-    UserLogins user;
+    AuditRow row;             /* its texts are in waiting_arena */
+    const LoginTimes *logins; /* of its user; NULL: nobody is named */
 } WaitingRow;
 
 typedef struct AuditCommand {
@@ -390,8 +390,8 @@ static void wait_for_login(AuditCommand *command, const FoundRecord *record)
     for (size_t i = 0; i < AUDIT_COLUMN_COUNT; i++) {
         waiting->row.texts[i] = str_dup(command->waiting_arena, waiting->row.texts[i]);
     }
-    waiting->user = person ? audit_logins_of(command->logins, person->user_id, person->user_name)
-                           : (UserLogins){NULL, NULL};
+    waiting->logins =
+        person ? audit_logins_of(command->logins, person->user_id, person->user_name) : NULL;
 }
 
 /** Writes the rows that wait. */
@@ -401,7 +401,7 @@ static int write_waiting(AuditCommand *command, Request *req)
     for (size_t i = 0; rc == 0 && i < command->waiting_count; i++) {
         WaitingRow *waiting = &command->waiting[i];
         arena_clear(command->row_arena);
-        waiting->row.login_us = audit_logins_before(&waiting->user, waiting->row.time_us);
+        waiting->row.login_us = audit_logins_before(waiting->logins, waiting->row.time_us);
         audit_row_write(&command->out, command->row_arena, command->format, command->zone,
                         &waiting->row);
     }
