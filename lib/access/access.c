@@ -166,10 +166,15 @@ static bool has_code(const int32_t *codes, size_t count, int32_t code)
     return false;
 }
 
-static bool may_see_codes(const AccessRules *rules, const AccessObject *object)
+static bool breaks_glass(const AccessRules *rules, AccessLevel level)
+{
+    return rules->is_emergency && rules->rights[level].may_break_glass;
+}
+
+static bool may_see_codes(const LevelRights *rights, const AccessObject *object)
 {
     for (size_t i = 0; i < object->confidentiality_count; i++) {
-        if (!has_code(rules->confidentiality, rules->confidentiality_count,
+        if (!has_code(rights->confidentiality, rights->confidentiality_count,
                       object->confidentiality_codes[i])) {
             return false;
         }
@@ -224,7 +229,8 @@ static AccessDecision judge_disclosure(const AccessRules *rules, const PatientRu
     if (rule) {
         return (AccessDecision){rule->is_permit ? ACCESS_DISCLOSED : ACCESS_DENIED, rule->id};
     }
-    return (AccessDecision){rules->breaks_glass ? ACCESS_BREAK_GLASS : ACCESS_NOT_DISCLOSED, 0};
+    return (AccessDecision){breaks_glass(rules, level) ? ACCESS_BREAK_GLASS : ACCESS_NOT_DISCLOSED,
+                            0};
 }
 
 static AccessDecision judge_reading(const AccessScope *scope, const AccessObject *object)
@@ -241,7 +247,7 @@ static AccessDecision judge_reading(const AccessScope *scope, const AccessObject
     if (rules->level < level) {
         return (AccessDecision){ACCESS_ROLE_LEVEL, 0};
     }
-    if (!may_see_codes(rules, object)) {
+    if (!may_see_codes(&rules->rights[level], object)) {
         return (AccessDecision){ACCESS_CONFIDENTIALITY, 0};
     }
     if (object->source_facility != 0 &&
@@ -288,7 +294,8 @@ bool access_limits_facilities(const AccessScope *scope, Arena *arena, int32_t **
     if (!access_may_see_any(scope)) {
         return true;
     }
-    if (scope->settled != ACCESS_REASON_COUNT || scope->req->rules->breaks_glass) {
+    if (scope->settled != ACCESS_REASON_COUNT ||
+        breaks_glass(scope->req->rules, levels[scope->purpose])) {
         return false;
     }
     const DisclosureList *lists[] = {&scope->patient->disclosures, &scope->req->rules->everybody};
@@ -325,7 +332,7 @@ static bool is_facility_disclosed(const AccessRules *rules, PatientRules *patien
             }
         }
     }
-    if (!is_permitted && rules->breaks_glass) {
+    if (!is_permitted && breaks_glass(rules, LEVEL_VIEW)) {
         patient->override_count++;
         return true;
     }

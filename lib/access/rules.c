@@ -4,6 +4,12 @@
 
 #include "lib/access/enrolment.h"
 
+/* Of those that reach a level. A role that only lets view adds nothing to a download. */
+#define RIGHTS_FROM(lowest)                                                                        \
+    ", coalesce(bool_or(may_break_glass) FILTER (WHERE level >= " lowest "), false),"              \
+    " ARRAY(SELECT DISTINCT code FROM access_role_confidentiality"                                 \
+    "        WHERE role IN (SELECT name FROM mine WHERE level >= " lowest "))"
+
 /* What the roles of a node ($1), or those of its user ($2 codes, $3 systems), allow. */
 static const DbStatement select_roles = {
     "access_roles",
@@ -11,10 +17,7 @@ static const DbStatement select_roles = {
     "   OR name IN (SELECT c.role FROM access_role_code c"
     "                 JOIN unnest($2::text[], $3::text[]) AS u (code, system)"
     "                   ON c.code = u.code AND c.code_system = u.system))"
-    " SELECT coalesce(max(level), 0::int2), coalesce(bool_or(may_break_glass), false),"
-    "        ARRAY(SELECT DISTINCT code FROM access_role_confidentiality"
-    "               WHERE role IN (SELECT name FROM mine) ORDER BY code)"
-    "   FROM mine"};
+    " SELECT coalesce(max(level), 0::int2)" RIGHTS_FROM("1") RIGHTS_FROM("2") " FROM mine"};
 
 /* The columns that read_disclosure() expects, and which rules count now for reader $1. */
 #define DISCLOSURE_COLUMNS                                                                         \
@@ -151,7 +154,7 @@ static void read_emergency(const AccessUser *user, AccessRules *rules)
         const AccessCode *purpose = &user->purposes[i];
         Str reason = str_trim(purpose->text); /* displayName names the code, it is no reason */
         if (is_emergency(purpose) && !str_is_empty(reason)) {
-            rules->breaks_glass = true;
+            rules->is_emergency = true;
             rules->emergency = purpose->code;
             rules->reason = reason;
         }
@@ -164,10 +167,14 @@ static AccessRules *read_general(Request *req, const DbResult *roles, const DbRe
     AccessRules *rules = req->rules ? req->rules : ARENA_NEW(req->arena, AccessRules);
     rules->is_read = true;
     rules->level = (AccessLevel)db_i16(roles, 0, 0);
-    if (db_bool(roles, 0, 1)) {
-        read_emergency(req->user, rules);
+    for (int level = LEVEL_VIEW; level <= LEVEL_DOWNLOAD; level++) {
+        LevelRights *rights = &rules->rights[level];
+        int column = 1 + 2 * (level - LEVEL_VIEW);
+        rights->may_break_glass = db_bool(roles, 0, column);
+        rights->confidentiality_count =
+            db_i32_array(roles, 0, column + 1, req->arena, &rights->confidentiality);
     }
-    rules->confidentiality_count = db_i32_array(roles, 0, 2, req->arena, &rules->confidentiality);
+    read_emergency(req->user, rules);
     for (int row = 0; row < db_rows(everybody); row++) {
         read_disclosure(req->arena, everybody, row, 0, &rules->everybody);
     }

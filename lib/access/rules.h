@@ -36,15 +36,21 @@ typedef struct PatientRules {
 
 #define RULE_BUCKETS 64
 
+/** What the roles that reach a level give together. */
+typedef struct LevelRights {
+    bool may_break_glass;
+    int32_t *confidentiality; /* codes that they may see */
+    size_t confidentiality_count;
+} LevelRights;
+
 /** What a request has read; in its arena. */
 typedef struct AccessRules {
-    bool is_read;      /* false: it only holds whom passing requests saw */
-    AccessLevel level; /* the most that its roles get */
-    bool breaks_glass; /* an emergency was declared, with a reason, by who may */
-    Str emergency;     /* code of the PurposeOfUse */
+    bool is_read;                           /* false: it only holds whom passing requests saw */
+    AccessLevel level;                      /* the most that its roles get */
+    LevelRights rights[LEVEL_DOWNLOAD + 1]; /* by level; of LEVEL_NONE: none */
+    bool is_emergency;                      /* declared, with a reason */
+    Str emergency;                          /* code of the PurposeOfUse */
     Str reason;
-    int32_t *confidentiality; /* that its roles may see; sorted */
-    size_t confidentiality_count;
     DisclosureList everybody; /* disclosures of every patient */
     PatientRules *patients;   /* in the order in which they were read */
     PatientRules *buckets[RULE_BUCKETS];

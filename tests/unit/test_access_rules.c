@@ -36,7 +36,10 @@ static const char world[] =
     " (1002, 'test', 'image'), (1003, 'test', 'secret');"
     "INSERT INTO access_role_code VALUES ('D', 'test', 'physician'), ('C', 'test', 'clerk'),"
     " ('N', 'test', 'nurse');"
-    "INSERT INTO access_role_confidentiality VALUES ('physician', 1003);";
+    "INSERT INTO access_role_confidentiality VALUES ('physician', 1003);"
+    "INSERT INTO access_role VALUES ('reader', 1, true), ('nobody', 0, true);"
+    "INSERT INTO access_role_code VALUES ('V', 'test', 'reader'), ('Z', 'test', 'nobody');"
+    "INSERT INTO access_role_confidentiality VALUES ('reader', 1003), ('nobody', 1003);";
 
 /** Who asks, and for what; zero values are the reader's plain node listing a letter of 2026. */
 typedef struct Question {
@@ -375,6 +378,40 @@ static void test_roles_are_the_users_or_else_the_nodes(void **state)
     expect_all(state, questions, ARRAY_LEN(questions));
 }
 
+/* A role that only lets view adds nothing to a download, whoever has it beside another one. */
+static void test_a_role_adds_codes_and_emergencies_up_to_its_own_level(void **state)
+{
+    static const Question questions[] = {
+        {.given = PERMITTED,
+         .confidential = SECRET,
+         .user_roles = "VN",
+         .expected = ACCESS_DISCLOSED},
+        {.given = PERMITTED,
+         .purpose = ACCESS_DOWNLOAD,
+         .confidential = SECRET,
+         .user_roles = "VN",
+         .expected = ACCESS_CONFIDENTIALITY},
+        {.given = PERMITTED,
+         .confidential = SECRET,
+         .user_roles = "ZN",
+         .expected = ACCESS_CONFIDENTIALITY},
+        {.given = ENROLLED,
+         .user_roles = "VN",
+         .emergency = "BTG coma",
+         .expected = ACCESS_BREAK_GLASS},
+        {.given = ENROLLED,
+         .purpose = ACCESS_DOWNLOAD,
+         .user_roles = "VN",
+         .emergency = "BTG coma",
+         .expected = ACCESS_NOT_DISCLOSED},
+        {.given = ENROLLED,
+         .user_roles = "ZN",
+         .emergency = "BTG coma",
+         .expected = ACCESS_NOT_DISCLOSED},
+    };
+    expect_all(state, questions, ARRAY_LEN(questions));
+}
+
 /* Break-glass needs a reason and a role that may; it replaces a missing permission, nothing else.
  */
 static void test_an_emergency_replaces_only_a_missing_permission(void **state)
@@ -631,6 +668,7 @@ int main(void)
         cmocka_unit_test(test_a_period_has_its_first_instant_but_not_its_last),
         cmocka_unit_test(test_classes_and_levels_bound_a_rule),
         cmocka_unit_test(test_roles_are_the_users_or_else_the_nodes),
+        cmocka_unit_test(test_a_role_adds_codes_and_emergencies_up_to_its_own_level),
         cmocka_unit_test(test_an_emergency_replaces_only_a_missing_permission),
         cmocka_unit_test(test_an_emergency_leaves_one_notice),
         cmocka_unit_test(test_a_notice_whose_event_fails_is_not_stored_and_nothing_may_leave),
