@@ -53,7 +53,7 @@ static const OptionRow option_rows[] = {
     TEXT_OPTION("fingerprint", fingerprint, "HEX", "subscriber",
                 "add: SHA-256 of its certificate, where that does not name the host"),
     TEXT_OPTION("transactions", transactions, "LIST", "node",
-                "what it may use, e.g. ITI-41,ITI-18, or * for all"),
+                "what it may use, e.g. ITI-41,ITI-18, or * for all but ITI-81"),
     TEXT_OPTION("source", source, "LIST", "node",
                 "MSH-3|MSH-4 that it may send as, e.g. 'HIS|HOSPITAL'; * stands for any"),
     TEXT_OPTION("source-id", source_id, "LIST", "node",

@@ -79,17 +79,19 @@ void node_directory_free(NodeDirectory *directory)
     free(directory);
 }
 
-/** "*" stands for every transaction; a name of a newer version that this one does not know grants
- * nothing. */
+/** "*" stands for every transaction that is about patients. ITI-81 reads what all others did to all
+ * of them, so only its own name grants it. A name of a newer version that this one does not know
+ * grants nothing. */
 static uint64_t read_transactions(const DbResult *rows, int row, int column, Arena *arena)
 {
     Str *names = NULL;
     size_t count = db_text_array(rows, row, column, arena, &names);
+    const uint64_t any = UINT64_MAX & ~access_transaction_bit("ITI-81");
     uint64_t bits = 0;
 
     for (size_t i = 0; i < count; i++) {
-        bits |= str_equal(names[i], STR("*")) ? UINT64_MAX
-                                              : access_transaction_bit(str_cstr(arena, names[i]));
+        bits |=
+            str_equal(names[i], STR("*")) ? any : access_transaction_bit(str_cstr(arena, names[i]));
     }
     return bits;
 }

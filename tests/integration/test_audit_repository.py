@@ -280,6 +280,22 @@ class Repository(Site):
     def test_own_events_are_records_too(self):
         self.assertGreaterEqual(len(self.rows("SELECT 1 FROM audit_record WHERE sender = 'own:musubi@' AND event_id = '110100'")), 1)
 
+    def test_the_service_role_gives_nobody_rights(self):
+        connection = psycopg2.connect(host=f"{self.server.dir}/data/postgres", user="musubi", dbname="musubi")
+        self.addCleanup(connection.close)
+        for statement in ("UPDATE access_role SET level = 2", "INSERT INTO access_role VALUES ('x', 2, true)",
+                          "INSERT INTO access_role_code VALUES ('x', 'y', 'physician')", "UPDATE access_role_code SET role = 'physician'",
+                          "INSERT INTO access_role_confidentiality SELECT 'node', id FROM code", "DELETE FROM access_role_confidentiality",
+                          "INSERT INTO consent_policy VALUES ('1.2', 'x', true)", "UPDATE consent_policy SET is_enrolment = true",
+                          "INSERT INTO consent_policy_disclosure (policy, is_permit, level) VALUES ('1.2', true, 2)",
+                          "UPDATE enrolment SET is_enrolled = true", "DELETE FROM enrolment", "DELETE FROM disclosure",
+                          "UPDATE break_glass SET acknowledged_at = now()", "DELETE FROM break_glass",
+                          "UPDATE node SET transactions = '{*}'", "UPDATE identity_provider SET revoked_at = NULL"):
+            with self.subTest(statement=statement), connection.cursor() as cursor:
+                with self.assertRaisesRegex(psycopg2.Error, "permission denied"):
+                    cursor.execute(statement)
+                connection.rollback()
+
     def test_the_service_role_can_add_and_read_and_nothing_else(self):
         name = self.rows("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'audit_record'::regclass")[0][0]
         connection = psycopg2.connect(host=f"{self.server.dir}/data/postgres", user="musubi", dbname="musubi")

@@ -182,14 +182,14 @@ class AuditRights(common.ServerCase):
     """Only nodes with the right ITI-81 read the audit trail, and no operator's node does."""
 
     mode = "enforce"
-    roles = ("auditor", "gateway-a", "operator", "stranger")
+    roles = ("auditor", "gateway-a", "gateway-all", "operator", "stranger")
     settings = {"server": {"plain_http_listen": None, "plain_mllp_listen": None}}
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.server.command("facility", "add", "Data center")
-        for name, rights, extra in (("auditor", "ITI-81", []), ("gateway-a", "ITI-18,ITI-41", []),
+        for name, rights, extra in (("auditor", "ITI-81", []), ("gateway-a", "ITI-18,ITI-41", []), ("gateway-all", "*", []),
                                     ("operator", "ITI-18,ITI-81", ["--operator"])):
             cls.server.command("node", "add", name, "--facility", "Data center", "--transactions", rights,
                                "--certificate", str(cls.certs / f"{name}.pem"), *extra)
@@ -210,7 +210,7 @@ class AuditRights(common.ServerCase):
     def test_the_auditor_alone_is_answered(self):
         for path in ("/fhir/AuditEvent?date=ge2020", "/fhir/AuditEvent/1-1"):
             self.assertEqual(self.get("auditor", path)[0], 200, path)
-            for role, text in (("gateway-a", "ITI-81"), ("operator", "operator")):
+            for role, text in (("gateway-a", "ITI-81"), ("gateway-all", "ITI-81"), ("operator", "operator")):
                 status, outcome = self.get(role, path)
                 self.assertEqual((status, outcome["resourceType"]), (403, "OperationOutcome"), role)
                 self.assertIn(text, json.dumps(outcome))

@@ -128,6 +128,7 @@ static void test_the_directory_follows_the_tables(void **state)
     const Principal *viewer = node_directory_find_name(directory, req->arena, STR("viewer"));
     assert_true(viewer->is_operator);
     assert_true(access_may_use(viewer, "ITI-18"));
+    assert_false(access_may_use(viewer, "ITI-81")); /* what others did: never by "*" */
     assert_true(node_directory_may_submit_as(directory, viewer, STR("1.2.3")));
     assert_false(node_directory_may_submit_as(directory, viewer, STR("9.9")));
 
