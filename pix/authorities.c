@@ -74,8 +74,8 @@ static void read_row(Arena *arena, const DbResult *rows, int row, AssigningAutho
         .source_application = str_dup(arena, db_text(rows, row, 6)),
         .source_facility = str_dup(arena, db_text(rows, row, 7)),
         .source_node = str_dup(arena, db_text(rows, row, 8)),
-        .valid_from_us = db_is_null(rows, row, 9) ? INT64_MIN : db_timestamp(rows, row, 9),
-        .valid_to_us = db_is_null(rows, row, 10) ? INT64_MAX : db_timestamp(rows, row, 10),
+        .valid_from_us = db_timestamp_or(rows, row, 9, INT64_MIN),
+        .valid_to_us = db_timestamp_or(rows, row, 10, INT64_MAX),
     };
     (void)!authority_read_derive_rule(str_dup(arena, db_text(rows, row, 12)), authority);
 }

@@ -93,10 +93,8 @@ static AuthorityRow stored_row(Arena *arena, const DbResult *rows, int row)
         .source_application = str_dup(arena, db_text(rows, row, COLUMN_APPLICATION)),
         .source_facility = str_dup(arena, db_text(rows, row, COLUMN_SOURCE_FACILITY)),
         .source_node = str_dup(arena, db_text(rows, row, COLUMN_NODE)),
-        .valid_from_us =
-            db_is_null(rows, row, COLUMN_FROM) ? INT64_MIN : db_timestamp(rows, row, COLUMN_FROM),
-        .valid_to_us =
-            db_is_null(rows, row, COLUMN_TO) ? INT64_MAX : db_timestamp(rows, row, COLUMN_TO),
+        .valid_from_us = db_timestamp_or(rows, row, COLUMN_FROM, INT64_MIN),
+        .valid_to_us = db_timestamp_or(rows, row, COLUMN_TO, INT64_MAX),
         .derive_from = str_dup(arena, db_text(rows, row, COLUMN_DERIVE_FROM)),
         .derive_rule = str_dup(arena, db_text(rows, row, COLUMN_DERIVE_RULE)),
         .identifier_count = db_i64(rows, row, COLUMN_IDENTIFIERS),

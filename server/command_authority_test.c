@@ -9,14 +9,6 @@
 
 /* musubi authority test: what a number that somebody reads out may be, and why. */
 
-/* The authorities that know the number, merged ones too. */
-static const DbStatement select_known = {
-    "authority_test_known",
-    "SELECT i.authority, i.id, i.person FROM patient_identifier i WHERE i.value = $1::text"
-    " AND ($2::int4 = 0 OR i.authority = $2::int4) AND i.authority = ANY ($3::int4[])"
-    " ORDER BY i.authority",
-};
-
 /** One reading of the number. */
 typedef struct Candidate {
     Identifier identifier;
@@ -140,30 +132,30 @@ static json_t *candidate_json(const IdentityCommand *command, const Candidate *c
 static int look_up(IdentityCommand *command, Candidate *candidate)
 {
     return identity_find_all(command->services.pix, command->context->req, command->authorities,
-                            &candidate->identifier, &candidate->reference);
+                             &candidate->identifier, &candidate->reference);
 }
 
-static int read_known(const IdentityCommand *command, const Identifier *asked, DbResult **ret_rows)
+static int read_known(const IdentityCommand *command, const Identifier *asked,
+                      KnownNumber **ret_known, size_t *ret_count)
 {
     const Authorities *authorities = command->authorities;
-    int32_t *ids = ARENA_ARRAY(command->arena, int32_t, authorities->count);
-    DbParams params;
+    int32_t *ids = ARENA_ARRAY(command->arena, int32_t, authorities->count + 1);
+    size_t count = 0;
 
     for (size_t i = 0; i < authorities->count; i++) {
-        ids[i] = authorities->items[i].id;
+        if (!asked->authority || asked->authority->id == authorities->items[i].id) {
+            ids[count++] = authorities->items[i].id;
+        }
     }
-    db_params_init(&params, command->arena);
-    db_param_text(&params, asked->value);
-    db_param_i32(&params, asked->authority ? asked->authority->id : 0);
-    db_param_i32_array(&params, ids, authorities->count);
-    return db_exec(command->context->conn, command->context->req, &select_known, &params, ret_rows);
+    return person_view_known(command->context->conn, command->context->req, asked->value, ids,
+                             count, ret_known, ret_count);
 }
 
-static int64_t row_of(const DbResult *known, int32_t authority)
+static int64_t row_of(const KnownNumber *known, size_t count, int32_t authority)
 {
-    for (int i = 0; i < db_rows(known); i++) {
-        if (db_i32(known, i, 0) == authority) {
-            return db_i64(known, i, 1);
+    for (size_t i = 0; i < count; i++) {
+        if (known[i].authority == authority) {
+            return known[i].id;
         }
     }
     return 0;
@@ -185,12 +177,14 @@ static int add_history(const IdentityCommand *command, const Candidate *candidat
 static int collect(IdentityCommand *command, const Identifier *asked, json_t *list)
 {
     const Authorities *authorities = command->authorities;
-    DbResult *known = NULL;
-    int rc = read_known(command, asked, &known);
+    KnownNumber *known = NULL;
+    size_t known_count = 0;
+    int rc = read_known(command, asked, &known, &known_count);
 
     for (size_t i = 0; i < authorities->count && rc == 0; i++) {
         const AssigningAuthority *authority = &authorities->items[i];
-        Candidate candidate = {.identifier = *asked, .row = row_of(known, authority->id)};
+        Candidate candidate = {.identifier = *asked,
+                               .row = row_of(known, known_count, authority->id)};
         const bool is_asked = asked->authority && asked->authority->id == authority->id;
         candidate.identifier.authority = authority;
         if ((asked->authority && !is_asked) ||

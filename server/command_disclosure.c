@@ -222,23 +222,9 @@ static int parse_number(const Options *options, int32_t *ret_number)
 /** CX of the patient of a row that RETURNING gives; empty: every patient. */
 static int patient_of(const IdentityCommand *command, const DbResult *rows, Str *ret_cx)
 {
-    static const DbStatement select_patient = {
-        "disclosure_patient", "SELECT value FROM patient_identifier WHERE id = $1::int8"};
-    DbParams params;
-    DbResult *found = NULL;
-
-    if (db_is_null(rows, 0, 0)) {
-        return 0;
-    }
-    db_params_init(&params, command->arena);
-    db_param_i64(&params, db_i64(rows, 0, 0));
-    int rc =
-        db_exec(command->context->conn, command->context->req, &select_patient, &params, &found);
-    if (rc == 0 && db_rows(found) > 0) {
-        *ret_cx = hl7_cx_format(command->arena, db_text(found, 0, 0),
-                                command->authorities->affinity_domain->oid);
-    }
-    return rc;
+    return db_is_null(rows, 0, 0) ? 0
+                                  : person_view_cx(command->context->conn, command->context->req,
+                                                   db_i64(rows, 0, 0), ret_cx);
 }
 
 static int run_revoke(IdentityCommand *command)

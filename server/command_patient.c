@@ -99,39 +99,6 @@ static int run_merge(IdentityCommand *command)
     return identity_command_status(rc);
 }
 
-/* The patients of a link or merge, for the audit event of its undoing. */
-static const DbStatement select_undone = {
-    "patient_undo_patients",
-    "SELECT a.oid, i.value FROM patient_identifier i"
-    " JOIN assigning_authority a ON a.id = i.authority WHERE i.id IN"
-    " (SELECT unnest(ARRAY[identifier, other]) FROM patient_link WHERE $1::text = 'L' AND id ="
-    " $2::int8 UNION ALL SELECT unnest(ARRAY[subsumed, survivor]) FROM patient_merge"
-    " WHERE $1::text = 'M' AND id = $2::int8)",
-};
-
-static int read_undone(const IdentityCommand *command, Str kind, int64_t id, Str **ret_patients,
-                       size_t *ret_count)
-{
-    CommandContext *context = command->context;
-    DbParams params;
-    DbResult *rows = NULL;
-
-    db_params_init(&params, command->arena);
-    db_param_text(&params, kind);
-    db_param_i64(&params, id);
-    int rc = db_exec(context->conn, context->req, &select_undone, &params, &rows);
-    if (rc < 0) {
-        return rc;
-    }
-    *ret_count = (size_t)db_rows(rows);
-    *ret_patients = ARENA_ARRAY(command->arena, Str, *ret_count);
-    for (int i = 0; i < db_rows(rows); i++) {
-        (*ret_patients)[i] =
-            hl7_cx_format(command->arena, db_text(rows, i, 1), db_text(rows, i, 0));
-    }
-    return 0;
-}
-
 static int run_undo(IdentityCommand *command)
 {
     Str wanted = str_from(command->options->arguments[1]);
@@ -144,7 +111,8 @@ static int run_undo(IdentityCommand *command)
         !str_to_u64(str_from_offset(wanted, 1), &id) || id > INT64_MAX) {
         return command_usage("write what musubi patient show prints, e.g. L123 or M45");
     }
-    int rc = read_undone(command, kind, (int64_t)id, &patients, &count);
+    int rc = link_view_patients(command->context->conn, command->context->req, kind.data[0],
+                                (int64_t)id, &patients, &count);
     if (rc == 0) {
         const IdentitySource source =
             identity_command_source(command, command->arena, AUDIT_PATIENT_UPDATE, patients, count);
@@ -159,33 +127,23 @@ static int run_undo(IdentityCommand *command)
 
 /* waiting */
 
-static const DbStatement select_waiting = {
-    "patient_waiting",
-    "SELECT i.authority, i.value, i.created_at FROM patient_identifier i"
-    " WHERE i.survivor IS NULL AND NOT i.is_xad_pid AND NOT EXISTS (SELECT FROM"
-    " patient_identifier x WHERE x.person = i.person AND x.is_xad_pid AND x.survivor IS NULL)"
-    " ORDER BY i.id LIMIT $1::int8",
-};
-
 static int run_waiting(IdentityCommand *command)
 {
     CommandContext *context = command->context;
-    DbParams params;
-    DbResult *rows = NULL;
+    WaitingIdentifier *waiting = NULL;
+    size_t count = 0;
     int64_t limit;
 
     if (identity_command_limit(command->options, &limit) != EXIT_GOOD) {
         return EXIT_USAGE;
     }
-    db_params_init(&params, command->arena);
-    db_param_i64(&params, limit);
-    if (db_exec(context->conn, context->req, &select_waiting, &params, &rows) < 0) {
+    if (person_view_waiting(context->conn, context->req, limit, &waiting, &count) < 0) {
         return EXIT_FAILED;
     }
     json_t *list = command->options->json ? json_array() : NULL;
-    for (int i = 0; i < db_rows(rows); i++) {
-        Str cx = identity_command_cx(command, db_i32(rows, i, 0), db_text(rows, i, 1));
-        Str since = clock_iso8601(command->arena, db_timestamp(rows, i, 2));
+    for (size_t i = 0; i < count; i++) {
+        Str cx = identity_command_cx(command, &waiting[i].number);
+        Str since = clock_iso8601(command->arena, waiting[i].since_us);
         if (list) {
             json_array_append_new(list, json_pack("{s:o, s:o}", "identifier", json_text(cx),
                                                   "since", json_text(since)));
@@ -196,9 +154,9 @@ static int run_waiting(IdentityCommand *command)
     if (list) {
         json_print(list);
     } else {
-        printf(tr("%d identifiers wait for an identifier of the affinity domain\n"), db_rows(rows));
+        printf(tr("%zu identifiers wait for an identifier of the affinity domain\n"), count);
     }
-    return db_rows(rows) > 0 ? EXIT_FOUND : EXIT_GOOD;
+    return count > 0 ? EXIT_FOUND : EXIT_GOOD;
 }
 
 /* Dispatch */

@@ -8,78 +8,26 @@
 
 /* musubi patient review: pairs that matching left to a person. */
 
-#define PAIR_COLUMNS                                                                               \
-    "d.id, d.proposed_at, " IDENTITY_SCORE(                                                        \
-        "d.score") ", d.evidence, d.verdict, d.decided_at, d.decided_by,"                          \
-                   " one.authority, one.value, one_record.record, other.authority, other.value,"   \
-                   " other_record.record"
-#define PAIR_TABLES                                                                                \
-    "link_decision d JOIN patient_identifier one ON one.id = d.one"                                \
-    " JOIN patient_identifier other ON other.id = d.other"                                         \
-    " LEFT JOIN patient_demographics one_record ON one_record.identifier = d.one"                  \
-    " LEFT JOIN patient_demographics other_record ON other_record.identifier = d.other"
-
-enum {
-    COLUMN_NUMBER,
-    COLUMN_PROPOSED,
-    COLUMN_SCORE,
-    COLUMN_EVIDENCE,
-    COLUMN_VERDICT,
-    COLUMN_DECIDED,
-    COLUMN_DECIDED_BY,
-    COLUMN_ONE,
-    COLUMN_OTHER = COLUMN_ONE + 3,
-};
-
-static const DbStatement select_open = {
-    "review_list",
-    "SELECT " PAIR_COLUMNS " FROM " PAIR_TABLES " WHERE d.verdict IS NULL ORDER BY d.id LIMIT "
-    "$1::int8",
-};
-
-static const DbStatement select_one = {
-    "review_one",
-    "SELECT " PAIR_COLUMNS " FROM " PAIR_TABLES " WHERE d.id = $1::int8",
-};
-
-static int read_rows(const IdentityCommand *command, const DbStatement *statement, int64_t value,
-                     DbResult **ret_rows)
-{
-    DbParams params;
-
-    db_params_init(&params, command->arena);
-    db_param_i64(&params, value);
-    return db_exec(command->context->conn, command->context->req, statement, &params, ret_rows);
-}
-
 /* List */
 
-static json_t *record_json(const IdentityCommand *command, const DbResult *rows, int row,
-                           int first_column)
+static json_t *side_json(const IdentityCommand *command, const LinkSide *side)
 {
-    Str cx = identity_command_cx(command, db_i32(rows, row, first_column),
-                                 db_text(rows, row, first_column + 1));
-    json_t *demographics =
-        db_is_null(rows, row, first_column + 2)
-            ? json_null()
-            : identity_demographics_json(command->arena, db_text(rows, row, first_column + 2));
-
-    return json_pack("{s:o, s:o}", "identifier", json_text(cx), "demographics", demographics);
+    return json_pack("{s:o, s:o}", "identifier",
+                     json_text(identity_command_cx(command, &side->number)), "demographics",
+                     identity_demographics_json(command->arena, &side->record));
 }
 
-static json_t *pair_json(const IdentityCommand *command, const DbResult *rows, int row)
+static json_t *pair_json(const IdentityCommand *command, const LinkPair *pair)
 {
-    Str evidence = db_text(rows, row, COLUMN_EVIDENCE);
     json_t *json = json_object();
 
-    json_object_set_new(json, "number", json_integer(db_i64(rows, row, COLUMN_NUMBER)));
-    json_object_set_new(json, "proposed_at",
-                        identity_instant_json(command->arena, rows, row, COLUMN_PROPOSED));
-    json_object_set_new(json, "score", identity_score_json(rows, row, COLUMN_SCORE));
-    json_object_set_new(json, "evidence", json_text(evidence));
-    json_object_set_new(json, "reason", json_text(match_explain(command->arena, evidence)));
-    json_object_set_new(json, "one", record_json(command, rows, row, COLUMN_ONE));
-    json_object_set_new(json, "other", record_json(command, rows, row, COLUMN_OTHER));
+    json_object_set_new(json, "number", json_integer(pair->number));
+    json_object_set_new(json, "proposed_at", identity_at_json(command->arena, pair->proposed_us));
+    json_object_set_new(json, "score", identity_score_json(pair->score));
+    json_object_set_new(json, "evidence", json_text(pair->evidence));
+    json_object_set_new(json, "reason", json_text(match_explain(command->arena, pair->evidence)));
+    json_object_set_new(json, "one", side_json(command, &pair->one));
+    json_object_set_new(json, "other", side_json(command, &pair->other));
     return json;
 }
 
@@ -106,35 +54,33 @@ static void print_pair(const IdentityCommand *command, const json_t *pair)
 }
 
 /** One record of the whole list, as of a query. */
-static int record_shown(const IdentityCommand *command, const DbResult *rows)
+static int record_shown(const IdentityCommand *command, const LinkPair *pairs, size_t count)
 {
-    static const int columns[] = {COLUMN_ONE, COLUMN_OTHER};
-    Str *patients = ARENA_ARRAY(command->arena, Str, (size_t)db_rows(rows) * ARRAY_LEN(columns));
-    size_t count = 0;
+    Str *patients = ARENA_ARRAY(command->arena, Str, count * 2);
 
-    for (int i = 0; i < db_rows(rows); i++) {
-        for (size_t n = 0; n < ARRAY_LEN(columns); n++) {
-            patients[count++] = identity_command_patient(command, db_i32(rows, i, columns[n]),
-                                                         db_text(rows, i, columns[n] + 1));
-        }
+    for (size_t i = 0; i < count; i++) {
+        patients[2 * i] = identity_command_patient(command, &pairs[i].one.number);
+        patients[2 * i + 1] = identity_command_patient(command, &pairs[i].other.number);
     }
-    return count > 0 ? identity_command_record_shown(command, patients, count) : 0;
+    return count > 0 ? identity_command_record_shown(command, patients, count * 2) : 0;
 }
 
 static int run_list(IdentityCommand *command)
 {
-    DbResult *rows = NULL;
+    LinkPair *pairs = NULL;
+    size_t count = 0;
     int64_t limit;
 
     if (identity_command_limit(command->options, &limit) != EXIT_GOOD) {
         return EXIT_USAGE;
     }
-    if (read_rows(command, &select_open, limit, &rows) < 0 || record_shown(command, rows) < 0) {
+    if (link_view_open(command->context->conn, command->context->req, limit, &pairs, &count) < 0 ||
+        record_shown(command, pairs, count) < 0) {
         return EXIT_FAILED;
     }
     json_t *list = json_array();
-    for (int i = 0; i < db_rows(rows); i++) {
-        json_array_append_new(list, pair_json(command, rows, i));
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(list, pair_json(command, &pairs[i]));
     }
     if (command->options->json) {
         json_print(json_incref(list));
@@ -145,37 +91,33 @@ static int run_list(IdentityCommand *command)
         {
             print_pair(command, pair);
         }
-        printf(tr("%d pairs; decide with musubi patient review accept N, or reject N\n"),
-               db_rows(rows));
+        printf(tr("%zu pairs; decide with musubi patient review accept N, or reject N\n"), count);
     }
     json_decref(list);
-    return db_rows(rows) > 0 ? EXIT_FOUND : EXIT_GOOD;
+    return count > 0 ? EXIT_FOUND : EXIT_GOOD;
 }
 
 /* Decisions */
 
-static Identifier identifier_of(const IdentityCommand *command, const DbResult *rows,
-                                int first_column)
+static Identifier identifier_of(const IdentityCommand *command, const PersonNumber *number)
 {
-    const char *location =
-        str_cstr(command->arena, identity_command_cx(command, db_i32(rows, 0, first_column),
-                                                     db_text(rows, 0, first_column + 1)));
+    const char *location = str_cstr(command->arena, identity_command_cx(command, number));
 
     return (Identifier){
-        .authority = authorities_by_id(command->authorities, db_i32(rows, 0, first_column)),
-        .value = str_dup(command->arena, db_text(rows, 0, first_column + 1)),
+        .authority = authorities_by_id(command->authorities, number->authority),
+        .value = number->value,
         .location = location,
         .authority_location = location,
     };
 }
 
-static int decide(IdentityCommand *command, const DbResult *rows, LinkKind kind)
+static int decide(IdentityCommand *command, const LinkPair *pair, LinkKind kind)
 {
     IdentityLink link = {
         .kind = kind,
         .reason = kind == LINK_SAME ? "review" : "unlink",
-        .one = identifier_of(command, rows, COLUMN_ONE),
-        .other = identifier_of(command, rows, COLUMN_OTHER),
+        .one = identifier_of(command, &pair->one.number),
+        .other = identifier_of(command, &pair->other.number),
         .moves_all = kind == LINK_SAME,
     };
 
@@ -205,29 +147,29 @@ static int decide(IdentityCommand *command, const DbResult *rows, LinkKind kind)
 static int run_decision(IdentityCommand *command)
 {
     Str verb = str_from(command->options->arguments[1]);
-    DbResult *rows = NULL;
+    LinkPair *pair = NULL;
     uint64_t number = 0;
 
     if ((!str_equal(verb, STR("accept")) && !str_equal(verb, STR("reject"))) ||
         !str_to_u64(str_from(command->options->arguments[2]), &number) || number > INT64_MAX) {
         return options_usage(command->options->command);
     }
-    if (read_rows(command, &select_one, (int64_t)number, &rows) < 0) {
+    if (link_view_pair(command->context->conn, command->context->req, (int64_t)number, &pair) < 0) {
         return EXIT_FAILED;
     }
-    if (db_rows(rows) == 0) {
+    if (!pair) {
         command_say(command->options, tr("there is no pair %llu; musubi patient review shows them"),
                     (unsigned long long)number);
         return EXIT_FOUND;
     }
-    if (!db_is_null(rows, 0, COLUMN_VERDICT)) {
-        Str at = clock_iso8601(command->arena, db_timestamp(rows, 0, COLUMN_DECIDED));
+    if (!str_is_empty(pair->verdict)) {
+        Str at = clock_iso8601(command->arena, pair->decided_us);
         command_say(command->options, tr("pair %llu was decided already: %.*s, by %.*s at %.*s"),
-                    (unsigned long long)number, STR_ARG(db_text(rows, 0, COLUMN_VERDICT)),
-                    STR_ARG(db_text(rows, 0, COLUMN_DECIDED_BY)), STR_ARG(at));
+                    (unsigned long long)number, STR_ARG(pair->verdict), STR_ARG(pair->decided_by),
+                    STR_ARG(at));
         return EXIT_FOUND;
     }
-    return decide(command, rows, str_equal(verb, STR("accept")) ? LINK_SAME : LINK_DIFFERENT);
+    return decide(command, pair, str_equal(verb, STR("accept")) ? LINK_SAME : LINK_DIFFERENT);
 }
 
 int patient_review(const Options *options, CommandContext *context)

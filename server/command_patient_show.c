@@ -9,133 +9,84 @@
 
 /* musubi patient show: one person as the identity manager knows it. */
 
-/* The number asked for and all that are or were one person with it. */
-static const DbStatement select_identifiers = {
-    "patient_show_identifiers",
-    "SELECT i.id, i.authority, i.value, i.person, i.is_xad_pid, i.is_announced, i.created_at,"
-    " i.merged_at, survivor.value, record.record, record.updated_at, i.id = asked.id"
-    " FROM patient_identifier asked JOIN patient_identifier i ON i.person = asked.person"
-    " LEFT JOIN patient_identifier survivor ON survivor.id = i.survivor"
-    " LEFT JOIN patient_demographics record ON record.identifier = i.id"
-    " WHERE asked.authority = $1::int4 AND asked.value = $2::text"
-    " ORDER BY i.is_xad_pid DESC, i.survivor NULLS FIRST, i.authority, i.id",
-};
-
-enum {
-    COLUMN_ID,
-    COLUMN_AUTHORITY,
-    COLUMN_VALUE,
-    COLUMN_PERSON,
-    COLUMN_IS_XAD_PID,
-    COLUMN_IS_ANNOUNCED,
-    COLUMN_CREATED,
-    COLUMN_MERGED,
-    COLUMN_SURVIVOR,
-    COLUMN_RECORD,
-    COLUMN_UPDATED,
-    COLUMN_IS_ASKED,
-};
-
-static const DbStatement select_proposals = {
-    "patient_show_proposals",
-    "SELECT d.id, d.proposed_at, " IDENTITY_SCORE(
-        "d.score") ", d.evidence, one.authority,"
-                   " one.value, other.authority, other.value FROM link_decision d"
-                   " JOIN patient_identifier one ON one.id = d.one"
-                   " JOIN patient_identifier other ON other.id = d.other"
-                   " WHERE d.verdict IS NULL AND (d.one = ANY ($1::int8[]) OR d.other = ANY "
-                   "($1::int8[]))"
-                   " ORDER BY d.id",
-};
-
-static json_t *identifier_json(const IdentityCommand *command, const DbResult *rows, int row)
+static json_t *identifier_json(const IdentityCommand *command, const PersonIdentifier *identifier)
 {
-    const int32_t authority_id = db_i32(rows, row, COLUMN_AUTHORITY);
-    const AssigningAuthority *authority = authorities_by_id(command->authorities, authority_id);
-    Str value = db_text(rows, row, COLUMN_VALUE);
+    const PersonNumber *number = &identifier->number;
+    const AssigningAuthority *authority =
+        authorities_by_id(command->authorities, number->authority);
+    Arena *arena = command->arena;
     json_t *json = json_object();
 
-    json_object_set_new(json, "identifier",
-                        json_text(identity_command_cx(command, authority_id, value)));
-    json_object_set_new(json, "value", json_text(value));
+    json_object_set_new(json, "identifier", json_text(identity_command_cx(command, number)));
+    json_object_set_new(json, "value", json_text(number->value));
     json_object_set_new(json, "authority",
                         authority ? identity_authority_json(authority) : json_null());
-    json_object_set_new(json, "is_xad_pid", json_boolean(db_bool(rows, row, COLUMN_IS_XAD_PID)));
-    json_object_set_new(json, "is_announced",
-                        json_boolean(db_bool(rows, row, COLUMN_IS_ANNOUNCED)));
-    json_object_set_new(json, "known_since",
-                        identity_instant_json(command->arena, rows, row, COLUMN_CREATED));
-    json_object_set_new(json, "merged_into", identity_text_json(rows, row, COLUMN_SURVIVOR));
-    json_object_set_new(json, "merged_at",
-                        identity_instant_json(command->arena, rows, row, COLUMN_MERGED));
-    json_object_set_new(
-        json, "demographics",
-        db_is_null(rows, row, COLUMN_RECORD)
-            ? json_null()
-            : identity_demographics_json(command->arena, db_text(rows, row, COLUMN_RECORD)));
-    json_object_set_new(json, "updated_at",
-                        identity_instant_json(command->arena, rows, row, COLUMN_UPDATED));
+    json_object_set_new(json, "is_xad_pid", json_boolean(identifier->is_xad_pid));
+    json_object_set_new(json, "is_announced", json_boolean(identifier->is_announced));
+    json_object_set_new(json, "known_since", identity_at_json(arena, identifier->known_since_us));
+    json_object_set_new(json, "merged_into", identity_value_json(identifier->survivor));
+    json_object_set_new(json, "merged_at", identity_at_json(arena, identifier->merged_us));
+    json_object_set_new(json, "demographics",
+                        identity_demographics_json(arena, &identifier->record));
+    json_object_set_new(json, "updated_at", identity_at_json(arena, identifier->updated_us));
     return json;
+}
+
+static json_t *proposal_json(const IdentityCommand *command, const LinkPair *pair)
+{
+    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "number", (json_int_t)pair->number,
+                     "proposed_at", identity_at_json(command->arena, pair->proposed_us), "score",
+                     identity_score_json(pair->score), "evidence", json_text(pair->evidence),
+                     "reason", json_text(match_explain(command->arena, pair->evidence)), "one",
+                     json_text(identity_command_cx(command, &pair->one.number)), "other",
+                     json_text(identity_command_cx(command, &pair->other.number)));
 }
 
 static int add_proposals(const IdentityCommand *command, const int64_t *ids, size_t count,
                          json_t *person)
 {
-    DbParams params;
-    DbResult *rows = NULL;
+    LinkPair *pairs = NULL;
+    size_t pair_count = 0;
+    int rc = link_view_open_of(command->context->conn, command->context->req, ids, count, &pairs,
+                               &pair_count);
 
-    db_params_init(&params, command->arena);
-    db_param_i64_array(&params, ids, count);
-    int rc =
-        db_exec(command->context->conn, command->context->req, &select_proposals, &params, &rows);
     if (rc < 0) {
         return rc;
     }
     json_t *list = json_array();
-    for (int i = 0; i < db_rows(rows); i++) {
-        Str evidence = db_text(rows, i, 3);
-        json_array_append_new(
-            list,
-            json_pack(
-                "{s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "number", (json_int_t)db_i64(rows, i, 0),
-                "proposed_at", identity_instant_json(command->arena, rows, i, 1), "score",
-                identity_score_json(rows, i, 2), "evidence", json_text(evidence), "reason",
-                json_text(match_explain(command->arena, evidence)), "one",
-                json_text(identity_command_cx(command, db_i32(rows, i, 4), db_text(rows, i, 5))),
-                "other",
-                json_text(identity_command_cx(command, db_i32(rows, i, 6), db_text(rows, i, 7)))));
+    for (size_t i = 0; i < pair_count; i++) {
+        json_array_append_new(list, proposal_json(command, &pairs[i]));
     }
     json_object_set_new(person, "proposals", list);
     return 0;
 }
 
-/** What the rows of one person say of it as a whole. */
-static json_t *person_json(const IdentityCommand *command, const DbResult *rows, int64_t *ids)
+/** What the identifiers of one person say of it as a whole. */
+static json_t *person_json(const IdentityCommand *command, const PersonIdentifier *identifiers,
+                           size_t count)
 {
     json_t *json = json_object();
-    json_t *identifiers = json_array();
+    json_t *list = json_array();
     json_t *xad_pid = json_null();
     bool is_announced = true;
 
-    for (int i = 0; i < db_rows(rows); i++) {
-        ids[i] = db_i64(rows, i, COLUMN_ID);
-        json_array_append_new(identifiers, identifier_json(command, rows, i));
-        if (db_bool(rows, i, COLUMN_IS_XAD_PID) && db_is_null(rows, i, COLUMN_MERGED)) {
-            xad_pid = json_text(db_text(rows, i, COLUMN_VALUE));
-            is_announced = db_bool(rows, i, COLUMN_IS_ANNOUNCED);
+    for (size_t i = 0; i < count; i++) {
+        const PersonIdentifier *identifier = &identifiers[i];
+        json_array_append_new(list, identifier_json(command, identifier));
+        if (identifier->is_xad_pid && identifier->merged_us == INT64_MIN) {
+            xad_pid = json_text(identifier->number.value);
+            is_announced = identifier->is_announced;
         }
-        if (db_bool(rows, i, COLUMN_IS_ASKED)) {
-            json_object_set_new(
-                json, "asked",
-                json_text(identity_command_cx(command, db_i32(rows, i, COLUMN_AUTHORITY),
-                                              db_text(rows, i, COLUMN_VALUE))));
+        if (identifier->is_asked) {
+            json_object_set_new(json, "asked",
+                                json_text(identity_command_cx(command, &identifier->number)));
         }
     }
-    json_object_set_new(json, "person", json_integer(db_i64(rows, 0, COLUMN_PERSON)));
+    json_object_set_new(json, "person", json_integer(identifiers[0].person));
     json_object_set_new(json, "is_waiting", json_boolean(json_is_null(xad_pid)));
     json_object_set_new(json, "is_announced", json_boolean(is_announced));
     json_object_set_new(json, "xad_pid", xad_pid);
-    json_object_set_new(json, "identifiers", identifiers);
+    json_object_set_new(json, "identifiers", list);
     return json;
 }
 
@@ -198,25 +149,26 @@ static void print_person(const IdentityCommand *command, const json_t *person)
     }
 }
 
-static int record_shown(const IdentityCommand *command, const DbResult *rows)
+static int record_shown(const IdentityCommand *command, const PersonIdentifier *identifiers,
+                        size_t count)
 {
-    const size_t count = (size_t)db_rows(rows);
     Str *patients = ARENA_ARRAY(command->arena, Str, count);
 
     for (size_t i = 0; i < count; i++) {
-        patients[i] = identity_command_patient(command, db_i32(rows, (int)i, COLUMN_AUTHORITY),
-                                               db_text(rows, (int)i, COLUMN_VALUE));
+        patients[i] = identity_command_patient(command, &identifiers[i].number);
     }
     return identity_command_record_shown(command, patients, count);
 }
 
-static int show_person(IdentityCommand *command, const DbResult *rows)
+static int show_person(IdentityCommand *command, const PersonIdentifier *identifiers, size_t count)
 {
-    int64_t *ids = ARENA_ARRAY(command->arena, int64_t, (size_t)db_rows(rows));
-    const size_t count = (size_t)db_rows(rows);
-    json_t *person = person_json(command, rows, ids);
-    int rc = patient_history_add(command, ids, count, db_i64(rows, 0, COLUMN_PERSON), person);
+    int64_t *ids = ARENA_ARRAY(command->arena, int64_t, count);
+    json_t *person = person_json(command, identifiers, count);
 
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = identifiers[i].id;
+    }
+    int rc = patient_history_add(command, ids, count, identifiers[0].person, person);
     if (rc == 0) {
         rc = add_proposals(command, ids, count, person);
     }
@@ -224,7 +176,7 @@ static int show_person(IdentityCommand *command, const DbResult *rows)
         rc = enrolment_add(command, ids, count, person);
     }
     if (rc == 0) {
-        rc = record_shown(command, rows);
+        rc = record_shown(command, identifiers, count);
     }
     if (rc == 0 && command->options->json) {
         json_print(json_incref(person));
@@ -238,21 +190,19 @@ static int show_person(IdentityCommand *command, const DbResult *rows)
 static int run_show(IdentityCommand *command)
 {
     Identifier asked;
-    DbParams params;
-    DbResult *rows = NULL;
+    PersonIdentifier *identifiers = NULL;
+    size_t count = 0;
     int rc = identity_command_parse_one(command, command->options->arguments[1], &asked);
 
     if (rc < 0) {
         return identity_command_status(rc);
     }
-    db_params_init(&params, command->arena);
-    db_param_i32(&params, asked.authority->id);
-    db_param_text(&params, asked.value);
-    if (db_exec(command->context->conn, command->context->req, &select_identifiers, &params,
-                &rows) < 0) {
+    const PersonNumber number = {asked.authority->id, asked.value};
+    if (person_view_identifiers(command->context->conn, command->context->req, &number,
+                                &identifiers, &count) < 0) {
         return EXIT_FAILED;
     }
-    if (db_rows(rows) == 0) {
+    if (count == 0) {
         command_say(command->options,
                     tr("no patient is known by %.*s; musubi authority test %s tells what it may "
                        "be"),
@@ -260,7 +210,7 @@ static int run_show(IdentityCommand *command)
                     command->options->arguments[1]);
         return EXIT_FOUND;
     }
-    return show_person(command, rows);
+    return show_person(command, identifiers, count);
 }
 
 int patient_show(const Options *options, CommandContext *context)

@@ -397,28 +397,15 @@ static void print_answer(const IdentityCommand *command, const json_t *answer)
 
 static int add_enrolment(const IdentityCommand *command, const Target *target, json_t *answer)
 {
-    static const DbStatement select_chain = {
-        "why_chain",
-        "SELECT m.id FROM patient_identifier named JOIN patient_identifier m ON"
-        " m.id = coalesce(named.survivor, named.id)"
-        " OR m.survivor = coalesce(named.survivor, named.id) WHERE named.id = $1::int8"};
-    DbParams params;
-    DbResult *rows = NULL;
+    int64_t *ids = NULL;
+    size_t count = 0;
 
     if (target->patient == 0) {
         return 0;
     }
-    db_params_init(&params, command->arena);
-    db_param_i64(&params, target->patient);
-    int rc = db_exec(command->context->conn, command->context->req, &select_chain, &params, &rows);
-    if (rc < 0) {
-        return rc;
-    }
-    int64_t *ids = ARENA_ARRAY(command->arena, int64_t, (size_t)db_rows(rows));
-    for (int i = 0; i < db_rows(rows); i++) {
-        ids[i] = db_i64(rows, i, 0);
-    }
-    return enrolment_add(command, ids, (size_t)db_rows(rows), answer);
+    int rc = person_view_chain(command->context->conn, command->context->req, target->patient, &ids,
+                               &count);
+    return rc < 0 ? rc : enrolment_add(command, ids, count, answer);
 }
 
 /** @param ret_is_permitted  each way of reading is */

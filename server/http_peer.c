@@ -1,15 +1,10 @@
 #include "server/http_peer.h"
 
-#include "lib/hl7/cx.h"
+#include "pix/person_view.h"
 #include "server/refused_peer.h"
 
 /** A problem has room for a fingerprint and so much of the name. */
 #define SHOWN_SUBJECT ((size_t)90)
-
-static const DbStatement select_patient = {
-    "emergency_patient",
-    "SELECT a.oid, p.value FROM patient_identifier p JOIN assigning_authority a ON"
-    " a.id = p.authority WHERE p.id = $1::int8"};
 
 static const Principal *find_principal(const HttpPeers *peers, const HttpExchange *http)
 {
@@ -68,19 +63,12 @@ int http_peer_check_rights(Request *req, const char *transaction)
 static int queue_emergency(void *ctx, Request *req, DbConn *conn, int64_t patient)
 {
     const HttpPeers *peers = ctx;
-    DbParams params;
-    DbResult *row = NULL;
-    db_params_init(&params, req->arena);
-    db_param_i64(&params, patient);
+    AuditObject object = {.kind = AUDIT_OBJECT_PATIENT, .id = STR_EMPTY};
     int rc = db_sync(conn, req, NULL);
-    rc = rc < 0 ? rc : db_exec(conn, req, &select_patient, &params, &row);
-    if (rc < 0 || db_rows(row) == 0) {
+    rc = rc < 0 ? rc : person_view_cx(conn, req, patient, &object.id);
+    if (rc < 0 || str_is_empty(object.id)) {
         return rc;
     }
-    const AuditObject object = {
-        .kind = AUDIT_OBJECT_PATIENT,
-        .id = hl7_cx_format(req->arena, db_text(row, 0, 1), db_text(row, 0, 0)),
-    };
     const AuditEvent event = {
         .type = AUDIT_EMERGENCY_ACCESS, .objects = &object, .object_count = 1};
     return audit_queue_event(peers->audit, conn, req, &event);

@@ -216,20 +216,18 @@ int identity_command_record_shown(const IdentityCommand *command, const Str *pat
 
 /* What they read */
 
-Str identity_command_cx(const IdentityCommand *command, int32_t authority, Str value)
+Str identity_command_cx(const IdentityCommand *command, const PersonNumber *number)
 {
-    const AssigningAuthority *found = authorities_by_id(command->authorities, authority);
+    const AssigningAuthority *found = authorities_by_id(command->authorities, number->authority);
 
-    return found ? authority_format_cx(command->arena, found, value)
-                 : str_dup(command->arena, value);
+    return found ? authority_format_cx(command->arena, found, number->value) : number->value;
 }
 
-Str identity_command_patient(const IdentityCommand *command, int32_t authority, Str value)
+Str identity_command_patient(const IdentityCommand *command, const PersonNumber *number)
 {
-    const AssigningAuthority *found = authorities_by_id(command->authorities, authority);
+    const AssigningAuthority *found = authorities_by_id(command->authorities, number->authority);
 
-    return found ? hl7_cx_format(command->arena, value, found->oid)
-                 : str_dup(command->arena, value);
+    return found ? hl7_cx_format(command->arena, number->value, found->oid) : number->value;
 }
 
 json_t *identity_authority_json(const AssigningAuthority *authority)
@@ -287,11 +285,14 @@ static json_t *phones_json(Arena *arena, const Demographics *demographics)
     return list;
 }
 
-json_t *identity_demographics_json(Arena *arena, Str record)
+json_t *identity_demographics_json(Arena *arena, const PersonRecord *record)
 {
     Demographics demographics;
 
-    demographics_read(record, &demographics);
+    if (!record->is_known) {
+        return json_null();
+    }
+    demographics_read(record->text, &demographics);
     return json_pack("{s:o, s:o, s:o, s:o, s:o}", "names", names_json(arena, &demographics),
                      "birth_date", json_text(demographics_birth_date(arena, &demographics)), "sex",
                      json_text(demographics_value(arena, &demographics, DEMOGRAPHIC_sex)),
@@ -354,17 +355,24 @@ const char *identity_reason_text(Str reason)
     return "";
 }
 
-json_t *identity_instant_json(Arena *arena, const DbResult *rows, int row, int column)
+json_t *identity_score_json(LinkScore score)
 {
-    return db_is_null(rows, row, column)
-               ? json_null()
-               : json_text(clock_iso8601(arena, db_timestamp(rows, row, column)));
+    return score.is_known ? json_real(score.weight) : json_null();
 }
 
-json_t *identity_score_json(const DbResult *rows, int row, int column)
+json_t *identity_at_json(Arena *arena, int64_t at_us)
 {
-    return db_is_null(rows, row, column) ? json_null()
-                                         : json_real((double)db_i64(rows, row, column) / 100);
+    return at_us == INT64_MIN ? json_null() : json_text(clock_iso8601(arena, at_us));
+}
+
+json_t *identity_value_json(Str value)
+{
+    return str_is_empty(value) ? json_null() : json_text(value);
+}
+
+json_t *identity_instant_json(Arena *arena, const DbResult *rows, int row, int column)
+{
+    return identity_at_json(arena, db_timestamp_or(rows, row, column, INT64_MIN));
 }
 
 json_t *identity_text_json(const DbResult *rows, int row, int column)

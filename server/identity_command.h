@@ -4,6 +4,7 @@
 
 #include "pix/authorities.h"
 #include "pix/identity.h"
+#include "pix/link_view.h"
 #include "server/command.h"
 #include "server/services.h"
 
@@ -62,10 +63,10 @@ int identity_command_record_shown(const IdentityCommand *command, const Str *pat
                                   size_t count) MUST_CHECK;
 
 /** "id^^^namespace&oid&ISO"; where the authority is not configured, the number alone. */
-Str identity_command_cx(const IdentityCommand *command, int32_t authority, Str value);
+Str identity_command_cx(const IdentityCommand *command, const PersonNumber *number);
 
 /** "id^^^&oid&ISO", as audit names a patient. */
-Str identity_command_patient(const IdentityCommand *command, int32_t authority, Str value);
+Str identity_command_patient(const IdentityCommand *command, const PersonNumber *number);
 
 /** {"oid", "namespace", "facility", "kind", "is_valid"}; new reference. */
 json_t *identity_authority_json(const AssigningAuthority *authority);
@@ -73,17 +74,19 @@ json_t *identity_authority_json(const AssigningAuthority *authority);
 /** --limit, otherwise 100. @return EXIT_GOOD or EXIT_USAGE */
 int identity_command_limit(const Options *options, int64_t *ret_limit);
 
-/** Names, birth date, sex, addresses and phones of patient_demographics.record; new reference. */
-json_t *identity_demographics_json(Arena *arena, Str record);
+/** Names, birth date, sex, addresses and phones; JSON null if there is no record; new reference. */
+json_t *identity_demographics_json(Arena *arena, const PersonRecord *record);
 /** That in one line for a terminal; in the arena. */
 Str identity_demographics_line(Arena *arena, const json_t *demographics);
 
 /** The text of a row of pix/link_reasons.def. */
 const char *identity_reason_text(Str reason);
 
-/** A weight in an SQL text, and as a number. */
-#define IDENTITY_SCORE(column) "round(" column "::numeric * 100)::int8"
-json_t *identity_score_json(const DbResult *rows, int row, int column);
+json_t *identity_score_json(LinkScore score);
+/** @param at_us  INT64_MIN: JSON null */
+json_t *identity_at_json(Arena *arena, int64_t at_us);
+/** JSON null for no text. */
+json_t *identity_value_json(Str value);
 /** JSON null for the SQL NULL. */
 json_t *identity_instant_json(Arena *arena, const DbResult *rows, int row, int column);
 json_t *identity_text_json(const DbResult *rows, int row, int column);

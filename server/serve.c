@@ -30,7 +30,7 @@
 #include "server/fhir_endpoint.h"
 #include "server/http.h"
 #include "server/http_router.h"
-#include "server/identity_counts.h"
+#include "server/identity_gauges.h"
 #include "server/listener_mllp.h"
 #include "server/listener_syslog.h"
 #include "server/migrate.h"

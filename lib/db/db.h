@@ -73,12 +73,15 @@ void db_param_timestamp_array(DbParams *params, const int64_t *values, size_t co
 typedef struct DbResult DbResult;
 
 int db_rows(const DbResult *result);
+/** The SQL NULL reads as 0, false or a text of no bytes where a reader does not ask first. */
 bool db_is_null(const DbResult *result, int row, int column);
 bool db_bool(const DbResult *result, int row, int column);
 int16_t db_i16(const DbResult *result, int row, int column);
 int32_t db_i32(const DbResult *result, int row, int column);
 int64_t db_i64(const DbResult *result, int row, int column);
 int64_t db_timestamp(const DbResult *result, int row, int column);
+/** As db_timestamp(), with a value for the SQL NULL. */
+int64_t db_timestamp_or(const DbResult *result, int row, int column, int64_t if_null);
 /** text, bytea; borrowed from the result. */
 Str db_text(const DbResult *result, int row, int column);
 Uuid db_uuid(const DbResult *result, int row, int column);

@@ -92,10 +92,14 @@ int64_t db_i64(const DbResult *result, int row, int column)
 
 int64_t db_timestamp(const DbResult *result, int row, int column)
 {
-    if (db_is_null(result, row, column)) {
-        return 0;
-    }
-    return wire_timestamp_to_utc_us(integer_at(result, row, column));
+    return db_timestamp_or(result, row, column, 0);
+}
+
+int64_t db_timestamp_or(const DbResult *result, int row, int column, int64_t if_null)
+{
+    return db_is_null(result, row, column)
+               ? if_null
+               : wire_timestamp_to_utc_us(integer_at(result, row, column));
 }
 
 Str db_text(const DbResult *result, int row, int column)

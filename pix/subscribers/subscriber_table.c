@@ -98,8 +98,7 @@ static SubscriberState read_state(Arena *arena, const DbResult *rows, int row)
         .facility = db_text(rows, row, COLUMN_FACILITY),
         .queued = db_i64(rows, row, COLUMN_QUEUED),
         .refused = db_i64(rows, row, COLUMN_REFUSED),
-        .oldest_us = db_is_null(rows, row, COLUMN_OLDEST) ? INT64_MIN
-                                                          : db_timestamp(rows, row, COLUMN_OLDEST),
+        .oldest_us = db_timestamp_or(rows, row, COLUMN_OLDEST, INT64_MIN),
         .last_failure = db_text(rows, row, COLUMN_FAILURE),
     };
     state.authority_count = db_text_array(rows, row, COLUMN_AUTHORITIES, arena, &state.authorities);

@@ -14,7 +14,7 @@ def main():
     """Prints rows whose English is gone; the exit status tells whether there are any."""
     sources = "".join(JOINTS.sub("", path.read_text(encoding="utf-8")) for path in sorted(SERVER.glob("*.c"))
                       if path.name != "language.c")
-    for path in (SERVER / "commands.def", SERVER / "identity_counts.def", SERVER / "time_services.def", SERVER / "audit_columns.def", SERVER.parent / "pix" / "link_reasons.def"):
+    for path in (SERVER / "commands.def", SERVER.parent / "pix" / "identity_counts.def", SERVER / "time_services.def", SERVER / "audit_columns.def", SERVER.parent / "pix" / "link_reasons.def"):
         sources += JOINTS.sub("", path.read_text(encoding="utf-8"))
     rows = ROW.findall(re.sub(r'"\s*\n\s*"', "", (SERVER / "language_ja.def").read_text(encoding="utf-8")))
     gone = [text for text in rows if f'"{text}' not in sources]
