@@ -3,6 +3,7 @@
 #include "atna/atna.h"
 #include "lib/access/nodes.h"
 #include "lib/db/db.h"
+#include "lib/ebrim/document_catalogue.h"
 #include "lib/ebrim/codes.h"
 #include "lib/ebrim/patient_directory.h"
 #include "lib/ebrim/patient_move.h"
@@ -46,6 +47,9 @@ PatientMover registry_patient_mover(Registry *registry);
 
 /** The local RegistryClient for a repository of the same process. */
 RegistryClient registry_client_local(Registry *registry);
+
+/** What a repository of the same database asks about documents. */
+DocumentCatalogue registry_document_catalogue(void);
 
 /** One finding of fsck, as one line for the operator. */
 typedef void (*RegistryFindingFn)(void *ctx, const char *line);

@@ -38,6 +38,8 @@ typedef struct Retrieve {
     Wanted *wanted; /* in order of the message */
     size_t count;
     DocumentRows rows;
+    DocumentRegistration *registrations; /* of the registry beside, where there are rules */
+    size_t registration_count;
     int *verdicts; /* of rows.items */
     StrBuf *kept;  /* of rows.items: the whole document, or empty */
     uint64_t kept_bytes;
@@ -125,6 +127,11 @@ static int find_rows(Retrieve *retrieve)
     if (rc == 0) {
         rc = document_rows_find(req, conn, unique_ids, retrieve->count, &retrieve->rows);
     }
+    const DocumentCatalogue *catalogue = retrieve->repository->config.catalogue;
+    if (rc == 0 && catalogue && req->principal && !req->principal->may_do_everything) {
+        rc = catalogue->find(catalogue->ctx, req, conn, unique_ids, retrieve->count,
+                             &retrieve->registrations, &retrieve->registration_count);
+    }
     if (rc < 0) {
         return rc;
     }
@@ -138,22 +145,44 @@ static int find_rows(Retrieve *retrieve)
 }
 
 /** The patients' rules are read already: see prepare_access(). */
-static int may_download(Request *req, const DocumentRow *row, bool *ret_may)
+static int decide_one(Request *req, int64_t patient, const AccessObject *object, bool *ret_may)
 {
-    AccessObject object = {
+    const AccessScope *scope;
+    int rc = access_open(req, patient, ACCESS_DOWNLOAD, &scope);
+    if (rc == 0) {
+        *ret_may = access_decide(scope, object);
+    }
+    return rc;
+}
+
+/** As ITI-18 decides on the DocumentEntries of this uniqueId: it is enough that one shows. A
+ * document that is in no registry of this database yet is what was said when it was stored. */
+static int may_download(const Retrieve *retrieve, const Wanted *wanted, bool *ret_may)
+{
+    Request *req = retrieve->exchange->req;
+    size_t document = (size_t)(wanted - retrieve->wanted);
+    bool is_registered = false;
+    int rc = 0;
+    *ret_may = false;
+    for (size_t i = 0; i < retrieve->registration_count && rc == 0 && !*ret_may; i++) {
+        const DocumentRegistration *registration = &retrieve->registrations[i];
+        if (registration->document == document) {
+            is_registered = true;
+            rc = decide_one(req, registration->patient, &registration->access, ret_may);
+        }
+    }
+    if (is_registered) {
+        return rc;
+    }
+    const DocumentRow *row = wanted->row;
+    const AccessObject object = {
         .source_facility = row->source_facility,
         .class_code = row->class_code_id,
         .confidentiality_codes = row->confidentiality_code_ids,
         .confidentiality_count = row->confidentiality_count,
         .effective_us = row->effective_us,
     };
-    const AccessScope *scope;
-    int rc = access_open(req, row->patient, ACCESS_DOWNLOAD, &scope);
-    if (rc < 0) {
-        return rc;
-    }
-    *ret_may = access_decide(scope, &object);
-    return 0;
+    return decide_one(req, row->patient, &object, ret_may);
 }
 
 static void refuse(Request *req, const Wanted *wanted, ErrorCode code, const char *text)
@@ -247,7 +276,7 @@ static int decide(Retrieve *retrieve, Wanted *wanted)
     bool may_be_served = wanted->row && (wanted->row->state == DOCUMENT_PENDING ||
                                          wanted->row->state == DOCUMENT_REGISTERED);
     if (may_be_served) {
-        int rc = may_download(req, wanted->row, &may_be_served);
+        int rc = may_download(retrieve, wanted, &may_be_served);
         if (rc < 0) {
             return rc;
         }
@@ -268,11 +297,16 @@ static int decide(Retrieve *retrieve, Wanted *wanted)
 static int prepare_access(Retrieve *retrieve)
 {
     Request *req = retrieve->exchange->req;
-    int64_t *patients = ARENA_ARRAY(req->arena, int64_t, retrieve->rows.count);
+    size_t count = 0;
+    int64_t *patients =
+        ARENA_ARRAY(req->arena, int64_t, retrieve->rows.count + retrieve->registration_count);
     for (size_t i = 0; i < retrieve->rows.count; i++) {
-        patients[i] = retrieve->rows.items[i].patient;
+        patients[count++] = retrieve->rows.items[i].patient;
     }
-    return access_prepare(req, patients, retrieve->rows.count);
+    for (size_t i = 0; i < retrieve->registration_count; i++) {
+        patients[count++] = retrieve->registrations[i].patient;
+    }
+    return access_prepare(req, patients, count);
 }
 
 static int decide_all(Retrieve *retrieve)

@@ -2,6 +2,7 @@
 
 #include "atna/atna.h"
 #include "lib/db/db.h"
+#include "lib/ebrim/document_catalogue.h"
 #include "lib/ebrim/patient_move.h"
 #include "lib/ebrim/registry_client.h"
 #include "lib/soap/exchange.h"
@@ -14,7 +15,8 @@ typedef struct RepositoryConfig {
     DbPool *pool;
     Audit *audit;
     const RegistryClient *registry;
-    const char *unique_id; /* repositoryUniqueId, OID */
+    const DocumentCatalogue *catalogue; /* of the registry beside it; NULL: none of this database */
+    const char *unique_id;              /* repositoryUniqueId, OID */
     const char *home_community_id;
     const char *blobs_dir;
     const char *locator_dir;

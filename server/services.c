@@ -230,6 +230,9 @@ static bool open_repository(Services *s, char *ret_problem, size_t problem_size)
     RepositoryConfig repository = services_repository_config(s->arena, s->config, s->pool);
     repository.audit = s->audit;
     repository.registry = choose_registry(s, ret_problem, problem_size);
+    s->catalogue = registry_document_catalogue();
+    repository.catalogue =
+        s->registry && !s->config->repository.registry_url[0] ? &s->catalogue : NULL;
     s->repository =
         repository.registry ? repository_new(&repository, ret_problem, problem_size) : NULL;
     return s->repository != NULL;

@@ -27,6 +27,7 @@ typedef struct Services {
     Registry *registry;              /* NULL without the role */
     RegistryClient local_registry;   /* of this process */
     PatientMover mover;              /* the registry, as the PIX manager calls it */
+    DocumentCatalogue catalogue;     /* the registry of this database, as the repository does */
     DocumentFollower documents;      /* the repository of this database, as the registry does */
     RegistryClient *remote_registry; /* with [repository] registry_url */
     Repository *repository;          /* NULL without the role */

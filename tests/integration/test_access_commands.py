@@ -140,7 +140,7 @@ class Rules(Commands):
         cls.server.command("authority", "add", harness.AUTHORITY, "--source", "*|*")
         time.sleep(3)  # a running server notices new nodes within seconds
         mllp = xds.MllpClient(f"127.0.0.1:{cls.server.mllps_port}", *(cls.certs / f for f in ("gateway-a.pem", "gateway-a.key", "ca.pem")))
-        for n in range(1, 5):
+        for n in range(1, 7):
             reply = mllp.send(xds.adt("A01", common.patient(f"P{n}")))
             assert xds.acknowledgement(reply) == "AA", reply
         mllp.close()
@@ -156,6 +156,23 @@ class Rules(Commands):
         document = xds.Document(common.patient(number), b"letter")
         self.assert_success(self.soap("gateway-a").provide(xds.Submission(common.patient(number), [document])))
         return document.unique_id
+
+    def test_a_document_that_was_filed_for_two_patients_is_given_for_each_by_its_own_rules(self):
+        """Filed for P5 by mistake, then for P6: what ITI-18 lists ITI-43 gives, and nothing else."""
+        gateway, viewer = self.soap("gateway-a"), self.soap("viewer-b")
+        document = xds.Document(common.patient("P5"), b"letter")
+        self.assert_success(gateway.provide(xds.Submission(common.patient("P5"), [document])))
+        again = xds.Document(common.patient("P6"), b"letter", unique_id=document.unique_id)
+        self.assert_success(gateway.provide(xds.Submission(common.patient("P6"), [again])))
+        for number in ("P5", "P6"):
+            self.server.command("patient", "enroll", number)
+            self.server.command("disclosure", "add", "--patient", number, "--source", "Hospital A", "--reader", "Hospital B",
+                                "--permit", "--level", "download")
+            self.assertEqual(len(common.find(viewer, number)), 1)
+            self.assertEqual(common.fetch(viewer, document.unique_id).outcome, "Success")
+            self.server.command("patient", "withdraw", number)
+            self.assertEqual(len(common.find(viewer, number)), 0)
+            self.assertEqual(common.fetch(viewer, document.unique_id).outcome, "Failure", number)
 
     def why(self, *arguments, status):
         """What why says, by question."""
