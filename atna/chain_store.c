@@ -61,10 +61,12 @@ static const DbStatement statement_oldest_month = {
     " WHERE i.inhparent = 'audit_record'::regclass"
     " AND to_timestamp(right(c.relname, 6) || '01+00', 'YYYYMMDDTZH') + interval '1 month'"
     " <= $1::timestamptz ORDER BY month LIMIT 1"};
-static const DbStatement statement_last_of_month = {
-    "audit_last_of_month",
-    "SELECT sequence, hash FROM audit_record WHERE chain = $1::integer AND received_at <"
-    " $2::timestamptz + interval '1 month' ORDER BY sequence DESC LIMIT 1"};
+static const DbStatement statement_month_parts = {
+    "audit_month_parts",
+    "SELECT c.id, c.uuid, c.public_key, c.received_at, r.sequence, r.hash FROM audit_chain c"
+    " CROSS JOIN LATERAL (SELECT sequence, hash FROM audit_record WHERE chain = c.id AND"
+    " received_at < $1::timestamptz + interval '1 month' ORDER BY sequence DESC LIMIT 1) r"
+    " ORDER BY c.id"};
 
 static Str bytes_of(const void *bytes, size_t len)
 {
@@ -76,20 +78,20 @@ static int unreadable(Request *req)
     return error_add(&req->errors, ERR_DATABASE, NULL, "table audit_chain cannot be read");
 }
 
-static bool read_hash(const DbResult *rows, int column, ChainHash *ret_hash)
+static bool read_bytes(const DbResult *rows, int row, int column, uint8_t *ret_bytes, size_t len)
 {
-    Str hash = db_text(rows, 0, column);
-    if (hash.len != CHAIN_HASH_BYTES) {
+    Str bytes = db_text(rows, row, column);
+    if (bytes.len != len) {
         return false;
     }
-    memcpy(ret_hash->bytes, hash.data, CHAIN_HASH_BYTES);
+    memcpy(ret_bytes, bytes.data, len);
     return true;
 }
 
 static int read_chain_row(Request *req, const DbResult *rows, ChainRow *ret_row)
 {
     ChainRow row = {0};
-    if (db_rows(rows) != 1 || !read_hash(rows, 2, &row.end.hash)) {
+    if (db_rows(rows) != 1 || !read_bytes(rows, 0, 2, row.end.hash.bytes, CHAIN_HASH_BYTES)) {
         return unreadable(req);
     }
     row.id = db_i32(rows, 0, 0);
@@ -274,12 +276,10 @@ int chain_store_head(DbPool *pool, Request *req, int32_t chain_id, const Head *h
     return rc < 0 ? rc : db_exec(conn, req, &statement_insert_head, &params, NULL);
 }
 
-int chain_store_oldest_month(DbPool *pool, Request *req, int32_t chain_id, int64_t before_us,
-                             int64_t *ret_month_us, ChainEnd *ret_end)
+int chain_store_oldest_month(DbPool *pool, Request *req, int64_t before_us, int64_t *ret_month_us)
 {
     _cleanup_(db_releasep) DbConn *conn = NULL;
     DbResult *months = NULL;
-    DbResult *rows = NULL;
     DbParams params;
     db_params_init(&params, req->arena);
     db_param_timestamp(&params, before_us);
@@ -288,32 +288,51 @@ int chain_store_oldest_month(DbPool *pool, Request *req, int32_t chain_id, int64
     if (rc < 0 || db_rows(months) == 0) {
         return rc;
     }
-    ChainEnd end = {.received_us = INT64_MIN};
-    int64_t month_us = db_timestamp(months, 0, 0);
+    *ret_month_us = db_timestamp(months, 0, 0);
+    return 1;
+}
+
+int chain_store_month_parts(DbPool *pool, Request *req, int64_t month_us, ChainPart **ret_parts,
+                            size_t *ret_count)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    DbResult *rows = NULL;
+    DbParams params;
     db_params_init(&params, req->arena);
-    db_param_i32(&params, chain_id);
     db_param_timestamp(&params, month_us);
-    rc = db_exec(conn, req, &statement_last_of_month, &params, &rows);
+    int rc = db_acquire(pool, req, &conn);
+    rc = rc < 0 ? rc : db_exec(conn, req, &statement_month_parts, &params, &rows);
     if (rc < 0) {
         return rc;
     }
-    if (db_rows(rows) > 0) {
-        end.sequence = (uint64_t)db_i64(rows, 0, 0);
-        if (!read_hash(rows, 1, &end.hash)) {
+    ChainPart *parts = ARENA_ARRAY(req->arena, ChainPart, (size_t)db_rows(rows));
+    for (int row = 0; row < db_rows(rows); row++) {
+        ChainPart *part = &parts[row];
+        *part = (ChainPart){.id = db_i32(rows, row, 0),
+                            .chain = db_uuid(rows, row, 1),
+                            .received_us = db_timestamp(rows, row, 3),
+                            .sequence = (uint64_t)db_i64(rows, row, 4)};
+        if (!read_bytes(rows, row, 2, part->key, HEAD_KEY_BYTES) ||
+            !read_bytes(rows, row, 5, part->hash.bytes, CHAIN_HASH_BYTES)) {
             return unreadable(req);
         }
     }
-    *ret_month_us = month_us;
-    *ret_end = end;
-    return 1;
+    *ret_parts = parts;
+    *ret_count = (size_t)db_rows(rows);
+    return 0;
 }
 
 int chain_store_drop_month(DbPool *pool, Request *req, int64_t month_us)
 {
     _cleanup_(db_releasep) DbConn *conn = NULL;
+    DbResult *rows = NULL;
     DbParams params;
     db_params_init(&params, req->arena);
     db_param_timestamp(&params, month_us);
     int rc = db_acquire(pool, req, &conn);
-    return rc < 0 ? rc : db_exec(conn, req, &statement_drop_partition, &params, NULL);
+    rc = rc < 0 ? rc : db_exec(conn, req, &statement_drop_partition, &params, &rows);
+    if (rc == 0 && !db_bool(rows, 0, 0)) {
+        return error_add(&req->errors, ERR_DATABASE, NULL, "the month has no partition");
+    }
+    return rc;
 }

@@ -29,15 +29,28 @@ int chain_store_batch(DbPool *pool, Request *req, Batch *batch, const Head *head
 int chain_store_head(DbPool *pool, Request *req, int32_t chain_id, const Head *head) MUST_CHECK;
 
 /**
- * The oldest month of audit_record that was over before this time, and what the chain has in it or
- * before it.
+ * The oldest month of audit_record that was over before this time.
  *
- * @param ret_month_us  a time in it
- * @param ret_end       the last record; sequence 0: none
+ * @param ret_month_us  its beginning
  * @return 1, 0 if there is no such month, or a negative ErrorCode
  */
-int chain_store_oldest_month(DbPool *pool, Request *req, int32_t chain_id, int64_t before_us,
-                             int64_t *ret_month_us, ChainEnd *ret_end) MUST_CHECK;
+int chain_store_oldest_month(DbPool *pool, Request *req, int64_t before_us,
+                             int64_t *ret_month_us) MUST_CHECK;
 
-/** Removes that month. Fails while another chain has records there that no anchor covers. */
+/** A chain that has records in a month or before it. */
+typedef struct ChainPart {
+    int32_t id;
+    Uuid chain;
+    uint8_t key[HEAD_KEY_BYTES]; /* that signs its heads */
+    int64_t received_us;         /* of the last record of the chain, whenever that was */
+    uint64_t sequence;           /* of the last record of the month */
+    ChainHash hash;              /* of that record */
+} ChainPart;
+
+/** The chains that have records up to the end of this month; in the arena. */
+int chain_store_month_parts(DbPool *pool, Request *req, int64_t month_us, ChainPart **ret_parts,
+                            size_t *ret_count) MUST_CHECK;
+
+/** Removes that month. Fails while a chain has records there that no anchor covers, and when the
+ * owner of the tables wants them kept (table audit_retention). */
 int chain_store_drop_month(DbPool *pool, Request *req, int64_t month_us) MUST_CHECK;

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "atna/chain_files.h"
 #include "atna/storer.h"
@@ -24,6 +25,8 @@
 #define HEAD_EVERY_RECORDS 100000
 #define RETENTION_EVERY_NS (3600 * NS_PER_S)
 #define PROBLEM_BYTES 256
+/** A batch whose commit was lost from sight may end up in the database a batch later. */
+#define ENDS_KEPT 4
 
 /** One of the spools, read one record ahead so that the older of two records goes first. */
 typedef struct Source {
@@ -31,6 +34,8 @@ typedef struct Source {
     const char *directory;
     SpoolReader *reader;
     SpoolPosition taken; /* behind the last record that went into a batch */
+    SpoolPosition known; /* what was spooled when we began, or since: nothing behind it can have
+                            been loaded */
     bool has_next;
     AuditRecord next;
     uint64_t removed_before; /* segments below this one are gone */
@@ -52,8 +57,10 @@ struct Loader {
     uint64_t storing_received;
     Uuid chain;
     int32_t chain_id;
-    ChainEnd end; /* in the database, and behind it what is being stored */
-    Head head;    /* of what is in the database */
+    ChainEnd end;               /* in the database, and behind it what is being stored */
+    Head head;                  /* of what is in the database */
+    ChainHash ended[ENDS_KEPT]; /* hashes of the last records of the last batches, stored or not */
+    size_t ended_count;
     bool is_open; /* the above is known */
     bool is_failing;
     int64_t retry_ns;
@@ -123,6 +130,15 @@ static void all_is_well(Loader *loader)
 
 /* ---- sources ---- */
 
+static Source source_of(Spool *spool, const char *directory)
+{
+    Source source = {.spool = spool, .directory = directory};
+    if (spool) {
+        source.known = spool_durable_end(spool);
+    }
+    return source;
+}
+
 static void source_open(Source *source, SpoolPosition from)
 {
     spool_reader_free(source->reader);
@@ -144,6 +160,28 @@ static int source_look(Source *source)
     return MIN(rc, 0);
 }
 
+static bool is_behind(SpoolPosition a, SpoolPosition b)
+{
+    return a.segment > b.segment || (a.segment == b.segment && a.offset > b.offset);
+}
+
+/**
+ * Where to go on, by the database. If it has loaded more than the spool ever held, this spool is
+ * not the one that it speaks of: data_dir came back from an older backup. Then all that is there is
+ * loaded, some of it for the second time, because what comes now must not wait until the spool is
+ * as long as the other one was.
+ */
+static SpoolPosition place_to_load(const Source *source, SpoolPosition loaded)
+{
+    if (!source->spool || !is_behind(loaded, source->known)) {
+        return loaded;
+    }
+    log_warn("event=audit_spool_replaced directory=%s msg=\"the database has loaded more than this "
+             "spool holds: data_dir is older than the database; all of the spool is loaded again\"",
+             source->directory);
+    return (SpoolPosition){0, 0};
+}
+
 static void source_take(Source *source)
 {
     source->taken = spool_reader_position(source->reader);
@@ -161,14 +199,14 @@ static void source_trim(Source *source, SpoolPosition loaded)
 
 /* ---- the chain ---- */
 
-/** The database does not have what we signed: somebody removed it, or an older backup came back.
- * The evidence stays, and what comes now gets a chain of its own. */
-static int give_chain_up(Loader *loader)
+/** The database does not have what we signed: somebody removed it, or an older backup came back;
+ * or it has what we did not sign. The evidence stays, and what comes now gets a chain of its own.
+ */
+static int give_chain_up(Loader *loader, const char *why)
 {
-    log_error("event=audit_chain_lost sequence=%" PRIu64
-              " msg=\"the database has not the records that this server has signed; a new chain is "
-              "begun, musubi audit verify tells what is missing\"",
-              loader->head.sequence);
+    log_error("event=audit_chain_lost sequence=%" PRIu64 " msg=\"a new chain is begun: %s\"",
+              loader->head.sequence, why);
+    loader->ended_count = 0;
     return chain_files_renew(loader->directory, &loader->chain);
 }
 
@@ -194,14 +232,32 @@ static void sign_end(Loader *loader, const ChainEnd *end, Head *ret_head)
     head_sign(ret_head, loader->key);
 }
 
+/** Whether the chain ends where we left it: after a broken connection that may be where any of
+ * the last batches ended. Else another process has a copy of our data_dir. */
+static bool is_end_ours(const Loader *loader, const ChainEnd *end)
+{
+    bool is_ours = loader->ended_count == 0 || chain_hash_equal(&loader->head.hash, &end->hash);
+    for (size_t i = 0; i < MIN(loader->ended_count, ENDS_KEPT); i++) {
+        is_ours = is_ours || chain_hash_equal(&loader->ended[i], &end->hash);
+    }
+    return is_ours;
+}
+
 static int open_chain(Loader *loader, Request *req, ChainRow *ret_row)
 {
     for (int attempt = 0;; attempt++) {
         int rc = chain_store_open(loader->pool, req, loader->chain, loader->key, ret_row);
-        if (rc < 0 || is_head_kept(loader, &ret_row->end) || attempt > 0) {
+        const char *why = NULL;
+        if (rc == 0 && attempt == 0 && !is_head_kept(loader, &ret_row->end)) {
+            why = "the database has not the records that this server has signed: musubi audit "
+                  "verify tells what is missing";
+        } else if (rc == 0 && attempt == 0 && !is_end_ours(loader, &ret_row->end)) {
+            why = "another server adds to this server's chain: its data_dir is a copy of this one";
+        }
+        if (!why) {
             return rc;
         }
-        rc = give_chain_up(loader);
+        rc = give_chain_up(loader, why);
         if (rc < 0) {
             return error_add(&req->errors, ERR_IO, NULL, "%s: %s", loader->directory,
                              strerror(-rc));
@@ -224,7 +280,8 @@ static bool open_if_needed(Loader *loader)
         sign_end(loader, &row.end, &loader->head);
         atomic_store(loader->config.sequence, row.end.sequence);
         for (int i = 0; i < SPOOL_COUNT; i++) {
-            source_open(&loader->sources[i], row.loaded[i]);
+            Source *source = &loader->sources[i];
+            source_open(source, place_to_load(source, row.loaded[i]));
         }
     } else {
         trouble_of(loader, req);
@@ -318,9 +375,12 @@ static bool finish_storing(Loader *loader)
 static void begin_storing(Loader *loader, Batch *batch, uint64_t received_count)
 {
     loader->end = batch->end;
+    loader->ended[loader->ended_count++ % ENDS_KEPT] = batch->end.hash;
     sign_end(loader, &batch->end, &loader->storing_head);
     for (int i = 0; i < SPOOL_COUNT; i++) {
-        loader->storing_loaded[i] = loader->sources[i].taken;
+        Source *source = &loader->sources[i];
+        loader->storing_loaded[i] = source->taken;
+        source->known = is_behind(source->taken, source->known) ? source->taken : source->known;
     }
     loader->storing_received = received_count;
     storer_begin(loader->storer, batch, &loader->storing_head, loader->storing_loaded);
@@ -364,10 +424,10 @@ static void copy_head(Loader *loader, const Head *head)
     }
 }
 
-static bool store_head(Loader *loader, const Head *head)
+static bool store_head(Loader *loader, int32_t chain_id, const Head *head)
 {
     Request *req = request_new(STORE_TIMEOUT_MS);
-    bool is_stored = chain_store_head(loader->pool, req, loader->chain_id, head) == 0;
+    bool is_stored = chain_store_head(loader->pool, req, chain_id, head) == 0;
     if (is_stored) {
         copy_head(loader, head);
     } else {
@@ -384,41 +444,62 @@ static void tell_head(Loader *loader, bool is_last)
     int64_t now_ns = clock_now_ns();
     bool is_due =
         is_last || records >= HEAD_EVERY_RECORDS || now_ns - loader->told_at_ns >= HEAD_EVERY_NS;
-    if (loader->is_open && records > 0 && is_due && store_head(loader, &loader->head)) {
+    if (loader->is_open && records > 0 && is_due &&
+        store_head(loader, loader->chain_id, &loader->head)) {
         loader->told_sequence = loader->head.sequence;
         loader->told_at_ns = now_ns;
     }
 }
 
-/** Removes the oldest month if its time is over: first a signed anchor says so. @return whether
- * there may be another one */
+/** Whether this server says that records of a chain are removed: of its own, also those that it
+ * gave up; and of one whose newest record is too old, because nobody may be left to say it. */
+static bool is_ours_to_end(const Loader *loader, const ChainPart *part, int64_t before_us)
+{
+    uint8_t key[HEAD_KEY_BYTES];
+    head_key_public(loader->key, key);
+    return memcmp(part->key, key, sizeof(key)) == 0 || part->received_us < before_us;
+}
+
+/** Signed anchors come before the removal. */
+static int store_anchors(Loader *loader, Request *req, int64_t month_us, int64_t before_us)
+{
+    ChainPart *parts = NULL;
+    size_t count = 0;
+    int rc = chain_store_month_parts(loader->pool, req, month_us, &parts, &count);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        if (is_ours_to_end(loader, &parts[i], before_us)) {
+            Head anchor = {.chain = parts[i].chain,
+                           .purpose = HEAD_ANCHOR,
+                           .sequence = parts[i].sequence,
+                           .hash = parts[i].hash};
+            head_sign(&anchor, loader->key);
+            rc = store_head(loader, parts[i].id, &anchor) ? 0 : -ERR_DATABASE;
+        }
+    }
+    return rc;
+}
+
+/** Removes the oldest month if its time is over. @return whether there may be another one */
 static bool drop_oldest_month(Loader *loader)
 {
     Request *req = request_new(STORE_TIMEOUT_MS);
     int64_t keep_us = (int64_t)loader->config.repository->retention_days * US_PER_DAY;
+    int64_t before_us = clock_utc_us() - keep_us;
     int64_t month_us = 0;
-    ChainEnd end;
-    int rc = chain_store_oldest_month(loader->pool, req, loader->chain_id, clock_utc_us() - keep_us,
-                                      &month_us, &end);
-    if (rc > 0 && end.sequence > 0) {
-        Head anchor;
-        sign_end(loader, &end, &anchor);
-        anchor.purpose = HEAD_ANCHOR;
-        head_sign(&anchor, loader->key);
-        rc = store_head(loader, &anchor) ? rc : -ERR_DATABASE;
+    int rc = chain_store_oldest_month(loader->pool, req, before_us, &month_us);
+    bool is_due = rc > 0;
+    if (is_due) {
+        rc = store_anchors(loader, req, month_us, before_us);
+        rc = rc < 0 ? rc : chain_store_drop_month(loader->pool, req, month_us);
     }
-    if (rc > 0) {
-        int dropped = chain_store_drop_month(loader->pool, req, month_us);
-        rc = dropped < 0 ? dropped : rc;
-    }
-    if (rc > 0) {
-        log_info("event=audit_month_removed month=%.7s", clock_iso8601(req->arena, month_us).data);
-    } else if (rc < 0) {
+    if (rc < 0) {
         log_warn("event=audit_month_not_removed detail=%s",
                  log_quote(req->arena, str_from(db_last_failure())));
+    } else if (is_due) {
+        log_info("event=audit_month_removed month=%.7s", clock_iso8601(req->arena, month_us).data);
     }
     request_free(req);
-    return rc > 0;
+    return is_due && rc == 0;
 }
 
 static void keep_retention(Loader *loader)
@@ -478,11 +559,18 @@ static bool open_files(Loader *loader, char *ret_problem, size_t problem_size)
 {
     _cleanup_(arena_freep) Arena *arena = arena_new();
     Str path = str_printf(arena, "%s/" CHAIN_KEY_FILE, loader->directory);
+    bool has_key = access(path.data, F_OK) == 0;
     loader->key = head_key_open(path.data, true, ret_problem, problem_size);
     if (!loader->key) {
         return false;
     }
-    int rc = chain_files_open(loader->directory, &loader->chain);
+    int rc = chain_files_read(loader->directory, &loader->chain);
+    if (rc > 0 && !has_key) {
+        log_warn("event=audit_key_made file=%s msg=\"the key that signed the audit chain so far is "
+                 "gone; musubi audit verify tells what to do\"",
+                 path.data);
+    }
+    rc = chain_files_open(loader->directory, &loader->chain);
     if (rc < 0) {
         (void)snprintf(ret_problem, problem_size, "%s: the name of the audit chain: %s",
                        loader->directory, strerror(-rc));
@@ -500,9 +588,8 @@ Loader *loader_new(const LoaderConfig *config, char *ret_problem, size_t problem
     loader->directory = config->repository->directory;
     loader->pool = db_pool_beside(config->repository->pool, 2);
     loader->retry_ns = RETRY_MIN_NS;
-    loader->sources[SPOOL_RECEIVED] =
-        (Source){.spool = config->received, .directory = config->received_directory};
-    loader->sources[SPOOL_OWN] = (Source){.spool = config->own, .directory = loader->directory};
+    loader->sources[SPOOL_RECEIVED] = source_of(config->received, config->received_directory);
+    loader->sources[SPOOL_OWN] = source_of(config->own, loader->directory);
     batch_init(&loader->batches[0]);
     batch_init(&loader->batches[1]);
     bool is_good = open_files(loader, ret_problem, problem_size);

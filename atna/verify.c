@@ -9,13 +9,14 @@
 #include <stdlib.h>
 
 #include "atna/chain_files.h"
+#include "atna/known_heads.h"
 #include "lib/base/thread.h"
 
 /** Records that one thread reads at a time. */
 #define PIECE_RECORDS 50000
 #define CONNECTIONS_MAX 16
 #define TIMEOUT_MS (24U * 3600 * 1000)
-#define TEXT_BYTES 256
+#define TEXT_BYTES 768
 
 /** Columns of audit_record, of which the last one is the hash. */
 #define SEQUENCE_FIELD 1
@@ -57,12 +58,6 @@ static const DbStatement statement_strangers = {
     " WHERE k.chain IS NOT NULL) SELECT chain FROM known WHERE chain IS NOT NULL AND NOT EXISTS"
     " (SELECT FROM audit_chain c WHERE c.id = known.chain)"};
 
-/** A head, and where it is from. */
-typedef struct KnownHead {
-    Head head;
-    const char *from;
-} KnownHead;
-
 /** A row of audit_chain. */
 typedef struct Chain {
     int32_t id;
@@ -75,13 +70,10 @@ typedef struct Chain {
 typedef struct Verify {
     const VerifyConfig *config;
     Request *req;
-    KnownHead *heads;
-    size_t head_count;
-    size_t head_cap;
+    KnownHeads heads;
     const char *reading; /* where the heads that are being read are from */
-    bool has_key;
-    uint8_t key[HEAD_KEY_BYTES]; /* of this server */
-    bool has_lost_head;          /* there is no newest head of our own chain */
+    bool has_lost_head;  /* there is no newest head of our own chain */
+    bool has_lost_copy;  /* [audit] head_copy is not there */
     Uuid own_chain;
     pthread_mutex_t lock; /* of result, and of what is told */
     VerifyResult result;
@@ -113,38 +105,39 @@ static void found(Verify *verify, Uuid chain, uint64_t sequence, const char *for
 
 /* ---- heads ---- */
 
-static void add_head(Verify *verify, const Head *head, const char *from)
-{
-    if (verify->head_count == verify->head_cap) {
-        verify->head_cap = verify->head_cap ? 2 * verify->head_cap : 64;
-        verify->heads = reallocarray(verify->heads, verify->head_cap, sizeof(KnownHead));
-        if (!verify->heads) {
-            abort();
-        }
-    }
-    verify->heads[verify->head_count++] = (KnownHead){*head, from};
-}
-
 static int take_head(void *ctx, const Head *head)
 {
     Verify *verify = ctx;
-    add_head(verify, head, verify->reading);
+    known_heads_add(&verify->heads, head, verify->reading);
     return 0;
 }
 
 /** @return 0 or -ERR_IO */
-static int read_head_file(Verify *verify, const char *path, bool may_lack)
+static int read_head_file(Verify *verify, const char *path, bool *ret_is_missing)
 {
     unsigned bad_lines = 0;
     verify->reading = path;
     int rc = head_file_read(path, take_head, verify, &bad_lines);
-    if (rc < 0 && (rc != -ENOENT || !may_lack)) {
+    if (rc == -ENOENT && ret_is_missing) {
+        *ret_is_missing = true;
+    } else if (rc < 0) {
         return error_add(&verify->req->errors, ERR_IO, NULL, "%s: %s", path, strerror(-rc));
     }
     if (bad_lines > 0) {
         found(verify, (Uuid){{0}}, 0, "%s: %u lines are no signed heads", path, bad_lines);
     }
     return 0;
+}
+
+/** What a third party has kept; a file without a head would prove nothing. */
+static int read_kept_heads(Verify *verify, const char *path)
+{
+    size_t before = verify->heads.count;
+    int rc = read_head_file(verify, path, NULL);
+    if (rc == 0 && verify->heads.count == before) {
+        found(verify, (Uuid){{0}}, 0, "%s: there is no signed head in it", path);
+    }
+    return rc;
 }
 
 /** The newest head of our own chain is written with every batch. */
@@ -159,63 +152,111 @@ static void check_own_head(Verify *verify)
     }
 }
 
+static int read_keys(Verify *verify)
+{
+    const char *directory = verify->config->directory;
+    unsigned bad_lines = 0;
+    int rc = known_heads_read_keys(&verify->heads, directory, &bad_lines);
+    if (rc < 0) {
+        return error_add(&verify->req->errors, ERR_IO, NULL, "%s/" TRUSTED_KEYS_FILE ": %s",
+                         directory, strerror(-rc));
+    }
+    if (bad_lines > 0) {
+        found(verify, (Uuid){{0}}, 0, "%s/" TRUSTED_KEYS_FILE ": %u lines are no public keys",
+              directory, bad_lines);
+    }
+    return 0;
+}
+
 static int read_files(Verify *verify)
 {
     const VerifyConfig *config = verify->config;
-    char problem[TEXT_BYTES];
     unsigned bad_lines = 0;
-    Str key_path = str_printf(verify->req->arena, "%s/" CHAIN_KEY_FILE, config->directory);
-    HeadKey *key = head_key_open(key_path.data, false, problem, sizeof(problem));
-    verify->has_key = key != NULL;
-    if (key) {
-        head_key_public(key, verify->key);
-    }
-    head_key_free(key);
+    int rc = read_keys(verify);
     verify->reading = config->directory;
-    int rc = chain_files_read_heads(config->directory, take_head, verify, &bad_lines);
+    if (rc == 0) {
+        rc = chain_files_read_heads(config->directory, take_head, verify, &bad_lines);
+        rc = rc == 0 ? 0
+                     : error_add(&verify->req->errors, ERR_IO, NULL, "%s: %s", config->directory,
+                                 strerror(-rc));
+    }
     if (rc < 0) {
-        return error_add(&verify->req->errors, ERR_IO, NULL, "%s: %s", config->directory,
-                         strerror(-rc));
+        return rc;
     }
     if (bad_lines > 0) {
         found(verify, (Uuid){{0}}, 0, "%s: the newest head cannot be read", config->directory);
     }
     check_own_head(verify);
-    rc = config->head_copy[0] ? read_head_file(verify, config->head_copy, true) : 0;
-    return rc < 0 || !config->head_file ? rc : read_head_file(verify, config->head_file, false);
+    rc = config->head_copy[0] ? read_head_file(verify, config->head_copy, &verify->has_lost_copy)
+                              : 0;
+    return rc < 0 || !config->head_file ? rc : read_kept_heads(verify, config->head_file);
 }
 
-/** Whether it is signed, by us where we know our key. */
-static bool is_genuine(const Verify *verify, const Head *head)
+static void tell_forged(Verify *verify, const KnownHead *known)
 {
-    return (!verify->has_key || memcmp(head->key, verify->key, HEAD_KEY_BYTES) == 0) &&
-           head_is_signed(head);
+    found(verify, known->head.chain, 0,
+          "a head of sequence %" PRIu64 " in %s is not signed by this server", known->head.sequence,
+          known->from);
 }
 
 /**
  * The genuine head of this chain and purpose with the highest sequence below a limit; each that
- * claims to be higher and is not genuine is told.
- * @param from  where it must be from; NULL: anywhere
+ * claims to be higher and is not genuine is told, but for those of keys that nobody knows.
  */
-static const KnownHead *newest_head(Verify *verify, Uuid chain, HeadPurpose purpose, uint64_t below,
-                                    const char *from)
+static const KnownHead *newest_head(Verify *verify, Uuid chain, HeadPurpose purpose, uint64_t below)
 {
-    for (;;) {
-        const KnownHead *newest = NULL;
-        for (size_t i = 0; i < verify->head_count; i++) {
-            const KnownHead *known = &verify->heads[i];
-            if (known->head.purpose == purpose && uuid_equal(known->head.chain, chain) &&
-                known->head.sequence < below && (!from || known->from == from) &&
-                (!newest || known->head.sequence > newest->head.sequence)) {
-                newest = known;
-            }
+    HeadRange range = known_heads_of(&verify->heads, chain);
+    const KnownHead *known = head_range_from(range, below);
+    while (known > range.begin) {
+        known--;
+        bool is_known_key = known_heads_has_key(&verify->heads, known->head.key);
+        if (known->head.purpose != purpose || !is_known_key) {
+            continue;
         }
-        if (!newest || is_genuine(verify, &newest->head)) {
-            return newest;
+        if (head_is_signed(&known->head)) {
+            return known;
         }
-        found(verify, chain, 0, "a head of sequence %" PRIu64 " in %s is not signed by this server",
-              newest->head.sequence, newest->from);
-        below = newest->head.sequence;
+        tell_forged(verify, known);
+    }
+    return NULL;
+}
+
+/** Heads of a chain that count for nothing, because their key is not known: one finding for all of
+ * a key in a row. */
+static void check_keys(Verify *verify, Uuid chain)
+{
+    HeadRange range = known_heads_of(&verify->heads, chain);
+    const uint8_t *told = NULL;
+    for (const KnownHead *known = range.begin; known < range.end; known++) {
+        const uint8_t *key = known->head.key;
+        if (known_heads_has_key(&verify->heads, key) ||
+            (told && memcmp(told, key, HEAD_KEY_BYTES) == 0)) {
+            continue;
+        }
+        _cleanup_(arena_freep) Arena *arena = arena_new();
+        found(verify, chain, 0,
+              "a head of sequence %" PRIu64 " in %s is not signed by this server, but with the key "
+              "%.*s: if that is the key of another server, or the one that head.key had before, "
+              "write it into %s/" TRUSTED_KEYS_FILE,
+              known->head.sequence, known->from, STR_ARG(str_hex(arena, key, HEAD_KEY_BYTES)),
+              verify->config->directory);
+        told = key;
+    }
+}
+
+/** What is missing of the files beside the database, once it is known that there was something. */
+static void check_files(Verify *verify, bool has_records, bool has_told_heads)
+{
+    const VerifyConfig *config = verify->config;
+    if (!verify->heads.has_own_key && has_records) {
+        found(verify, (Uuid){{0}}, 0,
+              "%s/" CHAIN_KEY_FILE " is missing or cannot be read: nobody can tell whether this "
+              "server signed the heads; put it back from a backup, or write its public key into "
+              "%s/" TRUSTED_KEYS_FILE,
+              config->directory, config->directory);
+    }
+    if (verify->has_lost_copy && has_told_heads) {
+        found(verify, (Uuid){{0}}, 0, "%s, the copy of the heads, is missing", config->head_copy);
     }
 }
 
@@ -225,10 +266,9 @@ static const KnownHead *newest_head(Verify *verify, Uuid chain, HeadPurpose purp
 typedef struct Reading {
     Verify *verify;
     const Chain *chain;
-    const KnownHead *heads[2]; /* that the records must have: the newest of all, and of the file
-                                  that a third party keeps; NULL: none */
-    uint64_t first;            /* sequence */
-    ChainHash before;          /* hash of the record before it */
+    HeadRange heads;
+    uint64_t first;   /* sequence */
+    ChainHash before; /* hash of the record before it */
     uint64_t last;
     uint64_t next_piece; /* under the lock */
     int rc;              /* under the lock */
@@ -248,6 +288,7 @@ typedef struct Piece {
     uint64_t expected; /* next sequence */
     ChainHash hash;    /* of the record before it */
     bool has_before;   /* hash is known */
+    const KnownHead *next_head;
     uint64_t count;
 } Piece;
 
@@ -293,17 +334,27 @@ static bool read_row(Str bytes, Row *ret_row)
     return true;
 }
 
-static void check_head(const Piece *piece, const Row *row)
+/** Every head that is known of this record must have its hash: who has the key can sign another
+ * history, and not change the heads that are kept elsewhere. */
+static void check_heads(Piece *piece, const Row *row)
 {
-    for (size_t i = 0; i < ARRAY_LEN(piece->reading->heads); i++) {
-        const KnownHead *known = piece->reading->heads[i];
-        if (known && known->head.sequence == row->sequence &&
-            !chain_hash_equal(&known->head.hash, &row->hash)) {
-            found(piece->reading->verify, known->head.chain, row->sequence,
+    Verify *verify = piece->reading->verify;
+    const KnownHead *end = piece->reading->heads.end;
+    const KnownHead *known = piece->next_head;
+    for (; known < end && known->head.sequence <= row->sequence; known++) {
+        if (known->head.sequence < row->sequence ||
+            chain_hash_equal(&known->head.hash, &row->hash)) {
+            continue;
+        }
+        if (known_heads_is_genuine(&verify->heads, &known->head)) {
+            found(verify, known->head.chain, row->sequence,
                   "is not what the head in %s has: this record, or one before it, was replaced",
                   known->from);
+        } else if (known_heads_has_key(&verify->heads, known->head.key)) {
+            tell_forged(verify, known);
         }
     }
+    piece->next_head = known;
 }
 
 /** Records between the expected one and this one are missing, or it is there twice. @return whether
@@ -342,7 +393,7 @@ static int see_row(void *ctx, Str bytes)
             found(verify, piece->reading->chain->end.chain, row.sequence, "was changed");
         }
     }
-    check_head(piece, &row);
+    check_heads(piece, &row);
     piece->hash = row.hash;
     piece->has_before = true;
     piece->expected = MAX(piece->expected, row.sequence + 1);
@@ -364,7 +415,8 @@ static int read_piece(Reading *reading, DbConn *conn, Request *req, ChainHasher 
                    .hasher = hasher,
                    .expected = first,
                    .hash = reading->before,
-                   .has_before = is_first};
+                   .has_before = is_first,
+                   .next_head = head_range_from(reading->heads, first)};
     DbParams params;
     db_params_init(&params, req->arena);
     param_number(&params, (uint64_t)reading->chain->id);
@@ -457,18 +509,17 @@ static void check_end(Verify *verify, const Chain *chain, const KnownHead *newes
 static int verify_chain(Verify *verify, const Chain *chain)
 {
     Uuid name = chain->end.chain;
-    const char *file = verify->config->head_file;
     uint64_t anchored = !chain->has_records ? UINT64_MAX : (uint64_t)MAX(chain->first_sequence, 0);
-    const KnownHead *newest = newest_head(verify, name, HEAD_STATE, UINT64_MAX, NULL);
-    const KnownHead *anchor = newest_head(verify, name, HEAD_ANCHOR, anchored, NULL);
+    const KnownHead *newest = newest_head(verify, name, HEAD_STATE, UINT64_MAX);
+    const KnownHead *anchor = newest_head(verify, name, HEAD_ANCHOR, anchored);
     Reading reading = {.verify = verify, .chain = chain, .last = chain->last_sequence, .first = 1};
     chain_hash_first(chain->end.chain, &reading.before);
     if (anchor) {
         reading.first = anchor->head.sequence + 1;
         reading.before = anchor->head.hash;
     }
-    reading.heads[0] = newest;
-    reading.heads[1] = file ? newest_head(verify, name, HEAD_STATE, UINT64_MAX, file) : NULL;
+    reading.heads = known_heads_of(&verify->heads, name);
+    check_keys(verify, name);
     if (chain->has_records && chain->first_sequence < 1) {
         found(verify, name, 0, "a record has the sequence %" PRId64 ": the first one is 1",
               chain->first_sequence);
@@ -519,7 +570,7 @@ static void take_db_heads(Verify *verify, const DbResult *rows)
         read_db_head(rows, row, 0, &head);
         bool is_anchor = str_equal(db_text(rows, row, 6), STR("anchor"));
         head.purpose = is_anchor ? HEAD_ANCHOR : HEAD_STATE;
-        add_head(verify, &head, "table audit_head");
+        known_heads_add(&verify->heads, &head, "table audit_head");
     }
 }
 
@@ -536,16 +587,17 @@ static bool is_listed(const Chain *chains, size_t count, Uuid chain)
 /** A head of a chain that the database does not know: all of it was removed. */
 static void check_lost_chains(Verify *verify, const Chain *chains, size_t count)
 {
-    for (size_t i = 0; i < verify->head_count; i++) {
-        const KnownHead *known = &verify->heads[i];
-        bool is_told = is_listed(chains, count, known->head.chain);
-        for (size_t before = 0; before < i && !is_told; before++) {
-            is_told = uuid_equal(verify->heads[before].head.chain, known->head.chain);
+    size_t at = 0;
+    while (at < verify->heads.count) {
+        Uuid chain = verify->heads.items[at].head.chain;
+        at = (size_t)(known_heads_of(&verify->heads, chain).end - verify->heads.items);
+        if (is_listed(chains, count, chain)) {
+            continue;
         }
-        const KnownHead *newest =
-            is_told ? NULL : newest_head(verify, known->head.chain, HEAD_STATE, UINT64_MAX, NULL);
+        const KnownHead *newest = newest_head(verify, chain, HEAD_STATE, UINT64_MAX);
+        check_keys(verify, chain);
         if (newest && newest->head.sequence > 0) {
-            found(verify, newest->head.chain, 1,
+            found(verify, chain, 1,
                   "is missing: the database does not have this chain, of which %s has a head of "
                   "sequence %" PRIu64,
                   newest->from, newest->head.sequence);
@@ -557,16 +609,20 @@ static int verify_chains(Verify *verify, DbResult *const results[3])
 {
     Chain *chains = ARENA_ARRAY(verify->req->arena, Chain, (size_t)db_rows(results[0]));
     size_t count = (size_t)db_rows(results[0]);
+    bool has_records = false;
     int rc = 0;
     for (size_t i = 0; i < count; i++) {
         chains[i].id = db_i32(results[0], (int)i, 0);
         chains[i].last_sequence = (uint64_t)MAX(db_i64(results[0], (int)i, 7), 0);
         chains[i].has_records = !db_is_null(results[0], (int)i, 8);
+        has_records = has_records || chains[i].has_records;
         chains[i].first_sequence = chains[i].has_records ? db_i64(results[0], (int)i, 8) : 0;
         read_db_head(results[0], (int)i, 1, &chains[i].end);
-        add_head(verify, &chains[i].end, "table audit_chain");
+        known_heads_add(&verify->heads, &chains[i].end, "table audit_chain");
     }
     take_db_heads(verify, results[1]);
+    known_heads_sort(&verify->heads);
+    check_files(verify, has_records, db_rows(results[1]) > 0);
     for (int row = 0; row < db_rows(results[2]); row++) {
         found(verify, (Uuid){{0}}, 1,
               "records belong to a chain %d that is not in table audit_chain",
@@ -595,8 +651,8 @@ int audit_verify(const VerifyConfig *config, Request *req, VerifyResult *ret_res
     db_release(conn);
     conn = NULL;
     rc = rc < 0 ? rc : verify_chains(&verify, results);
-    verify.result.head_count = verify.head_count;
-    free(verify.heads);
+    verify.result.head_count = verify.heads.count;
+    known_heads_done(&verify.heads);
     pthread_mutex_destroy(&verify.lock);
     if (rc == 0) {
         *ret_result = verify.result;

@@ -98,7 +98,9 @@ int command_migrate(const Options *options)
 
     int status = command_open(options, &context);
     if (status == EXIT_GOOD &&
-        migrate_apply(context.conn, context.req, service_role(&context), &applied) < 0) {
+        (migrate_apply(context.conn, context.req, service_role(&context), &applied) < 0 ||
+         migrate_set_retention(context.conn, context.req, context.config->audit.retention_days) <
+             0)) {
         status = EXIT_FAILED;
     }
     if (status == EXIT_GOOD) {

@@ -174,7 +174,7 @@ static const char *const grants[] = {
     "audit_drop_partition(timestamptz) TO",
     "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate, "
     "identity_provider, access_role, access_role_code, access_role_confidentiality, "
-    "consent_policy, consent_policy_disclosure FROM",
+    "consent_policy, consent_policy_disclosure, audit_retention FROM",
     "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "
     "match_key, "
     "awaited_link, identity_notification, pdq_continuation, assertion_seen TO",
@@ -215,4 +215,21 @@ int migrate_apply(DbConn *conn, Request *req, const char *service_role, unsigned
         *ret_applied = applied;
     }
     return rc;
+}
+
+static const DbStatement statement_keep_for_ever = {"migrate_keep_for_ever",
+                                                    "DELETE FROM audit_retention"};
+static const DbStatement statement_keep_days = {
+    "migrate_keep_days", "INSERT INTO audit_retention (days) VALUES ($1::integer)"
+                         " ON CONFLICT (is_only) DO UPDATE SET days = EXCLUDED.days"};
+
+int migrate_set_retention(DbConn *conn, Request *req, uint64_t days)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    if (days == 0) {
+        return db_exec(conn, req, &statement_keep_for_ever, &params, NULL);
+    }
+    db_param_i32(&params, (int32_t)MIN(days, INT32_MAX));
+    return db_exec(conn, req, &statement_keep_days, &params, NULL);
 }

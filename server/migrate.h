@@ -39,3 +39,7 @@ int migrate_check(DbConn *conn, Request *req, SchemaState *ret_state, Str *ret_t
  */
 int migrate_apply(DbConn *conn, Request *req, const char *service_role,
                   unsigned *ret_applied) MUST_CHECK;
+
+/** Writes [audit] retention where the service role cannot change it. conn belongs to the owner.
+ * @param days  0: for ever */
+int migrate_set_retention(DbConn *conn, Request *req, uint64_t days) MUST_CHECK;

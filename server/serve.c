@@ -576,6 +576,9 @@ static bool open_schema(Process *p, const char *owner_conninfo)
         rc = migrate_apply(conn, req, POSTGRES_SERVICE_ROLE, &applied);
         state = SCHEMA_CURRENT;
     }
+    if (!rc && state == SCHEMA_CURRENT && p->postgres) {
+        rc = migrate_set_retention(conn, req, p->config->audit.retention_days);
+    }
     bool is_good = !rc && state == SCHEMA_CURRENT;
     if (rc) {
         (void)fail(p, "the database cannot be used: %s", db_last_failure());
