@@ -7,9 +7,6 @@
  * has one Patient Identity Source, and an epoch (ITI TF-2 3.8.4.1.1, 3.8.4.1.3.1; Appendix E).
  */
 
-/** Most identifiers of one field of one message. */
-#define FEED_IDENTIFIERS_MAX 100
-
 /** Who feeds, as the message says it. */
 typedef struct FeedSender {
     Str application; /* MSH-3, or the id of a v3 device; empty: not said (FHIR) */

@@ -42,7 +42,7 @@ Str hl7_sender_name(const Hl7Call *call);
  * neither. In the arena. */
 Str hl7_party(Arena *arena, const Er7Message *message, size_t facility, size_t application);
 
-/* ---- hl7_identifiers.c ---- */
+/* ---- hl7_v2_identifiers.c ---- */
 
 /** Where a message carries identifiers. */
 typedef struct Hl7Field {
@@ -81,7 +81,7 @@ int hl7_read_identifiers(const Hl7Call *call, const Hl7Field *field, Identifier 
 int hl7_read_domains(const Hl7Call *call, const Hl7Field *field,
                      const AssigningAuthority ***ret_domains, size_t *ret_count) MUST_CHECK;
 
-/* ---- hl7_events.c ---- */
+/* ---- hl7_v2_events.c ---- */
 
 #define HL7_EVENTS_MAX 3
 
@@ -97,7 +97,7 @@ int hl7_record_query(const Hl7Call *call, const Str *patients, size_t count) MUS
  * Of a message that cannot be read, or is of no type that we take, nothing but the refusal. */
 void hl7_record_refused(const Hl7Call *call);
 
-/* ---- feed_v2.c: what ITI-8 and ITI-30 have in common ---- */
+/* ---- hl7_v2_feed.c: what ITI-8 and ITI-30 have in common ---- */
 
 /** Adds or revises the patient of PID. */
 int hl7_feed(Hl7Call *call, bool is_revision, bool checks_sex) MUST_CHECK;

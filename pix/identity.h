@@ -32,6 +32,9 @@ int identity_check_value(ErrorList *errors, const Identifier *identifier) MUST_C
 
 /* ---- feed ---- */
 
+/** Most identifiers of one patient, and so of one field of one message. */
+#define FEED_IDENTIFIERS_MAX 100
+
 typedef struct IdentityFeed {
     const Identifier *identifiers; /* of one patient; each once; at least one */
     size_t identifier_count;
@@ -139,7 +142,7 @@ int identity_cross_reference(Pix *pix, Request *req, const Authorities *authorit
 
 /** All of them, for feeds and commands: nothing of it goes to a sender. */
 int identity_find_all(Pix *pix, Request *req, const Authorities *authorities,
-                     const Identifier *identifier, CrossReference *ret_reference) MUST_CHECK;
+                      const Identifier *identifier, CrossReference *ret_reference) MUST_CHECK;
 
 /** The authorities of the moment; they live as long as the arena. */
 const Authorities *identity_authorities(Pix *pix, Arena *arena);

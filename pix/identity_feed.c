@@ -4,47 +4,14 @@
  *
  * A feed that changes nothing is a look-up and an audit event. Else one transaction: locks on the
  * match keys and names, so that two records of one new patient cannot miss each other; reading what
- * is known; deciding, which is pure; writing.
+ * is known; deciding, which is pure; writing (feed_write.c).
  */
-#include <stdlib.h>
 #include <string.h>
 
-#include "pix/feed_match.h"
-#include "pix/search.h"
+#include "pix/feed_state.h"
 
-#define IDENTIFIERS_MAX 100
 /** First key of the advisory locks of feeds; the registry has 1 and 2. */
 #define LOCK_CLASS "3"
-
-/** One identifier of the feed with its record. */
-typedef struct FedRecord {
-    const Identifier *identifier;
-    const IdentityRow *row; /* NULL: new */
-    int64_t id;             /* of row, or allocated */
-    Str held;               /* demographics_write() of what is held; data NULL: no record */
-    Str held_profile;
-    Str record;                  /* what is held after this feed */
-    const MatchProfile *profile; /* of record; NULL: not made yet */
-    int64_t keys[MATCH_KEYS_MAX];
-    size_t key_count;
-    bool is_changed;
-} FedRecord;
-
-/** A feed at work; made anew for each attempt. */
-typedef struct FeedState {
-    const IdentityFeed *feed;
-    FedRecord *records;
-    size_t count;
-    IdentityRows found;    /* of the identifiers named */
-    Candidates candidates; /* of all records */
-    int64_t *persons;      /* those that become one, the one that stays first */
-    size_t person_count;   /* 0: a new person */
-    int64_t target;
-    bool is_minting;
-    int64_t minted_id;
-    bool awaits_announcement; /* of minted_id */
-    IdentityRows locked;
-} FeedState;
 
 /* ---- reading ---- */
 
@@ -84,7 +51,7 @@ static const DbStatement allocate = {
     " FROM generate_series(1, $1::int4)",
 };
 
-static void bind_names(FeedState *state, Request *req, DbParams *params)
+void feed_state_bind_names(const FeedState *state, Request *req, DbParams *params)
 {
     Identifier *names = ARENA_ARRAY(req->arena, Identifier, state->count);
     for (size_t i = 0; i < state->count; i++) {
@@ -176,7 +143,7 @@ static bool is_repeated(const Pix *pix, const FeedState *state, const DbResult *
 static int read_fed(FeedState *state, Request *req, DbConn *conn, DbResult **ret_result)
 {
     DbParams params;
-    bind_names(state, req, &params);
+    feed_state_bind_names(state, req, &params);
     int rc = db_exec(conn, req, &select_fed, &params, ret_result);
     rc = rc < 0 ? rc : read_found(state, req, *ret_result);
     if (rc == 0) {
@@ -242,7 +209,7 @@ static int read_state(FeedState *state, Request *req, DbConn *conn, DbResult *re
     size_t key_count = collect_keys(state, req, &keys);
     DbParams names;
     DbParams wanted;
-    bind_names(state, req, &names);
+    feed_state_bind_names(state, req, &names);
     db_params_init(&wanted, req->arena);
     db_param_i32(&wanted, (int32_t)state->count + 1);
     int rc = db_queue_begin(conn, req);
@@ -256,8 +223,7 @@ static int read_state(FeedState *state, Request *req, DbConn *conn, DbResult *re
 
 /* ---- deciding ---- */
 
-/** Whether this is one of the persons that become one. */
-static bool is_chosen(const FeedState *state, int64_t person)
+bool feed_state_is_chosen(const FeedState *state, int64_t person)
 {
     for (size_t i = 0; i < state->person_count; i++) {
         if (state->persons[i] == person) {
@@ -269,7 +235,7 @@ static bool is_chosen(const FeedState *state, int64_t person)
 
 static void add_person(FeedState *state, int64_t person)
 {
-    if (!is_chosen(state, person)) {
+    if (!feed_state_is_chosen(state, person)) {
         state->persons[state->person_count++] = person;
     }
 }
@@ -290,8 +256,7 @@ static void match_records(const Pix *pix, FeedState *state, Request *req, const 
                     &state->candidates);
 }
 
-/** The XAD-PID that the message itself names, NULL if none. */
-static const FedRecord *find_named_xad_pid(const FeedState *state)
+const FedRecord *feed_state_named_xad_pid(const FeedState *state)
 {
     for (size_t i = 0; i < state->count; i++) {
         if (state->records[i].identifier->authority->is_affinity_domain) {
@@ -309,7 +274,7 @@ static void collect_persons(FeedState *state, Request *req, const DbResult *awai
 {
     size_t room = state->count + (size_t)db_rows(awaited) + state->candidates.count;
     state->persons = ARENA_ARRAY(req->arena, int64_t, room);
-    const FedRecord *named = find_named_xad_pid(state);
+    const FedRecord *named = feed_state_named_xad_pid(state);
     if (named && named->row) {
         add_person(state, named->row->person);
     }
@@ -430,7 +395,7 @@ static int64_t choose_target(const FeedState *state, const FedRecord *named)
 /** A message that names a new XAD-PID opens a person of its own where those found have one. */
 static void decide_target(const Pix *pix, FeedState *state, int64_t new_person)
 {
-    const FedRecord *named = find_named_xad_pid(state);
+    const FedRecord *named = feed_state_named_xad_pid(state);
     bool names_new = named && !named->row;
     drop_owned_elsewhere(pix, state, named);
     state->target = choose_target(state, named);
@@ -441,284 +406,6 @@ static void decide_target(const Pix *pix, FeedState *state, int64_t new_person)
         target_has_one = false;
     }
     state->is_minting = !target_has_one && !names_new && pix->config.pid_owner == PID_OWNER_SELF;
-}
-
-/* ---- writing ---- */
-
-static const DbStatement insert_identifier = {
-    "feed_insert_identifier",
-    "INSERT INTO patient_identifier (id, authority, value, person, is_xad_pid)"
-    " OVERRIDING SYSTEM VALUE VALUES ($1::int8, $2::int4, $3::text, $4::int8, $5::boolean)",
-};
-
-static const DbStatement upsert_record = {
-    "feed_upsert_record",
-    "INSERT INTO patient_demographics (identifier, birth_date, sex, postal_code, phones,"
-    " match_profile, record)"
-    " VALUES ($1::int8, $2::text, $3::text, $4::text, $5::text[], $6::text, $7::text)"
-    " ON CONFLICT (identifier) DO UPDATE SET updated_at = now(), birth_date = excluded.birth_date,"
-    " sex = excluded.sex, postal_code = excluded.postal_code, phones = excluded.phones,"
-    " match_profile = excluded.match_profile, record = excluded.record",
-};
-
-static const DbStatement insert_names = {
-    "feed_insert_names",
-    "INSERT INTO patient_name (identifier, family, given)"
-    " SELECT $1::int8, family, given FROM unnest($2::text[], $3::text[]) AS n (family, given)",
-};
-
-static const DbStatement delete_names = {
-    "feed_delete_names",
-    "DELETE FROM patient_name WHERE identifier = $1::int8",
-};
-
-static const DbStatement insert_keys = {
-    "feed_insert_keys",
-    "INSERT INTO match_key (key, identifier) SELECT key, $1::int8 FROM unnest($2::int8[]) AS key",
-};
-
-static const DbStatement delete_keys = {
-    "feed_delete_keys",
-    "DELETE FROM match_key WHERE identifier = $1::int8 AND key = ANY ($2::int8[])",
-};
-
-static const DbStatement delete_awaited = {
-    "feed_delete_awaited",
-    "DELETE FROM awaited_link w USING unnest($1::int4[], $2::text[]) AS n (authority, value)"
-    " WHERE (w.authority = n.authority AND w.value = n.value)"
-    " OR (w.other_authority = n.authority AND w.other_value = n.value)",
-};
-
-static int queue_identifier(const FeedState *state, Request *req, DbConn *conn,
-                            const FedRecord *record)
-{
-    DbParams params;
-    db_params_init(&params, req->arena);
-    db_param_i64(&params, record->id);
-    db_param_i32(&params, record->identifier->authority->id);
-    db_param_text(&params, record->identifier->value);
-    db_param_i64(&params, state->target);
-    db_param_bool(&params, record->identifier->authority->is_affinity_domain);
-    return db_queue(conn, req, &insert_identifier, &params);
-}
-
-static int queue_search_row(Request *req, DbConn *conn, const FedRecord *record)
-{
-    Demographics demographics;
-    SearchRow row = {0};
-    demographics_read(record->record, &demographics);
-    search_row_make(req->arena, &demographics, &row);
-    DbParams params;
-    db_params_init(&params, req->arena);
-    db_param_i64(&params, record->id);
-    db_param_text(&params, row.birth_date);
-    db_param_text(&params, row.sex);
-    db_param_text(&params, row.postal_code);
-    db_param_text_array(&params, row.phones, row.phone_count);
-    db_param_text(&params, match_profile_write(req->arena, record->profile));
-    db_param_text(&params, record->record);
-    int rc = db_queue(conn, req, &upsert_record, &params);
-    if (rc < 0 || row.name_count == 0) {
-        return rc;
-    }
-    DbParams names;
-    db_params_init(&names, req->arena);
-    db_param_i64(&names, record->id);
-    db_param_text_array(&names, row.families, row.name_count);
-    db_param_text_array(&names, row.givens, row.name_count);
-    return db_queue(conn, req, &insert_names, &names);
-}
-
-static int queue_keys(Request *req, DbConn *conn, const DbStatement *statement, int64_t id,
-                      const int64_t *keys, size_t count)
-{
-    if (count == 0) {
-        return 0;
-    }
-    DbParams params;
-    db_params_init(&params, req->arena);
-    db_param_i64(&params, id);
-    db_param_i64_array(&params, keys, count);
-    return db_queue(conn, req, statement, &params);
-}
-
-/** What search and matching had of the record until now. */
-static int queue_forget(const Pix *pix, Request *req, DbConn *conn, const FedRecord *record)
-{
-    const MatchProfile *held = match_profile_read(req->arena, record->held_profile);
-    int64_t keys[MATCH_KEYS_MAX];
-    size_t count = held ? match_profile_keys(&pix->config.match, held, keys) : 0;
-    DbParams params;
-    db_params_init(&params, req->arena);
-    db_param_i64(&params, record->id);
-    int rc = db_queue(conn, req, &delete_names, &params);
-    return rc < 0 ? rc : queue_keys(req, conn, &delete_keys, record->id, keys, count);
-}
-
-static int queue_record(const Pix *pix, const FeedState *state, Request *req, DbConn *conn,
-                        const FedRecord *record)
-{
-    int rc = record->row ? 0 : queue_identifier(state, req, conn, record);
-    if (rc < 0 || !record->is_changed) {
-        return rc;
-    }
-    rc = record->held.data ? queue_forget(pix, req, conn, record) : 0;
-    rc = rc < 0 ? rc : queue_search_row(req, conn, record);
-    return rc < 0
-               ? rc
-               : queue_keys(req, conn, &insert_keys, record->id, record->keys, record->key_count);
-}
-
-/** The candidate by whom a person came in, NULL if it was named by the message. */
-static const Candidate *find_match(const FeedState *state, int64_t person)
-{
-    for (size_t i = 0; i < state->candidates.count; i++) {
-        const Candidate *candidate = &state->candidates.items[i];
-        if (candidate->person == person && candidate->match.verdict == MATCH_SAME) {
-            return candidate;
-        }
-    }
-    return NULL;
-}
-
-static bool is_named(const FeedState *state, int64_t id)
-{
-    for (size_t i = 0; i < state->count; i++) {
-        if (state->records[i].row && state->records[i].row->id == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/** Whether an identifier of another person comes along. */
-static bool comes_along(const FeedState *state, const IdentityRow *row)
-{
-    if (!is_chosen(state, row->person) || row->person == state->target || row->survivor != 0 ||
-        row->is_xad_pid) {
-        return false;
-    }
-    /* under an XAD-PID that the message gave, only what the message named */
-    bool is_assigned = find_named_xad_pid(state) != NULL &&
-                       identity_rows_xad_pid(&state->locked, row->person) != NULL;
-    return !is_assigned || is_named(state, row->id);
-}
-
-static int move_identifiers(Pix *pix, const FeedState *state, Request *req, DbConn *conn)
-{
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < state->locked.count; i++) {
-        const IdentityRow *row = &state->locked.items[i];
-        if (!comes_along(state, row)) {
-            continue;
-        }
-        const Candidate *match = find_match(state, row->person);
-        PersonChange change = {
-            .row = row,
-            .to_person = state->target,
-            .reason = match ? LINK_REASON_match : LINK_REASON_feed,
-            .score = match ? match->match.score : 0,
-            .other = state->records[0].id,
-        };
-        rc = identity_change_person(pix, req, conn, &state->locked, &change, &state->feed->source,
-                                    NULL);
-    }
-    return rc;
-}
-
-/** History of the new identifiers that joined somebody. */
-static int queue_joined(const FeedState *state, Request *req, DbConn *conn)
-{
-    static const Uuid none;
-    const Candidate *match = find_match(state, state->target);
-    bool is_new_person = state->person_count == 0;
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < state->count && !is_new_person; i++) {
-        const FedRecord *record = &state->records[i];
-        if (record->row) {
-            continue;
-        }
-        const IdentityRow row = {.id = record->id};
-        PersonChange change = {
-            .row = &row,
-            .to_person = state->target,
-            .reason = match ? LINK_REASON_match : LINK_REASON_feed,
-            .score = match ? match->match.score : 0,
-            .other = match ? match->identifier : 0,
-        };
-        rc = identity_queue_history(req, conn, &change, 0, &none, &state->feed->source);
-    }
-    return rc;
-}
-
-/** Most proposals that one feed makes: of patients with a name that many have, as those of tests,
- * nobody could decide on all pairs. */
-#define PROPOSALS_MAX 5
-
-/** Proposals to people who did not join: the best of each, the best ones. */
-static int queue_proposals(const FeedState *state, Request *req, DbConn *conn)
-{
-    int rc = 0;
-    int made = 0;
-    for (size_t i = 0; rc == 0 && i < state->candidates.count && made < PROPOSALS_MAX; i++) {
-        const Candidate *candidate = &state->candidates.items[i];
-        bool is_one = candidate->person == state->target || is_chosen(state, candidate->person);
-        for (size_t j = 0; j < i && !is_one; j++) {
-            is_one = state->candidates.items[j].person == candidate->person;
-        }
-        if (!is_one) {
-            made++;
-            rc = candidates_queue_proposal(req, conn, state->records[0].id, candidate);
-        }
-    }
-    return rc;
-}
-
-static bool changes_the_set(const FeedState *state)
-{
-    for (size_t i = 0; i < state->count; i++) {
-        if (!state->records[i].row) {
-            return true;
-        }
-    }
-    return state->is_minting || state->person_count > 1;
-}
-
-static int tell_persons(Pix *pix, const FeedState *state, Request *req, DbConn *conn)
-{
-    if (!changes_the_set(state)) {
-        return 0;
-    }
-    int rc = identity_queue_person(pix, req, conn, state->target);
-    for (size_t i = 0; rc == 0 && i < state->person_count; i++) {
-        if (state->persons[i] != state->target) {
-            rc = identity_queue_person(pix, req, conn, state->persons[i]);
-        }
-    }
-    return rc;
-}
-
-static int write_state(Pix *pix, FeedState *state, Request *req, DbConn *conn,
-                       const DbResult *awaited)
-{
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < state->count; i++) {
-        rc = queue_record(pix, state, req, conn, &state->records[i]);
-    }
-    if (rc == 0 && state->is_minting) {
-        rc = identity_queue_xad_pid(pix, req, conn, state->target, state->minted_id,
-                                    identity_mint(req->arena));
-    }
-    rc = rc < 0 ? rc : move_identifiers(pix, state, req, conn);
-    rc = rc < 0 ? rc : queue_joined(state, req, conn);
-    rc = rc < 0 ? rc : queue_proposals(state, req, conn);
-    if (rc == 0 && db_rows(awaited) > 0) {
-        DbParams names;
-        bind_names(state, req, &names);
-        rc = db_queue(conn, req, &delete_awaited, &names);
-    }
-    rc = rc < 0 ? rc : tell_persons(pix, state, req, conn);
-    return rc < 0 ? rc : identity_queue_events(pix, req, conn, &state->feed->source);
 }
 
 /* ---- the whole ---- */
@@ -771,7 +458,7 @@ static int change(Pix *pix, FeedState *state, Request *req, DbConn *conn)
         return rc;
     }
     decide_target(pix, state, db_i64(results[READ_ALLOCATED], 0, 0));
-    rc = write_state(pix, state, req, conn, results[READ_AWAITED]);
+    rc = feed_write(pix, state, req, conn, db_rows(results[READ_AWAITED]) > 0);
     return rc < 0 ? rc : identity_commit(pix, req, conn);
 }
 
@@ -800,10 +487,10 @@ static int feed_step(void *ctx, Pix *pix, Request *req, DbConn *conn)
 static int check_feed(Request *req, const IdentityFeed *feed)
 {
     int rc = 0;
-    if (feed->identifier_count > IDENTIFIERS_MAX) {
+    if (feed->identifier_count > FEED_IDENTIFIERS_MAX) {
         return error_add(&req->errors, ERR_HL7_DATA_TYPE, feed->identifiers[0].location,
                          "the message has %zu identifiers of one patient; send at most %d",
-                         feed->identifier_count, IDENTIFIERS_MAX);
+                         feed->identifier_count, FEED_IDENTIFIERS_MAX);
     }
     const Identifier *xad_pid = NULL;
     for (size_t i = 0; i < feed->identifier_count; i++) {
