@@ -138,6 +138,7 @@ class Consumers(SubscriberCase):
         receiver = self.receiver("--authorities", "HOSPA")
         self.known((A, "a-4-0"))
         receiver.wait(1)
+        self.wait_until(lambda: self.listed(receiver)["queued"] == 0)  # its answer was read
         receiver.stop()
         expected = [f"a-4-{n}" for n in range(5)]
         for value in expected[1:]:
