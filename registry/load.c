@@ -12,11 +12,15 @@
       " CASE WHEN $1::bool THEN " t ".metadata END, " t ".unique_id"
 enum { ENTRY_UUID, PATIENT, SOURCE_FACILITY, STATUS, METADATA, UNIQUE_ID, COMMON_COLUMN_COUNT };
 
-#define DOCUMENT_SELECT                                                                            \
-    "SELECT " COMMON_COLUMNS("d") ", d.lid, d.version, d.class_code, d.confidentiality_code,"      \
-                                  " COALESCE(d.service_start_time, d.creation_time), "             \
-                                  "d.repository, d.size_bytes, d.hash"                             \
-                                  " FROM document_entry d"
+#define DOCUMENT_COLUMNS(package)                                                                  \
+    COMMON_COLUMNS("d")                                                                            \
+    ", d.lid, d.version, d.class_code, d.confidentiality_code,"                                    \
+    " COALESCE(d.service_start_time, d.creation_time), d.repository, d.size_bytes, "               \
+    "d.hash, " package
+#define DOCUMENT_SELECT "SELECT " DOCUMENT_COLUMNS("NULL::uuid") " FROM document_entry d"
+#define MEMBER_DOCUMENT_SELECT                                                                     \
+    "SELECT " DOCUMENT_COLUMNS("a.source_object") " FROM association a JOIN document_entry d"      \
+                                                  " ON d.entry_uuid = a.target_object"
 enum {
     DOCUMENT_LID = COMMON_COLUMN_COUNT,
     DOCUMENT_VERSION,
@@ -26,6 +30,7 @@ enum {
     DOCUMENT_REPOSITORY,
     DOCUMENT_SIZE,
     DOCUMENT_HASH,
+    DOCUMENT_PACKAGE,
 };
 
 #define SUBMISSION_SET_SELECT "SELECT " COMMON_COLUMNS("s") " FROM submission_set s"
@@ -256,7 +261,7 @@ int load_filters_new(const Registry *registry, Request *req, DbConn *conn,
     }
     LoadFilters *filters = ARENA_NEW(req->arena, LoadFilters);
     filters->dictionaries = registry->dictionaries;
-    filters->asks_for_nothing = req->principal == NULL || !req->principal->may_do_everything;
+    filters->asks_for_nothing = access_has_rules(req);
     for (size_t i = 0; i < QUERY_FIELD_COUNT; i++) {
         const QueryValue *value = &request->values[i];
         if (value->parameter != NULL) {
@@ -395,6 +400,9 @@ static void read_document(const DbResult *row, Arena *arena, LoadedObject *objec
     object->repository = db_i32(row, 0, DOCUMENT_REPOSITORY);
     object->size_bytes = db_is_null(row, 0, DOCUMENT_SIZE) ? -1 : db_i64(row, 0, DOCUMENT_SIZE);
     object->hash = db_text(row, 0, DOCUMENT_HASH);
+    if (!db_is_null(row, 0, DOCUMENT_PACKAGE)) {
+        object->package = db_uuid(row, 0, DOCUMENT_PACKAGE);
+    }
 }
 
 static void read_folder(const DbResult *row, LoadedObject *object)
@@ -443,6 +451,11 @@ static int read_row(void *ctx, Request *req, const DbResult *row)
         wanted = has_wanted_author(req, stream->dictionaries, stream->authors, &object);
     }
     return wanted > 0 ? stream->object(stream->ctx, req, &object) : wanted;
+}
+
+bool load_kind_is_of_packages(LoadKind kind)
+{
+    return statements[kind].kind == OBJECT_SUBMISSION_SET || statements[kind].kind == OBJECT_FOLDER;
 }
 
 int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys,

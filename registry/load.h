@@ -26,6 +26,7 @@ typedef struct LoadedObject {
     Str hash;               /* 20 bytes, or empty; DocumentEntry */
     Str unique_id;          /* empty for Associations */
     Str metadata;           /* rendered blob; empty if not asked for */
+    Uuid package;           /* of which it is a member; MEMBER_DOCUMENTS */
     AssociationType association_type;
     int16_t submission_set_status; /* 0 none, 1 Original, 2 Reference; Association */
     Uuid source;
@@ -43,6 +44,9 @@ typedef enum LoadKind {
 #include "registry/load.def"
     LOAD_KIND_COUNT
 } LoadKind;
+
+/** Whether it reads SubmissionSets or Folders. */
+bool load_kind_is_of_packages(LoadKind kind);
 
 /** Which objects: one member is used, as the LoadKind says. */
 typedef struct LoadKeys {

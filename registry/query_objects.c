@@ -47,9 +47,100 @@ static int patient_number(QueryRun *run, int64_t id, uint32_t *ret_number)
     return 0;
 }
 
+/* ---- SubmissionSets and Folders ---- */
+
+/** What is known of packages before any is answered. */
+typedef struct Packages {
+    QueryRun *run;
+    UuidSet *denied;     /* the others; may be NULL */
+    UuidSet candidates;  /* by themselves they may be known */
+    UuidSet with_hidden; /* of those: some document in it may not be known */
+    UuidSet with_shown;  /* of those: some document in it may be known */
+} Packages;
+
+/** The decision alone, without the notice of an emergency: nothing is shown by it. */
+static int may_be_known(QueryRun *run, const LoadedObject *object, bool *ret_may)
+{
+    uint32_t number;
+    int rc = patient_number(run, object->patient, &number);
+    if (rc == 0) {
+        const AccessScope *scope = run->patients.items[number].scope;
+        *ret_may = access_permits(access_explain(scope, &object->access).reason);
+    }
+    return rc;
+}
+
+static int add_candidate(void *ctx, Request *req UNUSED, const LoadedObject *object)
+{
+    Packages *packages = ctx;
+    bool may = false;
+    int rc = may_be_known(packages->run, object, &may);
+    if (may) {
+        uuid_set_add(&packages->candidates, object->entry_uuid);
+    } else if (packages->denied != NULL) {
+        uuid_set_add(packages->denied, object->entry_uuid);
+    }
+    return rc;
+}
+
+static int add_member(void *ctx, Request *req UNUSED, const LoadedObject *document)
+{
+    Packages *packages = ctx;
+    bool may = false;
+    int rc = may_be_known(packages->run, document, &may);
+    uuid_set_add(may ? &packages->with_shown : &packages->with_hidden, document->package);
+    return rc;
+}
+
+/**
+ * Those of the packages that hold documents, but none that may be known.
+ * @param denied  what may not be known is added, hidden or not; may be NULL
+ * @return 1: others may be known; 0: none; negative ErrorCode
+ */
+static int find_hidden_packages(QueryRun *run, LoadKind kind, const LoadKeys *keys, UuidSet *denied,
+                                UuidSet *ret_hidden)
+{
+    Arena *arena = run->req->arena;
+    Packages packages = {.run = run, .denied = denied};
+    uuid_set_init(&packages.candidates, arena);
+    uuid_set_init(&packages.with_hidden, arena);
+    uuid_set_init(&packages.with_shown, arena);
+    int rc = load_objects(run->conn, run->req, kind, keys, run->filters, false, add_candidate,
+                          &packages);
+    if (rc < 0) {
+        return rc;
+    }
+    uuid_set_close(&packages.candidates);
+    const LoadKeys candidates = load_keys_of(&packages.candidates);
+    rc = load_objects(run->conn, run->req, LOAD_MEMBER_DOCUMENTS, &candidates, run->filters, false,
+                      add_member, &packages);
+    uuid_set_close(&packages.with_hidden);
+    uuid_set_close(&packages.with_shown);
+    uuid_set_init(ret_hidden, arena);
+    for (size_t i = 0; i < packages.with_hidden.count; i++) {
+        if (!uuid_set_has(&packages.with_shown, packages.with_hidden.items[i])) {
+            uuid_set_add(ret_hidden, packages.with_hidden.items[i]);
+        }
+    }
+    for (size_t i = 0; denied != NULL && i < ret_hidden->count; i++) {
+        uuid_set_add(denied, ret_hidden->items[i]);
+    }
+    uuid_set_close(ret_hidden);
+    return rc < 0 ? rc : packages.candidates.count > ret_hidden->count;
+}
+
+/* ---- objects of every kind ---- */
+
+/** A selection, and packages that it passes by. */
+typedef struct Selecting {
+    const Selection *selection;
+    UuidSet hidden;
+} Selecting;
+
 static int select_object(void *ctx, Request *req, const LoadedObject *object)
 {
-    Selection *selection = ctx;
+    const Selecting *selecting = ctx;
+    const Selection *selection = selecting->selection;
     QueryRun *run = selection->run;
     uint32_t number;
     int rc = patient_number(run, object->patient, &number);
@@ -57,7 +148,8 @@ static int select_object(void *ctx, Request *req, const LoadedObject *object)
         return rc;
     }
     KnownPatient *patient = &run->patients.items[number];
-    if (!access_decide(patient->scope, &object->access)) {
+    if (uuid_set_has(&selecting->hidden, object->entry_uuid) ||
+        !access_decide(patient->scope, &object->access)) {
         if (selection->denied != NULL) {
             uuid_set_add(selection->denied, object->entry_uuid);
         }
@@ -77,8 +169,15 @@ int select_objects(Selection selection, LoadKind kind, LoadKeys keys)
 {
     QueryRun *run = selection.run;
     bool with_metadata = selection.is_answer && run->request->is_leaf_class;
+    Selecting selecting = {.selection = &selection};
+    if (load_kind_is_of_packages(kind) && access_has_rules(run->req)) {
+        int rc = find_hidden_packages(run, kind, &keys, selection.denied, &selecting.hidden);
+        if (rc <= 0) {
+            return rc;
+        }
+    }
     return load_objects(run->conn, run->req, kind, &keys, run->filters, with_metadata,
-                        select_object, &selection);
+                        select_object, &selecting);
 }
 
 int answer_objects(QueryRun *run, LoadKind kind, LoadKeys keys, UuidSet *visible)

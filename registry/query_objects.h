@@ -8,6 +8,10 @@
 /**
  * The objects of one running query: each is tested with access_decide() as it is read, and goes to
  * the answer, to sets of entryUUIDs for the next step, or nowhere.
+ *
+ * A SubmissionSet or Folder tells of the documents in it, and has neither class nor
+ * confidentiality: one with documents shows only if one of them does, besides by its own source
+ * facility.
  */
 
 /** A patient met in a row. */
@@ -45,6 +49,8 @@ typedef struct Selection {
     UuidSet *denied;  /* may be NULL */
 } Selection;
 
+/** With rules, SubmissionSets and Folders take three round trips; two if nothing shows, be it
+ * denied or absent: the one takes as long as the other. */
 int select_objects(Selection selection, LoadKind kind, LoadKeys keys) MUST_CHECK;
 
 /** Objects become part of the answer; those that do also go to visible, which may be NULL. */

@@ -287,6 +287,11 @@ bool access_may_see_any(const AccessScope *scope)
     return scope->patient->is_enrolled && scope->req->rules->level >= levels[scope->purpose];
 }
 
+bool access_has_rules(const Request *req)
+{
+    return settle(req->principal, ACCESS_LIST) != ACCESS_OPEN_MODE;
+}
+
 bool access_limits_facilities(const AccessScope *scope, Arena *arena, int32_t **ret_facilities,
                               size_t *ret_count)
 {

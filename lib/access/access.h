@@ -124,6 +124,9 @@ bool access_may_see_any(const AccessScope *scope);
 bool access_limits_facilities(const AccessScope *scope, Arena *arena, int32_t **ret_facilities,
                               size_t *ret_count);
 
+/** Whether objects are decided about one by one: not in open mode, where everything shows. */
+bool access_has_rules(const Request *req);
+
 /** A pure test. @return true: may see or do it */
 bool access_decide(const AccessScope *scope, const AccessObject *object);
 

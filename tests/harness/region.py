@@ -102,6 +102,7 @@ class Region:
         self.patients = []
         self.things = {}
         self.links = {}
+        self.members = {}  # uuids of the documents in a SubmissionSet or Folder
         self.clients = {}
         self.used = {}
 
@@ -258,13 +259,14 @@ class Region:
             self.things[folder.id] = Thing("F", folder.id, folder.unique_id, facility, patient)
 
     def fill(self, patient, facility):
-        """Two submissions: four documents of every kind in one, two of them in a Folder; then one that replaces, one that appends."""
+        """Two submissions: four documents of every kind in one, two of them in a Folder, and an empty
+        Folder; then one that replaces, one that appends."""
         first = [self.document(patient, facility, "REPORTS", ("N",), NEW), self.document(patient, facility, "IMAGES", ("R",), OLD),
                  self.document(patient, facility, "REPORTS", ("V",), NEW),
                  self.document(patient, facility, "IMAGES", ("N", "R"), OLD, has_start=False),
                  self.document(patient, facility, "REPORTS", ("N",), OLD)]
         folder = xds.Folder(patient.cx(), id=xds.new_urn())
-        submission = xds.Submission(patient.cx(), first, [folder])
+        submission = xds.Submission(patient.cx(), first, [folder, xds.Folder(patient.cx(), id=xds.new_urn())])
         for document in first[:2]:
             member = xds.new_urn()
             submission.associations.append(xds.association_xml(xds.HAS_MEMBER, folder.id, document.id, identifier=member))
@@ -281,6 +283,10 @@ class Region:
         found = self.rows(self.server, "SELECT entry_uuid::text, source_object::text, target_object::text, type FROM association")
         for uuid, source, target, kind in found:
             self.links[f"urn:uuid:{uuid}"] = Link(f"urn:uuid:{uuid}", f"urn:uuid:{source}", f"urn:uuid:{target}", LINK_KINDS[kind])
+        self.members.clear()
+        for link in self.links.values():
+            if link.kind == "HasMember" and link.target in self.things and self.things[link.target].kind == "D":
+                self.members.setdefault(link.source, set()).add(link.target)
 
 
 def masked(reply, *echoed):

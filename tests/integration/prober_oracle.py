@@ -53,7 +53,12 @@ class Oracle:
                 yield rule
 
     def may(self, node, thing, level=VIEW):
-        """Whether the node may see, or download, a document, Folder or SubmissionSet."""
+        """Whether the node may see, or download, a document, Folder or SubmissionSet: of what is in it, something."""
+        members = self.region.members.get(thing.uuid, ())
+        return self._may_alone(node, thing, level) and (
+            not members or any(self._may_alone(node, self.region.things[uuid], level) for uuid in members))
+
+    def _may_alone(self, node, thing, level):
         role = self.roles[node.role]
         if node.is_operator or thing.patient.name not in self.enrolled or role.level < level:
             return False
