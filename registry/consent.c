@@ -219,15 +219,54 @@ static int check_unique_ids(Request *req, DbConn *conn, const Submission *submis
     return rc == 0 && db_rows(foreign) > 0 ? -(int)ERR_XDS_REGISTRY_METADATA_ERROR : rc;
 }
 
-int consent_check(Request *req, DbConn *conn, const Submission *submission,
-                  const RegistryState *state)
+/** Whether a facility has the patient by this number: an affinity domain's or an insurer's is a
+ * number that others know too. In open mode authorities need no facility. */
+static bool is_number_of(const Registry *registry, Request *req, const RegistryState *state,
+                         Str source_patient_id)
+{
+    const PatientDirectory *patients = registry->config.patients;
+    int32_t facility;
+    return registry_state_source_owner(state, source_patient_id) == state->patient.survivor &&
+           (!access_has_rules(req) ||
+            (patients->facility_of(patients->ctx, req, source_patient_id, &facility) &&
+             facility != 0));
+}
+
+/** Who knows a patientId alone has not got the patient's consent. Of a patient who is not known
+ * there is an error already. */
+static int check_source(const Registry *registry, Request *req, const RegistryState *state,
+                        const DocumentEntry *entry)
+{
+    if (!state->patient.is_active || is_number_of(registry, req, state, entry->source_patient_id)) {
+        return 0;
+    }
+    return error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR,
+                     "XDSDocumentEntry.sourcePatientId",
+                     "DocumentEntry %.*s is a consent document (formatCode %.*s), and its "
+                     "sourcePatientId %.*s is not known here as a number of this patient: send the "
+                     "number that the patient has at your facility, after your system has "
+                     "registered him with it (ITI-8, ITI-30, ITI-44 or ITI-104)",
+                     STR_ARG(entry->unique_id), STR_ARG(entry->format_code.code),
+                     STR_ARG(entry->source_patient_id));
+}
+
+static int check_consent(const Registry *registry, Request *req, DbConn *conn,
+                         const DocumentEntry *entry, const RegistryState *state)
+{
+    int rc = check_source(registry, req, state, entry);
+    int checked = check_document(req, conn, entry);
+    return checked < 0 ? checked : rc;
+}
+
+int consent_check(const Registry *registry, Request *req, DbConn *conn,
+                  const Submission *submission, const RegistryState *state)
 {
     int rc = check_unique_ids(req, conn, submission, state);
     if (rc < 0 && rc != -(int)ERR_XDS_REGISTRY_METADATA_ERROR) {
         return rc;
     }
     for (const DocumentEntry *entry = submission->documents; entry; entry = entry->next) {
-        int checked = is_consent(entry) ? check_document(req, conn, entry) : 0;
+        int checked = is_consent(entry) ? check_consent(registry, req, conn, entry, state) : 0;
         if (checked < 0 && checked != -(int)ERR_XDS_REGISTRY_METADATA_ERROR) {
             return checked;
         }

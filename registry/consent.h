@@ -11,11 +11,12 @@
  */
 
 /** Adds an error for each consent document without a policy, or with one that is not known: a
- * consent that nobody understands must not look accepted. So for each uniqueId that would belong to
- * a consent and to a document of another facility or patient: who replaces the one would end the
- * other. The transaction is open. */
-int consent_check(Request *req, DbConn *conn, const Submission *submission,
-                  const RegistryState *state) MUST_CHECK;
+ * consent that nobody understands must not look accepted. So for one whose sourcePatientId is not
+ * known as a number of its patient: whoever knows a patientId decides nothing for him. So for each
+ * uniqueId that would belong to a consent and to a document of another facility or patient: who
+ * replaces the one would end the other. The transaction is open. */
+int consent_check(const Registry *registry, Request *req, DbConn *conn,
+                  const Submission *submission, const RegistryState *state) MUST_CHECK;
 
 /**
  * Puts into the transaction of a registration what its consent documents say, the end of what those

@@ -178,7 +178,8 @@ static int judge(const Registration *registration, const RegistryState *state)
     int opened = check_submit_access(registration, state);
     opened = opened < 0 ? opened : check_change_access(registration, state);
     rc = rc < 0 ? rc : opened;
-    opened = consent_check(req, registration->conn, registration->prepared->submission, state);
+    opened = consent_check(registration->registry, req, registration->conn,
+                           registration->prepared->submission, state);
     rc = rc < 0 ? rc : opened;
     if (rc == 0 && req->errors.error_count > errors_before) {
         rc = -(int)ERR_FORBIDDEN;

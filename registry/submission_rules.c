@@ -294,6 +294,16 @@ static int compare_texts(const void *a, const void *b)
     return str_compare(*(const Str *)a, *(const Str *)b);
 }
 
+int64_t registry_state_source_owner(const RegistryState *state, Str source_patient_id)
+{
+    if (state->source_count == 0) {
+        return 0;
+    }
+    const Str *found = bsearch(&source_patient_id, state->source_patient_ids, state->source_count,
+                               sizeof(Str), compare_texts);
+    return found != NULL ? state->source_owners[found - state->source_patient_ids] : 0;
+}
+
 /**
  * A document whose sourcePatientId is known as the number of somebody else: filed under the wrong
  * patient, as after a link that was undone. What is not known stays unchecked (TF-2
@@ -302,11 +312,9 @@ static int compare_texts(const void *a, const void *b)
 static void check_source_patients(Request *req, const Submission *submission,
                                   const RegistryState *state)
 {
-    for (const DocumentEntry *d = submission->documents;
-         d != NULL && state->patient.is_active && state->source_count > 0; d = d->next) {
-        const Str *found = bsearch(&d->source_patient_id, state->source_patient_ids,
-                                   state->source_count, sizeof(Str), compare_texts);
-        int64_t owner = found != NULL ? state->source_owners[found - state->source_patient_ids] : 0;
+    for (const DocumentEntry *d = submission->documents; d != NULL && state->patient.is_active;
+         d = d->next) {
+        int64_t owner = registry_state_source_owner(state, d->source_patient_id);
         if (owner != 0 && owner != state->patient.survivor) {
             error_add(&req->errors, ERR_XDS_PATIENT_ID_DOES_NOT_MATCH,
                       "XDSDocumentEntry.sourcePatientId",

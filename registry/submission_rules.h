@@ -71,6 +71,9 @@ const UniqueIdClaim *registry_state_set_claim(const RegistryState *state);
 /** The claim of a uniqueId of the submission. */
 const UniqueIdClaim *registry_state_find_claim(const RegistryState *state, Str unique_id);
 
+/** XAD-PID (internal id) of the patient whose number it is; 0: not known here as anybody's. */
+int64_t registry_state_source_owner(const RegistryState *state, Str source_patient_id);
+
 /** The stored object with this entryUUID, or NULL. */
 const StoredObject *registry_state_find(const RegistryState *state, Uuid entry_uuid);
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tempfile
 import time
 
 from conformance import client as xds
@@ -290,6 +291,11 @@ ENROLS, SHARES, REFUSES, UNKNOWN = "1.2.392.99999.8.1", "1.2.392.99999.8.2", "1.
 BPPC = ("urn:ihe:iti:bppc:2007", "1.3.6.1.4.1.19376.1.2.3", "BPPC")
 
 
+def at_hospital(number):
+    """A number of Hospital A as CX."""
+    return f"{number}^^^&1.2.392.99999.2.1&ISO"
+
+
 class ConsentDocuments(Commands):
     """What a registered consent document says is in the tables of enrolment and disclosure with it (BPPC, ITI TF-3 5.1)."""
 
@@ -303,18 +309,38 @@ class ConsentDocuments(Commands):
         command("consent-policy", "add", ENROLS, "--name", "参加", "--decision", "enroll")
         command("consent-policy", "add", SHARES, "--name", "共有", "--decision", "enroll")
         command("consent-policy", "add", REFUSES, "--name", "不参加", "--decision", "withdraw")
+        time.sleep(1.5)  # until the server has seen them
+        cls.people = cls.import_people(*(f"P{n}" for n in (1, 2, 3, 4, 5, 6, 7, 9)))
         for level, rule in (("download", "--permit"), ("view", "--deny")):
             command("consent-policy", "disclose", SHARES, "--source", "Hospital A", "--reader", "Hospital B", rule, "--level", level)
 
+    @classmethod
+    def import_people(cls, *numbers):
+        """{number: XAD-PID} of patients whom Hospital A has by these numbers."""
+        with tempfile.NamedTemporaryFile("w", suffix=".csv", encoding="utf-8") as rows:
+            rows.write("authority,identifier,family,birth_date\n" + "".join(f"HOSP-A,{n},{n},1970-01-01\n" for n in numbers))
+            rows.flush()
+            cls.server.command("patient", "import", rows.name)
+        return {n: json.loads(cls.server.command("patient", "show", f"HOSP-A:{n}", "--json").stdout)["xad_pid"] for n in numbers}
+
+    def cx(self, number):
+        """The patient in the affinity domain, by the hospital's number or the domain's."""
+        return common.patient(self.people.get(number, number))
+
+    def found(self, number):
+        """{uniqueId: entryUUID} of the patient's documents."""
+        return common.find(self.soap(), self.people.get(number, number))
+
     def consent(self, number, *policies, validity=(None, None), replaces=None, source_patient=None):
         """Submits a consent document; gives it with the reply."""
-        document = xds.Document(common.patient(number), b"<ClinicalDocument/>", "text/xml", source_patient=source_patient)
+        document = xds.Document(self.cx(number), b"<ClinicalDocument/>", "text/xml",
+                                source_patient=source_patient or at_hospital(number))
         document.codes["formatCode"] = (document.codes["formatCode"][0], *BPPC)
         document.event_codes = [(p, "1.2.392.99999.8", "policy") for p in policies]
         start, stop = validity
         document.slots = {"serviceStartTime": [start] if start else None, "serviceStopTime": [stop] if stop else None}
         links = [xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", document.id, replaces)] if replaces else []
-        return document, self.soap().provide(xds.Submission(common.patient(number), [document], associations=links))
+        return document, self.soap().provide(xds.Submission(self.cx(number), [document], associations=links))
 
     def given(self, number, *policies, **more):
         """A consent document that is accepted."""
@@ -324,6 +350,7 @@ class ConsentDocuments(Commands):
 
     def state(self, number):
         """Whether the patient takes part, and the rules that are in force: (rule, consent document)."""
+        number = self.people.get(number, number)
         person = self.run_json("patient", "show", number)
         rules = [r for r in self.run_json("disclosure", "list", "--patient", number) if r["patient"] and r["is_in_force"]]
         return person["is_enrolled"], sorted((r["rule"], r["consent_document"]) for r in rules)
@@ -331,10 +358,10 @@ class ConsentDocuments(Commands):
     def test_a_consent_document_enrolls_and_discloses_and_its_replacement_counts(self):
         first = self.given("P1", SHARES)
         self.assertEqual(self.state("P1"), (True, [("deny", first.unique_id), ("permit", first.unique_id)]))
-        uuid = common.find(self.soap(), "P1")[first.unique_id]
+        uuid = self.found("P1")[first.unique_id]
         second = self.given("P1", ENROLS, replaces=uuid)
         self.assertEqual(self.state("P1"), (True, []))
-        uuid = common.find(self.soap(), "P1")[second.unique_id]
+        uuid = self.found("P1")[second.unique_id]
         self.given("P1", REFUSES, replaces=uuid)
         self.assertEqual(self.state("P1"), (False, []))
         found = audit_records.of_messages(self.server, f"musubi:consent/{first.unique_id}", 2)
@@ -342,9 +369,9 @@ class ConsentDocuments(Commands):
 
     def test_a_consent_replaced_by_another_document_ends(self):
         first = self.given("P2", SHARES)
-        report = xds.Document(common.patient("P2"))
-        uuid = common.find(self.soap(), "P2")[first.unique_id]
-        self.assert_success(self.soap().provide(xds.Submission(common.patient("P2"), [report], associations=[
+        report = xds.Document(self.cx("P2"))
+        uuid = self.found("P2")[first.unique_id]
+        self.assert_success(self.soap().provide(xds.Submission(self.cx("P2"), [report], associations=[
             xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", report.id, uuid)])))
         self.assertEqual(self.state("P2"), (False, []))
 
@@ -360,7 +387,7 @@ class ConsentDocuments(Commands):
                 enrolled, rules = self.state("P4")
                 self.assertEqual(enrolled, expected)
                 self.assertEqual(("permit", document.unique_id) in rules, expected)
-                self.server.command("patient", "withdraw", "P4")
+                self.server.command("patient", "withdraw", self.people["P4"])
 
     def test_a_consent_of_unknown_policy_is_refused_and_changes_nothing(self):
         for policies, text in (((UNKNOWN,), f"of policy {UNKNOWN}, which is not known here"), ((), "without a policy"),
@@ -369,14 +396,24 @@ class ConsentDocuments(Commands):
                 _, reply = self.consent("P5", *policies)
                 self.assertEqual((reply.outcome, reply.errors[0][0]), ("Failure", "XDSRegistryMetadataError"), reply.errors)
                 self.assertIn(text, reply.errors[0][1])
-        self.assertEqual((self.state("P5"), common.find(self.soap(), "P5")), ((False, []), {}))
+        self.assertEqual((self.state("P5"), self.found("P5")), ((False, []), {}))
+
+    def test_a_consent_needs_a_number_by_which_its_patient_is_known(self):
+        """Whoever knows a patientId alone decides nothing for the patient."""
+        for number in (self.cx("P5"), at_hospital("NOBODY"), "P5^^^&1.2.392.99999.2.77&ISO", at_hospital("P4")):
+            with self.subTest(number=number):
+                document, reply = self.consent("P5", SHARES, source_patient=number)
+                self.assertEqual((reply.outcome, reply.errors[-1][0]), ("Failure", "XDSRegistryMetadataError"), reply.errors)
+                self.assertIn("send the number that the patient has at your facility", reply.errors[-1][1])
+                self.assertEqual(audit_records.of_messages(self.server, f"musubi:consent/{document.unique_id}", 0), [])
+        self.assertEqual((self.state("P5"), self.found("P5")), ((False, []), {}))
 
     def test_a_consent_that_is_over_changes_nothing(self):
         """A form of years ago, registered late: the decision of today stands."""
         current = self.given("P9", ENROLS, validity=("20200101", None))
         self.given("P9", SHARES, validity=("20190101", "20200101"))
         self.assertEqual(self.state("P9")[0], True)
-        uuid = common.find(self.soap(), "P9")[current.unique_id]
+        uuid = self.found("P9")[current.unique_id]
         self.given("P9", SHARES, validity=("20190101", "20200101"), replaces=uuid)
         self.assertEqual(self.state("P9")[0], False, "what is replaced has ended")
 
@@ -384,35 +421,37 @@ class ConsentDocuments(Commands):
         """Who registers the same uniqueId for somebody else, and replaces that, says nothing of the first patient."""
         consent = self.given("P6", SHARES)
         everything = (True, [("deny", consent.unique_id), ("permit", consent.unique_id)])
-        for number, fields in (("P7", {}), ("P6", {"source_patient": "9^^^&1.2.392.99999.2.1&ISO"})):
+        for number, fields in (("P7", {"source_patient": at_hospital("P7")}), ("P6", {})):
             with self.subTest(number=number, fields=fields):
-                copy = xds.Document(common.patient(number), consent.content, "text/xml", unique_id=consent.unique_id, **fields)
-                reply = self.soap().provide(xds.Submission(common.patient(number), [copy]))
+                copy = xds.Document(self.cx(number), consent.content, "text/xml", unique_id=consent.unique_id, **fields)
+                reply = self.soap().provide(xds.Submission(self.cx(number), [copy]))
                 self.assertEqual((reply.outcome, [e[0] for e in reply.errors]), ("Failure", ["XDSRegistryMetadataError"]))
                 self.assertIn("a uniqueId of its own", reply.errors[0][1])
-        copy = xds.Document(common.patient("P6"), consent.content, "text/xml", unique_id=consent.unique_id)
-        self.assert_success(self.soap().provide(xds.Submission(common.patient("P6"), [copy])))
+        copy = xds.Document(self.cx("P6"), consent.content, "text/xml", unique_id=consent.unique_id,
+                            source_patient=at_hospital("P6"))
+        self.assert_success(self.soap().provide(xds.Submission(self.cx("P6"), [copy])))
         self.assertEqual(self.state("P6"), everything)
-        report = xds.Document(common.patient("P7"), b"<ClinicalDocument/>", "text/xml")
-        self.assert_success(self.soap().provide(xds.Submission(common.patient("P7"), [report])))
-        report.patient, report.codes["formatCode"] = common.patient("P6"), (report.codes["formatCode"][0], *BPPC)
-        report.event_codes = [(ENROLS, "1.2.392.99999.8", "policy")]
-        reply = self.soap().provide(xds.Submission(common.patient("P6"), [report]))
+        report = xds.Document(self.cx("P7"), b"<ClinicalDocument/>", "text/xml")
+        self.assert_success(self.soap().provide(xds.Submission(self.cx("P7"), [report])))
+        report.patient, report.codes["formatCode"] = self.cx("P6"), (report.codes["formatCode"][0], *BPPC)
+        report.event_codes, report.source_patient = [(ENROLS, "1.2.392.99999.8", "policy")], at_hospital("P6")
+        reply = self.soap().provide(xds.Submission(self.cx("P6"), [report]))
         self.assertEqual((reply.outcome, reply.errors[0][0]), ("Failure", "XDSRegistryMetadataError"))
+        self.assertIn("a uniqueId of its own", reply.errors[0][1])
 
     def test_an_operators_decision_by_a_document_does_not_follow_another_patients_document(self):
         """--document names what the registry may not hold; whoever registers that uniqueId decides nothing by it."""
         rows = "HOSP-A,601,佐藤,1970-01-01\nHOSP-A,602,高橋,1980-02-02\n"
         self.server.command("patient", "import", self.csv("authority,identifier,family,birth_date\n" + rows))
         one, other = (self.run_json("patient", "show", f"HOSP-A:{n}")["xad_pid"] for n in (601, 602))
-        document = xds.Document(common.patient(one), source_patient="601^^^&1.2.392.99999.2.1&ISO")
+        document = xds.Document(self.cx(one), source_patient=at_hospital("601"))
         self.server.command("patient", "enroll", "P8", "--document", document.unique_id)
-        self.assert_success(self.soap().provide(xds.Submission(common.patient(one), [document])))
+        self.assert_success(self.soap().provide(xds.Submission(self.cx(one), [document])))
         self.server.command("patient", "link", "HOSP-A:602", "HOSP-A:601")
         self.assertEqual([self.state(n)[0] for n in ("P8", one, other)], [True, False, False])
-        uuid = common.find(self.soap(), other)[document.unique_id]
-        new = xds.Document(common.patient(other), source_patient="601^^^&1.2.392.99999.2.1&ISO")
-        self.assert_success(self.soap().provide(xds.Submission(common.patient(other), [new], associations=[
+        uuid = self.found(other)[document.unique_id]
+        new = xds.Document(self.cx(other), source_patient=at_hospital("601"))
+        self.assert_success(self.soap().provide(xds.Submission(self.cx(other), [new], associations=[
             xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", new.id, uuid)])))
         self.assertEqual([self.state(n)[0] for n in ("P8", one, other)], [True, False, False])
 
@@ -420,7 +459,7 @@ class ConsentDocuments(Commands):
         rows = "HOSP-A,501,山田,1970-01-01\nHOSP-A,502,鈴木,1980-02-02\n"
         self.server.command("patient", "import", self.csv("authority,identifier,family,birth_date\n" + rows))
         one, other = (self.run_json("patient", "show", f"HOSP-A:{n}")["xad_pid"] for n in (501, 502))
-        document = self.given(one, SHARES, source_patient="501^^^&1.2.392.99999.2.1&ISO")
+        document = self.given(one, SHARES, source_patient=at_hospital("501"))
         everything = (True, [("deny", document.unique_id), ("permit", document.unique_id)])
         self.assertEqual((self.state(one), self.state(other)), (everything, (False, [])))
         self.server.command("patient", "link", "HOSP-A:502", "HOSP-A:501")
