@@ -159,3 +159,12 @@ typedef int (*AuditRecordFn)(void *ctx, const AuditRecord *record);
  */
 int audit_spool_read(const char *directory, AuditRecordFn callback, void *ctx,
                      unsigned *ret_damaged, char *ret_problem, size_t problem_size) MUST_CHECK;
+
+/**
+ * The same from where the repository in this database has loaded it: what table audit_record lacks,
+ * which is all of the spool where this server has no repository.
+ * @param conn  within a snapshot, so that no event is passed over in between
+ * @return 0, what the callback returned, or a negative ErrorCode in req->errors
+ */
+int audit_waiting_read(const char *directory, DbConn *conn, Request *req, AuditRecordFn callback,
+                       void *ctx) MUST_CHECK;

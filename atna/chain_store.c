@@ -129,6 +129,23 @@ int chain_store_open(DbPool *pool, Request *req, Uuid chain, const HeadKey *key,
     return rc < 0 ? rc : read_chain_row(req, results[1], ret_row);
 }
 
+int chain_store_loaded_own(DbConn *conn, Request *req, Uuid chain, SpoolPosition *ret_loaded)
+{
+    DbResult *rows = NULL;
+    DbParams params;
+    ChainRow row = {0};
+    db_params_init(&params, req->arena);
+    db_param_uuid(&params, chain);
+    int rc = db_exec(conn, req, &statement_select_chain, &params, &rows);
+    if (rc == 0 && db_rows(rows) > 0) {
+        rc = read_chain_row(req, rows, &row);
+    }
+    if (rc == 0) {
+        *ret_loaded = row.loaded[SPOOL_OWN];
+    }
+    return rc;
+}
+
 /* ---- a batch ---- */
 
 /** Queues what comes before the rows, and checks that the chain ends where the batch begins. */

@@ -31,7 +31,8 @@
                            " AND (cardinality($19::text[]) = 0 OR action = ANY ($19::text[]))"     \
                            " AND (cardinality($20::text[]) = 0 OR sender = ANY ($20::text[]))"     \
                            " AND (cardinality($21::int4[]) = 0 OR outcome = ANY ($21::int4[]))"    \
-                           " AND kind < $22::int4"
+                           " AND kind < $22::int4"                                                 \
+                           " AND (length($24::bytea) = 0 OR position($24::bytea IN raw) > 0)"
 
 #define ROWS " ORDER BY event_at, chain, sequence LIMIT $23::int8"
 #define COUNTED " LIMIT $23::int8"
@@ -166,6 +167,7 @@ static void make_params(const Reading *reading, const Range *range, uint64_t lim
     db_param_i32_array(ret_params, search->outcomes, search->outcome_count);
     db_param_i32(ret_params, search->only_messages ? AUDIT_KIND_OTHER_XML : INT16_MAX + 1);
     db_param_i64(ret_params, (int64_t)MIN(limit, (uint64_t)INT64_MAX));
+    db_param_bytes(ret_params, search->text);
 }
 
 static void read_row(Arena *arena, const DbResult *row, FoundRecord *ret_record)

@@ -55,6 +55,7 @@ typedef struct RecordSearch {
     TextSet senders;
     const int32_t *outcomes;
     size_t outcome_count;
+    Str text;           /* bytes that the message holds; empty: whatever it holds */
     bool only_messages; /* AuditMessages, and nothing else that was received */
     /** What columns cannot tell, on the record as it was read; NULL: nothing. */
     bool (*is_match)(const void *ctx, const FoundRecord *record);

@@ -29,18 +29,18 @@ struct AuditRepository {
 
 /* ---- senders ---- */
 
+/** The subject of a certificate may be longer than a key of a table. */
+#define SENDER_NODE_MAX_BYTES 512
+
 static const char *const transport_prefixes[AUDIT_TRANSPORT_COUNT] = {
     [AUDIT_OWN] = "own:", [AUDIT_TLS] = "tls:", [AUDIT_UDP] = "udp:"};
 
 Str audit_sender_text(Arena *arena, const AuditSender *sender)
 {
+    Str node = str_slice(sender->node, 0, SENDER_NODE_MAX_BYTES);
     Str text = str_printf(arena, "%s%.*s@%.*s", transport_prefixes[sender->transport],
-                          STR_ARG(sender->node), STR_ARG(sender->address));
-    char *bytes = str_cstr(arena, text);
-    for (size_t i = 0; i < text.len; i++) {
-        bytes[i] = bytes[i] == '\n' ? ' ' : bytes[i];
-    }
-    return (Str){bytes, text.len};
+                          STR_ARG(node), STR_ARG(sender->address));
+    return str_printable(arena, text);
 }
 
 /** The last @ counts: addresses have none. */

@@ -66,5 +66,9 @@ void spool_reader_free(SpoolReader *reader);
 int spool_reader_next(SpoolReader *reader, const SpoolPosition *limit,
                       AuditRecord *ret_record) MUST_CHECK;
 
+/** audit_spool_read() from a place on. */
+int spool_read_from(const char *directory, SpoolPosition from, AuditRecordFn callback, void *ctx,
+                    unsigned *ret_damaged, char *ret_problem, size_t problem_size) MUST_CHECK;
+
 /** After the last record that was returned. */
 SpoolPosition spool_reader_position(const SpoolReader *reader);

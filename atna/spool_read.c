@@ -339,10 +339,10 @@ int spool_cursor_store(const char *directory, SpoolPosition delivered)
     return parent < 0 ? -errno : io_sync_directory(parent);
 }
 
-int audit_spool_read(const char *directory, AuditRecordFn callback, void *ctx,
-                     unsigned *ret_damaged, char *ret_problem, size_t problem_size)
+int spool_read_from(const char *directory, SpoolPosition from, AuditRecordFn callback, void *ctx,
+                    unsigned *ret_damaged, char *ret_problem, size_t problem_size)
 {
-    SpoolReader *reader = spool_reader_new(directory, (SpoolPosition){0, 0});
+    SpoolReader *reader = spool_reader_new(directory, from);
     AuditRecord record;
     int rc = spool_reader_next(reader, NULL, &record);
     int verdict = 0;
@@ -357,4 +357,11 @@ int audit_spool_read(const char *directory, AuditRecordFn callback, void *ctx,
     *ret_damaged = reader->damaged;
     spool_reader_free(reader);
     return verdict;
+}
+
+int audit_spool_read(const char *directory, AuditRecordFn callback, void *ctx,
+                     unsigned *ret_damaged, char *ret_problem, size_t problem_size)
+{
+    return spool_read_from(directory, (SpoolPosition){0, 0}, callback, ctx, ret_damaged,
+                           ret_problem, problem_size);
 }

@@ -36,6 +36,28 @@ static SyslogFrameResult broken(const char *problem, const char **ret_problem)
     return SYSLOG_FRAME_BROKEN;
 }
 
+/** Some senders end octet-counted frames with a line end that they do not count. It is a defect of
+ * the frame that follows, since that one may be far. */
+static void skip_line_ends(SyslogFramer *framer)
+{
+    while (framer->begin < framer->bytes.len && (framer->bytes.data[framer->begin] == '\n' ||
+                                                 framer->bytes.data[framer->begin] == '\r')) {
+        framer->begin++;
+        framer->has_line_end = true;
+    }
+}
+
+/** Hands the message out, and goes behind its frame. */
+static SyslogFrameResult cut(SyslogFramer *framer, size_t frame_len, uint64_t defects,
+                             uint64_t *ret_defects)
+{
+    *ret_defects =
+        defects | (framer->has_line_end ? AUDIT_DEFECT_BIT(AUDIT_DEFECT_TRAILING_LF) : 0);
+    framer->has_line_end = false;
+    framer->begin += frame_len;
+    return SYSLOG_FRAME_MESSAGE;
+}
+
 static SyslogFrameResult next_line(SyslogFramer *framer, Str rest, Str *ret_message,
                                    uint64_t *ret_defects, const char **ret_problem)
 {
@@ -47,9 +69,7 @@ static SyslogFrameResult next_line(SyslogFramer *framer, Str rest, Str *ret_mess
         return SYSLOG_FRAME_MORE;
     }
     *ret_message = str_slice(rest, 0, end);
-    *ret_defects = AUDIT_DEFECT_BIT(AUDIT_DEFECT_LF_FRAME);
-    framer->begin += end + 1;
-    return SYSLOG_FRAME_MESSAGE;
+    return cut(framer, end + 1, AUDIT_DEFECT_BIT(AUDIT_DEFECT_LF_FRAME), ret_defects);
 }
 
 /** MSG-LEN = NONZERO-DIGIT *DIGIT, and SP. @return its bytes with the SP, 0: more are needed */
@@ -80,6 +100,7 @@ static size_t read_length(Str rest, size_t *ret_length, const char **ret_problem
 SyslogFrameResult syslog_framer_next(SyslogFramer *framer, Str *ret_message, uint64_t *ret_defects,
                                      const char **ret_problem)
 {
+    skip_line_ends(framer);
     Str rest = str_from_offset(strbuf_str(&framer->bytes), framer->begin);
     size_t length = 0;
     const char *problem = NULL;
@@ -98,7 +119,6 @@ SyslogFrameResult syslog_framer_next(SyslogFramer *framer, Str *ret_message, uin
     }
     *ret_message = str_slice(rest, prefix, length);
     bool has_line_end = str_ends_with(*ret_message, STR("\n"));
-    *ret_defects = has_line_end ? AUDIT_DEFECT_BIT(AUDIT_DEFECT_TRAILING_LF) : 0;
-    framer->begin += prefix + length;
-    return SYSLOG_FRAME_MESSAGE;
+    return cut(framer, prefix + length,
+               has_line_end ? AUDIT_DEFECT_BIT(AUDIT_DEFECT_TRAILING_LF) : 0, ret_defects);
 }

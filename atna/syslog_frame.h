@@ -7,8 +7,9 @@
  * begins with "<" instead of a number up to its line feed (RFC 6587 3.4.2), which is tolerated.
  */
 typedef struct SyslogFramer {
-    StrBuf bytes; /* read and not yet cut */
-    size_t begin; /* of the next frame */
+    StrBuf bytes;      /* read and not yet cut */
+    size_t begin;      /* of the next frame */
+    bool has_line_end; /* before it, where none belongs */
 } SyslogFramer;
 
 typedef enum SyslogFrameResult {

@@ -237,13 +237,26 @@ static Str shown_text(Arena *arena, const char *zone, const AuditRow *row, Audit
                                          : row->texts[column];
 }
 
+/** Also in full width, which spreadsheets take for the same where Japanese is written. */
+static bool is_formula(Str text)
+{
+    static const Str begins[] = {STR_INIT("="),  STR_INIT("+"),  STR_INIT("-"),  STR_INIT("@"),
+                                 STR_INIT("\t"), STR_INIT("\r"), STR_INIT("\n"), STR_INIT("＝"),
+                                 STR_INIT("＋"), STR_INIT("－"), STR_INIT("＠")};
+    for (size_t i = 0; i < ARRAY_LEN(begins); i++) {
+        if (str_starts_with(text, begins[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /** RFC 4180. What a spreadsheet would take for a formula gets an apostrophe: the text may come from
  * a stranger. */
 static void append_csv_field(StrBuf *buf, Str text)
 {
-    bool is_formula = text.len > 0 && strchr("=+-@\t\r", text.data[0]);
     strbuf_append_char(buf, '"');
-    strbuf_append(buf, is_formula ? STR("'") : STR_EMPTY);
+    strbuf_append(buf, is_formula(text) ? STR("'") : STR_EMPTY);
     for (size_t i = 0; i < text.len; i++) {
         strbuf_append(buf, text.data[i] == '"' ? STR("\"") : STR_EMPTY);
         strbuf_append_char(buf, text.data[i]);
@@ -277,18 +290,11 @@ static void write_json(StrBuf *buf, Arena *arena, const AuditRow *row)
     json_decref(object);
 }
 
-/** Control characters of a message must not reach the terminal. */
 static void append_line(StrBuf *buf, const char *label, Str text)
 {
-    if (str_is_empty(text)) {
-        return;
+    if (!str_is_empty(text)) {
+        strbuf_printf(buf, "    %-*s %.*s\n", language_pad(label, 14), label, STR_ARG(text));
     }
-    strbuf_printf(buf, "    %-*s ", language_pad(label, 14), label);
-    for (size_t i = 0; i < text.len; i++) {
-        bool is_control = (unsigned char)text.data[i] < ' ' || text.data[i] == 127;
-        strbuf_append_char(buf, is_control ? ' ' : text.data[i]);
-    }
-    strbuf_append_char(buf, '\n');
 }
 
 static void write_text(StrBuf *buf, Arena *arena, const char *zone, const AuditRow *row)
@@ -297,7 +303,7 @@ static void write_text(StrBuf *buf, Arena *arena, const char *zone, const AuditR
     strbuf_printf(buf, "%.*s\n", STR_ARG(time));
     for (int i = AUDIT_COLUMN_time + 1; i < AUDIT_COLUMN_COUNT; i++) {
         append_line(buf, tr(columns[i].heading),
-                    str_shown(arena, shown_text(arena, zone, row, (AuditColumn)i)));
+                    str_printable(arena, shown_text(arena, zone, row, (AuditColumn)i)));
     }
 }
 

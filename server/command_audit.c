@@ -1,4 +1,4 @@
-/* musubi audit: what is recorded, whether it is whole, and a signed head to hand out. */
+/* musubi audit: whether the trail is whole, and a signed head to hand out. */
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,48 +12,6 @@
 #include "server/command_json.h"
 #include "server/language.h"
 #include "server/services.h"
-
-/* ------------------------------------------------------------------ search */
-
-typedef struct AuditPrinter {
-    Str wanted; /* empty: all */
-    bool as_json;
-    unsigned long found;
-} AuditPrinter;
-
-static int print_audit_record(void *ctx, const AuditRecord *record)
-{
-    AuditPrinter *printer = ctx;
-    if (!str_contains(record->message, printer->wanted)) {
-        return 0;
-    }
-    _cleanup_(arena_freep) Arena *arena = arena_new();
-    Str recorded_at = clock_iso8601(arena, record->recorded_us);
-    if (printer->as_json) {
-        json_print_line(json_pack("{s:o, s:o}", "recorded_at", json_text(recorded_at), "message",
-                                  json_text(record->message)));
-    } else {
-        printf("%.*s %.*s\n", STR_ARG(recorded_at), STR_ARG(record->message));
-    }
-    printer->found++;
-    return 0;
-}
-
-static int search(const Options *options, CommandContext *context)
-{
-    char problem[256];
-    unsigned damaged = 0;
-    AuditPrinter printer = {
-        .wanted = options->argument_count == 2 ? str_from(options->arguments[1]) : STR_EMPTY,
-        .as_json = options->json,
-    };
-    int rc = audit_spool_read(services_path(context->arena, context->config, "audit"),
-                              print_audit_record, &printer, &damaged, problem, sizeof(problem));
-    if (rc) {
-        (void)fprintf(stderr, "musubi: %s\n", problem);
-    }
-    return rc ? EXIT_FAILED : printer.found == 0 ? EXIT_FOUND : EXIT_GOOD;
-}
 
 /* ------------------------------------------------------------------ verify */
 
@@ -157,8 +115,7 @@ static int print_head(const Options *options, CommandContext *context)
 
 int command_audit(const Options *options)
 {
-    static const Subcommand subcommands[] = {
-        {"search", 0, 1, search}, {"verify", 0, 0, verify}, {"head", 0, 0, print_head}};
+    static const Subcommand subcommands[] = {{"verify", 0, 0, verify}, {"head", 0, 0, print_head}};
 
     if (audit_search_is_asked(options)) {
         return audit_search_run(options);

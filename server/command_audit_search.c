@@ -46,8 +46,11 @@ typedef struct AuditCommand {
     const char *patient; /* as the operator wrote it; NULL: none */
     const char *user;
     const char *node;
+    Str text; /* that messages hold */
     AuditFormat format;
     bool is_export;
+    bool is_raw;   /* the messages as they are: no criteria but a text, or none */
+    bool is_table; /* for readers */
     Arena *row_arena;
     AuditLogins *logins;
     Arena *waiting_arena;
@@ -129,6 +132,7 @@ static int read_period(AuditCommand *command)
                              command->zone);
     }
     command->search = record_search_of(from_us, to_us);
+    command->search.text = command->text;
     return EXIT_GOOD;
 }
 
@@ -381,6 +385,34 @@ static void write_export(AuditCommand *command, Arena *arena, const FoundRecord 
     json_decref(object);
 }
 
+static void write_raw(AuditCommand *command, Arena *arena, int64_t received_us, Str raw)
+{
+    Str time = clock_iso8601(arena, received_us);
+    if (command->format == AUDIT_FORMAT_JSON) {
+        json_t *object =
+            json_pack("{s:o, s:o}", "recorded_at", json_text(time), "message", json_text(raw));
+        char *line = json_dumps(object, JSON_COMPACT);
+        strbuf_printf(&command->out, "%s\n", line);
+        free(line);
+        json_decref(object);
+        return;
+    }
+    Str shown = str_printable(arena, raw);
+    strbuf_printf(&command->out, "%.*s %.*s\n", STR_ARG(time), STR_ARG(shown));
+}
+
+/** An own event that is not in the tables yet. */
+static int take_waiting(void *ctx, const AuditRecord *record)
+{
+    AuditCommand *command = ctx;
+    if (str_is_empty(command->text) || str_contains(record->message, command->text)) {
+        arena_clear(command->row_arena);
+        write_raw(command, command->row_arena, record->recorded_us, record->message);
+        command->count++;
+    }
+    return command->out.len > FLUSH_BYTES ? flush(command, command->context->req) : 0;
+}
+
 /** Keeps a row until the login before it is known. */
 static void wait_for_login(AuditCommand *command, const FoundRecord *record)
 {
@@ -418,6 +450,8 @@ static int take_record(void *ctx, Request *req, const FoundRecord *record)
     arena_clear(command->row_arena);
     if (command->is_export) {
         write_export(command, command->row_arena, record);
+    } else if (command->is_raw) {
+        write_raw(command, command->row_arena, record->received_us, record->raw);
     } else {
         wait_for_login(command, record);
         rc = command->waiting_count == WAITING_MAX ? write_waiting(command, req) : 0;
@@ -439,8 +473,12 @@ static int find_records(AuditCommand *command)
         return rc;
     }
     if (command->limit == UINT64_MAX) {
-        return record_search_each(context->conn, req, &command->search, &bounds, take_record,
-                                  command);
+        rc =
+            record_search_each(context->conn, req, &command->search, &bounds, take_record, command);
+        return rc < 0 || !command->is_raw
+                   ? rc
+                   : audit_waiting_read(services_path(context->arena, context->config, "audit"),
+                                        context->conn, req, take_waiting, command);
     }
     return record_search_page(context->conn, req, &command->search, &bounds, NULL, command->limit,
                               take_record, command, &has_more);
@@ -450,7 +488,7 @@ static void print_title(AuditCommand *command)
 {
     Arena *arena = command->context->arena;
     const RecordSearch *search = &command->search;
-    if (command->format != AUDIT_FORMAT_TEXT || command->is_export) {
+    if (!command->is_table) {
         return;
     }
     Str from = audit_local_time(arena, command->zone, search->from_us);
@@ -478,12 +516,12 @@ static int run_search(AuditCommand *command)
         return EXIT_FAILED;
     }
     print_title(command);
-    if (!command->is_export) {
+    if (!command->is_export && !command->is_raw) {
         audit_report_begin(&command->out, command->format);
     }
     rc = find_records(command);
     rc = rc < 0 ? rc : write_waiting(command, command->context->req);
-    if (rc == 0 && command->format == AUDIT_FORMAT_TEXT && !command->is_export) {
+    if (rc == 0 && command->is_table) {
         strbuf_printf(&command->out, tr("%llu records\n"), (unsigned long long)command->count);
     }
     rc = rc < 0 ? rc : flush(command, command->context->req);
@@ -491,6 +529,32 @@ static int run_search(AuditCommand *command)
         return EXIT_FAILED;
     }
     return command->count > 0 ? EXIT_GOOD : EXIT_FOUND;
+}
+
+/** Whether there is an option that narrows the search down, or wants a table. */
+static bool has_criterion(const Options *options)
+{
+    const char *const criteria[] = {options->patient, options->user,   options->node,
+                                    options->object,  options->event,  options->action,
+                                    options->outcome, options->sender, options->source,
+                                    options->from,    options->to,     options->limit};
+    bool is_given = options->all || options->csv;
+    for (size_t i = 0; i < ARRAY_LEN(criteria); i++) {
+        is_given = is_given || criteria[i] != NULL;
+    }
+    return is_given;
+}
+
+/** search [TEXT], export */
+static int read_text(AuditCommand *command)
+{
+    const Options *options = command->options;
+    if (options->argument_count > (command->is_export ? 1 : 2)) {
+        return options_usage(options->command);
+    }
+    command->is_raw = !command->is_export && !has_criterion(options);
+    command->text = options->argument_count == 2 ? str_from(options->arguments[1]) : STR_EMPTY;
+    return EXIT_GOOD;
 }
 
 /** What the arguments ask about; @return EXIT_GOOD or EXIT_USAGE */
@@ -505,7 +569,7 @@ static int read_arguments(AuditCommand *command)
                       : options->csv ? AUDIT_FORMAT_CSV
                                      : AUDIT_FORMAT_TEXT;
     if (strcmp(options->arguments[0], "report") != 0) {
-        return options->argument_count == 1 ? EXIT_GOOD : options_usage(options->command);
+        return read_text(command);
     }
     const struct {
         const char *subject;
@@ -532,6 +596,7 @@ static int run(IdentityCommand *identity)
                             .logins = audit_logins_new(identity->context->pool)};
     command.waiting = ARENA_ARRAY(identity->context->arena, WaitingRow, WAITING_MAX);
     int status = read_arguments(&command);
+    command.is_table = command.format == AUDIT_FORMAT_TEXT && !command.is_export && !command.is_raw;
     status = status ? status : read_criteria(&command);
     status = status ? status : run_search(&command);
     audit_logins_free(command.logins);
@@ -544,16 +609,8 @@ static int run(IdentityCommand *identity)
 bool audit_search_is_asked(const Options *options)
 {
     const char *subcommand = options->argument_count > 0 ? options->arguments[0] : "";
-    const char *const criteria[] = {options->patient, options->user,   options->node,
-                                    options->object,  options->event,  options->action,
-                                    options->outcome, options->sender, options->source,
-                                    options->from,    options->to,     options->limit};
-    bool has_criterion = options->all || options->csv;
-    for (size_t i = 0; i < ARRAY_LEN(criteria); i++) {
-        has_criterion = has_criterion || criteria[i] != NULL;
-    }
-    return strcmp(subcommand, "report") == 0 || strcmp(subcommand, "export") == 0 ||
-           (strcmp(subcommand, "search") == 0 && has_criterion);
+    return strcmp(subcommand, "search") == 0 || strcmp(subcommand, "report") == 0 ||
+           strcmp(subcommand, "export") == 0;
 }
 
 int audit_search_run(const Options *options)

@@ -2,9 +2,9 @@
 
 #include "server/options.h"
 
-/** musubi audit search|report|export over the Audit Record Repository. */
+/** musubi audit search|report|export over the Audit Record Repository, and what waits for it. */
 
-/** Whether the command line asks for records by criteria, rather than for a text in the spool. */
+/** Whether the command line asks for one of these. */
 bool audit_search_is_asked(const Options *options);
 
 /** @return exit status */

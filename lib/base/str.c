@@ -260,6 +260,43 @@ Str str_shown(Arena *arena, Str s)
     return (Str){copy, s.len};
 }
 
+/** U+0080 to U+009F; U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069, all of UTF-8. */
+static bool is_unprintable(const unsigned char *s, size_t len)
+{
+    switch (len) {
+    case 1:
+        return s[0] < ' ' || s[0] == 0x7f;
+    case 2:
+        return s[0] == 0xc2 && s[1] < 0xa0;
+    case 3:
+        return s[0] == 0xe2 && ((s[1] == 0x80 && (s[2] == 0x8e || s[2] == 0x8f ||
+                                                  (s[2] >= 0xa8 && s[2] <= 0xae))) ||
+                                (s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9));
+    default:
+        return false;
+    }
+}
+
+Str str_printable(Arena *arena, Str s)
+{
+    Str shown = str_shown(arena, s);
+    const unsigned char *from = (const unsigned char *)shown.data;
+    char *bytes = str_cstr(arena, shown);
+    size_t kept = 0;
+    for (size_t i = 0; i < shown.len;) {
+        size_t step = utf8_sequence(from + i, shown.len - i);
+        if (is_unprintable(from + i, step)) {
+            bytes[kept++] = ' ';
+        } else {
+            memcpy(bytes + kept, from + i, step);
+            kept += step;
+        }
+        i += step;
+    }
+    bytes[kept] = '\0';
+    return (Str){bytes, kept};
+}
+
 Str str_hex(Arena *arena, const void *bytes, size_t len)
 {
     static const char hex[] = "0123456789abcdef";

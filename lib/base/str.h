@@ -83,6 +83,10 @@ bool str_is_utf8(Str s);
  * or that come from header fields, and are about to be shown. */
 Str str_shown(Arena *arena, Str s);
 
+/** str_shown() in one line that a terminal shows as it is: a space for each control character, C1
+ * and line ends included, and for those that change the direction of the text. */
+Str str_printable(Arena *arena, Str s);
+
 /** 2 * len lower-case hexadecimal digits, in the arena. */
 Str str_hex(Arena *arena, const void *bytes, size_t len);
 /** Reads exactly 2 * len hexadecimal digits of either case; if false, ret_bytes holds anything. */

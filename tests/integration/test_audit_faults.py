@@ -1,16 +1,19 @@
 """What befalls an Audit Record Repository: backups of another day, lost keys, months that end, other servers beside it (ITI-20)."""
 
+import datetime
 import os
 import re
 import shutil
 import socket
+import ssl
 import struct
 import time
 import unittest
 import uuid
 
 import psycopg2
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from tests.harness import server as harness
@@ -300,6 +303,47 @@ def signed_head(line, key, **changes):
         line = re.sub(rf" {name}=\S+", f" {name}={value}", line)
     statement = line.partition(" signature=")[0]
     return f"{statement} signature={key.sign(statement.encode()).hex()}"
+
+
+class Open(common.ServerCase):
+    """Access mode open: whoever has a certificate of the authority may send."""
+
+    roles = ("server", "stranger")
+    tls_port = harness.free_ports(1)[0]
+    settings = {"audit": {"syslog_tls_listen": f"127.0.0.1:{tls_port}"}}
+
+    def send_as(self, name, text):
+        """One message on a connection of its own."""
+        folder = self.server.certs
+        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+        with context.wrap_socket(socket.create_connection(("127.0.0.1", self.tls_port), timeout=10), server_hostname="127.0.0.1") as tls:
+            tls.sendall(repository.frame(repository.message(1, **{"viewer-1": text})))
+            tls.unwrap()
+
+    def senders(self, text):
+        """Of the records with this text."""
+        return [sender for (sender,) in common.rows(
+            self.server, "SELECT sender FROM audit_record WHERE position(%s::bytea IN raw) > 0", text.encode())]
+
+    def test_a_sender_with_a_very_long_name_stops_nothing(self):
+        folder = self.server.certs
+        authority = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+        signer = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+        key = serialization.load_pem_private_key((folder / "stranger.key").read_bytes(), None)
+        units = [x509.NameAttribute(x509.NameOID.ORGANIZATIONAL_UNIT_NAME, os.urandom(32).hex()) for _ in range(150)]
+        now = datetime.datetime.utcnow()
+        certificate = x509.CertificateBuilder(
+            authority.subject, x509.Name(units), key.public_key(), x509.random_serial_number(), now - datetime.timedelta(1),
+            now + datetime.timedelta(1)).sign(signer, hashes.SHA256())
+        (folder / "long.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        shutil.copyfile(folder / "stranger.key", folder / "long.key")
+        self.send_as("long", "of-long-name")
+        self.send_as("stranger", "of-short-name")
+        self.assertTrue(wait_until(lambda: self.senders("of-short-name")), self.server.log()[-2000:])
+        self.assertEqual(self.senders("of-short-name"), ["tls:CN=stranger,O=Musubi test@127.0.0.1"])
+        (sender,) = self.senders("of-long-name")
+        self.assertRegex(sender, "^tls:OU=.{500,600}@127.0.0.1$")
 
 
 class TwoServers(unittest.TestCase):

@@ -1,6 +1,7 @@
 """Searches and reports over the Audit Record Repository: musubi audit search, report, export, and ITI-81."""
 
 import base64
+import base64
 import csv
 import http.client
 import io
@@ -89,6 +90,45 @@ class AuditSearch(common.ServerCase):
             self.assertEqual((record["patients"], record["outcome"]), (common.patient("P1"), "success"))
             self.assertIn("127.0.0.1", record["node"] + record["sender"] + record["user"])
         self.assertEqual(self.audit("report", "patient", "P1", "--to", "2020-01-01"), [])
+
+    def test_a_text_is_found_wherever_the_message_is(self):
+        send(event="110110", name="Patient Record", action="R", time="2026-02-03T04:05:06Z", user="text-received", objects=["TXT1"])
+        self.until(1, "search", "text-received")
+        common.feed(self.server, "TXT2")
+        token = common.patient("TXT2").replace("&", "&amp;")
+        self.until(1, "search", token)
+        self.until(1, "search", token, "--event", "ITI-8")  # in the table by now
+        self.assertEqual(len(self.audit("search", token)), 1)
+        self.server.stop()
+        for segment in (self.server.dir / "data" / "audit").glob("*.spool"):
+            segment.unlink()
+        self.server.start()
+        self.assertEqual(len(self.audit("search", token)), 1)
+        self.assertEqual(len(self.audit("search", "text-received", "--from", "2026-02-03", "--to", "2026-02-03")), 1)
+        self.assertEqual(self.audit("search", "text-received", "--to", "2026-02-02"), [])
+        self.assertEqual(self.audit("search", "no-message-holds-this"), [])
+        used = base64.b64encode(b"musubi audit search no-message-holds-this").decode()
+        self.until(1, "search", used)  # TF-2 Table 3.20.4.1.1.1-1: Audit Log Used, each search
+
+    def test_what_a_stranger_wrote_reaches_no_terminal_and_no_spreadsheet_as_a_command(self):
+        users = ["=1", "+1", "-1", "@1", "＝1", "＋1", "－1", "＠1", "&#9;=1", "&#10;=1"]
+        for number, user in enumerate(users):
+            send(event="110110", name="esc\x9b31m\u202e", action="R", time=f"2026-02-04T04:05:{number:02d}Z", user=user,
+                 objects=["ESC1"])
+        self.until(len(users), "search", "--patient", "ESC1", "--event", "110110")
+        rows = list(csv.DictReader(io.StringIO(self.server.command("audit", "search", "--patient", "ESC1", "--event", "110110", "--csv").stdout[1:])))
+        self.assertEqual([row["user"] for row in rows[:8]], ["'" + user for user in users[:8]])
+        for row in rows[8:]:
+            self.assertRegex(row["user"], "^'=1")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"<85>1 - - - - - - esc-raw \x1b]0;title\x07 \xc2\x9b31m \x9b31m\n2026 faked line", ("127.0.0.1", UDP_PORT))
+        self.until(1, "search", "esc-raw")
+        for arguments in (("search", "--patient", "ESC1", "--event", "110110"), ("report", "patient", "ESC1"), ("search", "esc"), ("search", "--all")):
+            with self.subTest(arguments=arguments):
+                text = self.server.command("audit", *arguments).stdout
+                self.assertIn("esc", text)
+                self.assertNotRegex(text, "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+                self.assertNotRegex(text, "(?m)^2026 faked line")
 
     def test_csv_and_json_say_the_same_and_a_formula_is_defused(self):
         send(event="110110", name="Patient Record", action="R", time="2026-02-03T04:05:06Z", user="=cmd()", objects=["CSV1"],

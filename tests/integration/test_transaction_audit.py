@@ -88,6 +88,7 @@ class Transactions(common.ServerCase):
         submission = common.submission("P3")
         self.assert_success(self.soap().provide(submission))
         unique_id = submission.documents[0].unique_id
+        self.records(submission.unique_id, 1)  # of writes it is there a moment later
         for name, parameters in (("GetDocuments", {"$XDSDocumentEntryUniqueId": f"('{unique_id}')"}),
                                  ("GetDocuments", {"$XDSDocumentEntryEntryUUID": f"('{common.find(self.soap(), 'P3')[unique_id]}')"}),
                                  ("GetSubmissionSetAndContents", {"$XDSSubmissionSetUniqueId": f"'{submission.unique_id}'"})):

@@ -213,6 +213,9 @@ static void test_frames_are_the_same_wherever_the_stream_is_cut(void **state)
         {"1048576 a", "open"},
         {"-1 a", "broken"},
         {"2 a\n", "[a\n]!"},
+        {"3 abc\n2 de\n", "[abc][de]!"},
+        {"\n\r\n3 abc2 de", "[abc]![de]"},
+        {"<a>\n\n3 abc\nx", "[<a>]![abc]!broken"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

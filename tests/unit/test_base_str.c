@@ -168,6 +168,34 @@ static void test_a_shown_text_is_well_formed_utf8(void **state)
     }
 }
 
+/* What others wrote is shown on an operator's terminal: ECMA-48 control characters, C1 included,
+ * and the bidirectional controls of Unicode stay out. */
+static void test_what_is_printed_moves_no_cursor_and_turns_no_text(void **state)
+{
+    (void)state;
+    static const struct {
+        Str text;
+        const char *printed;
+    } cases[] = {
+        {STR_INIT("\xe9\xab\x99\xe6\xa9\x8b A-1"), "\xe9\xab\x99\xe6\xa9\x8b A-1"},
+        {STR_INIT("a\x1b[2Jb\r\nc\x7f"), "a [2Jb  c "},
+        {STR_INIT("\xc2\x9b"
+                  "31m\xc2\x85\xc2\xa0"),
+         " 31m \xc2\xa0"},
+        {STR_INIT("\xe2\x80\xae"
+                  "a\xe2\x80\xa8\xe2\x81\xa6\xe2\x80\x8f"),
+         " a   "},
+        {STR_INIT("\xe2\x80\x94\xe2\x81\xa0"), "\xe2\x80\x94\xe2\x81\xa0"},
+        {STR_INIT("a\0\x9b"), "a??"},
+        {STR_INIT(""), ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        _cleanup_(arena_freep) Arena *arena = arena_new();
+        Str printed = str_printable(arena, cases[i].text);
+        assert_true(str_equal(printed, str_from(cases[i].printed)));
+    }
+}
+
 /* RFC 4648 section 10 test vectors. */
 static void test_base64_vectors(void **state)
 {
@@ -197,6 +225,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_malformed_utf8_is_recognized),
         cmocka_unit_test(test_a_shown_text_is_well_formed_utf8),
+        cmocka_unit_test(test_what_is_printed_moves_no_cursor_and_turns_no_text),
         cmocka_unit_test(test_numbers_are_whole_decimal_and_do_not_overflow),
         cmocka_unit_test(test_dtm_is_range_checked),
         cmocka_unit_test(test_oid_grammar),
