@@ -111,8 +111,20 @@ static const DbStatement move_disclosures = {
 
 /* ---- what a submission says ---- */
 
+/** ITI TF-3 5.1.2: 57016-8 of LOINC; "Consent" is what older sources send. */
+static bool is_acknowledgment(const Code *class_code)
+{
+    return (str_equal(class_code->code, STR("57016-8")) &&
+            str_equal(class_code->scheme, STR("2.16.840.1.113883.6.1"))) ||
+           str_equal(class_code->code, STR("Consent"));
+}
+
+/** By format and class: the format alone says how a document is written. */
 static bool is_consent(const DocumentEntry *entry)
 {
+    if (!is_acknowledgment(&entry->class_code)) {
+        return false;
+    }
     for (size_t i = 0; i < ARRAY_LEN(format_codes); i++) {
         if (str_equal(entry->format_code.code, format_codes[i]) &&
             str_equal(entry->format_code.scheme, STR(FORMAT_CODE_SCHEME))) {

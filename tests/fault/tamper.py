@@ -29,7 +29,7 @@ RECORD_COLUMNS = ("chain, sequence, received_at, event_at, sender, kind, defects
                   " keys, raw")
 EDITS = (
     "received_at = received_at + interval '1 microsecond'", "event_at = event_at - interval '1 hour'", "sender = sender || '0'",
-    "kind = (kind + 1) % 3", "defects = defects # 1", "event_id = '110112'", "event_types = event_types || 'ITI-18'::text",
+    "kind = (kind + 1) %% 3", "defects = defects # 1", "event_id = '110112'", "event_types = event_types || 'ITI-18'::text",
     "event_types = '{}'", "action = 'C'", "outcome = CASE outcome WHEN 0 THEN 8 ELSE 0 END", "source_id = 'nobody'",
     "keys = keys[2:]", "keys = keys || 42::bigint", "raw = set_byte(raw, length(raw) / 2, get_byte(raw, length(raw) / 2) # 1)",
     "raw = raw || '\\x20'::bytea", "raw = substr(raw, 1, length(raw) - 1)", "hash = set_byte(hash, 31, get_byte(hash, 31) # 128)")

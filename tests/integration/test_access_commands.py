@@ -288,6 +288,7 @@ class Rules(Commands):
 
 
 ENROLS, SHARES, REFUSES, UNKNOWN = "1.2.392.99999.8.1", "1.2.392.99999.8.2", "1.2.392.99999.8.3", "1.2.392.99999.8.9"
+ACKNOWLEDGMENT = ("57016-8", "2.16.840.1.113883.6.1", "Privacy policy acknowledgment")
 BPPC = ("urn:ihe:iti:bppc:2007", "1.3.6.1.4.1.19376.1.2.3", "BPPC")
 
 
@@ -336,6 +337,7 @@ class ConsentDocuments(Commands):
         document = xds.Document(self.cx(number), b"<ClinicalDocument/>", "text/xml",
                                 source_patient=source_patient or at_hospital(number))
         document.codes["formatCode"] = (document.codes["formatCode"][0], *BPPC)
+        document.codes["classCode"] = (document.codes["classCode"][0], *ACKNOWLEDGMENT)
         document.event_codes = [(p, "1.2.392.99999.8", "policy") for p in policies]
         start, stop = validity
         document.slots = {"serviceStartTime": [start] if start else None, "serviceStopTime": [stop] if stop else None}
@@ -434,6 +436,7 @@ class ConsentDocuments(Commands):
         report = xds.Document(self.cx("P7"), b"<ClinicalDocument/>", "text/xml")
         self.assert_success(self.soap().provide(xds.Submission(self.cx("P7"), [report])))
         report.patient, report.codes["formatCode"] = self.cx("P6"), (report.codes["formatCode"][0], *BPPC)
+        report.codes["classCode"] = (report.codes["classCode"][0], *ACKNOWLEDGMENT)
         report.event_codes, report.source_patient = [(ENROLS, "1.2.392.99999.8", "policy")], at_hospital("P6")
         reply = self.soap().provide(xds.Submission(self.cx("P6"), [report]))
         self.assertEqual((reply.outcome, reply.errors[0][0]), ("Failure", "XDSRegistryMetadataError"))

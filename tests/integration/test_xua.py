@@ -365,7 +365,7 @@ class Samples(unittest.TestCase):
     @staticmethod
     def verdict(path, certificate=None):
         """What the program prints; the file may be in base64."""
-        program = harness.binary().parent.parent / "tests" / "tools" / "verify_assertion"
+        program = harness.binary().resolve().parent.parent / "tests" / "tools" / "verify_assertion"
         content = path.read_bytes()
         with tempfile.NamedTemporaryFile() as file:
             file.write(base64.b64decode(content) if path.suffix == ".base64" else content)
