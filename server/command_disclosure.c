@@ -5,10 +5,10 @@
 #include "lib/base/zone.h"
 #include "server/audited_change.h"
 #include "server/command_json.h"
-#include "server/csv.h"
 #include "server/disclosure_row.h"
 #include "server/known_patient.h"
 #include "server/language.h"
+#include "server/rule_import.h"
 
 /* musubi disclosure: which documents of whom one facility shows to another. */
 
@@ -306,35 +306,25 @@ static DisclosureInput input_of(const IdentityCommand *command, const CsvFile *f
     };
 }
 
-/** Faults of a row are only noted, so that all are shown at once. */
-static int import_rows(const IdentityCommand *command, const CsvFile *file)
+static int import_row(const IdentityCommand *command, const CsvFile *file, const CsvRow *row)
 {
-    for (size_t i = 0; i < file->row_count; i++) {
-        const DisclosureInput input = input_of(command, file, &file->rows[i]);
-        int32_t id;
-        int rc = store(command, &input, &id);
-        if (rc < 0 && identity_command_status(rc) != EXIT_USAGE) {
-            return rc;
-        }
-    }
-    return error_list_has_errors(&command->context->req->errors) ? -ERR_CONFIGURATION : 0;
+    const DisclosureInput input = input_of(command, file, row);
+    int32_t id;
+    return store(command, &input, &id);
 }
 
 static int run_import(IdentityCommand *command)
 {
     const Options *options = command->options;
-    CsvFile file;
-    int rc = csv_read(command->arena, &command->context->req->errors, options->arguments[1],
-                      csv_columns, CSV_COUNT, &file);
+    size_t count = 0;
+    int rc =
+        rule_import(command, options->arguments[1], csv_columns, CSV_COUNT, import_row, &count);
 
-    rc = rc < 0 ? rc : command_begin(command->context);
-    rc = rc < 0 ? rc : import_rows(command, &file);
-    rc = rc < 0 ? rc : command_finish(options, command->context);
     if (rc == 0) {
         command_say(options,
                     options->dry_run ? tr("%zu disclosures checked, nothing changed")
                                      : tr("%zu disclosures imported"),
-                    file.row_count);
+                    count);
     }
     return command_status_of(rc);
 }

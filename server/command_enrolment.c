@@ -1,8 +1,8 @@
 #include "server/command_json.h"
 #include "server/command_patient.h"
-#include "server/csv.h"
 #include "server/enrolment.h"
 #include "server/language.h"
+#include "server/rule_import.h"
 
 /* musubi patient enroll, withdraw: nothing of a patient is shown until he takes part. */
 
@@ -107,33 +107,18 @@ static int import_row(const IdentityCommand *command, const CsvFile *file, const
     return enrolment_store(command, &patient, &decision);
 }
 
-/** Faults of a row are only noted, so that all are shown at once. */
-static int import_rows(const IdentityCommand *command, const CsvFile *file)
-{
-    for (size_t i = 0; i < file->row_count; i++) {
-        int rc = import_row(command, file, &file->rows[i]);
-        if (rc < 0 && identity_command_status(rc) != EXIT_USAGE) {
-            return rc;
-        }
-    }
-    return error_list_has_errors(&command->context->req->errors) ? -ERR_CONFIGURATION : 0;
-}
-
 static int run_import(IdentityCommand *command)
 {
     const Options *options = command->options;
-    CsvFile file;
-    int rc = csv_read(command->arena, &command->context->req->errors, options->arguments[2],
-                      csv_columns, CSV_COUNT, &file);
+    size_t count = 0;
+    int rc =
+        rule_import(command, options->arguments[2], csv_columns, CSV_COUNT, import_row, &count);
 
-    rc = rc < 0 ? rc : command_begin(command->context);
-    rc = rc < 0 ? rc : import_rows(command, &file);
-    rc = rc < 0 ? rc : command_finish(options, command->context);
     if (rc == 0) {
         command_say(options,
                     options->dry_run ? tr("%zu decisions checked, nothing changed")
                                      : tr("%zu decisions recorded"),
-                    file.row_count);
+                    count);
     }
     return command_status_of(rc);
 }
