@@ -213,7 +213,7 @@ int identity_cross_reference(Pix *pix, Request *req, const Authorities *authorit
 }
 
 int identity_find_all(Pix *pix, Request *req, const Authorities *authorities,
-                     const Identifier *identifier, CrossReference *ret_reference)
+                      const Identifier *identifier, CrossReference *ret_reference)
 {
     return cross_reference(pix, req, false, authorities, identifier, NULL, 0, ret_reference);
 }

@@ -193,7 +193,7 @@ static int resolve(Work *work)
 static int look_up_key(Work *work)
 {
     return identity_find_all(work->feed->pix, work->req, work->authorities, &work->identifiers[0],
-                            &work->known);
+                             &work->known);
 }
 
 /** The event about one patient, in the arena. */

@@ -104,7 +104,8 @@ static void check_transactions(const CommandContext *context, const NodeInput *i
 {
     if (lists->transaction_count == 0) {
         fault(context, input,
-              "name the transactions that the node may use, e.g. ITI-41,ITI-18, or * for all but ITI-81",
+              "name the transactions that the node may use, e.g. ITI-41,ITI-18, or * for all but "
+              "ITI-81",
               STR_EMPTY);
     }
     for (size_t i = 0; i < lists->transaction_count; i++) {

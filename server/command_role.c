@@ -10,14 +10,13 @@
 
 static const char *const level_names[] = {"none", "view", "download"};
 
-static const DbStatement select_roles =
-    {
-        "role_select",
-        "SELECT r.name, r.level, r.may_break_glass,"
-        " ARRAY(SELECT code || '^^' || code_system FROM access_role_code WHERE role = r.name ORDER "
-        "BY"
-        " 1)," CODED_TEXTS("ARRAY(SELECT code FROM access_role_confidentiality WHERE role = "
-                           "r.name)") " FROM access_role r ORDER BY r.level DESC, r.name",
+static const DbStatement select_roles = {
+    "role_select",
+    "SELECT r.name, r.level, r.may_break_glass,"
+    " ARRAY(SELECT code || '^^' || code_system FROM access_role_code WHERE role = r.name ORDER "
+    "BY"
+    " 1)," CODED_TEXTS("ARRAY(SELECT code FROM access_role_confidentiality WHERE role = "
+                       "r.name)") " FROM access_role r ORDER BY r.level DESC, r.name",
 };
 
 static const DbStatement upsert_role = {

@@ -23,11 +23,11 @@ typedef struct Request {
     char
         ref[REQUEST_REF_LEN + 1]; /* "7F3K2": ends every error text to a sender, for musubi trace */
     const char *refusal; /* the check that a security header failed, a word for the log, or NULL */
-    Str message_id;               /* wsa:MessageID or MSH-10 */
-    struct AccessRules *rules;    /* what lib/access has read for this request; NULL: nothing yet */
-    Str peer_address;             /* "192.0.2.7", for audit and log */
-    Str endpoint;                 /* what the peer called: URL, or MSH-6|MSH-5 */
-    Str reply_to;                 /* wsa:ReplyTo, or MSH-4|MSH-3; the peer's UserID in audit */
+    Str message_id;      /* wsa:MessageID or MSH-10 */
+    struct AccessRules *rules; /* what lib/access has read for this request; NULL: nothing yet */
+    Str peer_address;          /* "192.0.2.7", for audit and log */
+    Str endpoint;              /* what the peer called: URL, or MSH-6|MSH-5 */
+    Str reply_to;              /* wsa:ReplyTo, or MSH-4|MSH-3; the peer's UserID in audit */
     Str subject;             /* uniqueId of the SubmissionSet or first document, for musubi trace */
     uint64_t audit_ticket;   /* of the last event in the audit spool; 0: none (atna/) */
     bool is_repository;      /* who answers: see error_ihe_code(); false: a registry */
