@@ -1,0 +1,51 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include "lib/base/error.h"
+#include "lib/base/str.h"
+
+/**
+ * Processes that parse what came from outside: associations, files, pixels (DCMTK lives only
+ * there). One process per job, forked from a small one (the nursery) that serve makes before its
+ * first thread; it has DCMTK's tables in memory already, and holds no database, no key and no file.
+ * A job's process can open no file, connect to nobody, make no process and run no program
+ * (lib/sandbox), has limits for memory and time, and two sockets: control (worker_messages.def)
+ * and, for associations, the bytes of the peer, which serve takes off its TLS connection. When it
+ * crashes, that is the end of its own job alone. The nursery ends with serve.
+ */
+typedef struct DicomWorkers DicomWorkers;
+
+typedef enum WorkerJob {
+#define JOB(name, memory_bytes, cpu_s, has_peer, description) JOB_##name,
+#include "lib/dicom/worker_jobs.def"
+#undef JOB
+    JOB_COUNT
+} WorkerJob;
+
+/**
+ * Makes the nursery. To be called before any thread is started.
+ * @return NULL and the reason
+ */
+DicomWorkers *dicom_workers_start(char *ret_problem, size_t problem_size);
+/** Ends nursery and workers. NULL is fine. */
+void dicom_workers_stop(DicomWorkers *workers);
+
+/** One job's process, seen from serve. */
+typedef struct WorkerProcess {
+    int control;
+    int peer; /* -1 without */
+} WorkerProcess;
+
+/**
+ * Starts a process for a job; for any thread. A nursery that has died is not made again here: see
+ * dicom_workers_revive().
+ * @return 0; -ERR_DICOM_BUSY: as many run as may; -ERR_DICOM_WORKER: no process can be made
+ */
+int dicom_worker_start(DicomWorkers *workers, ErrorList *errors, WorkerJob job,
+                       WorkerProcess *ret_process) MUST_CHECK;
+/** Closes its sockets, which ends it. */
+void dicom_worker_end(WorkerProcess *process);
+
+/** Crashes since the start, for metrics: processes that ended by a signal. */
+uint64_t dicom_workers_crashes(const DicomWorkers *workers);
