@@ -1,5 +1,6 @@
 #pragma once
 
+#include "lib/dicom/part10.h"
 #include "lib/dicom/record.h"
 #include "repository/imaging/imaging.h"
 
