@@ -31,17 +31,19 @@ typedef struct DicomDataset DicomDataset;
 typedef struct DicomElement {
     uint32_t tag;
     DicomVr vr;
-    bool is_bulk;    /* value is empty: longer than DICOM_VALUE_MAX, or pixel data */
+    bool is_bulk; /* value is empty: longer than DICOM_VALUE_MAX, or pixel data */
+    uint32_t item_capacity;
     uint64_t offset; /* of the value in the data set's bytes, deflated ones after inflating */
     uint64_t length; /* bytes as sent; of encapsulated pixel data: to its end */
     Str value;
-    DicomDataset *items; /* of SQ */
+    DicomDataset **items; /* of SQ; an item stays where it is when others are added */
     size_t item_count;
 } DicomElement;
 
 struct DicomDataset {
-    DicomElement *elements; /* in the order of tags, as sent */
+    DicomElement *elements; /* in the order of tags */
     size_t count;
+    size_t capacity;
     const DicomDataset
         *parent; /* NULL: not an item. Text without a (0008,0005) of its own follows it */
 };
@@ -58,6 +60,36 @@ bool dicom_value_at(const DicomDataset *dataset, uint32_t tag, size_t index, Str
 /** US, SS, UL, SL, IS. @return false: absent or no such number */
 bool dicom_number(const DicomDataset *dataset, uint32_t tag, int64_t *ret_number);
 
+/** What comes next in a data set with all its items (dicom_walk_next()). */
+typedef enum DicomWalkEvent {
+    DICOM_WALK_ELEMENT, /* an element; if it is SQ, its items follow, then SEQUENCE_END */
+    DICOM_WALK_ITEM,    /* an item begins: its elements follow, then ITEM_END */
+    DICOM_WALK_ITEM_END,
+    DICOM_WALK_SEQUENCE_END,
+    DICOM_WALK_END, /* of the data set */
+} DicomWalkEvent;
+
+/** Goes through a data set in the order of its bytes, without recursion. */
+typedef struct DicomWalk {
+    struct {
+        const DicomDataset *dataset;
+        size_t next_element;
+        size_t next_item; /* of the sequence before next_element; 0 also outside of sequences */
+        bool is_in_sequence;
+    } levels[DICOM_NESTING_MAX + 1];
+    size_t depth; /* of the level that is read; the data set itself is 0 */
+} DicomWalk;
+
+void dicom_walk_init(DicomWalk *walk, const DicomDataset *dataset);
+/** @param ret_element  of ELEMENT and SEQUENCE_END
+ *  @param ret_dataset  that holds it; of ITEM and ITEM_END the item */
+DicomWalkEvent dicom_walk_next(DicomWalk *walk, const DicomElement **ret_element,
+                               const DicomDataset **ret_dataset);
+
+/** Bytes of one number of a VR that has numbers, and whose bytes are swapped in big endian; 1:
+ * none. */
+size_t dicom_vr_width(DicomVr vr);
+
 /* ---- making one ---- */
 
 DicomDataset *dicom_dataset_new(Arena *arena);
@@ -68,6 +100,6 @@ void dicom_put_us(Arena *arena, DicomDataset *dataset, uint32_t tag, uint16_t va
 /** A new item at the end of a sequence that is made if it is not there. */
 DicomDataset *dicom_add_item(Arena *arena, DicomDataset *dataset, uint32_t tag);
 
-/** The data set in Explicit or Implicit VR Little Endian, sequences and items with their lengths.
- */
+/** The data set in Explicit or Implicit VR Little Endian, sequences and items with their lengths;
+ * without bulk values, which are not in memory. */
 void dicom_write(const DicomDataset *dataset, const TransferSyntax *syntax, StrBuf *buf);

@@ -25,7 +25,7 @@ typedef struct DicomFrame {
 
 typedef struct DicomScanned {
     DicomDataset *dataset;
-    uint64_t size_bytes;
+    uint64_t size_bytes; /* as pushed */
     bool has_pixel_data;
     DicomFrame
         *frames; /* of encapsulated pixel data by its offset table, or one fragment each; native
