@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 
-#include "lib/hl7/tables/jis_tables.h"
+#include "lib/text/code_point.h"
+#include "lib/text/jis_tables.h"
 
 #define ESCAPE 0x1b
 #define JAPANESE (HL7_JIS_X_0201 | HL7_JIS_X_0208 | HL7_JIS_X_0212)
@@ -56,41 +57,6 @@ bool hl7_charset_parse(Str msh_18, char repetition_separator, Hl7Charset *ret_ch
     return true;
 }
 
-/* ---- UTF-8 ---- */
-
-static void append_code_point(StrBuf *utf8, uint32_t point)
-{
-    char bytes[3];
-    if (point < 0x80) {
-        strbuf_append_char(utf8, (char)point);
-    } else if (point < 0x800) {
-        bytes[0] = (char)(0xc0 | point >> 6);
-        bytes[1] = (char)(0x80 | (point & 0x3f));
-        strbuf_append_bytes(utf8, bytes, 2);
-    } else { /* every set here lies in the BMP */
-        bytes[0] = (char)(0xe0 | point >> 12);
-        bytes[1] = (char)(0x80 | (point >> 6 & 0x3f));
-        bytes[2] = (char)(0x80 | (point & 0x3f));
-        strbuf_append_bytes(utf8, bytes, 3);
-    }
-}
-
-/** Length of the well-formed sequence at the start of s (RFC 3629), 0 if there is none. */
-static size_t utf8_sequence(Str s, uint32_t *ret_point)
-{
-    uint8_t lead = (uint8_t)s.data[0];
-    size_t len = lead < 0x80 ? 1 : lead < 0xc0 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-    if (len == 0 || len > s.len || !str_is_utf8((Str){s.data, len})) {
-        return 0;
-    }
-    uint32_t point = len == 1 ? lead : lead & (0x7fu >> len);
-    for (size_t i = 1; i < len; i++) {
-        point = point << 6 | ((uint8_t)s.data[i] & 0x3f);
-    }
-    *ret_point = point;
-    return len;
-}
-
 /* ---- decoding ---- */
 
 static bool is_plain(uint8_t octet)
@@ -114,17 +80,17 @@ static size_t decode_single(Hl7Charset charset, Str s, StrBuf *utf8)
     uint8_t octet = (uint8_t)s.data[0];
     if (charset & HL7_UTF_8) {
         uint32_t point;
-        size_t len = octet < 0x80 ? 0 : utf8_sequence(s, &point);
+        size_t len = octet < 0x80 ? 0 : code_point_read(s, &point);
         strbuf_append_bytes(utf8, s.data, len);
         return len;
     }
     /* 80 to 9F of 8859/1 are control characters: whoever sends them means another set */
     if ((charset & HL7_LATIN_1) && octet >= 0xa0) {
-        append_code_point(utf8, octet);
+        code_point_append(utf8, octet);
         return 1;
     }
     if ((charset & HL7_JIS_X_0201) && octet >= 0xa1 && octet <= 0xdf) {
-        append_code_point(utf8, 0xff61u - 0xa1u + octet);
+        code_point_append(utf8, 0xff61u - 0xa1u + octet);
         return 1;
     }
     return 0;
@@ -160,7 +126,7 @@ static size_t decode_katakana(Str s, StrBuf *utf8)
     if (octet < 0x21 || octet > 0x5f) {
         return 0;
     }
-    append_code_point(utf8, 0xff61u - 0x21u + octet);
+    code_point_append(utf8, 0xff61u - 0x21u + octet);
     return 1;
 }
 
@@ -169,16 +135,11 @@ static size_t decode_two_byte(const uint16_t *table, Str s, StrBuf *utf8)
     if (s.len < 2) {
         return 0;
     }
-    unsigned row = (unsigned)(uint8_t)s.data[0] - 0x21u;
-    unsigned cell = (unsigned)(uint8_t)s.data[1] - 0x21u;
-    if (row >= JIS_ROWS || cell >= JIS_ROWS) {
-        return 0;
-    }
-    uint16_t point = table[row * JIS_ROWS + cell];
+    uint16_t point = jis_code_point(table, (uint8_t)s.data[0], (uint8_t)s.data[1]);
     if (point == 0) {
         return 0;
     }
-    append_code_point(utf8, point);
+    code_point_append(utf8, point);
     return 2;
 }
 
@@ -320,7 +281,7 @@ static bool encode_all(Hl7Charset charset, Str utf8, StrBuf *octets)
     size_t at = 0;
     while (at < utf8.len) {
         uint32_t point = 0;
-        size_t used = utf8_sequence(str_from_offset(utf8, at), &point);
+        size_t used = code_point_read(str_from_offset(utf8, at), &point);
         if (used == 0 || !encode_code_point(charset, &set, point, octets)) {
             return false;
         }
