@@ -36,7 +36,15 @@ Str dicom_text(Arena *arena, const TextReading *reading, const DicomDataset *dat
 Str dicom_text_of(Arena *arena, const TextReading *reading, const DicomDataset *dataset,
                   uint32_t tag);
 
-/** The groups of a PN value: alphabetic, ideographic, phonetic (PS3.5 6.2.1.1); empty where absent.
+/**
+ * Cuts the next value off a text of dicom_text(). Not str_split_next(): a byte that shows as \xNN
+ * is no separator.
+ * @return false when *rest was used up
+ */
+bool dicom_text_next(Str *rest, Str *ret_value);
+
+/** The groups of the first PN value: alphabetic, ideographic, phonetic (PS3.5 6.2.1.1); empty where
+ * absent.
  */
 typedef struct PersonName {
     Str groups[3];
