@@ -32,8 +32,15 @@ typedef enum AuditObjectKind {
     AUDIT_OBJECT_NODE,      /* id: "NODE@DOMAIN"; name, description */
     AUDIT_OBJECT_RULE,      /* what decides over access; id: URI; name, description */
     AUDIT_OBJECT_AUDIT_LOG, /* id: URI of what was read: the endpoint, or AUDIT_LOG_URI */
+    AUDIT_OBJECT_STUDY,     /* id: Study Instance UID; accession, sop_classes */
     AUDIT_OBJECT_KIND_COUNT
 } AuditObjectKind;
+
+/** How many instances of a SOP class (DICOM PS3.15 A.5.1, ParticipantObjectDescription). */
+typedef struct AuditSopClass {
+    Str uid;
+    uint64_t instance_count;
+} AuditSopClass;
 
 typedef struct AuditObject {
     AuditObjectKind kind;
@@ -45,6 +52,9 @@ typedef struct AuditObject {
     bool is_v3;               /* message_id is "extension@root" of HL7 v3 */
     Str name;                 /* ParticipantObjectName; not with query */
     Str description;          /* of an alert about the object, for a reader; not yet base64 */
+    Str accession;            /* Accession Number of a study; empty: none */
+    const AuditSopClass *sop_classes;
+    size_t sop_class_count;
 } AuditObject;
 
 /** The audit trail of this server, where a command read it. */

@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <assert.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -92,6 +93,7 @@ static const struct {
     [AUDIT_OBJECT_NODE] = {"2", "13", {"110182", "DCM", "Node ID"}, NULL, NULL},
     [AUDIT_OBJECT_RULE] = {"2", "13", {"12", "RFC-3881", "URI"}, NULL, NULL},
     [AUDIT_OBJECT_AUDIT_LOG] = {"2", "13", {"12", "RFC-3881", "URI"}, NULL, "Security Audit Log"},
+    [AUDIT_OBJECT_STUDY] = {"2", "3", {"110180", "DCM", "Study Instance UID"}, NULL, "Study"},
 };
 
 /** Of a query that is no transaction's. */
@@ -336,6 +338,27 @@ static void write_name_or_query(StrBuf *buf, const AuditObject *object)
     }
 }
 
+/** ParticipantObjectDescription of a study (DICOM PS3.15 A.5.1). */
+static void write_study(StrBuf *buf, const AuditObject *object)
+{
+    if (object->kind != AUDIT_OBJECT_STUDY) {
+        return;
+    }
+    strbuf_literal(buf, "<ParticipantObjectDescription>");
+    if (!str_is_empty(object->accession)) {
+        strbuf_literal(buf, "<Accession");
+        write_attribute(buf, ATTRIBUTE("Number"), object->accession);
+        strbuf_literal(buf, "/>");
+    }
+    for (size_t i = 0; i < object->sop_class_count; i++) {
+        strbuf_literal(buf, "<SOPClass");
+        write_attribute(buf, ATTRIBUTE("UID"), object->sop_classes[i].uid);
+        strbuf_printf(buf, " NumberOfInstances=\"%" PRIu64 "\"/>",
+                      object->sop_classes[i].instance_count);
+    }
+    strbuf_literal(buf, "</ParticipantObjectDescription>");
+}
+
 static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject *object)
 {
     bool is_stored_query = object->kind == AUDIT_OBJECT_QUERY && str_is_empty(object->message_id);
@@ -355,6 +378,7 @@ static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject
     }
     write_detail_unless_empty(buf, object->is_v3 ? "II" : "MSH-10", object->message_id);
     write_detail_unless_empty(buf, "Alert Description", object->description);
+    write_study(buf, object);
     strbuf_literal(buf, "</ParticipantObjectIdentification>");
 }
 

@@ -108,7 +108,9 @@ static const DbStatement set_removed = {
 static const DbStatement select_named = {
     "repository_document_named",
     "SELECT EXISTS (SELECT FROM repository_document d WHERE substr(d.sha256, 1, 7) = "
-    "substr(u.sha256, 1, 7) AND d.sha256 = u.sha256) "
+    "substr(u.sha256, 1, 7) AND d.sha256 = u.sha256) OR "
+    "EXISTS (SELECT FROM imaging_instance i WHERE substr(i.sha256, 1, 7) = "
+    "substr(u.sha256, 1, 7) AND i.sha256 = u.sha256) "
     "FROM unnest($1::bytea[]) WITH ORDINALITY u (sha256, position) ORDER BY u.position",
 };
 

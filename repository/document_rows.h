@@ -70,6 +70,6 @@ int document_rows_queue_removed(Request *req, DbConn *conn, const Str *unique_id
 int document_rows_find_pending(Request *req, DbConn *conn, int64_t before_us, int32_t limit,
                                DocumentRows *ret_rows) MUST_CHECK;
 
-/** For each digest, whether a row names it. ret_is_named has count items. */
+/** For each digest, whether a row names it, of a document or of an image. ret_is_named has count items. */
 int document_rows_name(Request *req, DbConn *conn, const Str *sha256, size_t count,
                        bool *ret_is_named) MUST_CHECK;

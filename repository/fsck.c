@@ -17,6 +17,14 @@ static const DbStatement select_documents = {
     "FROM " DOCUMENT_AND_KIND " WHERE d.state <> 3",
 };
 
+/* As if they were documents: registered ones. */
+static const DbStatement select_instances = {
+    "repository_fsck_instances",
+    "SELECT i.sop_instance, s.patient_number || '^^^&' || coalesce(a.oid, '') || '&ISO', "
+    "1::smallint, i.size_bytes, i.sha256, i.received_at FROM imaging_instance i "
+    "JOIN imaging_study s ON s.id = i.study LEFT JOIN assigning_authority a ON a.id = s.authority",
+};
+
 enum {
     COLUMN_UNIQUE_ID,
     COLUMN_PATIENT_ID,
@@ -92,9 +100,8 @@ static int check_blob(void *ctx, const BlobInfo *info)
     }
     db_release(conn);
     if (rc == 0 && !is_named) {
-        inspection_report(inspection, "%s, offset %llu: %llu bytes that no document names",
-                          info->file, (unsigned long long)info->offset,
-                          (unsigned long long)info->size_bytes);
+        inspection_report(inspection, "%s, offset %llu: %llu bytes that nothing names", info->file,
+                          (unsigned long long)info->offset, (unsigned long long)info->size_bytes);
     }
     return rc;
 }
@@ -106,7 +113,8 @@ static int check_rows(Inspection *inspection)
     db_params_init(&params, req->arena);
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(inspection->config->pool, req, &conn);
-    return rc < 0 ? rc : db_stream(conn, req, &select_documents, &params, check_row, inspection);
+    rc = rc < 0 ? rc : db_stream(conn, req, &select_documents, &params, check_row, inspection);
+    return rc < 0 ? rc : db_stream(conn, req, &select_instances, &params, check_row, inspection);
 }
 
 int64_t repository_fsck(const RepositoryConfig *config, Request *req, RepositoryFindingFn finding,

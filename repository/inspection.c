@@ -8,7 +8,11 @@
 static const DbStatement select_owners = {
     "repository_document_owners",
     "SELECT d.unique_id, " DOCUMENT_PATIENT_ID " FROM " DOCUMENT_AND_KIND
-    " WHERE substr(d.sha256, 1, 7) = substr($1::bytea, 1, 7) AND d.sha256 = $1::bytea",
+    " WHERE substr(d.sha256, 1, 7) = substr($1::bytea, 1, 7) AND d.sha256 = $1::bytea "
+    "UNION ALL SELECT i.sop_instance, s.patient_number || '^^^&' || coalesce(a.oid, '') || '&ISO' "
+    "FROM imaging_instance i JOIN imaging_study s ON s.id = i.study "
+    "LEFT JOIN assigning_authority a ON a.id = s.authority "
+    "WHERE substr(i.sha256, 1, 7) = substr($1::bytea, 1, 7) AND i.sha256 = $1::bytea",
 };
 
 int inspection_open(Inspection *inspection, const RepositoryConfig *config, Request *req,

@@ -162,6 +162,8 @@ static void check_ports(const Check *check)
         {CONFIG_server_plain_mllp_listen, check->config->server.plain_mllp_listen},
         {CONFIG_server_admin_listen, check->config->server.admin_listen},
         {CONFIG_audit_syslog_tls_listen, check->config->audit.syslog_tls_listen},
+        {CONFIG_imaging_dicom_listen, check->config->imaging.dicom_listen},
+        {CONFIG_imaging_plain_dicom_listen, check->config->imaging.plain_dicom_listen},
     };
     char problem[256];
 

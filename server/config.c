@@ -142,16 +142,19 @@ static void check_tls(Config *config, Arena *arena, ErrorList *errors)
 
 static void check_access(const Config *config, Arena *arena, ErrorList *errors)
 {
-    const bool is_plain =
-        !is_empty(config->server.plain_http_listen) || !is_empty(config->server.plain_mllp_listen);
+    static const ConfigKeyId plain[] = {CONFIG_server_plain_http_listen,
+                                        CONFIG_server_plain_mllp_listen,
+                                        CONFIG_imaging_plain_dicom_listen};
 
-    if (config->access.mode == ACCESS_ENFORCE && is_plain && is_empty(config->server.plain_node)) {
-        conflict(config, arena, errors,
-                 is_empty(config->server.plain_http_listen) ? CONFIG_server_plain_mllp_listen
-                                                            : CONFIG_server_plain_http_listen,
-                 "a plain listener with access.mode = enforce needs server.plain_node, the "
-                 "registered node whose rights its "
-                 "peers have");
+    for (size_t i = 0; i < ARRAY_LEN(plain); i++) {
+        if (config->access.mode == ACCESS_ENFORCE && !is_empty(config->sources[plain[i]].text) &&
+            is_empty(config->server.plain_node)) {
+            conflict(config, arena, errors, plain[i],
+                     "a plain listener with access.mode = enforce needs server.plain_node, the "
+                     "registered node whose rights its "
+                     "peers have");
+            return;
+        }
     }
 }
 
@@ -253,9 +256,61 @@ static void check_audit(const Config *config, Arena *arena, ErrorList *errors)
         conflict(config, arena, errors, CONFIG_audit_repository,
                  "needs server.tls_certificate, server.tls_key and server.tls_ca");
     }
-    if (config_has_role(config, ROLE_IMAGING)) {
-        error_warn(errors, ERR_CONFIGURATION, config_location(config, CONFIG_server_roles, arena),
-                   tr("the role imaging has no effect in this version"));
+}
+
+/** PS3.5 6.2: AE has 16 characters of the default repertoire without backslash. */
+static bool is_ae_title(const char *text)
+{
+    size_t len = strlen(text);
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < ' ' || text[i] > '~' || text[i] == '\\') {
+            return false;
+        }
+    }
+    return len > 0 && len <= 16 && text[0] != ' ' && text[len - 1] != ' ';
+}
+
+static void check_imaging(const Config *config, Arena *arena, ErrorList *errors)
+{
+    const bool has_listener =
+        !is_empty(config->imaging.dicom_listen) || !is_empty(config->imaging.plain_dicom_listen);
+
+    if (!config_has_role(config, ROLE_IMAGING)) {
+        if (has_listener) {
+            conflict(config, arena, errors,
+                     is_empty(config->imaging.dicom_listen) ? CONFIG_imaging_plain_dicom_listen
+                                                            : CONFIG_imaging_dicom_listen,
+                     "needs imaging among server.roles");
+        }
+        return;
+    }
+    if (!config_has_role(config, ROLE_REPOSITORY)) {
+        conflict(config, arena, errors, CONFIG_server_roles,
+                 "the role imaging needs the role repository, whose store keeps the images");
+    }
+    if (is_empty(config->imaging.unique_id)) {
+        conflict(config, arena, errors, CONFIG_imaging_unique_id, "required by the role imaging");
+    }
+    if (!is_ae_title(config->imaging.ae_title)) {
+        conflict(config, arena, errors, CONFIG_imaging_ae_title,
+                 "write up to 16 letters, digits and signs, without backslash");
+    }
+    if (!is_empty(config->imaging.dicom_listen) && is_empty(config->server.tls_certificate)) {
+        conflict(config, arena, errors, CONFIG_imaging_dicom_listen,
+                 "needs server.tls_certificate, server.tls_key and server.tls_ca");
+    }
+    const struct {
+        ConfigKeyId key;
+        const char *text;
+    } codes[] = {
+        {CONFIG_imaging_class_code, config->imaging.class_code},
+        {CONFIG_imaging_confidentiality_code, config->imaging.confidentiality_code},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+        const char *at = strstr(codes[i].text, "^^");
+        if (!at || at == codes[i].text || is_empty(at + 2)) {
+            conflict(config, arena, errors, codes[i].key, "write CODE^^SCHEME");
+        }
     }
 }
 
@@ -308,6 +363,7 @@ int config_load(const char *path, Arena *arena, ErrorList *errors, Config **ret_
     check_repository(config, arena, errors);
     check_xua(config, arena, errors);
     check_audit(config, arena, errors);
+    check_imaging(config, arena, errors);
     if (errors->error_count > errors_before) {
         return -ERR_CONFIGURATION;
     }

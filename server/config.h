@@ -23,7 +23,6 @@ typedef ConfigText ConfigType_LOOPBACK;
 typedef ConfigText ConfigType_FINGERPRINT; /* as TlsCertificate.fingerprint, or empty */
 typedef ConfigText ConfigType_DATAGRAM;
 typedef ConfigText ConfigType_NETWORKS; /* socket_networks_parse() */
-typedef ConfigText ConfigType_RESERVED;
 typedef bool ConfigType_FLAG;
 typedef unsigned ConfigType_CHOICE;
 typedef unsigned ConfigType_SET;

@@ -61,7 +61,6 @@ static const char *const type_names[] = {
     [TYPE_DATAGRAM] = "address:port of UDP",
     [TYPE_NETWORKS] = "addresses",
     [TYPE_RETENTION] = "forever, or days",
-    [TYPE_RESERVED] = "not used yet",
 };
 
 void config_print_markdown(FILE *out)

@@ -26,7 +26,6 @@ typedef enum KeyType {
     TYPE_DATAGRAM,
     TYPE_NETWORKS,
     TYPE_RETENTION,
-    TYPE_RESERVED,
 } KeyType;
 
 typedef enum Reload { FIXED, RELOAD } Reload;

@@ -332,15 +332,6 @@ static int set_retention(const Loader *loader)
                           field_of(loader));
 }
 
-static int set_reserved(const Loader *loader)
-{
-    if (!str_is_empty(loader->text)) {
-        error_warn(loader->errors, ERR_CONFIGURATION, loader->location,
-                   tr("%s has no effect in this version"), loader->row->key);
-    }
-    return set_text(loader);
-}
-
 typedef int (*SetFn)(const Loader *loader);
 
 static const SetFn setters[] = {
@@ -356,7 +347,6 @@ static const SetFn setters[] = {
     [TYPE_HOME] = set_home,
     [TYPE_LISTEN] = set_listen,
     [TYPE_LOOPBACK] = set_listen,
-    [TYPE_RESERVED] = set_reserved,
     [TYPE_FINGERPRINT] = set_fingerprint,
     [TYPE_DECIMAL] = set_decimal,
     [TYPE_ZONE] = set_zone,

@@ -174,7 +174,7 @@ static const char *const grants[] = {
     "audit_drop_partition(timestamptz) TO",
     "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate, "
     "identity_provider, access_role, access_role_code, access_role_confidentiality, "
-    "consent_policy, consent_policy_disclosure, audit_retention FROM",
+    "consent_policy, consent_policy_disclosure, audit_retention, imaging_ae FROM",
     "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "
     "match_key, "
     "awaited_link, identity_notification, pdq_continuation, assertion_seen TO",

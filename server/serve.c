@@ -613,7 +613,8 @@ static bool open_database(Process *p, const char **ret_conninfo)
 static bool check_plain_access(Process *p)
 {
     const Config *c = p->config;
-    bool has_plain = c->server.plain_http_listen[0] || c->server.plain_mllp_listen[0];
+    bool has_plain = c->server.plain_http_listen[0] || c->server.plain_mllp_listen[0] ||
+                     c->imaging.plain_dicom_listen[0];
     if (c->access.mode == ACCESS_OPEN) {
         log_warn("msg=\"access mode is open: every authenticated node and every plain loopback "
                  "peer may do everything\"");
@@ -729,12 +730,14 @@ static void reload(Process *p)
              log_quote(arena, str_trim(strbuf_str(&changes))));
 }
 
-/** Takes over what operators changed: nodes, authorities, subscribers, identity providers. */
+/** Takes over what operators changed: nodes, authorities, subscribers, identity providers,
+ * application entities. */
 static void refresh_tables(Process *p)
 {
     Request *req = request_new(5000);
     if (node_directory_refresh(p->services.nodes, req) != 0 ||
         pix_refresh(p->services.pix, req) != 0 ||
+        (p->services.imaging && imaging_refresh(p->services.imaging, req) != 0) ||
         (p->services.saml && saml_refresh(p->services.saml, req) != 0)) {
         log_warn(
             "msg=\"registered nodes, authorities and identity providers not refreshed\" detail=%s",

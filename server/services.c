@@ -238,6 +238,34 @@ static bool open_repository(Services *s, char *ret_problem, size_t problem_size)
     return s->repository != NULL;
 }
 
+static bool open_imaging(Services *s, char *ret_problem, size_t problem_size)
+{
+    const Config *config = s->config;
+    if (!config_has_role(config, ROLE_IMAGING)) {
+        return true;
+    }
+    const ImagingConfig imaging = {
+        .pool = s->pool,
+        .audit = s->audit,
+        .nodes = s->nodes,
+        .repository = s->repository,
+        .codes = &s->codes,
+        .unique_id = config->imaging.unique_id,
+        .ae_title = config->imaging.ae_title,
+        .public_url = config->imaging.public_url,
+        .home_community_id = config->affinity_domain.home_community_id,
+        .patient_id_authority = config->affinity_domain.patient_id_authority,
+        .default_authority = config->imaging.default_authority,
+        .source_timezone = config->affinity_domain.source_timezone,
+        .class_code = config->imaging.class_code,
+        .confidentiality_code = config->imaging.confidentiality_code,
+        .manifest_delay_ms = config->imaging.manifest_delay_ms,
+        .tls = s->tls,
+    };
+    s->imaging = imaging_new(&imaging, ret_problem, problem_size);
+    return s->imaging != NULL;
+}
+
 static bool read_nodes(Services *s, char *ret_problem, size_t problem_size)
 {
     Request *req = request_new(10000);
@@ -260,7 +288,7 @@ bool services_open(Services *ret_services, const Config *config, Tls *tls, const
         open_audit_repository(s, ret_problem, problem_size) &&
         read_nodes(s, ret_problem, problem_size) && open_saml(s, ret_problem, problem_size) &&
         open_codes(s, ret_problem, problem_size) && open_registry(s, ret_problem, problem_size) &&
-        open_repository(s, ret_problem, problem_size);
+        open_repository(s, ret_problem, problem_size) && open_imaging(s, ret_problem, problem_size);
     if (!is_open) {
         services_close(s);
     }
@@ -299,6 +327,7 @@ bool services_open_registry(Services *ret_services, const Config *config, const 
 
 void services_close(Services *services)
 {
+    imaging_free(services->imaging);
     repository_free(services->repository);
     registry_client_remote_free(services->remote_registry);
     registry_free(services->registry);

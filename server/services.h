@@ -6,6 +6,7 @@
 #include "lib/saml/saml.h"
 #include "pix/pix.h"
 #include "registry/registry.h"
+#include "repository/imaging/imaging.h"
 #include "repository/repository.h"
 #include "server/config.h"
 #include "server/journal.h"
@@ -31,6 +32,7 @@ typedef struct Services {
     DocumentFollower documents;      /* the repository of this database, as the registry does */
     RegistryClient *remote_registry; /* with [repository] registry_url */
     Repository *repository;          /* NULL without the role */
+    Imaging *imaging;                /* NULL without the role */
 } Services;
 
 /** The subfolders of data_dir that the modules use; NULL ends them. */

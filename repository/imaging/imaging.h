@@ -24,6 +24,7 @@ typedef struct ImagingConfig {
     const char *public_url; /* base of DICOMweb, for Retrieve URL; empty: none is written */
     const char *home_community_id;
     const char *patient_id_authority; /* OID of the affinity domain */
+    const char *default_authority;    /* OID, of PatientIDs for which none is known, in mode open */
     const char *source_timezone;      /* IANA name: of times without offset */
     const char *class_code;           /* CODE^^SCHEME of imaging manifests: what disclosures name */
     const char *confidentiality_code;
@@ -36,6 +37,9 @@ typedef struct Imaging Imaging;
 /** Starts the threads that make manifests. NULL and a reason on failure. */
 Imaging *imaging_new(const ImagingConfig *config, char *ret_problem, size_t problem_size);
 void imaging_free(Imaging *imaging);
+
+/** Reads anew what operators may have changed: application entities, authorities. */
+int imaging_refresh(Imaging *imaging, Request *req) MUST_CHECK;
 
 /** SoapHandler of RAD-69 Retrieve Imaging Document Set (RAD TF-2 4.69). module is the Imaging. */
 int imaging_rad69_retrieve(void *imaging, SoapExchange *exchange);

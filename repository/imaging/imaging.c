@@ -1,0 +1,51 @@
+#include "repository/imaging/imaging.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "repository/imaging/imaging_state.h"
+#include "repository/repository_private.h"
+
+#define REFRESH_TIMEOUT_MS 10000
+
+Imaging *imaging_new(const ImagingConfig *config, char *ret_problem, size_t problem_size)
+{
+    Imaging *imaging = calloc(1, sizeof(*imaging));
+    if (!imaging) {
+        abort();
+    }
+    imaging->config = *config;
+    imaging->blobs = config->repository->blobs;
+    const AeDirectoryConfig aes = {
+        .pool = config->pool,
+        .affinity_domain = str_from(config->patient_id_authority),
+        .default_authority = str_from(config->default_authority),
+        .class_code = str_from(config->class_code),
+        .confidentiality_code = str_from(config->confidentiality_code),
+    };
+    imaging->aes = ae_directory_new(&aes);
+    Request *req = request_new(REFRESH_TIMEOUT_MS);
+    int rc = imaging_refresh(imaging, req);
+    request_free(req);
+    if (rc < 0) {
+        (void)snprintf(ret_problem, problem_size,
+                       "cannot read the application entities of imaging: %s", db_last_failure());
+        imaging_free(imaging);
+        return NULL;
+    }
+    return imaging;
+}
+
+void imaging_free(Imaging *imaging)
+{
+    if (!imaging) {
+        return;
+    }
+    ae_directory_free(imaging->aes);
+    free(imaging);
+}
+
+int imaging_refresh(Imaging *imaging, Request *req)
+{
+    return ae_directory_refresh(imaging->aes, req);
+}

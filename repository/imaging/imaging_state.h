@@ -1,0 +1,14 @@
+#pragma once
+
+#include <stdatomic.h>
+
+#include "repository/blob.h"
+#include "repository/imaging/ae_directory.h"
+#include "repository/imaging/imaging.h"
+
+/** What the files of this folder share. */
+struct Imaging {
+    ImagingConfig config; /* borrows what the caller's points to */
+    BlobStore *blobs;     /* of the repository */
+    AeDirectory *aes;
+};

@@ -1,0 +1,43 @@
+#pragma once
+
+#include "lib/db/db.h"
+#include "lib/dicom/record.h"
+#include "repository/imaging/index.h"
+
+/** Rows of imaging_study, imaging_series and imaging_instance as an instance makes them. */
+
+typedef struct NewInstance {
+    const InstanceRecord *record;
+    int32_t facility;
+    int32_t node;
+    int32_t authority;
+    Str ae_title;
+    int32_t flags; /* StudyFlag */
+    bool is_manifest_due;
+    int64_t started_us; /* INT64_MIN: not known */
+    uint8_t sha256[32]; /* of the file */
+    uint8_t data_set_sha256[32];
+    uint64_t size_bytes; /* of the file */
+    uint64_t data_set_offset;
+} NewInstance;
+
+typedef enum InstanceRowOutcome {
+    INSTANCE_ADDED,     /* it is the one that is served */
+    INSTANCE_VARIANT,   /* kept beside one with other bytes */
+    INSTANCE_THERE,     /* the same data set is there already */
+    INSTANCE_ROW_RACED, /* somebody else has just made a row that is needed: roll back, try again */
+} InstanceRowOutcome;
+
+/**
+ * Queues one statement that makes what is missing of the three rows. The study's own row is changed
+ * at most once a second, so that associations which store into one study do not wait for each
+ * other.
+ */
+int instance_rows_queue(Request *req, DbConn *conn, const NewInstance *instance) MUST_CHECK;
+/** What its result says. */
+InstanceRowOutcome instance_rows_outcome(const DbResult *result);
+
+/** A row's frames as they were given (imaging_instance.frames). @return false: no such frame */
+bool instance_rows_frame(Str frames, int64_t frame, DicomFrame *ret_frame);
+/** DICOM JSON of imaging_instance.metadata, in the arena. @return false: the row is damaged */
+bool instance_rows_metadata(Arena *arena, Str metadata, Str *ret_json) MUST_CHECK;
