@@ -12,19 +12,23 @@
  * A job's process can open no file, connect to nobody, make no process and run no program
  * (lib/sandbox), has limits for memory and time, and two sockets: control (worker_messages.def)
  * and, for associations, the bytes of the peer, which serve takes off its TLS connection. When it
- * crashes, that is the end of its own job alone. The nursery ends with serve.
+ * crashes, that is the end of its own job alone. Should the nursery be killed, its parent, a
+ * process that does nothing else, makes another. All of them end with serve.
  */
 typedef struct DicomWorkers DicomWorkers;
 
 typedef enum WorkerJob {
-#define JOB(name, memory_bytes, cpu_s, has_peer, description) JOB_##name,
+#define JOB(name, memory_bytes, cpu_s, has_peer, profile, function, description) JOB_##name,
 #include "lib/dicom/worker_jobs.def"
 #undef JOB
     JOB_COUNT
 } WorkerJob;
 
+/** As many run at once as may. */
+#define DICOM_WORKERS_MAX 256
+
 /**
- * Makes the nursery. To be called before any thread is started.
+ * Makes the nursery. To be called before any thread is started, and before keys are in memory.
  * @return NULL and the reason
  */
 DicomWorkers *dicom_workers_start(char *ret_problem, size_t problem_size);
@@ -35,16 +39,18 @@ void dicom_workers_stop(DicomWorkers *workers);
 typedef struct WorkerProcess {
     int control;
     int peer; /* -1 without */
+    DicomWorkers *workers;
+    uint64_t id;
 } WorkerProcess;
 
 /**
- * Starts a process for a job; for any thread. A nursery that has died is not made again here: see
- * dicom_workers_revive().
+ * Starts a process for a job; for any thread. Where it cannot be made after all, control is closed
+ * by the other side.
  * @return 0; -ERR_DICOM_BUSY: as many run as may; -ERR_DICOM_WORKER: no process can be made
  */
 int dicom_worker_start(DicomWorkers *workers, ErrorList *errors, WorkerJob job,
                        WorkerProcess *ret_process) MUST_CHECK;
-/** Closes its sockets, which ends it. */
+/** Closes its sockets, and ends it. */
 void dicom_worker_end(WorkerProcess *process);
 
 /** Crashes since the start, for metrics: processes that ended by a signal. */

@@ -140,12 +140,20 @@ static const SyscallRow rows[] = {
 #define ALLOW(profile, name) {SANDBOX_##profile, #name, SCMP_ACT_ALLOW, false, 0, 0, 0},
 #define ALLOW_IF(profile, name, argument, mask, value)                                             \
     {SANDBOX_##profile, #name, SCMP_ACT_ALLOW, true, argument, mask, value},
+#define PRETEND(profile, name) {SANDBOX_##profile, #name, SCMP_ACT_ERRNO(0), false, 0, 0, 0},
 #define KILL(profile, name) {SANDBOX_##profile, #name, SCMP_ACT_KILL_PROCESS, false, 0, 0, 0},
 #include "lib/sandbox/syscalls.def"
 #undef ALLOW
 #undef ALLOW_IF
+#undef PRETEND
 #undef KILL
 };
+
+static bool has_row(SandboxProfile profile, const SyscallRow *row)
+{
+    return row->profile == profile ||
+           (profile == SANDBOX_DICOM_REQUESTOR && row->profile == SANDBOX_DICOM_WORKER);
+}
 
 static int add_row(scmp_filter_ctx filter, const SyscallRow *row)
 {
@@ -187,7 +195,7 @@ static bool restrict_calls(SandboxProfile profile, char *ret_problem, size_t pro
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
     int rc = filter ? set_attributes(filter) : -ENOMEM;
     for (size_t i = 0; i < ARRAY_LEN(rows) && rc == 0; i++) {
-        rc = rows[i].profile == profile ? add_row(filter, &rows[i]) : 0;
+        rc = has_row(profile, &rows[i]) ? add_row(filter, &rows[i]) : 0;
     }
     rc = rc ? rc : seccomp_load(filter);
     seccomp_release(filter);

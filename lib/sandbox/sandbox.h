@@ -14,6 +14,8 @@
 /** Which column of syscalls.def applies. */
 typedef enum SandboxProfile {
     SANDBOX_SERVER, /* serve: sockets, its own files, threads; no programs, no other processes */
+    SANDBOX_DICOM_WORKER,    /* descriptors that are open already; no files, sockets, threads */
+    SANDBOX_DICOM_REQUESTOR, /* the same, and calls that are answered without being made */
 } SandboxProfile;
 
 typedef enum SandboxAccess {

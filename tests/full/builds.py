@@ -13,6 +13,7 @@ import sys
 from tests.harness import postgres
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+CXX = {"gcc": "g++", "clang": "clang++"}
 # name: (compiler, options of meson setup, options of meson test)
 BUILDS = {
     "sanitizers": ("gcc", ["-Db_sanitize=address,undefined", "-Db_lundef=false", "--buildtype=debug"], []),
@@ -28,7 +29,7 @@ def run_build(name):
     compiler, setup, test = BUILDS[name]
     folder = ROOT / "build" / name
     if not (folder / "build.ninja").exists():
-        subprocess.run(["meson", "setup", str(folder), str(ROOT), *setup], check=True, env=dict(os.environ, CC=compiler),
+        subprocess.run(["meson", "setup", str(folder), str(ROOT), *setup], check=True, env=dict(os.environ, CC=compiler, CXX=CXX[compiler]),
                        stdout=subprocess.DEVNULL)
     if subprocess.run(["ninja", "-C", str(folder), "--quiet"], check=False).returncode:
         print("0 passed, 1 failed")
@@ -40,8 +41,8 @@ def run_build(name):
 
 
 def sources():
-    """C files that the project owns."""
-    listing = subprocess.run(["git", "ls-files", "*.c", "*.h"], cwd=ROOT, check=True, capture_output=True, text=True)
+    """C and C++ files that the project owns."""
+    listing = subprocess.run(["git", "ls-files", "*.c", "*.cc", "*.h"], cwd=ROOT, check=True, capture_output=True, text=True)
     return [name for name in listing.stdout.split() if "/tables/" not in name]
 
 
@@ -61,7 +62,7 @@ def run_tidy():
     """clang-tidy finds nothing in the program's own sources."""
     folder = ROOT / "build" / "clang"
     if not (folder / "build.ninja").exists():
-        subprocess.run(["meson", "setup", str(folder), str(ROOT), *BUILDS["clang"][1]], check=True, env=dict(os.environ, CC="clang"),
+        subprocess.run(["meson", "setup", str(folder), str(ROOT), *BUILDS["clang"][1]], check=True, env=dict(os.environ, CC="clang", CXX=CXX["clang"]),
                        stdout=subprocess.DEVNULL)
     subprocess.run(["ninja", "-C", str(folder), "--quiet"], check=True)
 

@@ -19,8 +19,8 @@ def build():
     """A clang build with the fuzz targets."""
     if not (BUILD / "build.ninja").exists():
         subprocess.run(["meson", "setup", str(BUILD), str(ROOT), "-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false",
-                        "-Dc_args=-fsanitize=fuzzer-no-link"],
-                       check=True, env=dict(os.environ, CC="clang"), stdout=subprocess.DEVNULL)
+                        "-Dc_args=-fsanitize=fuzzer-no-link", "-Dcpp_args=-fsanitize=fuzzer-no-link"],
+                       check=True, env=dict(os.environ, CC="clang", CXX="clang++"), stdout=subprocess.DEVNULL)
     subprocess.run(["ninja", "-C", str(BUILD), "--quiet"] + [f"tests/fuzz/fuzz_{name}" for name in TARGETS], check=True)
 
 

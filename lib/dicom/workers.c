@@ -1,0 +1,383 @@
+/* Who makes workers: serve asks, a nursery forks, a keeper makes the nursery again should it die.
+ */
+
+#include "lib/dicom/workers.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/base/file_io.h"
+#include "lib/dicom/worker_main.h"
+#include "lib/sandbox/privileges.h"
+
+#define NOBODY 65534 /* of a serve that is root still */
+#define REQUEST_FD 3
+#define SIGNALS_FD 4
+#define RESPAWN_PAUSE_NS 50000000L
+#define PASSED_MAX 2 /* descriptors of one request */
+/** More than serve asks for at once: some are ending while others begin. */
+#define WARDS_MAX (2 * DICOM_WORKERS_MAX)
+
+/** One request of serve, with the worker's ends of its sockets. */
+typedef struct NurseryRequest {
+    uint64_t id; /* serve's name for the worker */
+    bool is_end; /* of one that was asked for; otherwise a new one */
+    WorkerJob job;
+} NurseryRequest;
+
+/** Memory that serve and nursery share; workers have it no more. */
+typedef struct Shared {
+    _Atomic uint64_t crashes;
+} Shared;
+
+struct DicomWorkers {
+    pid_t keeper;
+    int requests;
+    Shared *shared;
+    _Atomic uint64_t last_id;
+    _Atomic unsigned running;
+};
+
+static const bool has_peer[] = {
+#define JOB(name, memory_bytes, cpu_s, has_peer, profile, function, description) has_peer,
+#include "lib/dicom/worker_jobs.def"
+#undef JOB
+};
+
+/* ---- the nursery ---- */
+
+/** A worker that runs. */
+typedef struct Ward {
+    pid_t pid; /* 0: no row */
+    uint64_t id;
+    bool is_ended; /* by us */
+} Ward;
+
+typedef struct Nursery {
+    Shared *shared;
+    sigset_t own_signals; /* what workers get back */
+    Ward wards[WARDS_MAX];
+} Nursery;
+
+static Ward *find_ward(Nursery *nursery, pid_t pid)
+{
+    for (size_t i = 0; i < WARDS_MAX; i++) {
+        if (nursery->wards[i].pid == pid) {
+            return &nursery->wards[i];
+        }
+    }
+    return NULL;
+}
+
+static _Noreturn void become_worker(const Nursery *nursery, const NurseryRequest *request,
+                                    const int *passed, pid_t nursery_pid)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != nursery_pid) {
+        _exit(EXIT_FAILURE);
+    }
+    (void)munmap(nursery->shared, sizeof(*nursery->shared));
+    (void)sigprocmask(SIG_SETMASK, &nursery->own_signals, NULL);
+    worker_live(request->job, passed[0], has_peer[request->job] ? passed[1] : -1);
+}
+
+static void start_worker(Nursery *nursery, const NurseryRequest *request, const int *passed)
+{
+    Ward *ward = find_ward(nursery, 0);
+    pid_t self = getpid();
+    if (!ward || request->job >= JOB_COUNT) {
+        return; /* its sockets are closed, which tells serve */
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        become_worker(nursery, request, passed, self);
+    }
+    if (pid > 0) {
+        *ward = (Ward){.pid = pid, .id = request->id};
+    }
+}
+
+static void end_worker(Nursery *nursery, uint64_t id)
+{
+    for (size_t i = 0; i < WARDS_MAX; i++) {
+        Ward *ward = &nursery->wards[i];
+        if (ward->pid != 0 && ward->id == id) {
+            ward->is_ended = true;
+            (void)kill(ward->pid, SIGKILL);
+        }
+    }
+}
+
+/** @return false: serve has ended */
+static bool take_request(Nursery *nursery)
+{
+    NurseryRequest request;
+    int passed[PASSED_MAX] = {-1, -1};
+    union {
+        char bytes[CMSG_SPACE(sizeof(passed))];
+        struct cmsghdr aligned;
+    } space = {0};
+    struct iovec part = {&request, sizeof(request)};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = space.bytes,
+                             .msg_controllen = sizeof(space.bytes)};
+    ssize_t len = recvmsg(REQUEST_FD, &message, MSG_CMSG_CLOEXEC);
+    if (len == 0) {
+        return false;
+    }
+    struct cmsghdr *header = len > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (header && header->cmsg_type == SCM_RIGHTS) {
+        memcpy(passed, CMSG_DATA(header), MIN(header->cmsg_len - CMSG_LEN(0), sizeof(passed)));
+    }
+    if (len == (ssize_t)sizeof(request) && request.is_end) {
+        end_worker(nursery, request.id);
+    } else if (len == (ssize_t)sizeof(request) && passed[0] >= 0) {
+        start_worker(nursery, &request, passed);
+    }
+    io_closep(&passed[0]);
+    io_closep(&passed[1]);
+    return true;
+}
+
+/** Processes that have ended; those that a signal ended without our wish are crashes. */
+static void reap(Nursery *nursery)
+{
+    struct signalfd_siginfo info;
+    int status = 0;
+    pid_t pid = 0;
+
+    (void)!read(SIGNALS_FD, &info, sizeof(info));
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        Ward *ward = find_ward(nursery, pid);
+        bool is_ours = ward && ward->is_ended && WTERMSIG(status) == SIGKILL;
+        if (WIFSIGNALED(status) && !is_ours) {
+            atomic_fetch_add(&nursery->shared->crashes, 1);
+        }
+        if (ward) {
+            *ward = (Ward){0};
+        }
+    }
+}
+
+/** It never looks at what came from outside. */
+static _Noreturn void nurse(Shared *shared, pid_t keeper)
+{
+    static Nursery nursery;
+    sigset_t child;
+
+    (void)prctl(PR_SET_NAME, "musubi-nursery");
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    nursery.shared = shared;
+    (void)sigemptyset(&child);
+    (void)sigaddset(&child, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, &child, &nursery.own_signals);
+    int signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (getppid() != keeper || signals < 0 || dup2(signals, SIGNALS_FD) < 0) {
+        _exit(EXIT_FAILURE);
+    }
+    worker_prepare();
+    bool is_wanted = true;
+    while (is_wanted) {
+        struct pollfd sources[] = {{.fd = REQUEST_FD, .events = POLLIN},
+                                   {.fd = SIGNALS_FD, .events = POLLIN}};
+        (void)poll(sources, ARRAY_LEN(sources), -1);
+        if (sources[1].revents) {
+            reap(&nursery);
+        }
+        is_wanted = !sources[0].revents || take_request(&nursery);
+    }
+    _exit(EXIT_SUCCESS); /* the workers go with it */
+}
+
+/* ---- the keeper ---- */
+
+/** Descriptors and rights of serve stay with serve. */
+static bool give_up_everything(int requests)
+{
+    char problem[256];
+    bool is_root = geteuid() == 0;
+    int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    privileges_forbid_core_files();
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        (void)dup2(nowhere, fd);
+    }
+    if (nowhere < 0 || dup2(requests, REQUEST_FD) < 0) {
+        return false;
+    }
+    (void)close_range(REQUEST_FD + 1, ~0U, 0);
+    return privileges_drop(is_root ? NOBODY : geteuid(), is_root ? NOBODY : getegid(), problem,
+                           sizeof(problem));
+}
+
+static _Noreturn void keep(Shared *shared, int requests, pid_t serve)
+{
+    static const int of_the_terminal[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    const struct timespec pause = {.tv_nsec = RESPAWN_PAUSE_NS};
+    pid_t self = getpid();
+    int status = 0;
+
+    (void)prctl(PR_SET_NAME, "musubi-dicom");
+    for (size_t i = 0; i < ARRAY_LEN(of_the_terminal); i++) {
+        (void)signal(of_the_terminal[i], SIG_IGN); /* serve says when it is over */
+    }
+    if (!give_up_everything(requests) || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
+        getppid() != serve) {
+        _exit(EXIT_FAILURE);
+    }
+    for (;;) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            nurse(shared, self);
+        }
+        while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+        }
+        if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS) {
+            _exit(EXIT_SUCCESS);
+        }
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
+/* ---- serve's side ---- */
+
+DicomWorkers *dicom_workers_start(char *ret_problem, size_t problem_size)
+{
+    int ends[2];
+    pid_t self = getpid();
+    DicomWorkers *workers = calloc(1, sizeof(*workers));
+    if (!workers) {
+        abort();
+    }
+    workers->shared =
+        mmap(NULL, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (workers->shared == MAP_FAILED) {
+        abort();
+    }
+    bool is_made = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0;
+    workers->keeper = is_made ? fork() : -1;
+    if (workers->keeper == 0) {
+        keep(workers->shared, ends[1], self);
+    }
+    if (workers->keeper < 0) {
+        (void)snprintf(ret_problem, problem_size, "cannot make the process musubi-dicom: %s",
+                       strerror(errno));
+        if (is_made) {
+            close(ends[0]);
+            close(ends[1]);
+        }
+        (void)munmap(workers->shared, sizeof(Shared));
+        free(workers);
+        return NULL;
+    }
+    close(ends[1]);
+    workers->requests = ends[0];
+    return workers;
+}
+
+void dicom_workers_stop(DicomWorkers *workers)
+{
+    if (!workers) {
+        return;
+    }
+    close(workers->requests);
+    while (waitpid(workers->keeper, NULL, 0) < 0 && errno == EINTR) {
+    }
+    (void)munmap(workers->shared, sizeof(Shared));
+    free(workers);
+}
+
+static bool ask(const DicomWorkers *workers, const NurseryRequest *request, const int *passed,
+                size_t passed_count)
+{
+    union {
+        char bytes[CMSG_SPACE(PASSED_MAX * sizeof(int))];
+        struct cmsghdr aligned;
+    } space = {0};
+    NurseryRequest copy = *request;
+    struct iovec part = {&copy, sizeof(copy)};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (passed_count > 0) {
+        message.msg_control = space.bytes;
+        message.msg_controllen = CMSG_SPACE(passed_count * sizeof(int));
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        *header = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
+                                   .cmsg_type = SCM_RIGHTS,
+                                   .cmsg_len = CMSG_LEN(passed_count * sizeof(int))};
+        memcpy(CMSG_DATA(header), passed, passed_count * sizeof(int));
+    }
+    ssize_t len = -1;
+    do {
+        len = sendmsg(workers->requests, &message, MSG_NOSIGNAL);
+    } while (len < 0 && errno == EINTR);
+    return len == (ssize_t)sizeof(copy);
+}
+
+static bool make_sockets(WorkerJob job, int control[2], int peer[2])
+{
+    return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) == 0 &&
+           (!has_peer[job] || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, peer) == 0);
+}
+
+int dicom_worker_start(DicomWorkers *workers, ErrorList *errors, WorkerJob job,
+                       WorkerProcess *ret_process)
+{
+    int control[2] = {-1, -1};
+    int peer[2] = {-1, -1};
+
+    if (atomic_fetch_add(&workers->running, 1) >= DICOM_WORKERS_MAX) {
+        atomic_fetch_sub(&workers->running, 1);
+        return error_add(errors, ERR_DICOM_BUSY, NULL, "%d DICOM workers run; try again later",
+                         DICOM_WORKERS_MAX);
+    }
+    const NurseryRequest request = {.id = atomic_fetch_add(&workers->last_id, 1) + 1, .job = job};
+    bool is_made = make_sockets(job, control, peer);
+    if (is_made) {
+        const int passed[] = {control[1], peer[1]};
+        is_made = ask(workers, &request, passed, has_peer[job] ? 2 : 1);
+    }
+    int failed = errno;
+    io_closep(&control[1]);
+    io_closep(&peer[1]);
+    if (!is_made) {
+        io_closep(&control[0]);
+        io_closep(&peer[0]);
+        atomic_fetch_sub(&workers->running, 1);
+        return error_add(errors, ERR_DICOM_WORKER, NULL, "no process for DICOM can be made: %s",
+                         strerror(failed));
+    }
+    *ret_process = (WorkerProcess){
+        .control = control[0], .peer = peer[0], .workers = workers, .id = request.id};
+    return 0;
+}
+
+void dicom_worker_end(WorkerProcess *process)
+{
+    const NurseryRequest request = {.id = process->id, .is_end = true};
+    io_closep(&process->control);
+    io_closep(&process->peer);
+    if (process->workers) {
+        (void)ask(process->workers, &request, NULL, 0);
+        atomic_fetch_sub(&process->workers->running, 1);
+        process->workers = NULL;
+    }
+}
+
+uint64_t dicom_workers_crashes(const DicomWorkers *workers)
+{
+    return atomic_load(&workers->shared->crashes);
+}
