@@ -414,3 +414,23 @@ void strbuf_append_base64(StrBuf *buf, const void *bytes, size_t len)
     buf->len += n;
     buf->data[buf->len] = '\0';
 }
+
+void strbuf_append_json(StrBuf *buf, Str text)
+{
+    static const char digits[] = "0123456789abcdef";
+    strbuf_append_char(buf, '"');
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        if (c == '"' || c == '\\') {
+            strbuf_append_char(buf, '\\');
+            strbuf_append_char(buf, (char)c);
+        } else if (c < ' ') {
+            strbuf_literal(buf, "\\u00");
+            strbuf_append_char(buf, digits[c >> 4]);
+            strbuf_append_char(buf, digits[c & 15]);
+        } else {
+            strbuf_append_char(buf, (char)c);
+        }
+    }
+    strbuf_append_char(buf, '"');
+}

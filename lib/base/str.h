@@ -144,3 +144,6 @@ static inline Str strbuf_str(const StrBuf *buf)
 
 /** Base64 (RFC 4648 section 4) with padding, appended. */
 void strbuf_append_base64(StrBuf *buf, const void *bytes, size_t len);
+
+/** A JSON string (RFC 8259 7) of UTF-8, with its quotes, appended. */
+void strbuf_append_json(StrBuf *buf, Str text);

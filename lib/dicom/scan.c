@@ -73,6 +73,7 @@ struct DicomScan {
     size_t seen_count; /* elements and items */
     size_t head_bytes;
     bool is_signed_pixels;
+    bool is_encapsulated;
     Fragments fragments;
     const char *warning;
 
@@ -425,6 +426,14 @@ static DicomVr implicit_vr(const DicomScan *scan, uint32_t tag)
     return entry->is_signed_as_pixels && scan->is_signed_pixels ? DICOM_VR_SS : entry->vr;
 }
 
+/** UN in Explicit VR: a sender that had no dictionary. Its value is as in Implicit VR Little Endian
+ * (PS3.5 6.2.2), so the dictionary tells what it is, sequences apart. */
+static DicomVr known_vr(const DicomScan *scan, const Level *level, uint32_t tag)
+{
+    DicomVr vr = level->is_big_endian ? DICOM_VR_UN : implicit_vr(scan, tag);
+    return vr == DICOM_VR_SQ ? DICOM_VR_UN : vr;
+}
+
 /** VR and length of an element's header. */
 static int read_form(DicomScan *scan, ErrorList *errors, const uint8_t *at, uint32_t tag,
                      DicomVr *ret_vr, uint32_t *ret_length)
@@ -442,6 +451,9 @@ static int read_form(DicomScan *scan, ErrorList *errors, const uint8_t *at, uint
         }
         *ret_vr = vr == 0 ? DICOM_VR_UN : (DicomVr)(vr - 1);
         *ret_length = read_u32(level, at + 8);
+        if (*ret_vr == DICOM_VR_UN && *ret_length != UNDEFINED_LENGTH) {
+            *ret_vr = known_vr(scan, level, tag);
+        }
         return 0;
     }
     if (at[4] < 'A' || at[4] > 'Z' || at[5] < 'A' || at[5] > 'Z') {
@@ -484,6 +496,7 @@ static int begin_undefined(DicomScan *scan, ErrorList *errors, DicomElement elem
         if (!scan->syntax->is_encapsulated) {
             warn(scan, "pixel data is in fragments, which the transfer syntax does not have");
         }
+        scan->is_encapsulated |= scan->depth == 1;
         element.is_bulk = true;
         add_element(scan, element);
         open_level(scan, LEVEL_FRAGMENTS, UNDEFINED_LENGTH);
@@ -829,7 +842,9 @@ static void find_frames(DicomScan *scan, DicomScanned *scanned)
 
 int dicom_scan_end(DicomScan *scan, ErrorList *errors, DicomScanned *ret_scanned)
 {
-    DicomScanned scanned = {.dataset = scan->levels[0].dataset, .size_bytes = scan->pushed_bytes};
+    DicomScanned scanned = {.dataset = scan->levels[0].dataset,
+                            .size_bytes = scan->pushed_bytes,
+                            .is_encapsulated = scan->is_encapsulated};
     if (scan->syntax) {
         if (check_complete(scan, errors) < 0 || close_dataset(scan, errors, top_of(scan)) < 0) {
             return -ERR_DICOM_DATA_SET;

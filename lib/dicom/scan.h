@@ -27,6 +27,7 @@ typedef struct DicomScanned {
     DicomDataset *dataset;
     uint64_t size_bytes; /* as pushed */
     bool has_pixel_data;
+    bool is_encapsulated; /* the pixel data is in fragments */
     DicomFrame
         *frames; /* of encapsulated pixel data by its offset table, or one fragment each; native
                     ones are not listed: they follow from rows, columns and the like */

@@ -92,26 +92,6 @@ bool fhir_format_accept(Str accept, FhirFormat *ret_format)
 
 /* ---- JSON ---- */
 
-static void append_json_text(StrBuf *buf, Str text)
-{
-    static const char digits[] = "0123456789abcdef";
-    strbuf_append_char(buf, '"');
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.data[i];
-        if (c == '"' || c == '\\') {
-            strbuf_append_char(buf, '\\');
-            strbuf_append_char(buf, (char)c);
-        } else if (c < ' ') {
-            strbuf_literal(buf, "\\u00");
-            strbuf_append_char(buf, digits[c >> 4]);
-            strbuf_append_char(buf, digits[c & 15]);
-        } else {
-            strbuf_append_char(buf, (char)c);
-        }
-    }
-    strbuf_append_char(buf, '"');
-}
-
 static bool is_array(const FhirNode *node)
 {
     return node->is_listed || fhir_is_repeating(node);
@@ -120,7 +100,7 @@ static bool is_array(const FhirNode *node)
 /** Writes what comes before a value: its name and, for the first of an array, the bracket. */
 static void begin_member(StrBuf *buf, const FhirNode *node)
 {
-    append_json_text(buf, node->name);
+    strbuf_append_json(buf, node->name);
     strbuf_append_char(buf, ':');
     if (is_array(node)) {
         strbuf_append_char(buf, '[');
@@ -131,7 +111,7 @@ static void begin_member(StrBuf *buf, const FhirNode *node)
 static bool begin_value(StrBuf *buf, const FhirNode *node)
 {
     if (node->kind == FHIR_TEXT) {
-        append_json_text(buf, node->value);
+        strbuf_append_json(buf, node->value);
         return false;
     }
     if (node->kind != FHIR_STRUCTURE) {
@@ -141,7 +121,7 @@ static bool begin_value(StrBuf *buf, const FhirNode *node)
     strbuf_append_char(buf, '{');
     if (!str_is_empty(node->type)) {
         strbuf_literal(buf, "\"resourceType\":");
-        append_json_text(buf, node->type);
+        strbuf_append_json(buf, node->type);
         if (node->first_child) {
             strbuf_append_char(buf, ',');
         }
