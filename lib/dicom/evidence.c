@@ -19,23 +19,24 @@ static const int64_t evidence_points[] = {
 /* Sorted. Kanji that make up most surnames, given names, hospital names and descriptions of
  * studies. */
 static const uint16_t common_kanji[] =
-    u"一丁七万三上下不世中丸乃久之乾亀二五井亜交京亮人仁今介仙代令仲伊伏会佐佑体作佳依保信修倉"
-    u"健側備傷像優元充光児入全八公六内円冬処出分切初判別利前剛副創功加助勇動勝勤化北医十千半卓"
-    u"南単博卯原及友双口古可台史右合吉同名吾和品哉哲唯善器四回国園土地坂垣城埼堀報場塚塩壁士変"
-    u"夏外多夜大太夫央奈女好妙妻姫子字孝学孫宅宇守安宏宗定実室宮家容密富寛察寺射小少尾屋属層山"
-    u"岡岩岸島崎川州工左己市帆希幌平年幸広床序府度座康廉廣弘弥張彦影後徳心忍志念性恭恵悟悠患情"
-    u"愛態慎慶成戸房所手技投抗折拓拡持指振接推提換撫撮操放政敏教敦文斉斎料断新方旭昇明星春昭時"
-    u"晃晋晴智暁月有朋服望期木本札朱杉村来東松林果枝柏柚柳柴査栄栗校株根桂桃桐桜梅梨森植椎検業"
-    u"楽榎構様標横樹橋機欠次歌正武歩歯歳殿母比毛民気水永江池沙沢河治沼泉法泰洋津洸活浅浜浦浩海"
-    u"消涼深淳清渉渚渡港湯満源滝潤澄濱瀬火灯炎点為無然照熊父片版牧犬状猪率玉王玲珠現球理琴瑞瑠"
-    u"璃環生産由甲申男町画界畑留略番病症痛療発白百皮盤目直相省県眞真着瞬矢知石砂研破碧磨示社神"
-    u"祥福秀私秋科秒稔種積空立竜章童端竹笑笠第筋筑管節築簡紀約純紗素細終組経結絢給絵総緑緒線練"
-    u"縁縦織美義習翔翼老者耕聖聡肇肋肘肝肩肺胃胆胎胞胸能脂脇脈脊脳腎腔腕腫腰腸腹膀膜膝膵臓臣自"
-    u"至興舞航船良色芝花芳苑若英茂茉茜草荒荷莉菅菊菜華菱萌萩葉葵蒔蒼蓮薄薫藍藤藻虎虫血行術街衛"
-    u"衣表袖被裕補製西要見視角解言計記診詩誉誠説読課調諒論諸谷豊貞貢貫貴賀賢赤走起超越足跡路転"
-    u"軸軽輔輝輪轉辰農辺近返追送透通造連進達遠遥適選遼邊郁郎部郷都配酒里重野量金釘鈴鉄銀鋼録鎌"
-    u"鏡長門開間関阪防阿附院陣除陰陸陽隆隈階隼雄雅集雨雪電霊青静面音順須領頭頸頼顔顕風食飯養首"
-    u"香馬駒骨髄高鬼鮎鳥鳴鶴鹿麗麻黄黒鼓鼻齊齋龍";
+    u"一丁七万三上下不世中丸主乃久之乳乾亀予二五井亜交京亮人仁今介付仙代令仲伊伏会住佐佑体作佳"
+    u"依保信修倉健側備傷像優元充光児入全八公六内円冠冬処出分切初判別利前剛剤副創功加助勇動勝勤"
+    u"化北医十千半卓南単博卯卵原及友双受口古可台史右号合吉同名吸吾呼和咽品哉哲唯善喉器四回国園"
+    u"土地坂垣城埼堀報場塚塩壁士変夏外多夜大太夫央奈女好妙妻姫婦子字孝学孫宅宇守安宏宗定実室宮"
+    u"家容密富寛察寺射小少尾尿屋属層山岡岩岸島崎川州巣工左己市帆希師幌平年幸広床序府度座康廉廣"
+    u"弘弥張当形彦影後循徳心忍志念急性恭恵悟悠患情愛態慎慶成戸房所手技投抗折担拓拡持指振接推提"
+    u"換撫撮操放政敏救教敦整文斉斎料断新方日旭昇明星春昭時晃晋晴智暁月有朋服望期木本札朱杉村来"
+    u"東松林果枝柏柚柳柴査栄栗校株核根桂桃桐桜梅梨棟森植椎検業楽榎構様標横樹橋機欠次歌正武歩歯"
+    u"歳殿母比毛氏民気水永江池沙沢河治沼泉泌法波泰洋津洸活浅浜浦浩海消涼深淳清渉渚渡港湊湯満源"
+    u"滝潤澄濱瀬火灯炎点為無然照熊父片版牧犬状猪率玉王玲珠現球理琴瑞瑠璃環生産由甲申男町画界畑"
+    u"留略番病症痛療発白百皮盤目直相省看県眞真眼着瞬矢知石砂研破碧磨示社神祥福秀私秋科秒稔種積"
+    u"空窩立竜章童端竹笑笠第筋筑管節築簡紀約純紗素細終組経結絢給絵総緑緒線練縁縦織置美義習翔翼"
+    u"老者耕耳聖聡肇肋肘肝股肢肩肺胃胆胎胞胱胸能脂脇脈脊脳脾腎腔腕腫腰腸腹腺膀膚膜膝膵臓臣自至"
+    u"興舞航船良色芝花芳苑若英茂茉茜草荒荷莉菅菊菜華菱萌萩葉葵蒔蒼蓋蓮薄薫藍藤藻虎虫血行術街衛"
+    u"衣表袖被装裕補製西要見視観角解言計記診詩話誉誠説読課調諒論諸護谷豊貞貢貫貴賀賢赤走起超越"
+    u"足跡路身転軸軽輔輝輪轉辰農辺近返追退送透通造連進過道達遠遥適選遼邊郁郎部郷都配酒酔里重野"
+    u"量金釘鈴鉄銀鋼録鎌鎖鏡長門開間関阪防阿附院陣除陰陸陽隆隈階隔隼雄雅集雨雪電霊青静面音順須"
+    u"領頭頸頼顎顔顕風颯食飯養首香馬駒骨髄高鬼鮎鳥鳴鶴鹿麗麻黄黒鼓鼻齊齋齢龍";
 
 #define COMMON_COUNT (ARRAY_LEN(common_kanji) - 1)
 
@@ -87,14 +88,18 @@ static bool is_hanzi_level_1(const TextChar *c)
     return c->bytes.len == 2 && lead >= 0xb0 && lead <= 0xd7 && (uint8_t)c->bytes.data[1] >= 0xa1;
 }
 
-static Evidence evidence_of_half_kana(const TextChar *before, uint32_t point, const TextChar *after)
+static Evidence evidence_of_half_kana(const TextChar *before, const TextChar *c,
+                                      const TextChar *after)
 {
+    uint32_t point = c->point;
     uint32_t base = before->point;
     bool takes_semi_voiced = base >= 0xff8a && base <= 0xff8e; /* ha to ho */
     bool takes_voiced = takes_semi_voiced || base == 0xff73 || (base >= 0xff76 && base <= 0xff84);
     bool is_odd = !is_half_kana(point) || is_ascii_letter(before) || is_ascii_letter(after) ||
                   (point == 0xff9e && !takes_voiced) || (point == 0xff9f && !takes_semi_voiced);
-    return is_odd ? EVIDENCE_HALF_KANA_ODD : EVIDENCE_HALF_KANA;
+    return is_odd             ? EVIDENCE_HALF_KANA_ODD
+           : c->bytes.len > 1 ? EVIDENCE_HALF_KANA_EUC
+                              : EVIDENCE_HALF_KANA;
 }
 
 static Evidence evidence_of_latin(const TextChar *before, const TextChar *c, const TextChar *after)
@@ -103,9 +108,10 @@ static Evidence evidence_of_latin(const TextChar *before, const TextChar *c, con
     uint32_t point = c->point;
     if (u_isalpha((UChar32)point) && point != 0xaa && point != 0xb5 && point != 0xba) {
         bool is_in_word = is_ascii_letter(before) || is_ascii_letter(after);
-        return !is_in_word               ? EVIDENCE_LATIN_ALONE
-               : c->set == CHARSET_UTF_8 ? EVIDENCE_UTF_8_IN_WORD
-                                         : EVIDENCE_LATIN_IN_WORD;
+        if (c->set == CHARSET_UTF_8) {
+            return is_in_word ? EVIDENCE_UTF_8_IN_WORD : EVIDENCE_UTF_8_LETTER;
+        }
+        return is_in_word ? EVIDENCE_LATIN_IN_WORD : EVIDENCE_LATIN_ALONE;
     }
     for (size_t i = 0; i < ARRAY_LEN(signs) - 1; i++) {
         if (point == signs[i] && before->point < 0xc0) {
@@ -136,7 +142,7 @@ static Evidence evidence_of(const TextChar *before, const TextChar *c, const Tex
         return EVIDENCE_UTF_8_LONG;
     }
     if (point >= 0xff61 && point <= 0xff9f) {
-        return evidence_of_half_kana(before, point, after);
+        return evidence_of_half_kana(before, c, after);
     }
     if (c->set == CHARSET_SHIFT_JIS || c->set == CHARSET_EUC_JP) {
         return evidence_of_wide(c);
@@ -144,15 +150,14 @@ static Evidence evidence_of(const TextChar *before, const TextChar *c, const Tex
     if (point < 0x250) {
         return evidence_of_latin(before, c, after);
     }
-    if (c->set == CHARSET_UTF_8) {
-        return EVIDENCE_OTHER;
-    }
-    if (u_hasBinaryProperty((UChar32)point, UCHAR_IDEOGRAPHIC)) {
+    if (c->set != CHARSET_UTF_8 && u_hasBinaryProperty((UChar32)point, UCHAR_IDEOGRAPHIC)) {
         return c->set == CHARSET_KOREAN || is_hanzi_level_1(c) ? EVIDENCE_LETTER
                                                                : EVIDENCE_HANZI_RARE;
     }
-    bool is_letter = u_isalpha((UChar32)point) || u_charType((UChar32)point) == U_NON_SPACING_MARK;
-    return is_letter ? EVIDENCE_LETTER : EVIDENCE_OTHER;
+    if (!u_isalpha((UChar32)point) && u_charType((UChar32)point) != U_NON_SPACING_MARK) {
+        return EVIDENCE_OTHER;
+    }
+    return c->set == CHARSET_UTF_8 ? EVIDENCE_UTF_8_LETTER : EVIDENCE_LETTER;
 }
 
 static void count_char(TextEvidence *sum, const TextChar *before, const TextChar *c,

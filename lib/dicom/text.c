@@ -4,11 +4,15 @@
 #include "lib/text/code_point.h"
 
 /** Texts beyond this sum are decoded like the others, but not asked. */
-#define EVIDENCE_BYTES_MAX ((size_t)256 << 10)
+#define EVIDENCE_BYTES_MAX ((size_t)512 << 10)
+/** What a text costs besides its bytes. */
+#define EVIDENCE_TEXT_COST 32
 /** What an alternative must gain over the declaration: in all, and for each byte of the texts that
  * it reads better. Below it, as for one short word, the declaration stands. */
 #define GAIN_MIN 150
 #define GAIN_MIN_PER_BYTE 15
+/** For each byte of a text in a data set that contradicts: what is found elsewhere is likelier. */
+#define LEAN_PER_BYTE 12
 /** Points between the best and the second-best reading that halve the doubt. */
 #define HALF_DOUBT 150.0
 
@@ -142,7 +146,7 @@ static Tally tally_texts(const DicomDataset *root)
             is_evidence(element->value)) {
             Str value = unpadded(element->value);
             tally_text(&tally, dataset, element->vr, value);
-            bytes += value.len;
+            bytes += value.len + EVIDENCE_TEXT_COST;
         }
     }
     return tally;
@@ -162,15 +166,17 @@ static size_t best_reading(const Tally *tally)
     return best;
 }
 
-/** One half where two readings are as good as each other, towards 1 the further they are apart. */
+/** One half where two readings are as good as each other, towards 1 the further they are apart and
+ * the more bytes were asked. */
 static double confidence_of(const Tally *tally, size_t best)
 {
     int64_t second = INT64_MIN;
     for (size_t i = 0; i < READINGS; i++) {
         second = i == best ? second : MAX(second, tally->points[i]);
     }
+    int64_t apart = MIN(tally->points[best] - second, tally->bytes[best] * 100);
     double doubt = 0.5;
-    for (double gap = (double)(tally->points[best] - second); gap > 0; gap -= HALF_DOUBT) {
+    for (double gap = (double)apart; gap > 0; gap -= HALF_DOUBT) {
         doubt *= gap >= HALF_DOUBT ? 0.5 : 1 - 0.5 * gap / HALF_DOUBT;
     }
     return 1 - doubt;
@@ -248,6 +254,7 @@ Str dicom_text(Arena *arena, const TextReading *reading, const DicomDataset *dat
         TextDeclaration used = text_declaration_of(reading->used);
         TextEvidence as_used = text_evidence(&used, delimiters, value);
         TextEvidence as_declared = text_evidence(&declaration, delimiters, value);
+        as_used.points += (int64_t)as_used.bytes * LEAN_PER_BYTE;
         declaration = text_evidence_is_better(&as_used, &as_declared) ? used : declaration;
     }
     return decode(arena, &declaration, delimiters, value);

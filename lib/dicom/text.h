@@ -26,7 +26,8 @@ typedef struct TextReading {
     bool has_unreadable; /* some bytes are no text in any of them */
 } TextReading;
 
-/** Looks at every text of the data set, items included. Made once per data set. */
+/** Looks at all texts of the data set, items included, until half a mebibyte of them is not plain
+ * ASCII. Made once per data set. */
 TextReading dicom_text_reading(Arena *arena, const DicomDataset *root);
 
 /** The value of an element (all values, separated by backslash) in UTF-8, without padding. */

@@ -4,13 +4,18 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
+#include "lib/base/file_io.h"
+#include "lib/dicom/part10.h"
+#include "lib/dicom/scan.h"
 #include "lib/dicom/text.h"
 
 #define SPECIFIC_CHARACTER_SET DICOM_TAG(0x0008, 0x0005)
 #define PATIENT_NAME DICOM_TAG(0x0010, 0x0010)
+#define REQUESTED_PROCEDURE_CODES DICOM_TAG(0x0032, 0x1064)
 #define SEQUENCE DICOM_TAG(0x0040, 0x0275)
 
 static void declare(Arena *arena, DicomDataset *dataset, const char *declared)
@@ -295,6 +300,228 @@ static void test_a_text_reads_as_declared_or_as_its_bytes_say(void **state)
     }
 }
 
+/* Half of the elements are right, the others not: the data set says what those are, and each text
+ * that reads well as declared stays. */
+static void test_texts_of_a_data_set_decide_together(void **state)
+{
+    static const struct {
+        const char *declared;
+        Str bytes[4];
+        const char *expected[4];
+        CharacterSet used;
+    } rows[] = {
+        /* the name by escapes, the rest as Windows has it */
+        {"\\ISO 2022 IR 87",
+         {STR_INIT("Yamada=\x1b$B;3ED\x1b(B"), STR_INIT("\x8b\xb9\x95\x94\x92P\x8f\x83\x8e"
+                                                        "B\x89"
+                                                        "e")},
+         {"Yamada=山田", "胸部単純撮影"},
+         CHARSET_SHIFT_JIS},
+        {"\\ISO 2022 IR 87",
+         {STR_INIT("Yamada=\x1b$B;3ED\x1b(B"),
+          STR_INIT("\xe6\x9d\xb1\xe4\xba\xac\xe4\xb8\xad\xe5\xa4\xae\xe7\x97\x85\xe9\x99\xa2"),
+          STR_INIT("CT")},
+         {"Yamada=山田", "東京中央病院", "CT"},
+         CHARSET_UTF_8},
+        {"ISO 2022 IR 13\\ISO 2022 IR 87",
+         {STR_INIT("\xd4\xcf\xc0\xde=\x1b$B;3ED\x1b(J"),
+          STR_INIT("\x93\xaa\x95\x94\x82l\x82q\x82h")},
+         {"ﾔﾏﾀﾞ=山田", "頭部ＭＲＩ"},
+         CHARSET_SHIFT_JIS},
+        /* one byte that alone would be a sign */
+        {"ISO_IR 100",
+         {STR_INIT("M\xfcller"),
+          STR_INIT("\x8b\xb9\x95\x94\x92P\x8f\x83\x8e"
+                   "B\x89"
+                   "e"),
+          STR_INIT("\xb1")},
+         {"Müller", "胸部単純撮影", "ｱ"},
+         CHARSET_SHIFT_JIS},
+        /* the first could be katakana */
+        {"ISO_IR 13",
+         {STR_INIT("\xc0\xb0\xb7\xc1\xb3\xb0\xb2\xca"),
+          STR_INIT("\xb6\xbb\xc9\xf4\xc3\xb1\xbd\xe3\xbb\xa3\xb1\xc6"),
+          STR_INIT("\xc5\xc4\xc3\xe6^\xb2\xd6\xbb\xd2")},
+         {"整形外科", "胸部単純撮影", "田中^花子"},
+         CHARSET_EUC_JP},
+        /* the first could be EUC-JP */
+        {"",
+         {STR_INIT("\xbb\xb2\xc4\xb3"), STR_INIT("\x8d\xd6\x93\xa1^\x88\xea\x98Y")},
+         {"ｻｲﾄｳ", "斎藤^一郎"},
+         CHARSET_SHIFT_JIS},
+        {"", {STR_INIT("Yamada"), STR_INIT("CHEST^PA")}, {"Yamada", "CHEST^PA"}, CHARSET_DEFAULT},
+        /* escapes have no place under UTF-8 */
+        {"ISO_IR 192",
+         {STR_INIT("\xe5\xb1\xb1\xe7\x94\xb0^\xe5\xa4\xaa\xe9\x83\x8e"),
+          STR_INIT("\xe8\x83\xb8\xe9\x83\xa8"), STR_INIT("Yamada=\x1b$B;3ED\x1b(B")},
+         {"山田^太郎", "胸部", "Yamada=山田"},
+         CHARSET_JIS_0208},
+    };
+    Arena *arena = *state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        DicomDataset *dataset = dicom_dataset_new(arena);
+        declare(arena, dataset, rows[i].declared);
+        for (size_t k = 0; k < ARRAY_LEN(rows[i].bytes) && rows[i].expected[k]; k++) {
+            dicom_put(arena, dataset, PATIENT_NAME + (uint32_t)k, DICOM_VR_PN, rows[i].bytes[k]);
+        }
+        TextReading reading = dicom_text_reading(arena, dataset);
+        assert_int_equal(reading.used, rows[i].used);
+        assert_int_equal(reading.contradicts, reading.used != reading.declared);
+        for (size_t k = 0; k < ARRAY_LEN(rows[i].bytes) && rows[i].expected[k]; k++) {
+            Str text = dicom_text_of(arena, &reading, dataset, PATIENT_NAME + (uint32_t)k);
+            if (!str_equal(text, str_from(rows[i].expected[k]))) {
+                fail_msg("row %zu: %s as %s: %.*s", i, rows[i].expected[k], rows[i].declared,
+                         STR_ARG(text));
+            }
+        }
+    }
+}
+
+/* PS3.5 6.2 (0008,0005) of an item counts for the item; one without follows what encloses it. */
+static void test_an_item_may_declare_a_set_of_its_own(void **state)
+{
+    Arena *arena = *state;
+    DicomDataset *dataset = dicom_dataset_new(arena);
+    declare(arena, dataset, "ISO_IR 192");
+    dicom_put(arena, dataset, PATIENT_NAME, DICOM_VR_PN, STR("山田"));
+    DicomDataset *own = dicom_add_item(arena, dataset, SEQUENCE);
+    declare(arena, own, "ISO_IR 13");
+    dicom_put(arena, own, PATIENT_NAME, DICOM_VR_PN, STR("\xd4\xcf\xc0\xde"));
+    DicomDataset *inner = dicom_add_item(arena, own, SEQUENCE);
+    dicom_put(arena, inner, PATIENT_NAME, DICOM_VR_PN, STR("\xb2\xc1\xdb\xb3"));
+    DicomDataset *follows = dicom_add_item(arena, dataset, SEQUENCE);
+    dicom_put(arena, follows, PATIENT_NAME, DICOM_VR_PN, STR("太郎"));
+    TextReading reading = dicom_text_reading(arena, dataset);
+    assert_false(reading.contradicts);
+    assert_int_equal(reading.used, CHARSET_UTF_8);
+    const struct {
+        const DicomDataset *dataset;
+        const char *expected;
+    } rows[] = {{dataset, "山田"}, {own, "ﾔﾏﾀﾞ"}, {inner, "ｲﾁﾛｳ"}, {follows, "太郎"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        Str text = dicom_text_of(arena, &reading, rows[i].dataset, PATIENT_NAME);
+        assert_true(str_equal(text, str_from(rows[i].expected)));
+    }
+}
+
+static void test_confidence_grows_with_what_there_is_to_read(void **state)
+{
+    static const struct {
+        const char *declared;
+        Str bytes;
+        double at_least;
+        double below;
+    } rows[] = {
+        {"ISO_IR 13", STR_INIT("\xb1"), 1, 1.1},
+        {"", STR_INIT("\xb1"), 0.5, 0.7},
+        {"", STR_INIT("\x8e\x52\x93\x63"), 0.75, 0.95},
+        {"", STR_INIT("\x8e\x52\x93\x63^\x91\xbe\x98\x59"), 0.95, 1},
+        {"ISO_IR 100", STR_INIT("山田"), 0.9, 1},
+        {"ISO_IR 192", STR_INIT("\x80\xff"), 0, 0.1},
+    };
+    Arena *arena = *state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        DicomDataset *dataset = dicom_dataset_new(arena);
+        declare(arena, dataset, rows[i].declared);
+        dicom_put(arena, dataset, PATIENT_NAME, DICOM_VR_PN, rows[i].bytes);
+        TextReading reading = dicom_text_reading(arena, dataset);
+        if (!(reading.confidence >= rows[i].at_least && reading.confidence < rows[i].below)) {
+            fail_msg("row %zu: %f", i, reading.confidence);
+        }
+        assert_int_equal(reading.has_unreadable, rows[i].at_least == 0);
+    }
+}
+
+static void test_groups_of_a_name_are_cut_and_an_unreadable_byte_separates_nothing(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *groups[3];
+    } rows[] = {
+        {"", {"", "", ""}},
+        {"Yamada^Tarou", {"Yamada^Tarou", "", ""}},
+        {"Yamada^Tarou =山田^太郎=やまだ^たろう ", {"Yamada^Tarou", "山田^太郎", "やまだ^たろう"}},
+        {"=山田^太郎", {"", "山田^太郎", ""}},
+        {"A=B\\C=D", {"A", "B", ""}},
+        {"A=B\\x8E=C\\D", {"A", "B\\x8E", "C"}},
+        {"A=B=C=D", {"A", "B", "C"}},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        PersonName name = dicom_person_name(str_from(rows[i].text));
+        for (size_t k = 0; k < ARRAY_LEN(name.groups); k++) {
+            if (!str_equal(name.groups[k], str_from(rows[i].groups[k]))) {
+                fail_msg("row %zu, group %zu: %.*s", i, k, STR_ARG(name.groups[k]));
+            }
+        }
+    }
+    Str rest = STR("A\\x8E\\x99\\x41");
+    Str value;
+    assert_true(dicom_text_next(&rest, &value) && str_equal(value, STR("A\\x8E\\x99")));
+    assert_true(dicom_text_next(&rest, &value) && str_equal(value, STR("x41")));
+    assert_false(dicom_text_next(&rest, &value));
+}
+
+/** The data set of a file in MUSUBI_REFERENCE/dicom/charset. */
+static const DicomDataset *read_reference(Arena *arena, const char *reference, const char *name)
+{
+    ErrorList errors;
+    error_list_init(&errors, arena);
+    StrBuf file = {0};
+    Str path = str_printf(arena, "%s/dicom/charset/pydicom__%s.dcm", reference, name);
+    assert_int_equal(io_read_file(path.data, (size_t)1 << 20, &file), 0);
+    Str bytes = str_dup(arena, strbuf_str(&file));
+    strbuf_done(&file);
+    FileMeta meta;
+    size_t offset = 0;
+    assert_int_equal(part10_read(arena, &errors, bytes, &meta, &offset), 1);
+    DicomScan *scan = dicom_scan_new(arena, transfer_syntax_find(meta.transfer_syntax));
+    DicomScanned scanned;
+    assert_int_equal(dicom_scan_push(scan, &errors, bytes.data + offset, bytes.len - offset), 0);
+    assert_int_equal(dicom_scan_end(scan, &errors, &scanned), 0);
+    dicom_scan_free(scan);
+    return scanned.dataset;
+}
+
+static void test_files_of_the_reference_read_as_their_notes_say(void **state)
+{
+    static const struct {
+        const char *file;
+        uint32_t sequence; /* 0: of the data set itself */
+        const char *expected;
+    } rows[] = {
+        {"chrArab", 0, "قباني^لنزار"},
+        {"chrFrenMulti", 0, "Buc^Jérôme"},
+        {"chrGerm", 0, "Äneas^Rüdiger"},
+        {"chrGreek", 0, "Διονυσιος"},
+        {"chrH31", 0, "Yamada^Tarou=山田^太郎=やまだ^たろう"},
+        {"chrHbrw", 0, "שרון^דבורה"},
+        {"chrI2", 0, "Hong^Gildong=洪^吉洞=홍^길동"},
+        {"chrJapMulti", 0, "やまだ^たろう"},
+        {"chrRuss", 0, "Люкceмбypг"},
+        {"chrSQEncoding", REQUESTED_PROCEDURE_CODES, "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"},
+        {"chrSQEncoding1", REQUESTED_PROCEDURE_CODES, "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"},
+        {"chrX1", 0, "Wang^XiaoDong=王^小東="},
+    };
+    Arena *arena = *state;
+    const char *reference = getenv("MUSUBI_REFERENCE");
+    if (!reference) {
+        print_message("MUSUBI_REFERENCE is not set: no files to read\n");
+        skip();
+    }
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const DicomDataset *dataset = read_reference(arena, reference, rows[i].file);
+        TextReading reading = dicom_text_reading(arena, dataset);
+        const DicomDataset *holder =
+            rows[i].sequence ? dicom_item(dataset, rows[i].sequence, 0) : dataset;
+        assert_non_null(holder);
+        Str text = dicom_text_of(arena, &reading, holder, PATIENT_NAME);
+        if (!str_equal(text, str_from(rows[i].expected)) || reading.contradicts) {
+            fail_msg("%s: %.*s, contradicts: %d", rows[i].file, STR_ARG(text), reading.contradicts);
+        }
+    }
+}
+
 static int open_arena(void **state)
 {
     *state = arena_new();
@@ -313,6 +540,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_ARENA(test_a_text_reads_as_declared_or_as_its_bytes_say),
+        IN_ARENA(test_texts_of_a_data_set_decide_together),
+        IN_ARENA(test_an_item_may_declare_a_set_of_its_own),
+        IN_ARENA(test_confidence_grows_with_what_there_is_to_read),
+        IN_ARENA(test_groups_of_a_name_are_cut_and_an_unreadable_byte_separates_nothing),
+        IN_ARENA(test_files_of_the_reference_read_as_their_notes_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
