@@ -224,17 +224,30 @@ static bool give_up_everything(int requests)
                            sizeof(problem));
 }
 
-static _Noreturn void keep(Shared *shared, int requests, pid_t serve)
+/** What serve does at a signal is not for its children; a crash has to end them as one. */
+static void reset_signals(void)
 {
     static const int of_the_terminal[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    sigset_t none;
+
+    for (int number = 1; number < NSIG; number++) {
+        (void)signal(number, SIG_DFL);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(of_the_terminal); i++) {
+        (void)signal(of_the_terminal[i], SIG_IGN); /* serve says when it is over */
+    }
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static _Noreturn void keep(Shared *shared, int requests, pid_t serve)
+{
     const struct timespec pause = {.tv_nsec = RESPAWN_PAUSE_NS};
     pid_t self = getpid();
     int status = 0;
 
     (void)prctl(PR_SET_NAME, "musubi-dicom");
-    for (size_t i = 0; i < ARRAY_LEN(of_the_terminal); i++) {
-        (void)signal(of_the_terminal[i], SIG_IGN); /* serve says when it is over */
-    }
+    reset_signals();
     if (!give_up_everything(requests) || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 ||
         getppid() != serve) {
         _exit(EXIT_FAILURE);
