@@ -14,7 +14,7 @@
 /** For each byte of a text in a data set that contradicts: what is found elsewhere is likelier. */
 #define LEAN_PER_BYTE 12
 /** Points between the best and the second-best reading that halve the doubt. */
-#define HALF_DOUBT 150.0
+#define HALF_DOUBT 150
 
 /** Other readings, the likelier first where they gain the same. */
 static const CharacterSet alternatives[] = {CHARSET_UTF_8, CHARSET_SHIFT_JIS, CHARSET_EUC_JP,
@@ -176,9 +176,10 @@ static double confidence_of(const Tally *tally, size_t best)
     }
     int64_t apart = MIN(tally->points[best] - second, tally->bytes[best] * 100);
     double doubt = 0.5;
-    for (double gap = (double)apart; gap > 0; gap -= HALF_DOUBT) {
-        doubt *= gap >= HALF_DOUBT ? 0.5 : 1 - 0.5 * gap / HALF_DOUBT;
+    for (; apart >= HALF_DOUBT && doubt > 0.0001; apart -= HALF_DOUBT) {
+        doubt *= 0.5;
     }
+    doubt *= 1 - 0.5 * (double)MIN(MAX(apart, 0), HALF_DOUBT) / HALF_DOUBT;
     return 1 - doubt;
 }
 
