@@ -31,6 +31,7 @@
 #include "server/http.h"
 #include "server/http_router.h"
 #include "server/identity_gauges.h"
+#include "server/listener_dicom.h"
 #include "server/listener_mllp.h"
 #include "server/listener_syslog.h"
 #include "server/migrate.h"
@@ -65,6 +66,7 @@ typedef struct Process {
     Arena *arena;
     Config *config;
     PostgresKeeper *postgres; /* NULL with [database] conninfo */
+    DicomWorkers *workers;    /* NULL without the role imaging */
     Services services;
     Watchdog *watchdog;
     Tls *tls; /* NULL without a certificate */
@@ -83,6 +85,8 @@ typedef struct Process {
     MllpListener *mllp;
     MllpListener *plain_mllp;
     SyslogListener *syslog; /* NULL: off */
+    DicomListener *dicom;
+    DicomListener *plain_dicom;
     atomic_bool is_stopping;
     unsigned max_connections; /* of each listener: as configured, or as descriptors allow */
     char problem[PROBLEM_BYTES];
@@ -329,6 +333,48 @@ static bool bind_syslog(Process *p)
     return p->syslog != NULL;
 }
 
+/* ------------------------------------------------------------------ DICOM */
+
+/** Made while there are no threads, no keys and no sandbox yet. */
+static bool start_workers(Process *p)
+{
+    if (!config_has_role(p->config, ROLE_IMAGING)) {
+        return true;
+    }
+    p->workers = dicom_workers_start(p->problem, PROBLEM_BYTES);
+    return p->workers != NULL;
+}
+
+static void dicom_finished(void *ctx, Request *req, bool is_good)
+{
+    Process *p = ctx;
+    journal_finish(p->services.journal, req, is_good ? OUTCOME_SUCCESS : OUTCOME_FAILURE);
+}
+
+static void dicom_rejected(void *ctx, const char *address, const TlsProblem *problem)
+{
+    Process *p = ctx;
+    (void)refused_peer_record_connection(p->services.audit, p->config->imaging.dicom_listen,
+                                         address, problem);
+}
+
+static DicomListener *bind_dicom(Process *p, const char *address, SSL_CTX *tls)
+{
+    DicomListenerConfig config = {
+        .address = address,
+        .tls = tls,
+        .open_peers = p->open_peers,
+        .imaging = p->services.imaging,
+        .nodes = p->services.nodes,
+        .plain_node = p->config->server.plain_node,
+        .max_connections = p->max_connections,
+        .ctx = p,
+        .finished = dicom_finished,
+        .rejected = dicom_rejected,
+    };
+    return dicom_listener_bind(&config, p->problem, PROBLEM_BYTES);
+}
+
 /* ------------------------------------------------------------------ health and metrics */
 
 static bool is_database_there(Process *p, Request *req)
@@ -537,6 +583,10 @@ static bool bind_listeners(Process *p)
             (p->mllp = bind_mllp(p, c->server.mllp_listen, p->stream_tls))) &&
            (!c->server.plain_mllp_listen[0] ||
             (p->plain_mllp = bind_mllp(p, c->server.plain_mllp_listen, NULL))) &&
+           (!c->imaging.dicom_listen[0] ||
+            (p->dicom = bind_dicom(p, c->imaging.dicom_listen, p->stream_tls))) &&
+           (!c->imaging.plain_dicom_listen[0] ||
+            (p->plain_dicom = bind_dicom(p, c->imaging.plain_dicom_listen, NULL))) &&
            bind_syslog(p);
 }
 
@@ -544,6 +594,12 @@ static bool start_listeners(Process *p)
 {
     HttpListener *http[] = {p->https, p->plain_http, p->admin};
     MllpListener *mllp[] = {p->mllp, p->plain_mllp};
+    DicomListener *dicom[] = {p->dicom, p->plain_dicom};
+    for (size_t i = 0; i < ARRAY_LEN(dicom); i++) {
+        if (dicom[i] && !dicom_listener_start(dicom[i], p->problem, PROBLEM_BYTES)) {
+            return false;
+        }
+    }
     for (size_t i = 0; i < ARRAY_LEN(mllp); i++) {
         if (mllp[i] && !mllp_listener_start(mllp[i], p->problem, PROBLEM_BYTES)) {
             return false;
@@ -639,12 +695,14 @@ static bool start(Process *p)
     const char *conninfo = NULL;
     privileges_forbid_core_files();
     if (!check_plain_access(p) || !services_make_folders(p->config, p->problem, PROBLEM_BYTES) ||
-        !lock_data_dir(p) || !open_tls(p) || !reserve_ports(p) || !drop_privileges(p)) {
+        !lock_data_dir(p) || !start_workers(p) || !open_tls(p) || !reserve_ports(p) ||
+        !drop_privileges(p)) {
         return false;
     }
     raise_descriptor_limit(p);
     if (!open_database(p, &conninfo) || !confine(p) ||
-        !services_open(&p->services, p->config, p->tls, conninfo, p->problem, PROBLEM_BYTES) ||
+        !services_open(&p->services, p->config, p->tls, p->workers, conninfo, p->problem,
+                       PROBLEM_BYTES) ||
         !bind_listeners(p)) {
         return false;
     }
@@ -676,6 +734,8 @@ static void stop(Process *p)
     quiesce(p);
     mllp_listener_free(p->mllp);
     mllp_listener_free(p->plain_mllp);
+    dicom_listener_free(p->dicom);
+    dicom_listener_free(p->plain_dicom);
     syslog_listener_free(p->syslog);
     http_listener_free(p->https);
     http_listener_free(p->plain_http);
@@ -686,6 +746,7 @@ static void stop(Process *p)
         record_activity(p, AUDIT_APPLICATION_STOP);
     }
     services_close(&p->services);
+    dicom_workers_stop(p->workers);
     postgres_keeper_stop(p->postgres);
     watchdog_free(p->watchdog);
     open_peers_free(p->open_peers);

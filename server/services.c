@@ -249,6 +249,7 @@ static bool open_imaging(Services *s, char *ret_problem, size_t problem_size)
         .audit = s->audit,
         .nodes = s->nodes,
         .repository = s->repository,
+        .workers = s->workers,
         .codes = &s->codes,
         .unique_id = config->imaging.unique_id,
         .ae_title = config->imaging.ae_title,
@@ -278,11 +279,11 @@ static bool read_nodes(Services *s, char *ret_problem, size_t problem_size)
     return rc == 0;
 }
 
-bool services_open(Services *ret_services, const Config *config, Tls *tls, const char *conninfo,
-                   char *ret_problem, size_t problem_size)
+bool services_open(Services *ret_services, const Config *config, Tls *tls, DicomWorkers *workers,
+                   const char *conninfo, char *ret_problem, size_t problem_size)
 {
     Services *s = ret_services;
-    *s = (Services){.config = config, .tls = tls, .arena = arena_new()};
+    *s = (Services){.config = config, .tls = tls, .workers = workers, .arena = arena_new()};
     bool is_open =
         open_base(s, conninfo, ret_problem, problem_size) &&
         open_audit_repository(s, ret_problem, problem_size) &&

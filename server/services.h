@@ -32,6 +32,7 @@ typedef struct Services {
     DocumentFollower documents;      /* the repository of this database, as the registry does */
     RegistryClient *remote_registry; /* with [repository] registry_url */
     Repository *repository;          /* NULL without the role */
+    DicomWorkers *workers;           /* borrowed; NULL without the role imaging */
     Imaging *imaging;                /* NULL without the role */
 } Services;
 
@@ -47,10 +48,10 @@ bool services_make_folders(const Config *config, char *ret_problem, size_t probl
 /** The repository of this configuration, for the server and for fsck and scrub. */
 RepositoryConfig services_repository_config(Arena *arena, const Config *config, DbPool *pool);
 
-/** Opens every module; tls is borrowed; on failure nothing stays open and the reason is in
- * ret_problem. */
-bool services_open(Services *ret_services, const Config *config, Tls *tls, const char *conninfo,
-                   char *ret_problem, size_t problem_size);
+/** Opens every module; tls and workers are borrowed; on failure nothing stays open and the reason
+ * is in ret_problem. */
+bool services_open(Services *ret_services, const Config *config, Tls *tls, DicomWorkers *workers,
+                   const char *conninfo, char *ret_problem, size_t problem_size);
 
 /**
  * Opens the PIX manager, and the registry with its role, for a command that may run beside the

@@ -182,6 +182,41 @@ bool stream_write_all(const StreamConnection *connection, Str bytes, int64_t dea
     return true;
 }
 
+static int try_transfer(const StreamConnection *connection, Transfer *transfer, size_t *ret_len)
+{
+    int events = connection->ssl ? transfer_tls(connection->ssl, transfer)
+                                 : transfer_plain(connection->fd, transfer);
+    if (connection->ssl && tls_has_asked_to_renegotiate(connection->ssl)) {
+        reject_renegotiation(connection);
+        return -1;
+    }
+    *ret_len = transfer->done;
+    return events;
+}
+
+int stream_try_read(const StreamConnection *connection, void *ret_bytes, size_t size,
+                    size_t *ret_len)
+{
+    Transfer transfer = {.step = STEP_READ, .into = ret_bytes, .len = size};
+    return try_transfer(connection, &transfer, ret_len);
+}
+
+int stream_try_write(const StreamConnection *connection, Str bytes, size_t *ret_len)
+{
+    Transfer transfer = {.step = STEP_WRITE, .from = bytes.data, .len = bytes.len};
+    return try_transfer(connection, &transfer, ret_len);
+}
+
+int stream_socket(const StreamConnection *connection)
+{
+    return connection->fd;
+}
+
+int stream_stop_socket(const StreamConnection *connection)
+{
+    return connection->listener->stop_fd;
+}
+
 /* ---- who the peer is ---- */
 
 static void reject(const StreamConnection *connection, const TlsProblem *problem)

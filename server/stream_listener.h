@@ -68,6 +68,17 @@ StreamEnd stream_read(const StreamConnection *connection, void *ret_bytes, size_
 bool stream_write_all(const StreamConnection *connection, Str bytes,
                       int64_t deadline_ns) MUST_CHECK;
 
+/** For loops that wait for several sockets: one attempt, without waiting. @return 0 done, POLLIN or
+ * POLLOUT: to be repeated when the socket is ready, -1 closed */
+int stream_try_read(const StreamConnection *connection, void *ret_bytes, size_t size,
+                    size_t *ret_len) MUST_CHECK;
+/** The same bytes again, if it is to be repeated. */
+int stream_try_write(const StreamConnection *connection, Str bytes, size_t *ret_len) MUST_CHECK;
+/** To wait for. */
+int stream_socket(const StreamConnection *connection);
+/** Readable once the listener is to stop. */
+int stream_stop_socket(const StreamConnection *connection);
+
 /** Lets time pass. @return false: the listener is to stop */
 bool stream_pause(const StreamConnection *connection, unsigned ms) MUST_CHECK;
 

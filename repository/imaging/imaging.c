@@ -16,6 +16,7 @@ Imaging *imaging_new(const ImagingConfig *config, char *ret_problem, size_t prob
     }
     imaging->config = *config;
     imaging->blobs = config->repository->blobs;
+    pthread_mutex_init(&imaging->conversations_lock, NULL);
     const AeDirectoryConfig aes = {
         .pool = config->pool,
         .affinity_domain = str_from(config->patient_id_authority),
@@ -42,6 +43,7 @@ void imaging_free(Imaging *imaging)
         return;
     }
     ae_directory_free(imaging->aes);
+    pthread_mutex_destroy(&imaging->conversations_lock);
     free(imaging);
 }
 

@@ -41,5 +41,29 @@ void imaging_free(Imaging *imaging);
 /** Reads anew what operators may have changed: application entities, authorities. */
 int imaging_refresh(Imaging *imaging, Request *req) MUST_CHECK;
 
+/** One connection of DICOM, as its listener knows it; borrowed. */
+typedef struct DicomPeer {
+    void *ctx;
+    const char *address; /* "192.0.2.7" */
+    /** Asked for every request. NULL: it may not go on. */
+    const Principal *(*principal)(void *ctx, Arena *arena);
+    /** A request was answered, or the association refused: req->errors says why. */
+    void (*finished)(void *ctx, Request *req, bool is_good);
+} DicomPeer;
+
+typedef struct DicomConversation DicomConversation;
+
+/**
+ * Starts a worker for an association and a thread that answers what it asks.
+ * @param ret_socket  the bytes of the association; borrowed until imaging_conversation_end()
+ * @return NULL: there is no worker now; peer->finished() was told
+ */
+DicomConversation *imaging_conversation_start(Imaging *imaging, const DicomPeer *peer,
+                                              int *ret_socket);
+/** Whether a request is in work. */
+bool imaging_conversation_is_busy(const DicomConversation *conversation);
+/** Ends the association, if it has not ended, and waits for its thread. */
+void imaging_conversation_end(DicomConversation *conversation);
+
 /** SoapHandler of RAD-69 Retrieve Imaging Document Set (RAD TF-2 4.69). module is the Imaging. */
 int imaging_rad69_retrieve(void *imaging, SoapExchange *exchange);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <stdatomic.h>
+#include <pthread.h>
 
 #include "repository/blob.h"
 #include "repository/imaging/ae_directory.h"
@@ -11,4 +11,6 @@ struct Imaging {
     ImagingConfig config; /* borrows what the caller's points to */
     BlobStore *blobs;     /* of the repository */
     AeDirectory *aes;
+    pthread_mutex_t conversations_lock;
+    DicomConversation *conversations; /* those that are open */
 };

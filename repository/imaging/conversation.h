@@ -1,0 +1,47 @@
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "lib/dicom/worker_fields.h"
+#include "repository/imaging/arrival.h"
+#include "repository/imaging/imaging_state.h"
+
+/** The thread of one association: hears what its worker was asked, and answers. */
+struct DicomConversation {
+    Imaging *imaging;
+    DicomPeer peer;
+    WorkerProcess worker;
+    pthread_t thread;
+    atomic_bool is_busy;
+    StrBuf heard;               /* content of the last message */
+    Arena *arena;               /* of what is kept until the association ends */
+    const Ae *ae;               /* who calls; NULL: not accepted yet */
+    const Principal *principal; /* as it was when the association began, for its last record */
+    int32_t node;               /* counted under; 0: not a registered one */
+    Arrivals *arrivals;         /* NULL: nothing was stored yet */
+    DicomConversation *next;    /* of those that are open: under imaging->conversations_lock */
+};
+
+/** After a request: whether the association goes on. */
+typedef enum ConversationState { CONVERSATION_OPEN, CONVERSATION_OVER } ConversationState;
+
+/** Answers one request, whose fields are in conversation->heard. */
+typedef ConversationState (*ConversationFn)(DicomConversation *conversation, Request *req);
+
+ConversationState conversation_store(DicomConversation *conversation, Request *req);
+ConversationState conversation_find(DicomConversation *conversation, Request *req);
+
+/** Status of an answer, and what Error Comment says. */
+typedef struct DimseAnswer {
+    uint16_t status;
+    Str comment;
+} DimseAnswer;
+
+/** What the first error of the request is in DIMSE; texts in the arena. */
+DimseAnswer conversation_failure(Request *req);
+/** Says STATUS. */
+ConversationState conversation_answer(DicomConversation *conversation, const DimseAnswer *answer);
+
+/** Whether the principal has the right; the error otherwise. */
+int conversation_check_right(Request *req, const char *transaction);

@@ -1,0 +1,39 @@
+#pragma once
+
+#include "repository/imaging/imaging.h"
+#include "server/stream_listener.h"
+
+/**
+ * DICOM listeners, plain on loopback or with mutual TLS (PS3.15 B.1; ITI TF-2 3.19): each
+ * association has a process of its own that speaks PS3.8 and PS3.7, to which its bytes are passed
+ * on.
+ */
+typedef struct DicomListener DicomListener;
+
+/** All is borrowed. */
+typedef struct DicomListenerConfig {
+    const char *address;   /* "0.0.0.0:2762" */
+    SSL_CTX *tls;          /* demands a client certificate; NULL: plain, on a loopback address */
+    OpenPeers *open_peers; /* NULL: plain */
+    Imaging *imaging;
+    NodeDirectory *nodes;
+    const char *plain_node;   /* as in StreamListenerConfig */
+    unsigned max_connections; /* 0: 1024 */
+
+    void *ctx;
+    /** A request of an association was answered, or the association refused. */
+    void (*finished)(void *ctx, Request *req, bool is_good);
+    /** A peer is sent away; called before its connection is closed. */
+    void (*rejected)(void *ctx, const char *address, const TlsProblem *problem);
+} DicomListenerConfig;
+
+/** Binds and listens; NULL and the reason on failure. Accepts only after dicom_listener_start(). */
+DicomListener *dicom_listener_bind(const DicomListenerConfig *config, char *ret_problem,
+                                   size_t problem_size);
+
+/** Starts the thread that accepts. False and the reason on failure. */
+bool dicom_listener_start(DicomListener *listener, char *ret_problem, size_t problem_size);
+
+/** Takes no new associations, waits until requests in work are answered, and frees. NULL is fine.
+ */
+void dicom_listener_free(DicomListener *listener);
