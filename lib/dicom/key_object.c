@@ -19,12 +19,21 @@ typedef struct References {
     size_t count, capacity;
 } References;
 
+static bool has_uids(const InstanceReference *reference)
+{
+    return dicom_uid_is_valid(reference->sop_class) &&
+           dicom_uid_is_valid(reference->sop_instance) &&
+           (!reference->is_in_evidence || (dicom_uid_is_valid(reference->study_uid) &&
+                                           dicom_uid_is_valid(reference->series_uid)));
+}
+
 static int add_reference(References *references, InstanceReference reference)
 {
-    if (!dicom_uid_is_valid(reference.sop_class) || !dicom_uid_is_valid(reference.sop_instance)) {
+    if (!has_uids(&reference)) {
         return error_add(references->errors, ERR_DICOM_DATA_SET, "(0008,1199)",
                          "An item of a Referenced SOP Sequence (0008,1199) has no Referenced SOP "
-                         "Class UID (0008,1150) or Referenced SOP Instance UID (0008,1155)");
+                         "Class UID (0008,1150) or Referenced SOP Instance UID (0008,1155), or in "
+                         "the Evidence Sequence no Study or Series Instance UID");
     }
     if (references->count == KEY_OBJECT_REFERENCES_MAX) {
         return error_add(references->errors, ERR_DICOM_DATA_SET, "(0008,1199)",
@@ -69,8 +78,9 @@ static int read_evidence(References *references, const DicomDataset *dataset,
             if (selection->retrieve_location_uid.len == 0 && dicom_uid_is_valid(location)) {
                 selection->retrieve_location_uid = location;
             }
-            if (selection->retrieve_ae_title.len == 0) {
-                selection->retrieve_ae_title = dicom_value(series, TAG_RETRIEVE_AE_TITLE);
+            Str ae_title = dicom_value(series, TAG_RETRIEVE_AE_TITLE);
+            if (selection->retrieve_ae_title.len == 0 && str_is_utf8(ae_title)) {
+                selection->retrieve_ae_title = ae_title;
             }
             const DicomElement *sops = dicom_find(series, TAG_REFERENCED_SOPS);
             InstanceReference common = {.study_uid = dicom_value(study, TAG_STUDY_UID),
