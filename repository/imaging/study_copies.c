@@ -1,0 +1,60 @@
+#include "repository/imaging/study_copies.h"
+
+StudyCopy study_copy_read(const DbResult *rows, int row)
+{
+    return (StudyCopy){
+        .study = db_i64(rows, row, 0),
+        .person = db_i64(rows, row, 1),
+        .patient = db_i64(rows, row, 2),
+        .started_us = db_timestamp_or(rows, row, 3, INT64_MIN),
+        .facility = db_i32(rows, row, 4),
+        .study_uid = db_text(rows, row, 5),
+    };
+}
+
+static int decide(const ImagingCodes *codes, Request *req, StudyCopy *copy, AccessPurpose purpose)
+{
+    const AccessScope *scope;
+    const AccessObject object = {
+        .source_facility = copy->facility,
+        .class_code = codes->class_code,
+        .confidentiality_codes = &codes->confidentiality_code,
+        .confidentiality_count = 1,
+        .effective_us = copy->started_us,
+    };
+    int rc = access_open(req, copy->patient, purpose, &scope);
+    if (rc == 0) {
+        copy->is_permitted = access_decide(scope, &object) && copy->patient != 0;
+    }
+    return rc;
+}
+
+int study_copies_decide(const Imaging *imaging, Request *req, StudyCopy *copies, size_t count,
+                        AccessPurpose purpose)
+{
+    const ImagingCodes codes = ae_directory_codes(imaging->aes);
+    int64_t *patients = ARENA_ARRAY(req->arena, int64_t, count);
+    size_t patient_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (copies[i].patient) {
+            patients[patient_count++] = copies[i].patient;
+        }
+    }
+    int rc = access_prepare(req, patients, patient_count);
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        rc = decide(&codes, req, &copies[i], purpose);
+    }
+    return rc;
+}
+
+bool study_copies_conflict(const StudyCopy *copies, size_t count)
+{
+    int64_t person = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (copies[i].is_permitted && person && copies[i].person != person) {
+            return true;
+        }
+        person = copies[i].is_permitted ? copies[i].person : person;
+    }
+    return false;
+}

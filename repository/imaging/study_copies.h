@@ -1,0 +1,38 @@
+#pragma once
+
+#include "lib/access/access.h"
+#include "lib/db/db.h"
+#include "repository/imaging/imaging_state.h"
+
+/** Rows of imaging_study as access rules see them: whose each is, and whether the reader may have
+ * it. */
+
+typedef struct StudyCopy {
+    int64_t study;      /* row */
+    int64_t person;     /* 0: of an unknown patient */
+    int64_t patient;    /* row of the XAD-PID; 0: none, it waits */
+    int64_t started_us; /* INT64_MIN: not known */
+    int32_t facility;
+    bool is_permitted;
+    Str study_uid;
+} StudyCopy;
+
+/** Columns of a StudyCopy, the first of a statement, and what they are read from; s is the row of
+ * imaging_study. */
+#define STUDY_COPY_COLUMNS                                                                         \
+    "s.id, coalesce(i.person, 0), coalesce(x.id, 0), s.started_at, s.facility, s.study_uid"
+#define STUDY_COPY_JOINS                                                                           \
+    " LEFT JOIN patient_identifier i ON i.authority = s.authority AND i.value = s.patient_number " \
+    "LEFT JOIN patient_identifier x ON x.person = i.person AND x.is_xad_pid "                      \
+    "AND x.survivor IS NULL "
+#define STUDY_COPY_COLUMN_COUNT 6
+
+StudyCopy study_copy_read(const DbResult *rows, int row);
+
+/** Decides about each; always one round trip to the rules where there are any, so that nothing
+ * takes as long as what may not be known. */
+int study_copies_decide(const Imaging *imaging, Request *req, StudyCopy *copies, size_t count,
+                        AccessPurpose purpose) MUST_CHECK;
+
+/** Whether the permitted ones are of different persons: none of them is given out. */
+bool study_copies_conflict(const StudyCopy *copies, size_t count);
