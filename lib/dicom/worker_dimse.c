@@ -43,7 +43,10 @@ bool dimse_is_command(Str command)
     int64_t before = -1;
     uint32_t element = 0;
     Str value;
-    while (next_element(&command, &element, &value) && (int64_t)element > before) {
+    while (next_element(&command, &element, &value)) {
+        if ((int64_t)element <= before) {
+            return false;
+        }
         before = element;
     }
     return command.len == 0 && before >= DIMSE_COMMAND_FIELD;
@@ -313,11 +316,14 @@ static void write_failed(const DimseSession *session, Str fields, StrBuf *ret_da
             strbuf_append(&uids, value);
         }
     }
-    if (uids.len > 0 && dimse_context(session, session->context, &context)) {
+    const TransferSyntax *syntax = dimse_context(session, session->context, &context)
+                                       ? transfer_syntax_find(str_from(context.syntaxes[0]))
+                                       : NULL;
+    if (uids.len > 0 && syntax) {
         _cleanup_(arena_freep) Arena *arena = arena_new();
         DicomDataset *data_set = dicom_dataset_new(arena);
         dicom_put(arena, data_set, DICOM_TAG(0x0008, 0x0058), DICOM_VR_UI, strbuf_str(&uids));
-        dicom_write(data_set, transfer_syntax_find(str_from(context.syntaxes[0])), ret_data_set);
+        dicom_write(data_set, syntax, ret_data_set);
     }
 }
 

@@ -26,6 +26,7 @@
  * "DCMTK": seccomp, Landlock, RLIMIT_AS, RLIMIT_CPU, RLIMIT_NOFILE, only its sockets. */
 
 #define KILLED (-SIGSYS)
+#define SKIPPED 77 /* for meson: valgrind has no seccomp */
 
 static int listener; /* of a TCP address, to see whether anybody comes */
 static struct sockaddr_in address;
@@ -196,9 +197,6 @@ static int listen_somewhere(void **state)
 {
     socklen_t len = sizeof(address);
     (void)state;
-    if (!sandbox_support().has_seccomp) {
-        return -1;
-    }
     listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     address =
         (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -209,6 +207,9 @@ static int listen_somewhere(void **state)
 
 int main(void)
 {
+    if (!sandbox_support().has_seccomp) {
+        return SKIPPED;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_worker_opens_no_file_makes_no_process_and_runs_no_program),
         cmocka_unit_test(test_a_worker_connects_to_nobody),
