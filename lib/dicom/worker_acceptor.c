@@ -15,6 +15,7 @@
 #define MS 1000
 #define APPLICATION_CONTEXT "1.2.840.10008.3.1.1.1" /* PS3.7 A.2.1 */
 #define REJECTED_APPLICATION_CONTEXT 1, 1, 2        /* PS3.8 Table 9-21 */
+#define REJECTED_TOO_MANY_CONTEXTS 1, 3, 2          /* local limit exceeded */
 #define COMMITMENT_INSTANCE "1.2.840.10008.1.20.1.1"
 #define COMMITMENT_ACTION 1U
 
@@ -50,8 +51,13 @@ static bool tell_association(DimseSession *session)
 static DimseState accept_association(DimseSession *session)
 {
     WorkerMessageKind kind;
+    AssociationContext context;
     uint64_t rejection = 0;
 
+    if (association_context_at(session->association, ASSOCIATION_CONTEXTS_MAX, &context)) {
+        association_reject(session->association, REJECTED_TOO_MANY_CONTEXTS);
+        return DIMSE_REFUSED;
+    }
     if (!str_equal(str_from(association_peer(session->association).application_context),
                    STR(APPLICATION_CONTEXT))) {
         association_reject(session->association, REJECTED_APPLICATION_CONTEXT);
@@ -129,7 +135,7 @@ static DimseState tell_stored(Storing *storing)
     DimseSession *session = storing->session;
     Str request = strbuf_str(&session->request);
     const InstanceIdentity identity = {dimse_text(request, DIMSE_AFFECTED_CLASS),
-                                       dimse_text(request, DIMSE_AFFECTED_INSTANCE)};
+                                       dimse_text(request, DIMSE_AFFECTED_INSTANCE), true};
 
     reading_end(&storing->reading, &identity, &record, &fault);
     bool is_said =

@@ -47,7 +47,8 @@ static void push(Inspection *inspection, Str bytes)
 static void finish(Inspection *inspection, StrBuf *ret_record, StrBuf *ret_fault)
 {
     const Error *error = inspection->errors.first;
-    const InstanceIdentity identity = {inspection->meta.sop_class, inspection->meta.sop_instance};
+    const InstanceIdentity identity = {inspection->meta.sop_class, inspection->meta.sop_instance,
+                                       false};
 
     if (inspection->is_reading) {
         reading_end(&inspection->reading, &identity, ret_record, ret_fault);

@@ -57,22 +57,14 @@ void reading_refuse(Str reason, StrBuf *ret_fault)
     put_fault(ret_fault, DIMSE_CANNOT_UNDERSTAND, 0, reason);
 }
 
-/** PS3.4 B.2.3: what the data set says of itself must be what the command says. */
-static bool is_as_announced(const InstanceRecord *record, const InstanceIdentity *identity,
-                            StrBuf *ret_fault)
+/** The element in which the data set says otherwise; 0: it is what was announced. */
+static uint32_t difference(const InstanceRecord *record, const InstanceIdentity *identity)
 {
-    if (identity->sop_class.len > 0 && !str_equal(identity->sop_class, record->sop_class)) {
-        put_fault(ret_fault, DIMSE_MISMATCH, DICOM_TAG(0x0008, 0x0016),
-                  STR("SOP Class UID of the data set is not that of the request"));
-        return false;
-    }
-    if (identity->sop_instance.len > 0 &&
-        !str_equal(identity->sop_instance, record->sop_instance)) {
-        put_fault(ret_fault, DIMSE_MISMATCH, DICOM_TAG(0x0008, 0x0018),
-                  STR("SOP Instance UID of the data set is not that of the request"));
-        return false;
-    }
-    return true;
+    bool has_class =
+        identity->sop_class.len == 0 || str_equal(identity->sop_class, record->sop_class);
+    bool has_instance =
+        identity->sop_instance.len == 0 || str_equal(identity->sop_instance, record->sop_instance);
+    return !has_class ? DICOM_TAG(0x0008, 0x0016) : !has_instance ? DICOM_TAG(0x0008, 0x0018) : 0;
 }
 
 void reading_end(InstanceReading *reading, const InstanceIdentity *identity, StrBuf *ret_record,
@@ -90,9 +82,16 @@ void reading_end(InstanceReading *reading, const InstanceIdentity *identity, Str
         put_first_error(reading, DIMSE_MISMATCH, ret_fault);
         return;
     }
-    if (is_as_announced(&record, identity, ret_fault)) {
-        instance_record_write(&record, ret_record);
+    uint32_t differs = difference(&record, identity);
+    if (differs && identity->is_binding) { /* PS3.4 B.2.3 */
+        put_fault(ret_fault, DIMSE_MISMATCH, differs,
+                  STR("the data set names another SOP class or instance"));
+        return;
     }
+    if (differs && record.warning.len == 0) {
+        record.warning = STR("file meta information and data set name different SOP UIDs");
+    }
+    instance_record_write(&record, ret_record);
 }
 
 void reading_done(InstanceReading *reading)

@@ -18,6 +18,8 @@ typedef struct InstanceReading {
 typedef struct InstanceIdentity {
     Str sop_class;
     Str sop_instance;
+    bool is_binding; /* a data set that says otherwise is refused; if not, it counts, with a warning
+                      */
 } InstanceIdentity;
 
 /** A transfer syntax without a row is read as all newer ones are made: Explicit VR Little Endian

@@ -424,6 +424,15 @@ static void test_files_are_inspected_one_after_the_other(void **state)
     assert_true(instance_record_read(arena, strbuf_str(&heard), &record));
     assert_int_equal(record.data_set_bytes, written(instance(INSTANCE)).len);
 
+    strbuf_truncate(&file, file.len - written(instance(INSTANCE)).len);
+    strbuf_append(&file, written(instance("1.2.392.9")));
+    say(inspector.control, WORKER_SAYS_INSPECT);
+    send_bytes(inspector.control, strbuf_str(&file));
+    expect(inspector.control, WORKER_SAYS_STORED);
+    assert_true(instance_record_read(arena, strbuf_str(&heard), &record));
+    assert_true(str_equal(record.sop_instance, STR("1.2.392.9"))); /* the data set counts */
+    assert_true(record.warning.len > 0);
+
     say(inspector.control, WORKER_SAYS_INSPECT);
     send_bytes(inspector.control,
                STR("no file of DICOM, but long enough to see that it is none ......"
