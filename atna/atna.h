@@ -33,6 +33,7 @@ typedef enum AuditObjectKind {
     AUDIT_OBJECT_RULE,      /* what decides over access; id: URI; name, description */
     AUDIT_OBJECT_AUDIT_LOG, /* id: URI of what was read: the endpoint, or AUDIT_LOG_URI */
     AUDIT_OBJECT_STUDY,     /* id: Study Instance UID; accession, sop_classes */
+    AUDIT_OBJECT_DATA_SET,  /* id: SOP Class UID of a query; query: its data set; transfer_syntax */
     AUDIT_OBJECT_KIND_COUNT
 } AuditObjectKind;
 
@@ -52,6 +53,7 @@ typedef struct AuditObject {
     bool is_v3;               /* message_id is "extension@root" of HL7 v3 */
     Str name;                 /* ParticipantObjectName; not with query */
     Str description;          /* of an alert about the object, for a reader; not yet base64 */
+    Str transfer_syntax;      /* of query, a DICOM data set; empty: it is none */
     Str accession;            /* Accession Number of a study; empty: none */
     const AuditSopClass *sop_classes;
     size_t sop_class_count;

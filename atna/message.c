@@ -93,6 +93,7 @@ static const struct {
     [AUDIT_OBJECT_NODE] = {"2", "13", {"110182", "DCM", "Node ID"}, NULL, NULL},
     [AUDIT_OBJECT_RULE] = {"2", "13", {"12", "RFC-3881", "URI"}, NULL, NULL},
     [AUDIT_OBJECT_AUDIT_LOG] = {"2", "13", {"12", "RFC-3881", "URI"}, NULL, "Security Audit Log"},
+    [AUDIT_OBJECT_DATA_SET] = {"2", "3", {"110181", "DCM", "SOP Class UID"}, NULL, NULL},
     [AUDIT_OBJECT_STUDY] = {"2", "3", {"110180", "DCM", "Study Instance UID"}, NULL, "Study"},
 };
 
@@ -372,6 +373,7 @@ static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject
     write_code(buf, STR("<ParticipantObjectIDTypeCode"), id_type_of(event, object));
     write_name_or_query(buf, object);
     write_detail_unless_empty(buf, "QueryEncoding", is_stored_query ? STR("UTF-8") : STR_EMPTY);
+    write_detail_unless_empty(buf, "TransferSyntax", object->transfer_syntax);
     write_detail_unless_empty(buf, "Repository Unique Id", object->repository_unique_id);
     if (object_rows[object->kind].home_type != NULL) {
         write_detail_unless_empty(buf, object_rows[object->kind].home_type, object->home);

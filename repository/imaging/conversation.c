@@ -42,6 +42,7 @@ static const struct {
     const char *transaction;
 } requests[WORKER_SAYS_COUNT] = {
     [WORKER_SAYS_STORE] = {conversation_store, "RAD-8"},
+    [WORKER_SAYS_FIND] = {conversation_find, "RAD-14"},
 };
 
 static Request *new_request(DicomConversation *conversation, const char *transaction)
@@ -106,6 +107,16 @@ ConversationState conversation_answer(DicomConversation *conversation, const Dim
     return worker_say(conversation->worker.control, WORKER_SAYS_STATUS, strbuf_str(&fields))
                ? CONVERSATION_OPEN
                : CONVERSATION_OVER;
+}
+
+void conversation_record_failure(DicomConversation *conversation, Request *req, AuditEventType type)
+{
+    AuditEvent event = {.type = type};
+    audit_event_refuse(req, &event);
+    if (req->errors.first && req->errors.first->code == ERR_FORBIDDEN) {
+        event = audit_refused_message(req);
+    }
+    (void)!audit_append_event(conversation->imaging->config.audit, req, &event);
 }
 
 int conversation_check_right(Request *req, const char *transaction)

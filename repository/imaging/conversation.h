@@ -43,5 +43,9 @@ DimseAnswer conversation_failure(Request *req);
 /** Says STATUS. */
 ConversationState conversation_answer(DicomConversation *conversation, const DimseAnswer *answer);
 
+/** Records a request that failed, with the first of its errors. */
+void conversation_record_failure(DicomConversation *conversation, Request *req,
+                                 AuditEventType type);
+
 /** Whether the principal has the right; the error otherwise. */
 int conversation_check_right(Request *req, const char *transaction);

@@ -126,17 +126,6 @@ static bool receive(Storing *storing, const FileMeta *meta)
     }
 }
 
-static void record_failure(const Storing *storing)
-{
-    Request *req = storing->req;
-    AuditEvent event = {.type = AUDIT_RAD8_STORED};
-    audit_event_refuse(req, &event);
-    if (req->errors.first->code == ERR_FORBIDDEN) {
-        event = audit_refused_message(req);
-    }
-    (void)!audit_append_event(storing->conversation->imaging->config.audit, req, &event);
-}
-
 ConversationState conversation_store(DicomConversation *conversation, Request *req)
 {
     const FileMeta meta = read_meta(conversation, req->arena);
@@ -153,7 +142,7 @@ ConversationState conversation_store(DicomConversation *conversation, Request *r
     }
     DimseAnswer answer = {0};
     if (storing.rc < 0) {
-        record_failure(&storing);
+        conversation_record_failure(conversation, req, AUDIT_RAD8_STORED);
         answer = conversation_failure(req);
         answer.status = storing.fault_status ? storing.fault_status : answer.status;
     }

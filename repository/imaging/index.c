@@ -8,20 +8,6 @@
 /** Metadata are read in pieces of so many. */
 #define METADATA_BATCH 128
 
-#define SELECT_COPIES "SELECT " STUDY_COPY_COLUMNS " FROM imaging_study s" STUDY_COPY_JOINS
-
-/* One for each way in which a target names studies: by the study, else by what is below it. */
-static const DbStatement select_by_study = {"imaging_copies_study", SELECT_COPIES
-                                            "WHERE s.study_uid = $1::text ORDER BY s.id"};
-static const DbStatement select_by_series = {
-    "imaging_copies_series",
-    SELECT_COPIES "WHERE s.id IN (SELECT study FROM imaging_series WHERE series_uid = $1::text) "
-                  "ORDER BY s.id"};
-static const DbStatement select_by_instance = {
-    "imaging_copies_instance",
-    SELECT_COPIES "WHERE s.id IN (SELECT study FROM imaging_instance "
-                  "WHERE sop_instance = $1::text AND variant = 0) ORDER BY s.id"};
-
 /* What two copies of a study both hold is given once: as it came first. */
 #define SELECT_INSTANCES                                                                           \
     "SELECT i.id, i.series, i.study, i.facility, r.series_uid, i.sop_class, i.sop_instance, "      \
@@ -63,30 +49,20 @@ typedef struct Finding {
     size_t copy_count;
 } Finding;
 
+/** From the study down: what is not named is told by what is below it. */
 static int read_copies(Finding *finding, DbConn *conn)
 {
     const ImagingTarget *target = finding->target;
-    const bool has_study = !str_is_empty(target->study_uid);
-    const bool has_instance = !str_is_empty(target->sop_instance);
-    const DbStatement *statement = has_study      ? &select_by_study
-                                   : has_instance ? &select_by_instance
-                                                  : &select_by_series;
-    DbParams params;
-    DbResult *rows;
-    db_params_init(&params, finding->req->arena);
-    db_param_text(&params, has_study      ? target->study_uid
-                           : has_instance ? target->sop_instance
-                                          : target->series_uid);
-    int rc = db_exec(conn, finding->req, statement, &params, &rows);
-    if (rc < 0) {
-        return rc;
-    }
-    finding->copy_count = (size_t)db_rows(rows);
-    finding->copies = ARENA_ARRAY(finding->req->arena, StudyCopy, finding->copy_count);
-    for (size_t i = 0; i < finding->copy_count; i++) {
-        finding->copies[i] = study_copy_read(rows, (int)i);
-    }
-    return 0;
+    const Str uids[] = {
+        [STUDY_BY_UID] = target->study_uid,
+        [STUDY_BY_SERIES] = target->series_uid,
+        [STUDY_BY_INSTANCE] = target->sop_instance,
+    };
+    StudyNaming naming = !str_is_empty(target->study_uid)      ? STUDY_BY_UID
+                         : !str_is_empty(target->sop_instance) ? STUDY_BY_INSTANCE
+                                                               : STUDY_BY_SERIES;
+    return study_copies_find(finding->req, conn, naming, uids[naming], &finding->copies,
+                             &finding->copy_count);
 }
 
 /** Which copies are given out. @return how many */

@@ -75,7 +75,10 @@ typedef struct ImagingKey {
     Str value; /* UTF-8; wildcards, ranges and lists of UIDs as PS3.4 C.2.2.2 has them */
 } ImagingKey;
 
+struct Ae; /* repository/imaging/ae_directory.h */
+
 typedef struct ImagingQuery {
+    const struct Ae *ae; /* who asks, and whose numbers it writes; NULL: told by its node */
     ImagingLevel level;
     const ImagingKey *keys;
     size_t key_count;
@@ -89,12 +92,16 @@ typedef struct ImagingQuery {
 typedef int (*ImagingMatchFn)(void *ctx, Arena *arena, const DicomDataset *match);
 
 /**
- * PatientID without issuer is a number of the caller's own domains; with issuer, or an XAD-PID, it
- * is that person across hospitals.
- * @param ret_unsupported  keys that had no effect, for status FF01 and Warning 299; may be NULL
+ * PatientID without issuer is a number of the caller's own domains, else an XAD-PID; with issuer
+ * (its name or OID in (0010,0021), or a CX as the value), it is that person across hospitals. What
+ * is given names the patient in the domain that was asked in, else in the caller's, else in that
+ * of the study.
  */
 int index_query(Imaging *imaging, Request *req, const ImagingQuery *query, ImagingMatchFn match,
-                void *ctx, size_t *ret_unsupported) MUST_CHECK;
+                void *ctx) MUST_CHECK;
+
+/** How many keys have no effect, for status FF01 and Warning 299. */
+size_t index_unsupported_keys(const ImagingQuery *query);
 
 /** The DICOM JSON of an instance, as made when it came. */
 int index_metadata(Imaging *imaging, Request *req, const ImagingInstance *instances, size_t count,

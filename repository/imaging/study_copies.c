@@ -12,6 +12,40 @@ StudyCopy study_copy_read(const DbResult *rows, int row)
     };
 }
 
+#define SELECT_COPIES "SELECT " STUDY_COPY_COLUMNS " FROM imaging_study s" STUDY_COPY_JOINS
+
+static const DbStatement select_copies[] = {
+    [STUDY_BY_UID] = {"imaging_copies_study",
+                      SELECT_COPIES "WHERE s.study_uid = $1::text ORDER BY s.id"},
+    [STUDY_BY_SERIES] = {"imaging_copies_series",
+                         SELECT_COPIES "WHERE s.id IN (SELECT study FROM imaging_series "
+                                       "WHERE series_uid = $1::text) ORDER BY s.id"},
+    [STUDY_BY_INSTANCE] = {"imaging_copies_instance", SELECT_COPIES
+                           "WHERE s.id IN (SELECT study FROM imaging_instance "
+                           "WHERE sop_instance = $1::text AND variant = 0) ORDER BY s.id"},
+};
+
+int study_copies_find(Request *req, DbConn *conn, StudyNaming naming, Str uid,
+                      StudyCopy **ret_copies, size_t *ret_count)
+{
+    DbParams params;
+    DbResult *rows;
+    db_params_init(&params, req->arena);
+    db_param_text(&params, uid);
+    int rc = db_exec(conn, req, &select_copies[naming], &params, &rows);
+    if (rc < 0) {
+        return rc;
+    }
+    size_t count = (size_t)db_rows(rows);
+    StudyCopy *copies = ARENA_ARRAY(req->arena, StudyCopy, count);
+    for (size_t i = 0; i < count; i++) {
+        copies[i] = study_copy_read(rows, (int)i);
+    }
+    *ret_copies = copies;
+    *ret_count = count;
+    return 0;
+}
+
 static int decide(const ImagingCodes *codes, Request *req, StudyCopy *copy, AccessPurpose purpose)
 {
     const AccessScope *scope;

@@ -29,6 +29,13 @@ typedef struct StudyCopy {
 
 StudyCopy study_copy_read(const DbResult *rows, int row);
 
+/** By what a target names studies. */
+typedef enum StudyNaming { STUDY_BY_UID, STUDY_BY_SERIES, STUDY_BY_INSTANCE } StudyNaming;
+
+/** All rows that a UID names, in the request's arena. */
+int study_copies_find(Request *req, DbConn *conn, StudyNaming naming, Str uid,
+                      StudyCopy **ret_copies, size_t *ret_count) MUST_CHECK;
+
 /** Decides about each; always one round trip to the rules where there are any, so that nothing
  * takes as long as what may not be known. */
 int study_copies_decide(const Imaging *imaging, Request *req, StudyCopy *copies, size_t count,
