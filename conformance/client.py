@@ -27,6 +27,7 @@ NS = {
     "lcm": "urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0",
     "query": "urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0",
     "xds": "urn:ihe:iti:xds-b:2007",
+    "iherad": "urn:ihe:rad:xdsi-b:2009",
     "xop": "http://www.w3.org/2004/08/xop/include",
     "hl7": "urn:hl7-org:v3",
 }
@@ -35,6 +36,7 @@ ACTIONS = {
     "ITI-41": "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b",
     "ITI-42": "urn:ihe:iti:2007:RegisterDocumentSet-b",
     "ITI-43": "urn:ihe:iti:2007:RetrieveDocumentSet",
+    "RAD-69": "urn:ihe:rad:2009:RetrieveImagingDocumentSet",
 }
 STATUS = "urn:oasis:names:tc:ebxml-regrep:StatusType:"
 HAS_MEMBER = "urn:oasis:names:tc:ebxml-regrep:AssociationType:HasMember"
@@ -238,6 +240,10 @@ class SoapClient:
         """ITI-43. requests: [(repositoryUniqueId, documentUniqueId)]"""
         return self.send("/repository", "ITI-43", retrieve_xml(requests, home), as_mtom=True)
 
+    def retrieve_images(self, requests, syntaxes, home=None):
+        """RAD-69. requests: [(study UID, series UID, repositoryUniqueId, SOP Instance UID)]"""
+        return self.send("/imaging", "RAD-69", retrieve_images_xml(requests, syntaxes, home), as_mtom=True)
+
 
 def query_xml(name, parameters, return_type="LeafClass"):
     """An AdhocQueryRequest; name is a query's name or its UUID."""
@@ -251,13 +257,32 @@ def query_xml(name, parameters, return_type="LeafClass"):
             f'<rim:AdhocQuery id="{QUERIES.get(name, name)}">{slots}</rim:AdhocQuery></query:AdhocQueryRequest>')
 
 
+def document_request_xml(repository, document, home=None):
+    """One xds:DocumentRequest."""
+    home_xml = f"<xds:HomeCommunityId>{escape(home)}</xds:HomeCommunityId>" if home else ""
+    return (f"<xds:DocumentRequest>{home_xml}<xds:RepositoryUniqueId>{escape(repository)}</xds:RepositoryUniqueId>"
+            f"<xds:DocumentUniqueId>{escape(document)}</xds:DocumentUniqueId></xds:DocumentRequest>")
+
+
 def retrieve_xml(requests, home=None):
     """A RetrieveDocumentSetRequest."""
-    home_xml = f"<xds:HomeCommunityId>{escape(home)}</xds:HomeCommunityId>" if home else ""
-    return (f'<xds:RetrieveDocumentSetRequest xmlns:xds="{NS["xds"]}">' + "".join(
-        f"<xds:DocumentRequest>{home_xml}<xds:RepositoryUniqueId>{escape(repository)}</xds:RepositoryUniqueId>"
-        f"<xds:DocumentUniqueId>{escape(document)}</xds:DocumentUniqueId></xds:DocumentRequest>"
-        for repository, document in requests) + "</xds:RetrieveDocumentSetRequest>")
+    return (f'<xds:RetrieveDocumentSetRequest xmlns:xds="{NS["xds"]}">'
+            + "".join(document_request_xml(repository, document, home) for repository, document in requests)
+            + "</xds:RetrieveDocumentSetRequest>")
+
+
+def retrieve_images_xml(requests, syntaxes, home=None):
+    """A RetrieveImagingDocumentSetRequest (RAD-69): a StudyRequest for each study, a SeriesRequest for each series."""
+    studies = {}
+    for study, series, repository, instance in requests:
+        studies.setdefault(study, {}).setdefault(series, []).append(document_request_xml(repository, instance, home))
+    return (f'<iherad:RetrieveImagingDocumentSetRequest xmlns:iherad="{NS["iherad"]}" xmlns:xds="{NS["xds"]}">' + "".join(
+        f"<iherad:StudyRequest studyInstanceUID={quoteattr(study)}>" + "".join(
+            f"<iherad:SeriesRequest seriesInstanceUID={quoteattr(series)}>{''.join(documents)}</iherad:SeriesRequest>"
+            for series, documents in of_study.items()) + "</iherad:StudyRequest>" for study, of_study in studies.items())
+        + "<iherad:TransferSyntaxUIDList>"
+        + "".join(f"<iherad:TransferSyntaxUID>{escape(syntax)}</iherad:TransferSyntaxUID>" for syntax in syntaxes)
+        + "</iherad:TransferSyntaxUIDList></iherad:RetrieveImagingDocumentSetRequest>")
 
 
 # ---------------------------------------------------------------------------------------------- submissions

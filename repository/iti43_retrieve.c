@@ -3,12 +3,9 @@
 #include "lib/access/access.h"
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
-#include "lib/base/uuid.h"
-#include "lib/ebrim/vocabulary.h"
-#include "lib/soap/registry_response.h"
-#include "lib/xml/write.h"
 #include "repository/document_rows.h"
 #include "repository/repository_private.h"
+#include "repository/retrieval.h"
 
 /** Up to this size every byte is checked before the reply is composed; larger ones are checked as
  * they leave. */
@@ -20,22 +17,18 @@
 /** Of a row whose document has not been looked at; else 0 or the negative ErrorCode of it. */
 #define UNREAD 1
 
-/** One xds:DocumentRequest and what became of it. */
+/** What is known of one xds:DocumentRequest. */
 typedef struct Wanted {
-    Str home; /* as in the request; empty if absent */
-    Str repository_unique_id;
-    Str unique_id;
+    DocumentRequest *asked;
     const DocumentRow *row; /* NULL: not for this peer */
-    bool is_delivered;
-    const Error *error; /* why not; NULL: what failed is the whole request */
-    Str content_id;
-    BlobReader *reader; /* NULL: opened when its turn comes */
+    BlobReader *reader;     /* NULL: opened when its turn comes */
 } Wanted;
 
 typedef struct Retrieve {
     Repository *repository;
     SoapExchange *exchange;
-    Wanted *wanted; /* in order of the message */
+    DocumentRequest *asked; /* in order of the message */
+    Wanted *wanted;         /* likewise */
     size_t count;
     DocumentRows rows;
     DocumentRegistration *registrations; /* of the registry beside, where there are rules */
@@ -43,46 +36,10 @@ typedef struct Retrieve {
     int *verdicts; /* of rows.items */
     StrBuf *kept;  /* of rows.items: the whole document, or empty */
     uint64_t kept_bytes;
-    size_t delivered_count;
     size_t open_count;
 } Retrieve;
 
 /* ---- the request ---- */
-
-/** TF-2 3.43.4.1.2: these children in this order; the first is optional. */
-static const char *const children[] = {"HomeCommunityId", "RepositoryUniqueId", "DocumentUniqueId"};
-
-static int refuse_element(Request *req, size_t number, const char *fault, Str name)
-{
-    return error_add(
-        &req->errors, ERR_XDS_REPOSITORY_METADATA_ERROR, "DocumentRequest",
-        "DocumentRequest %zu: %s %.*s; send HomeCommunityId (optional), RepositoryUniqueId and "
-        "DocumentUniqueId in this order, each once and not empty",
-        number, fault, STR_ARG(name));
-}
-
-static int read_request(Request *req, const XmlNode *node, size_t number, Wanted *wanted)
-{
-    Str *values[] = {&wanted->home, &wanted->repository_unique_id, &wanted->unique_id};
-    size_t next = 0;
-    for (const XmlNode *child = node->first_child; child; child = child->next) {
-        size_t at = next;
-        while (at < ARRAY_LEN(children) && !xml_is(child, NS_XDSB, children[at])) {
-            at++;
-        }
-        if (at == ARRAY_LEN(children)) {
-            return refuse_element(req, number, "unexpected or misplaced", child->name);
-        }
-        *values[at] = str_trim(child->text);
-        next = at + 1;
-    }
-    for (size_t i = 1; i < ARRAY_LEN(children); i++) {
-        if (str_is_empty(*values[i])) {
-            return refuse_element(req, number, "missing", str_from(children[i]));
-        }
-    }
-    return 0;
-}
 
 static int read_requests(Retrieve *retrieve, const XmlNode *body)
 {
@@ -91,19 +48,21 @@ static int read_requests(Retrieve *retrieve, const XmlNode *body)
     for (XmlNode *node = body->first_child; node; node = node->next) {
         retrieve->count++;
     }
+    retrieve->asked = ARENA_ARRAY(req->arena, DocumentRequest, retrieve->count);
     retrieve->wanted = ARENA_ARRAY(req->arena, Wanted, retrieve->count);
     size_t at = 0;
     for (XmlNode *node = body->first_child; node; node = node->next, at++) {
+        retrieve->wanted[at].asked = &retrieve->asked[at];
         int read = xml_is(node, NS_XDSB, "DocumentRequest")
-                       ? read_request(req, node, at + 1, &retrieve->wanted[at])
-                       : refuse_element(req, at + 1, "unexpected", node->name);
+                       ? retrieval_read_request(req, node, at + 1, &retrieve->asked[at])
+                       : retrieval_refuse_element(req, at + 1, "unexpected", node->name);
         rc = MIN(rc, read);
     }
     if (retrieve->count == 0) {
         rc = error_add(&req->errors, ERR_XDS_REPOSITORY_METADATA_ERROR, "DocumentRequest",
                        "xds:RetrieveDocumentSetRequest holds no xds:DocumentRequest");
     } else {
-        req->subject = retrieve->wanted[0].unique_id;
+        req->subject = retrieve->asked[0].unique_id;
     }
     return rc;
 }
@@ -120,7 +79,7 @@ static int find_rows(Retrieve *retrieve)
     Request *req = retrieve->exchange->req;
     Str *unique_ids = ARENA_ARRAY(req->arena, Str, retrieve->count);
     for (size_t i = 0; i < retrieve->count; i++) {
-        unique_ids[i] = retrieve->wanted[i].unique_id;
+        unique_ids[i] = retrieve->asked[i].unique_id;
     }
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(retrieve->repository->config.pool, req, &conn);
@@ -185,11 +144,6 @@ static int may_download(const Retrieve *retrieve, const Wanted *wanted, bool *re
     return decide_one(req, row->patient, &object, ret_may);
 }
 
-static void refuse(Request *req, const Wanted *wanted, ErrorCode code, const char *text)
-{
-    error_add(&req->errors, code, str_cstr(req->arena, wanted->unique_id), "%s", text);
-}
-
 static StrBuf *kept_of(const Retrieve *retrieve, const Wanted *wanted)
 {
     return &retrieve->kept[wanted->row - retrieve->rows.items];
@@ -247,15 +201,16 @@ static void open_document(Retrieve *retrieve, Wanted *wanted)
         *verdict = read_ahead(retrieve, wanted);
     }
     if (*verdict < 0) {
-        refuse(retrieve->exchange->req, wanted, (ErrorCode)(-*verdict),
-               *verdict == -ERR_XDS_REPOSITORY_BUSY
-                   ? "the repository is busy; ask for the document again later"
-                   : "the stored document is damaged or cannot be read and is not given out; the "
-                     "operator has to restore it");
+        retrieval_refuse(
+            retrieve->exchange->req, wanted->asked, (ErrorCode)(-*verdict),
+            *verdict == -ERR_XDS_REPOSITORY_BUSY
+                ? "the repository is busy; ask for the document again later"
+                : "the stored document is damaged or cannot be read and is not given out; the "
+                  "operator has to restore it");
         return;
     }
-    wanted->is_delivered = true;
-    retrieve->delivered_count++;
+    wanted->asked->is_delivered = true;
+    wanted->asked->mime_type = wanted->row->mime_type;
 }
 
 /** TF-3 Table 4.2.4.1-2. Unknown, removed and not permitted look the same. */
@@ -263,16 +218,16 @@ static int decide(Retrieve *retrieve, Wanted *wanted)
 {
     Request *req = retrieve->exchange->req;
     const char *own_id = retrieve->repository->config.unique_id;
-    if (!str_equal(wanted->repository_unique_id, str_from(own_id))) {
+    if (!str_equal(wanted->asked->repository_unique_id, str_from(own_id))) {
         error_add(&req->errors, ERR_XDS_UNKNOWN_REPOSITORY_ID,
-                  str_cstr(req->arena, wanted->unique_id),
+                  str_cstr(req->arena, wanted->asked->unique_id),
                   "RepositoryUniqueId %.*s is not this repository, which is %s; send the request "
                   "to the repository that "
                   "the DocumentEntry names",
-                  STR_ARG(wanted->repository_unique_id), own_id);
+                  STR_ARG(wanted->asked->repository_unique_id), own_id);
         return 0;
     }
-    wanted->row = document_rows_get(&retrieve->rows, wanted->unique_id);
+    wanted->row = document_rows_get(&retrieve->rows, wanted->asked->unique_id);
     bool may_be_served = wanted->row && (wanted->row->state == DOCUMENT_PENDING ||
                                          wanted->row->state == DOCUMENT_REGISTERED);
     if (may_be_served) {
@@ -284,10 +239,10 @@ static int decide(Retrieve *retrieve, Wanted *wanted)
     if (may_be_served) {
         open_document(retrieve, wanted);
     } else {
-        refuse(req, wanted, ERR_XDS_DOCUMENT_UNIQUE_ID_ERROR,
-               "this repository has no document with this DocumentUniqueId for you; ask the "
-               "registry (ITI-18) for the "
-               "uniqueId and repositoryUniqueId of the document");
+        retrieval_refuse(req, wanted->asked, ERR_XDS_DOCUMENT_UNIQUE_ID_ERROR,
+                         "this repository has no document with this DocumentUniqueId for you; ask "
+                         "the registry (ITI-18) for the uniqueId and repositoryUniqueId of the "
+                         "document");
     }
     return 0;
 }
@@ -322,7 +277,7 @@ static int decide_all(Retrieve *retrieve)
     for (size_t i = 0; i < retrieve->count && rc == 0; i++) {
         Wanted *wanted = &retrieve->wanted[i];
         rc = decide(retrieve, wanted);
-        wanted->error = wanted->is_delivered ? NULL : req->errors.last;
+        wanted->asked->error = wanted->asked->is_delivered ? NULL : req->errors.last;
     }
     return rc;
 }
@@ -339,8 +294,8 @@ static int compare_wanted(const void *a, const void *b)
 {
     const Wanted *left = *(const Wanted *const *)a;
     const Wanted *right = *(const Wanted *const *)b;
-    if (left->is_delivered != right->is_delivered) {
-        return left->is_delivered ? -1 : 1;
+    if (left->asked->is_delivered != right->asked->is_delivered) {
+        return left->asked->is_delivered ? -1 : 1;
     }
     int by_patient = str_compare(patient_of(left), patient_of(right));
     return by_patient != 0 ? by_patient : (left > right) - (left < right);
@@ -348,8 +303,18 @@ static int compare_wanted(const void *a, const void *b)
 
 static bool is_in_same_event(const Wanted *first, const Wanted *other)
 {
-    return first->is_delivered == other->is_delivered &&
+    return first->asked->is_delivered == other->asked->is_delivered &&
            str_equal(patient_of(first), patient_of(other));
+}
+
+static AuditObject document_object(const Wanted *wanted)
+{
+    return (AuditObject){
+        .kind = AUDIT_OBJECT_DOCUMENT,
+        .id = wanted->asked->unique_id,
+        .repository_unique_id = wanted->asked->repository_unique_id,
+        .home = wanted->asked->home,
+    };
 }
 
 /** One event for documents of one patient and one fate (TF-2 3.20.7, 3.43.6). */
@@ -358,21 +323,16 @@ static int append_event(Retrieve *retrieve, Wanted *const *wanted, size_t count)
     Request *req = retrieve->exchange->req;
     AuditObject *objects = ARENA_ARRAY(req->arena, AuditObject, count + 1);
     AuditEvent event = {.type = AUDIT_ITI43_EXPORT, .objects = objects};
-    if (count == 0 || !wanted[0]->is_delivered) {
-        audit_event_refuse_for(req, &event, count > 0 ? wanted[0]->error : NULL);
+    if (count == 0 || !wanted[0]->asked->is_delivered) {
+        audit_event_refuse_for(req, &event, count > 0 ? wanted[0]->asked->error : NULL);
     }
     if (count > 0 && !str_is_empty(patient_of(wanted[0]))) {
         objects[event.object_count++] =
             (AuditObject){.kind = AUDIT_OBJECT_PATIENT, .id = patient_of(wanted[0])};
     }
     for (size_t i = 0; i < count; i++) {
-        if (!str_is_empty(wanted[i]->unique_id)) {
-            objects[event.object_count++] = (AuditObject){
-                .kind = AUDIT_OBJECT_DOCUMENT,
-                .id = wanted[i]->unique_id,
-                .repository_unique_id = wanted[i]->repository_unique_id,
-                .home = wanted[i]->home,
-            };
+        if (!str_is_empty(wanted[i]->asked->unique_id)) {
+            objects[event.object_count++] = document_object(wanted[i]);
         }
     }
     return audit_append_event(retrieve->repository->config.audit, req, &event);
@@ -446,15 +406,9 @@ static void part_done(void *ctx)
     if (part->is_sent) {
         return;
     }
-    const DocumentRow *row = part->wanted->row;
     AuditObject objects[] = {
-        {.kind = AUDIT_OBJECT_PATIENT, .id = row->patient_id},
-        {
-            .kind = AUDIT_OBJECT_DOCUMENT,
-            .id = part->wanted->unique_id,
-            .repository_unique_id = part->wanted->repository_unique_id,
-            .home = part->wanted->home,
-        },
+        {.kind = AUDIT_OBJECT_PATIENT, .id = part->wanted->row->patient_id},
+        document_object(part->wanted),
     };
     AuditEvent event = {
         .type = AUDIT_ITI43_EXPORT,
@@ -466,86 +420,22 @@ static void part_done(void *ctx)
     (void)!audit_record_event(part->repository->config.audit, part->req, &event);
 }
 
-/** The stored mimeType as a header value; anything that could end the header line is not one. */
-static Str part_type(Str mime_type)
+static OutgoingDocument open_part(void *ctx, size_t index)
 {
-    for (size_t i = 0; i < mime_type.len; i++) {
-        if (mime_type.data[i] < 0x20 || mime_type.data[i] > 0x7e) {
-            return STR("application/octet-stream");
-        }
-    }
-    return str_is_empty(mime_type) ? STR("application/octet-stream") : mime_type;
-}
-
-static void add_parts(Retrieve *retrieve)
-{
-    SoapExchange *exchange = retrieve->exchange;
-    Arena *arena = exchange->req->arena;
-    Str urn = uuid_urn(arena, uuid_new());
-    exchange->parts = ARENA_ARRAY(arena, SoapPart, retrieve->delivered_count);
-    for (size_t i = 0; i < retrieve->count; i++) {
-        Wanted *wanted = &retrieve->wanted[i];
-        if (!wanted->is_delivered) {
-            continue;
-        }
-        PartSource *source = ARENA_NEW(arena, PartSource);
-        *source = (PartSource){
-            .repository = retrieve->repository,
-            .req = exchange->req,
-            .wanted = wanted,
-            .kept = strbuf_str(kept_of(retrieve, wanted)),
-            .reader = wanted->reader,
-        };
-        wanted->content_id = str_printf(arena, "%zu.%.*s@musubi", exchange->part_count + 1,
-                                        STR_ARG(str_from_offset(urn, sizeof("urn:uuid:") - 1)));
-        exchange->parts[exchange->part_count++] = (SoapPart){
-            .content_id = wanted->content_id,
-            .content_type = part_type(wanted->row->mime_type),
-            .size_bytes = wanted->row->size_bytes,
-            .source = {source, part_next, part_done},
-        };
-    }
-}
-
-static void append_element(StrBuf *buf, const char *name, Str value)
-{
-    strbuf_printf(buf, "<xds:%s>", name);
-    xml_append_escaped(buf, value);
-    strbuf_printf(buf, "</xds:%s>", name);
-}
-
-/** In the order of the schema; ids are those of the request (TF-2 3.43.5). */
-static void append_document(StrBuf *buf, const Wanted *wanted)
-{
-    strbuf_literal(buf, "<xds:DocumentResponse>");
-    if (!str_is_empty(wanted->home)) {
-        append_element(buf, "HomeCommunityId", wanted->home);
-    }
-    append_element(buf, "RepositoryUniqueId", wanted->repository_unique_id);
-    append_element(buf, "DocumentUniqueId", wanted->unique_id);
-    append_element(buf, "mimeType", wanted->row->mime_type);
-    strbuf_literal(buf, "<xds:Document><xop:Include xmlns:xop=\"" NS_XOP "\" href=\"cid:");
-    xml_append_escaped(buf, wanted->content_id);
-    strbuf_literal(buf, "\"/></xds:Document></xds:DocumentResponse>");
-}
-
-static void write_reply(const Retrieve *retrieve)
-{
-    Request *req = retrieve->exchange->req;
-    StrBuf *buf = &retrieve->exchange->reply_xml;
-    const char *status = retrieve->delivered_count == 0                 ? URN_RESPONSE_FAILURE
-                         : retrieve->delivered_count == retrieve->count ? URN_RESPONSE_SUCCESS
-                                                                        : URN_RESPONSE_PARTIAL;
-    req->outcome_is_partial =
-        retrieve->delivered_count > 0 && retrieve->delivered_count < retrieve->count;
-    strbuf_literal(buf, "<xds:RetrieveDocumentSetResponse xmlns:xds=\"" NS_XDSB "\">");
-    registry_response_write(req, status, buf);
-    for (size_t i = 0; i < retrieve->count; i++) {
-        if (retrieve->wanted[i].is_delivered) {
-            append_document(buf, &retrieve->wanted[i]);
-        }
-    }
-    strbuf_literal(buf, "</xds:RetrieveDocumentSetResponse>");
+    const Retrieve *retrieve = ctx;
+    const Wanted *wanted = &retrieve->wanted[index];
+    PartSource *source = ARENA_NEW(retrieve->exchange->req->arena, PartSource);
+    *source = (PartSource){
+        .repository = retrieve->repository,
+        .req = retrieve->exchange->req,
+        .wanted = wanted,
+        .kept = strbuf_str(kept_of(retrieve, wanted)),
+        .reader = wanted->reader,
+    };
+    return (OutgoingDocument){
+        .size_bytes = wanted->row->size_bytes,
+        .source = {source, part_next, part_done},
+    };
 }
 
 static void close_readers(Retrieve *retrieve)
@@ -569,7 +459,7 @@ int repository_iti43_retrieve(void *repository, SoapExchange *exchange)
             &req->errors, ERR_SOAP_RECEIVER, NULL,
             "the access could not be recorded, so nothing is given out; ask again later");
     }
-    add_parts(&retrieve);
-    write_reply(&retrieve);
+    retrieval_add_parts(exchange, retrieve.asked, retrieve.count, open_part, &retrieve);
+    retrieval_write_reply(exchange, retrieve.asked, retrieve.count);
     return 0;
 }

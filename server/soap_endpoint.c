@@ -109,9 +109,9 @@ static void soap_begin(void *ctx, HttpExchange *http)
     } else if (http_peer_identify(&endpoint->peers, http) < 0) {
         reply_plain(http, 403, str_cstr(http->req->arena, http->req->errors.first->context));
     } else if (!is_served) {
-        reply_plain(
-            http, 404,
-            "Nothing is served at this path. See the WSDL of /registry, /repository or /pix.");
+        reply_plain(http, 404,
+                    "Nothing is served at this path. See the WSDL of /registry, /repository, "
+                    "/imaging or /pix.");
     } else if (str_equal(http->method, STR("GET")) && str_equal_ci(http->query, STR("wsdl"))) {
         StrBuf buf = {0};
         wsdl_write(&buf, http->path, endpoint->is_tls, http->host);
@@ -148,7 +148,8 @@ static int find_transaction(HttpExchange *http, const SoapMessage *message,
                          STR_ARG(message->action), STR_ARG(http->path));
     }
     req->transaction = transaction->number;
-    req->is_repository = transaction->module == MODULE_REPOSITORY;
+    req->is_repository =
+        transaction->module == MODULE_REPOSITORY || transaction->module == MODULE_IMAGING;
     if (!str_equal(http->path, str_from(transaction->path))) {
         return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
                          "%s (wsa:Action \"%s\") was sent to %.*s; send it to %s.",

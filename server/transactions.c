@@ -2,6 +2,7 @@
 
 #include "pix/pix.h"
 #include "registry/registry.h"
+#include "repository/imaging/imaging.h"
 #include "repository/repository.h"
 
 const Transaction transactions[] = {

@@ -7,6 +7,7 @@
 typedef enum Module {
     MODULE_REGISTRY,
     MODULE_REPOSITORY,
+    MODULE_IMAGING,
     MODULE_PIX,
     MODULE_ATNA,
     MODULE_CAPABILITY, /* what the others say of themselves to FHIR clients */

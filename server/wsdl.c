@@ -1,5 +1,6 @@
 #include "server/wsdl.h"
 
+#include "lib/xml/namespaces.h"
 #include "lib/xml/write.h"
 #include "server/transactions.h"
 
@@ -12,6 +13,7 @@ static const struct {
 } actors[] = {
     {"/registry", NULL, "DocumentRegistry"},
     {"/repository", NULL, "DocumentRepository"},
+    {"/imaging", NULL, "DocumentRepository"},
     {"/pix", "ITI-47", "PDSupplier"},
     {"/pix", NULL, "PIXManager"},
 };
@@ -108,16 +110,21 @@ static void write_service(StrBuf *buf, Str path, const char *actor, bool is_tls,
     strbuf_literal(buf, "\"/>\n</port>\n</service>\n");
 }
 
+static const char *namespace_of(Str path)
+{
+    return str_equal(path, STR("/imaging")) ? NS_XDSI : NS_XDSB;
+}
+
 void wsdl_write(StrBuf *buf, Str path, bool is_tls, Str authority)
 {
     strbuf_printf(buf,
                   "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n"
-                  "<definitions name=\"%s\" targetNamespace=\"urn:ihe:iti:xds-b:2007\""
-                  " xmlns=\"http://schemas.xmlsoap.org/wsdl/\" xmlns:ihe=\"urn:ihe:iti:xds-b:2007\""
+                  "<definitions name=\"%s\" targetNamespace=\"%s\""
+                  " xmlns=\"http://schemas.xmlsoap.org/wsdl/\" xmlns:ihe=\"%s\""
                   " xmlns:xsd=\"http://www.w3.org/2001/XMLSchema\""
                   " xmlns:soap12=\"http://schemas.xmlsoap.org/wsdl/soap12/\""
                   " xmlns:wsam=\"http://www.w3.org/2007/05/addressing/metadata\">\n",
-                  name_of(path));
+                  name_of(path), namespace_of(path), namespace_of(path));
     for_each(buf, path, NULL, write_messages);
     for (size_t i = 0; i < ARRAY_LEN(actors); i++) {
         if (str_equal(path, str_from(actors[i].path))) {

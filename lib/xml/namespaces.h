@@ -10,6 +10,7 @@
 #define NS_WSU "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd"
 #define NS_XOP "http://www.w3.org/2004/08/xop/include"
 #define NS_XDSB "urn:ihe:iti:xds-b:2007"
+#define NS_XDSI "urn:ihe:rad:xdsi-b:2009"
 #define NS_RS "urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0"
 
 /* TF-3 Table 4.2.4.1-1: RegistryError/@severity, RegistryErrorList/@highestSeverity */

@@ -184,6 +184,7 @@ static const struct {
     {AUDIT_RAD8_BEGIN, "110102", "RAD-8", "E"},
     {AUDIT_RAD8_STORED, "110104", "RAD-8", "C"},
     {AUDIT_RAD14_QUERY, "110112", "RAD-14", "E"},
+    {AUDIT_RAD69_TRANSFERRED, "110104", "RAD-69", "R"},
     {AUDIT_PATIENT_CREATE, "110110", "", "C"},
     {AUDIT_PATIENT_READ, "110110", "", "R"},
     {AUDIT_PATIENT_UPDATE, "110110", "", "U"},
