@@ -68,6 +68,9 @@ int blob_reader_verify(BlobReader *reader) MUST_CHECK;
 /** Appends the next block (64 KiB or the rest) to buf. @return 1 more, 0 that was the last,
  * -ERR_CORRUPT, -ERR_IO */
 int blob_reader_next(BlobReader *reader, StrBuf *buf) MUST_CHECK;
+/** The next block is the one that holds this byte. @return how many bytes of that block come before
+ * it */
+uint64_t blob_reader_seek(BlobReader *reader, uint64_t offset);
 void blob_reader_free(BlobReader *reader);
 
 typedef enum BlobPlace { BLOB_IN_SEGMENT, BLOB_IN_FILE } BlobPlace;

@@ -414,6 +414,12 @@ int blob_reader_next(BlobReader *reader, StrBuf *buf)
     return reader->next_block < reader->block_count;
 }
 
+uint64_t blob_reader_seek(BlobReader *reader, uint64_t offset)
+{
+    reader->next_block = MIN(offset / RECORD_BLOCK_BYTES, reader->block_count);
+    return offset % RECORD_BLOCK_BYTES;
+}
+
 void blob_reader_free(BlobReader *reader)
 {
     if (!reader) {

@@ -5,7 +5,6 @@
 
 /** After a refusal this much more of the body is still read, so that the peer sees the answer. */
 #define SWALLOW_BYTES (64ULL * 1024 * 1024)
-#define REQUEST_ID_MAX_BYTES 200
 
 /** One FHIR request: HttpExchange.state. */
 typedef struct FhirCall {
@@ -20,39 +19,18 @@ typedef struct FhirCall {
 
 /* ------------------------------------------------------------------ headers */
 
-/** Whether this is a host and port that may stand in a URL. */
-static bool is_authority(Str host)
-{
-    for (size_t i = 0; i < host.len; i++) {
-        char c = host.data[i];
-        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!is_letter && !(c >= '0' && c <= '9') && (c == '\0' || !strchr(".:[]-_", c))) {
-            return false;
-        }
-    }
-    return host.len > 0;
-}
-
 static void describe_request(const FhirEndpoint *endpoint, HttpExchange *http)
 {
     FhirCall *call = http->state;
     FhirExchange *exchange = &call->exchange;
     Request *req = http->req;
-    Str authority = is_authority(http->host) ? http->host : str_from(endpoint->public_authority);
-    Str request_id = http_header(http, "X-Request-Id");
     Str prefer = http_header(http, "Prefer");
     exchange->req = req;
-    exchange->base = str_printf(req->arena, "%s://%.*s" FHIR_PATH,
-                                endpoint->is_tls ? "https" : "http", STR_ARG(authority));
+    Str root = http_peer_describe(http, endpoint->public_authority);
+    exchange->base = str_printf(req->arena, "%.*s" FHIR_PATH, STR_ARG(root));
     exchange->is_strict = str_contains(prefer, STR("handling=strict"));
     exchange->wanted =
         str_contains(prefer, STR("return=minimal")) ? FHIR_RETURN_MINIMAL : FHIR_RETURN_OUTCOME;
-    req->endpoint = str_printf(req->arena, "%.*s%.*s", STR_ARG(exchange->base),
-                               STR_ARG(str_from_offset(http->path, strlen(FHIR_PATH))));
-    req->message_id = str_shown(req->arena, str_slice(request_id, 0, REQUEST_ID_MAX_BYTES));
-    if (!str_is_empty(req->message_id)) {
-        http_add_header(http, "X-Request-Id", req->message_id);
-    }
 }
 
 static int find_transaction(HttpExchange *http)

@@ -14,7 +14,6 @@ typedef struct FhirEndpoint {
     Journal *journal;
     void *modules[MODULE_COUNT];  /* NULL: this process does not serve the role */
     const char *public_authority; /* "host:port" of this listener */
-    bool is_tls;
 } FhirEndpoint;
 
 /** The endpoint as what a listener serves; borrows endpoint. */

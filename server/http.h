@@ -17,7 +17,7 @@
 struct GnutlsPeerPolicy; /* lib/tls/gnutls_peer.h */
 typedef struct HttpListener HttpListener;
 
-#define HTTP_REPLY_HEADERS_MAX 4
+#define HTTP_REPLY_HEADERS_MAX 8
 
 typedef struct HttpHeader {
     const char *name;

@@ -5,6 +5,35 @@
 
 /** A problem has room for a fingerprint and so much of the name. */
 #define SHOWN_SUBJECT ((size_t)90)
+#define REQUEST_ID_MAX_BYTES 200
+
+/** Whether this is a host and port that may stand in a URL. */
+static bool is_authority(Str host)
+{
+    for (size_t i = 0; i < host.len; i++) {
+        char c = host.data[i];
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!is_letter && !(c >= '0' && c <= '9') && (c == '\0' || !strchr(".:[]-_", c))) {
+            return false;
+        }
+    }
+    return host.len > 0;
+}
+
+Str http_peer_describe(HttpExchange *http, const char *public_authority)
+{
+    Request *req = http->req;
+    Str authority = is_authority(http->host) ? http->host : str_from(public_authority);
+    Str request_id = http_header(http, "X-Request-Id");
+    Str root =
+        str_printf(req->arena, "%s://%.*s", http->is_tls ? "https" : "http", STR_ARG(authority));
+    req->endpoint = str_printf(req->arena, "%.*s%.*s", STR_ARG(root), STR_ARG(http->path));
+    req->message_id = str_shown(req->arena, str_slice(request_id, 0, REQUEST_ID_MAX_BYTES));
+    if (!str_is_empty(req->message_id)) {
+        http_add_header(http, "X-Request-Id", req->message_id);
+    }
+    return root;
+}
 
 static const Principal *find_principal(const HttpPeers *peers, const HttpExchange *http)
 {

@@ -5,12 +5,19 @@
 #include "lib/tls/refusal.h"
 #include "server/http.h"
 
-/** Who asks over HTTP, and whether it may: the same for SOAP and FHIR. */
+/** Who asks over HTTP, and whether it may: the same for SOAP, FHIR and DICOMweb. */
 typedef struct HttpPeers {
     NodeDirectory *nodes;
     Audit *audit;
     const char *plain_node; /* name of the node whose rights plain peers get; empty in mode open */
 } HttpPeers;
+
+/**
+ * Fills in what the peer called, and its X-Request-Id, which goes back to it.
+ * @param public_authority  where it does not say whom it calls: "host:port" of the listener
+ * @return "https://host:8443", in the arena
+ */
+Str http_peer_describe(HttpExchange *http, const char *public_authority);
 
 /** What is wrong with a certificate that the handshake accepted and nobody registered. */
 void http_peer_unregistered(const HttpExchange *http, TlsProblem *ret_problem);

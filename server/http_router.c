@@ -1,11 +1,20 @@
 #include "server/http_router.h"
 
+static bool is_inside(const HttpRoute *route, Str path)
+{
+    Str rest = str_from_offset(path, route->prefix.len);
+    return str_starts_with(path, route->prefix) &&
+           (str_is_empty(rest) || str_starts_with(rest, STR("/")));
+}
+
 static const HttpService *choose(const HttpRouter *router, Str path)
 {
-    Str rest = str_from_offset(path, router->prefix.len);
-    bool is_inside = str_starts_with(path, router->prefix) &&
-                     (str_is_empty(rest) || str_starts_with(rest, STR("/")));
-    return is_inside ? &router->inside : &router->outside;
+    for (size_t i = 0; i < router->count; i++) {
+        if (is_inside(&router->routes[i], path)) {
+            return &router->routes[i].service;
+        }
+    }
+    return &router->other;
 }
 
 static void router_begin(void *ctx, HttpExchange *http)
@@ -38,7 +47,7 @@ static void router_completed(void *ctx, HttpExchange *http)
 static void router_refused(void *ctx, HttpExchange *http, const char *problem)
 {
     const HttpRouter *router = ctx;
-    router->outside.refused(router->outside.ctx, http, problem);
+    router->other.refused(router->other.ctx, http, problem);
 }
 
 HttpService http_router_service(HttpRouter *router)

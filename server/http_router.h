@@ -2,11 +2,18 @@
 
 #include "server/http.h"
 
-/** One listener for two services, told apart by the first part of the path. */
+#define HTTP_ROUTES_MAX 4
+
+typedef struct HttpRoute {
+    Str prefix; /* "/fhir": this path, and those below it */
+    HttpService service;
+} HttpRoute;
+
+/** One listener for several services, told apart by the first part of the path. */
 typedef struct HttpRouter {
-    Str prefix; /* "/fhir" */
-    HttpService inside;
-    HttpService outside; /* also told of rejected peers */
+    HttpRoute routes[HTTP_ROUTES_MAX];
+    size_t count;
+    HttpService other; /* of all other paths; also told of rejected peers */
 } HttpRouter;
 
 /** Borrows router. */

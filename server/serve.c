@@ -27,6 +27,7 @@
 #include "server/certificate_watch.h"
 #include "server/command.h"
 #include "server/confinement.h"
+#include "server/dicomweb_endpoint.h"
 #include "server/fhir_endpoint.h"
 #include "server/http.h"
 #include "server/http_router.h"
@@ -57,6 +58,7 @@ typedef struct Surface {
     Iti81 iti81;
     FhirCapabilities capabilities;
     FhirEndpoint fhir;
+    DicomwebEndpoint dicomweb;
     HttpRouter router;
     HttpService service;
 } Surface;
@@ -468,7 +470,7 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
 
 /* ------------------------------------------------------------------ listeners */
 
-/** SOAP, and FHIR below its own path. */
+/** SOAP, and FHIR and DICOMweb below their own paths. */
 static void open_surface(Process *p, Surface *surface, const char *address, bool is_tls)
 {
     const Services *s = &p->services;
@@ -507,12 +509,22 @@ static void open_surface(Process *p, Surface *surface, const char *address, bool
                     [MODULE_ATNA] = s->audit_repository ? &surface->iti81 : NULL,
                     [MODULE_CAPABILITY] = &surface->capabilities},
         .public_authority = address,
-        .is_tls = is_tls,
     };
+    surface->dicomweb = (DicomwebEndpoint){
+        .peers = peers,
+        .journal = s->journal,
+        .imaging = s->imaging,
+        .public_authority = address,
+        .public_url = p->config->imaging.public_url,
+        .allowed_origins = p->config->imaging.allowed_origins,
+    };
+    const HttpService dicomweb = dicomweb_endpoint_service(&surface->dicomweb);
     surface->router = (HttpRouter){
-        .prefix = STR(FHIR_PATH),
-        .inside = fhir_endpoint_service(&surface->fhir),
-        .outside = soap_endpoint_service(&surface->soap),
+        .routes = {{STR(FHIR_PATH), fhir_endpoint_service(&surface->fhir)},
+                   {STR(DICOMWEB_PATH), dicomweb},
+                   {STR(WADO_URI_PATH), dicomweb}},
+        .count = 3,
+        .other = soap_endpoint_service(&surface->soap),
     };
     surface->service = http_router_service(&surface->router);
 }

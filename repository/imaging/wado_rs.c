@@ -1,0 +1,145 @@
+/* WADO-RS, instances of a study, a series, or one (PS3.18 10.4; RAD TF-2 4.107). */
+
+#include "repository/imaging/wado_rs.h"
+
+#include "repository/imaging/file_part.h"
+#include "repository/imaging/parts.h"
+
+#define TYPE_DICOM STR("application/dicom")
+
+/* ---- shared ---- */
+
+int wado_target(const DicomwebExchange *exchange, ImagingTarget *ret_target)
+{
+    static const char *const names[] = {"study", "series", "instance"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        Str uid = exchange->path[i];
+        if (!str_is_empty(uid) && !dicom_uid_is_valid(uid)) {
+            return error_add(&exchange->req->errors, ERR_DICOM_REQUEST, NULL,
+                             "The %s in the path is no UID: send 1 to 64 digits and dots.",
+                             names[i]);
+        }
+    }
+    *ret_target = (ImagingTarget){exchange->path[0], exchange->path[1], exchange->path[2]};
+    return 0;
+}
+
+int wado_find(Imaging *imaging, DicomwebExchange *exchange, AuditEventType event,
+              AccessPurpose purpose, Retrieval **ret_retrieval)
+{
+    Request *req = exchange->req;
+    Retrieval *retrieval = ARENA_NEW(req->arena, Retrieval);
+    ImagingTarget target;
+    *retrieval = (Retrieval){.imaging = imaging, .req = req, .event = event};
+    int rc = wado_target(exchange, &target);
+    if (rc < 0) {
+        retrieval_record_refused(imaging, req, event, STR_EMPTY);
+        return rc;
+    }
+    *ret_retrieval = retrieval;
+    return retrieval_find(retrieval, &target, purpose);
+}
+
+Str wado_instance_url(Arena *arena, Str base, const ImagingInstance *instance)
+{
+    return str_printf(arena, "%.*s/studies/%.*s/series/%.*s/instances/%.*s", STR_ARG(base),
+                      STR_ARG(instance->study_uid), STR_ARG(instance->series_uid),
+                      STR_ARG(instance->sop_instance));
+}
+
+int wado_refuse_accept(const DicomwebExchange *exchange, const char *why)
+{
+    return error_add(&exchange->req->errors, ERR_DICOM_NOT_ACCEPTABLE, NULL,
+                     "%s Accept was \"%.*s\"; ask for %s.", why,
+                     STR_ARG(str_shown(exchange->req->arena, exchange->accept)), exchange->offered);
+}
+
+/* ---- instances ---- */
+
+/** Instances on their way out. */
+typedef struct Instances {
+    Retrieval *retrieval;
+    Str base;
+    MediaRanges ranges;
+    bool is_multipart;
+    Arena *arena; /* of the part that is sent */
+    FilePart part;
+} Instances;
+
+static int instance_begin(void *ctx, size_t index, Str *ret_type, Str *ret_location)
+{
+    Instances *instances = ctx;
+    const ImagingInstance *instance = &instances->retrieval->instances[index];
+    arena_clear(instances->arena);
+    file_part_done(&instances->part);
+    *ret_type = str_printf(instances->arena, "application/dicom; transfer-syntax=%.*s",
+                           STR_ARG(instance->transfer_syntax));
+    *ret_location = wado_instance_url(instances->arena, instances->base, instance);
+    return file_part_open(&instances->part, instances->retrieval->imaging->blobs, instance->sha256,
+                          0, instance->size_bytes);
+}
+
+static int instance_next(void *ctx, StrBuf *buf)
+{
+    Instances *instances = ctx;
+    return file_part_next(&instances->part, buf);
+}
+
+static void instances_done(void *ctx, bool is_whole)
+{
+    Instances *instances = ctx;
+    file_part_done(&instances->part);
+    arena_free(instances->arena);
+    if (!is_whole) {
+        retrieval_record_cut(instances->retrieval);
+    }
+}
+
+/** multipart/related, or the only instance by itself. */
+static int choose_form(const DicomwebExchange *exchange, Instances *instances)
+{
+    const MediaRange *multipart = media_ranges_find(&instances->ranges, TYPE_DICOM, true);
+    const MediaRange *single = media_ranges_find(&instances->ranges, TYPE_DICOM, false);
+    if (!multipart && (!single || instances->retrieval->count > 1)) {
+        return wado_refuse_accept(exchange, single ? "There are several instances."
+                                                   : "Instances are not to be had like that.");
+    }
+    instances->is_multipart =
+        multipart && (!single || multipart <= single || instances->retrieval->count > 1);
+    return 0;
+}
+
+static int choose_syntaxes(const DicomwebExchange *exchange, const Instances *instances)
+{
+    for (size_t i = 0; i < instances->retrieval->count; i++) {
+        Str target;
+        if (!media_choose_syntax(&instances->ranges, TYPE_DICOM, instances->is_multipart,
+                                 instances->retrieval->instances[i].transfer_syntax, &target)) {
+            return wado_refuse_accept(
+                exchange, "An instance is stored in a transfer syntax of which none that you take "
+                          "can be made; transfer-syntax=* takes all.");
+        }
+    }
+    return 0;
+}
+
+int dicomweb_retrieve(Imaging *imaging, DicomwebExchange *exchange)
+{
+    Request *req = exchange->req;
+    Instances *instances = ARENA_NEW(req->arena, Instances);
+    *instances = (Instances){.base = exchange->base};
+    int rc = media_ranges_read(req, exchange->accept, &instances->ranges);
+    rc = rc < 0 ? rc
+                : wado_find(imaging, exchange, AUDIT_RAD107_RETRIEVE, ACCESS_DOWNLOAD,
+                            &instances->retrieval);
+    rc = rc < 0 ? rc : choose_form(exchange, instances);
+    rc = rc < 0 ? rc : choose_syntaxes(exchange, instances);
+    rc = rc < 0 ? rc : retrieval_record(instances->retrieval);
+    if (rc < 0) {
+        return rc;
+    }
+    instances->arena = arena_new();
+    const Parts parts = {instances, instances->retrieval->count, instance_begin, instance_next,
+                         instances_done};
+    return parts_reply(exchange, &parts, instances->is_multipart, TYPE_DICOM);
+}
