@@ -29,6 +29,7 @@ void batch_done(Batch *batch)
 {
     db_copy_done(&batch->copy);
     key_list_done(&batch->keys);
+    record_reader_done(&batch->reader);
     free(batch->senders);
     chain_hasher_free(batch->hasher);
     arena_free(batch->record_arena);
@@ -197,7 +198,7 @@ void batch_add(Batch *batch, int64_t received_us, Str sender, uint64_t defects, 
     AuditContent content;
     bool is_syslog = !audit_sender_parse(sender, &parts) || parts.transport != AUDIT_OWN;
     arena_clear(batch->record_arena);
-    record_read(batch->record_arena, raw, is_syslog, received_us, &content);
+    record_reader_read(&batch->reader, batch->record_arena, raw, is_syslog, received_us, &content);
     content.defects |= defects;
     keys_of_record(&batch->keys, &content, &parts);
     received_us = settle_month(batch, received_us);

@@ -26,6 +26,7 @@ typedef struct Batch {
     Arena *arena; /* of the counters */
     Arena *record_arena;
     ChainHasher *hasher;
+    RecordReader reader;
     KeyList keys;
     int32_t chain_id;
     DbCopy copy;

@@ -9,7 +9,8 @@ typedef struct KeyList {
     int64_t *values;
     size_t count;
     size_t cap;
-    ChainHasher *hasher; /* NULL until the first record */
+    ChainHasher *hasher;    /* NULL until the first record */
+    struct KnownKey *known; /* keys of texts that came lately: most of a record's came before */
 } KeyList;
 
 void key_list_done(KeyList *keys);
