@@ -153,7 +153,7 @@ static int begin_batch(DbConn *conn, Request *req, const Batch *batch)
 {
     DbResult **results = ARENA_ARRAY(req->arena, DbResult *, batch->new_month_count + 2);
     DbParams params;
-    ChainRow row;
+    ChainRow row = {0};
     int rc = db_queue_begin(conn, req);
     db_params_init(&params, req->arena);
     db_param_i32(&params, batch->chain_id);
