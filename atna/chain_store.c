@@ -21,9 +21,12 @@ static const DbStatement statement_update_chain = {
     " $7::bytea, received_segment = $8::bigint, received_offset = $9::bigint, own_segment ="
     " $10::bigint, own_offset = $11::bigint WHERE id = $1::integer"};
 /* When the pending list of the index of keys is full, whoever adds to it merges it: in one pass if
- * its keys fit into this memory. */
-static const DbStatement statement_merge_memory = {"audit_merge_memory",
-                                                   "SELECT set_config('work_mem', '64MB', true)"};
+ * its keys fit into this memory. A long list costs least for each record; when there is time
+ * chain_store_merge_keys() makes it short for searches. */
+static const DbStatement statement_merge_memory = {
+    "audit_merge_memory", "SELECT set_config('work_mem', '64MB', true),"
+                          " set_config('gin_pending_list_limit', '16MB', true)"};
+static const DbStatement statement_merge_keys = {"audit_merge_keys", "SELECT audit_merge_keys()"};
 static const DbStatement statement_make_partition = {
     "audit_make_partition", "SELECT audit_make_partition($1::timestamptz)"};
 static const DbStatement statement_drop_partition = {
@@ -273,6 +276,13 @@ int chain_store_batch(DbPool *pool, Request *req, Batch *batch, const Head *head
         fail_point("audit.batch_committed");
     }
     return rc;
+}
+
+int chain_store_merge_keys(DbPool *pool, Request *req)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(pool, req, &conn);
+    return rc < 0 ? rc : db_exec(conn, req, &statement_merge_keys, NULL, NULL);
 }
 
 /* ---- heads and retention ---- */

@@ -25,6 +25,10 @@ int chain_store_open(DbPool *pool, Request *req, Uuid chain, const HeadKey *key,
 int chain_store_batch(DbPool *pool, Request *req, Batch *batch, const Head *head,
                       const SpoolPosition loaded[SPOOL_COUNT]) MUST_CHECK;
 
+/** Merges the keys of records that were added lately into their index, which searches are faster
+ * by. */
+int chain_store_merge_keys(DbPool *pool, Request *req) MUST_CHECK;
+
 /** Adds a row of audit_head; one that is there stays. */
 int chain_store_head(DbPool *pool, Request *req, int32_t chain_id, const Head *head) MUST_CHECK;
 

@@ -23,6 +23,8 @@
 /** A head goes into table audit_head and to head_copy after this time, or so many records. */
 #define HEAD_EVERY_NS (60 * NS_PER_S)
 #define HEAD_EVERY_RECORDS 100000
+/** Records whose keys may wait while there is time to merge them: some 3 MB. */
+#define UNMERGED_RECORDS 10000
 #define RETENTION_EVERY_NS (3600 * NS_PER_S)
 #define PROBLEM_BYTES 256
 /** A batch whose commit was lost from sight may end up in the database a batch later. */
@@ -67,6 +69,7 @@ struct Loader {
     uint64_t told_sequence; /* of the last head in audit_head */
     int64_t told_at_ns;
     int64_t retention_at_ns;
+    size_t unmerged_records; /* since their keys were merged into the index, or a little less */
 };
 
 /* ---- records of the spool ---- */
@@ -342,6 +345,7 @@ static int fill_batch(Loader *loader, Batch *batch, uint64_t *ret_received_count
 static void batch_stored(Loader *loader, const Batch *batch)
 {
     loader->head = loader->storing_head;
+    loader->unmerged_records += batch_row_count(batch);
     atomic_fetch_add(loader->config.loaded, batch_row_count(batch));
     atomic_fetch_add(loader->config.loaded_received, loader->storing_received);
     atomic_store(loader->config.sequence, loader->head.sequence);
@@ -513,6 +517,21 @@ static void keep_retention(Loader *loader)
     }
 }
 
+/** Nothing waits to be loaded: searches shall not pay for what was loaded in a hurry. */
+static void merge_keys(Loader *loader)
+{
+    if (loader->unmerged_records < UNMERGED_RECORDS) {
+        return;
+    }
+    Request *req = request_new(STORE_TIMEOUT_MS);
+    if (chain_store_merge_keys(loader->pool, req) < 0) {
+        log_warn("event=audit_keys_not_merged detail=%s",
+                 log_quote(req->arena, str_from(db_last_failure())));
+    }
+    loader->unmerged_records = 0;
+    request_free(req);
+}
+
 /* ---- the thread ---- */
 
 /** @return when to look again; 0: at once */
@@ -528,7 +547,11 @@ static int64_t step(Loader *loader)
         loader->retry_ns = MIN(2 * loader->retry_ns, RETRY_MAX_NS);
         return at_ns;
     }
-    return has_more ? 0 : clock_now_ns() + IDLE_NS;
+    if (has_more) {
+        return 0;
+    }
+    merge_keys(loader);
+    return clock_now_ns() + IDLE_NS;
 }
 
 static void *run(void *ctx)

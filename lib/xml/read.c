@@ -123,6 +123,9 @@ static Str intern(XmlReader *reader, const xmlChar *name)
 static Str copy_value(Arena *arena, Str value)
 {
     static const char ampersand[] = "&#38;";
+    if (!memchr(value.data, '&', value.len)) {
+        return str_dup(arena, value);
+    }
     char *text = arena_alloc(arena, value.len);
     size_t len = 0;
     for (size_t i = 0; i < value.len; i++) {
