@@ -30,6 +30,7 @@ typedef struct Batch {
     KeyList keys;
     int32_t chain_id;
     DbCopy copy;
+    DbCopy logins; /* rows of table audit_login */
     ChainEnd begin;
     ChainEnd end;
     SenderCount *senders;

@@ -265,6 +265,7 @@ int chain_store_batch(DbPool *pool, Request *req, Batch *batch, const Head *head
     int rc = db_acquire(pool, req, &conn);
     rc = rc < 0 ? rc : begin_batch(conn, req, batch);
     rc = rc < 0 ? rc : db_copy_run(conn, req, &batch->copy);
+    rc = rc < 0 ? rc : db_copy_run(conn, req, &batch->logins);
     if (rc == 0) {
         fail_point("audit.batch_copied");
         rc = queue_chain(conn, req, batch, head, loaded);

@@ -219,17 +219,31 @@ static void sort_unique(KeyList *keys)
     keys->count = kept;
 }
 
+static bool is_login(const AuditMessage *message)
+{
+    for (size_t i = 0; i < message->event_type_count; i++) {
+        if (str_equal(message->event_types[i].code, STR(LOGIN_TYPE))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /** So that the logins of a user are found without all else that the user did. */
 static void add_logins(KeyList *keys, const AuditMessage *message)
 {
+    if (!is_login(message)) {
+        return;
+    }
     for (size_t i = 0; i < message->participant_count; i++) {
         key_list_add(keys, AUDIT_KEY_LOGIN, message->participants[i].user_id);
         key_list_add(keys, AUDIT_KEY_LOGIN, message->participants[i].user_name);
     }
 }
 
-static void open_list(KeyList *keys)
+static void begin_list(KeyList *keys)
 {
+    keys->count = 0;
     if (keys->hasher) {
         return;
     }
@@ -240,20 +254,24 @@ static void open_list(KeyList *keys)
     }
 }
 
+void keys_of_login(KeyList *keys, const AuditContent *content)
+{
+    begin_list(keys);
+    add_logins(keys, &content->message);
+    sort_unique(keys);
+}
+
 void keys_of_record(KeyList *keys, const AuditContent *content, const AuditSender *sender)
 {
     const AuditMessage *message = &content->message;
-    keys->count = 0;
-    open_list(keys);
+    begin_list(keys);
     key_list_add(keys, AUDIT_KEY_NODE, sender->node);
     key_list_add(keys, AUDIT_KEY_NODE, sender->address);
     key_list_add(keys, AUDIT_KEY_EVENT, message->event_id.code);
     for (size_t i = 0; i < message->event_type_count; i++) {
         key_list_add(keys, AUDIT_KEY_EVENT, message->event_types[i].code);
-        if (str_equal(message->event_types[i].code, STR(LOGIN_TYPE))) {
-            add_logins(keys, message);
-        }
     }
+    add_logins(keys, message);
     for (size_t i = 0; i < message->participant_count; i++) {
         add_participant(keys, &message->participants[i]);
     }

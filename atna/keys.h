@@ -17,3 +17,6 @@ void key_list_done(KeyList *keys);
 
 /** All keys of a record, each once, in ascending order; what was in the list before is gone. */
 void keys_of_record(KeyList *keys, const AuditContent *content, const AuditSender *sender);
+
+/** Only those of a login: under which names its user is known. None, if the record is none. */
+void keys_of_login(KeyList *keys, const AuditContent *content);

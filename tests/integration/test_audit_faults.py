@@ -145,8 +145,12 @@ class Retention(unittest.TestCase):
         self.load()
         self.assertEqual(self.verify()[0], 0, self.verify())
         before = self.months()
+        as_owner(self.server, "INSERT INTO audit_login SELECT sequence, event_at, received_at FROM audit_record")
         self.drop()
         self.assertLess(len(self.months()), len(before))
+        logins = common.rows(self.server, "SELECT count(*), count(*) FILTER (WHERE received_at < (SELECT min(received_at) FROM"
+                                          " audit_record)) FROM audit_login")
+        self.assertEqual([(count > 0, removed) for count, removed in logins], [(True, 0)])
         self.assertIn("event=audit_month_removed", self.server.log())
         self.assertEqual(self.verify()[0], 0, self.verify())
         anchors = common.rows(self.server, "SELECT count(*) FROM audit_head WHERE purpose = 'anchor'")[0][0]

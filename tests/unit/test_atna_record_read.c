@@ -214,6 +214,8 @@ static void test_only_logins_have_the_key_of_logins(void **state)
                      keys.values[k] == audit_key(AUDIT_KEY_LOGIN, STR("佐藤"));
         }
         assert_int_equal(found, rows[i].is_login ? 2 : 0);
+        keys_of_login(&keys, &content);
+        assert_int_equal(keys.count, rows[i].is_login ? 2 : 0);
         key_list_done(&keys);
     }
 }
