@@ -43,6 +43,14 @@ typedef struct Source {
     uint64_t removed_before; /* segments below this one are gone */
 } Source;
 
+/** What follows from a batch once it is durable. */
+typedef struct BatchEnd {
+    Head head;
+    SpoolPosition loaded[SPOOL_COUNT];
+    uint64_t received_count;
+    size_t row_count;
+} BatchEnd;
+
 struct Loader {
     LoaderConfig config;
     const char *directory;
@@ -54,13 +62,13 @@ struct Loader {
     Batch batches[2]; /* one is made while the other is stored */
     int making;       /* its number */
     bool is_storing;
-    Head storing_head; /* of the other one */
-    SpoolPosition storing_loaded[SPOOL_COUNT];
-    uint64_t storing_received;
+    bool is_unconfirmed; /* a stored batch may not be durable yet */
+    BatchEnd storing;    /* of the other batch */
+    BatchEnd unconfirmed;
     Uuid chain;
     int32_t chain_id;
     ChainEnd end;               /* in the database, and behind it what is being stored */
-    Head head;                  /* of what is in the database */
+    Head head;                  /* of what is durable in the database */
     ChainHash ended[ENDS_KEPT]; /* hashes of the last records of the last batches, stored or not */
     size_t ended_count;
     bool is_open; /* the above is known */
@@ -268,6 +276,17 @@ static int open_chain(Loader *loader, Request *req, ChainRow *ret_row)
     }
 }
 
+/** What is on its way ends before the database is asked where the chain is. */
+static void abandon_storing(Loader *loader)
+{
+    const char *problem = "";
+    if (loader->is_storing) {
+        (void)storer_wait(loader->storer, &problem);
+    }
+    loader->is_storing = false;
+    loader->is_unconfirmed = false;
+}
+
 /** Reads where the chain and the spools are. */
 static bool open_if_needed(Loader *loader)
 {
@@ -276,7 +295,9 @@ static bool open_if_needed(Loader *loader)
     }
     Request *req = request_new(STORE_TIMEOUT_MS);
     ChainRow row;
-    loader->is_open = open_chain(loader, req, &row) == 0;
+    abandon_storing(loader);
+    loader->is_open =
+        open_chain(loader, req, &row) == 0 && chain_store_confirm(loader->pool, req) == 0;
     if (loader->is_open) {
         loader->chain_id = row.id;
         loader->end = row.end;
@@ -341,21 +362,39 @@ static int fill_batch(Loader *loader, Batch *batch, uint64_t *ret_received_count
     return error;
 }
 
-/** What follows from a stored batch. */
-static void batch_stored(Loader *loader, const Batch *batch)
+static void batch_durable(Loader *loader, const BatchEnd *end)
 {
-    loader->head = loader->storing_head;
-    loader->unmerged_records += batch_row_count(batch);
-    atomic_fetch_add(loader->config.loaded, batch_row_count(batch));
-    atomic_fetch_add(loader->config.loaded_received, loader->storing_received);
+    loader->head = end->head;
+    loader->unmerged_records += end->row_count;
+    atomic_fetch_add(loader->config.loaded, end->row_count);
+    atomic_fetch_add(loader->config.loaded_received, end->received_count);
     atomic_store(loader->config.sequence, loader->head.sequence);
     int rc = chain_files_write_head(loader->directory, &loader->head);
     if (rc < 0) {
         log_warn("event=audit_head_not_written detail=\"%s\"", strerror(-rc));
     }
     for (int i = 0; i < SPOOL_COUNT; i++) {
-        source_trim(&loader->sources[i], loader->storing_loaded[i]);
+        source_trim(&loader->sources[i], end->loaded[i]);
     }
+}
+
+/** Waits until the batch that was stored last is durable. @return false: nobody knows */
+static bool confirm(Loader *loader)
+{
+    if (!loader->is_unconfirmed) {
+        return true;
+    }
+    loader->is_unconfirmed = false;
+    Request *req = request_new(STORE_TIMEOUT_MS);
+    bool is_durable = chain_store_confirm(loader->pool, req) == 0;
+    if (is_durable) {
+        batch_durable(loader, &loader->unconfirmed);
+        all_is_well(loader);
+    } else {
+        trouble_of(loader, req);
+    }
+    request_free(req);
+    return is_durable;
 }
 
 /** Waits for the batch that is being stored. @return false: it failed, and what was made upon it is
@@ -371,48 +410,55 @@ static bool finish_storing(Loader *loader)
         trouble(loader, str_from(problem));
         return false;
     }
-    batch_stored(loader, &loader->batches[1 - loader->making]);
-    all_is_well(loader);
+    loader->unconfirmed = loader->storing;
+    loader->is_unconfirmed = true;
     return true;
 }
 
 static void begin_storing(Loader *loader, Batch *batch, uint64_t received_count)
 {
+    BatchEnd *end = &loader->storing;
     loader->end = batch->end;
     loader->ended[loader->ended_count++ % ENDS_KEPT] = batch->end.hash;
-    sign_end(loader, &batch->end, &loader->storing_head);
+    sign_end(loader, &batch->end, &end->head);
     for (int i = 0; i < SPOOL_COUNT; i++) {
         Source *source = &loader->sources[i];
-        loader->storing_loaded[i] = source->taken;
+        end->loaded[i] = source->taken;
         source->known = is_behind(source->taken, source->known) ? source->taken : source->known;
     }
-    loader->storing_received = received_count;
-    storer_begin(loader->storer, batch, &loader->storing_head, loader->storing_loaded);
+    end->received_count = received_count;
+    end->row_count = batch_row_count(batch);
+    storer_begin(loader->storer, batch, &end->head, end->loaded);
     loader->is_storing = true;
     loader->making = 1 - loader->making;
 }
 
-/** Makes the next batch while the last one is stored. @return whether there may be more to load at
- * once */
+/** Makes the next batch while the last one is stored, and waits for the disk while the next one is.
+ * @return whether there may be more to load at once */
 static bool load_batch(Loader *loader)
 {
     Batch *batch = &loader->batches[loader->making];
     uint64_t received_count = 0;
     int error = fill_batch(loader, batch, &received_count);
     bool had_stored = loader->is_storing;
+    bool has_rows = error == 0 && batch_row_count(batch) > 0;
     if (!finish_storing(loader)) {
+        return false;
+    }
+    if (has_rows) {
+        begin_storing(loader, batch, received_count);
+    }
+    if (!confirm(loader)) {
         return false;
     }
     if (error < 0) {
         trouble(loader, str_from(strerror(-error)));
         return false;
     }
-    if (batch_row_count(batch) == 0) {
+    if (!has_rows) {
         all_is_well(loader);
-        return had_stored;
     }
-    begin_storing(loader, batch, received_count);
-    return true;
+    return has_rows || had_stored;
 }
 
 /* ---- heads and retention ---- */
