@@ -20,9 +20,10 @@ static const DbStatement statement_update_chain = {
     " $4::timestamptz, public_key = $5::bytea, signed_at = $6::timestamptz, signature ="
     " $7::bytea, received_segment = $8::bigint, received_offset = $9::bigint, own_segment ="
     " $10::bigint, own_offset = $11::bigint WHERE id = $1::integer"};
-/* A commit that waits for the disk takes all earlier ones along; one that has written nothing, not
- * even its number, would not. */
-static const DbStatement statement_confirm = {"audit_confirm", "SELECT pg_current_xact_id()::text"};
+/* A commit that waits for the disk takes all earlier ones along. It waits only if its transaction
+ * has written something: this does, and nobody reads it. */
+static const DbStatement statement_confirm = {
+    "audit_confirm", "SELECT pg_logical_emit_message(true, 'musubi', '')::text"};
 /* When the pending list of the index of keys is full, whoever adds to it merges it: in one pass if
  * its keys fit into this memory. A long list costs least for each record; when there is time
  * chain_store_merge_keys() makes it short for searches. */
