@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "atna/logins.h"
 #include "lib/base/clock.h"
 #include "lib/base/instant.h"
 #include "lib/base/zone.h"
-#include "server/audit_logins.h"
 #include "server/audit_patients.h"
 #include "server/audit_report.h"
 #include "server/command_json.h"

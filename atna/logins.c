@@ -1,4 +1,4 @@
-#include "server/audit_logins.h"
+#include "atna/logins.h"
 
 #include <stdlib.h>
 
