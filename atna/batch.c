@@ -17,18 +17,23 @@ static const DbStatement statement_copy = {
     "audit_record_copy",
     "COPY audit_record (chain, sequence, received_at, event_at, sender, kind, defects, event_id,"
     " event_types, action, outcome, source_id, keys, raw, hash) FROM STDIN (FORMAT binary)"};
+static const DbStatement statement_copy_logins = {
+    "audit_login_copy", "COPY audit_login (key, event_at, received_at) FROM STDIN (FORMAT binary)"};
 
 void batch_init(Batch *batch)
 {
     *batch =
         (Batch){.arena = arena_new(), .record_arena = arena_new(), .hasher = chain_hasher_new()};
     db_copy_init(&batch->copy, &statement_copy);
+    db_copy_init(&batch->logins, &statement_copy_logins);
 }
 
 void batch_done(Batch *batch)
 {
     db_copy_done(&batch->copy);
+    db_copy_done(&batch->logins);
     key_list_done(&batch->keys);
+    record_reader_done(&batch->reader);
     free(batch->senders);
     chain_hasher_free(batch->hasher);
     arena_free(batch->record_arena);
@@ -39,6 +44,7 @@ void batch_begin(Batch *batch, int32_t chain_id, const ChainEnd *end)
 {
     arena_clear(batch->arena);
     db_copy_clear(&batch->copy);
+    db_copy_clear(&batch->logins);
     batch->chain_id = chain_id;
     batch->begin = *end;
     batch->end = *end;
@@ -153,6 +159,11 @@ static void param_event_types(DbParams *row, Arena *arena, const AuditMessage *m
     db_param_text_array(row, codes, message->event_type_count);
 }
 
+static int64_t event_us_of(const AuditContent *content, int64_t received_us)
+{
+    return content->has_time ? content->event_us : received_us;
+}
+
 /** All columns, the hash still to be filled in. */
 static void add_row(Batch *batch, int64_t received_us, Str sender, const AuditContent *content,
                     Str raw)
@@ -164,7 +175,7 @@ static void add_row(Batch *batch, int64_t received_us, Str sender, const AuditCo
     db_param_i32(&row, batch->chain_id);
     db_param_i64(&row, (int64_t)batch->end.sequence);
     db_param_timestamp(&row, received_us);
-    db_param_timestamp(&row, content->has_time ? content->event_us : received_us);
+    db_param_timestamp(&row, event_us_of(content, received_us));
     db_param_text(&row, shown(batch->record_arena, sender));
     db_param_i16(&row, (int16_t)content->kind);
     db_param_i64(&row, (int64_t)content->defects);
@@ -191,13 +202,27 @@ static void chain_row(Batch *batch, size_t row_begin)
            CHAIN_HASH_BYTES);
 }
 
+/** If the record is a login: each name of its user. The record's own keys are gone then. */
+static void add_logins(Batch *batch, int64_t received_us, const AuditContent *content)
+{
+    keys_of_login(&batch->keys, content);
+    for (size_t i = 0; i < batch->keys.count; i++) {
+        DbParams row;
+        db_params_init(&row, batch->record_arena);
+        db_param_i64(&row, batch->keys.values[i]);
+        db_param_timestamp(&row, event_us_of(content, received_us));
+        db_param_timestamp(&row, received_us);
+        db_copy_add(&batch->logins, &row);
+    }
+}
+
 void batch_add(Batch *batch, int64_t received_us, Str sender, uint64_t defects, Str raw)
 {
     AuditSender parts = {0};
     AuditContent content;
     bool is_syslog = !audit_sender_parse(sender, &parts) || parts.transport != AUDIT_OWN;
     arena_clear(batch->record_arena);
-    record_read(batch->record_arena, raw, is_syslog, received_us, &content);
+    record_reader_read(&batch->reader, batch->record_arena, raw, is_syslog, received_us, &content);
     content.defects |= defects;
     keys_of_record(&batch->keys, &content, &parts);
     received_us = settle_month(batch, received_us);
@@ -206,5 +231,6 @@ void batch_add(Batch *batch, int64_t received_us, Str sender, uint64_t defects, 
     size_t row_begin = batch->copy.bytes.len;
     add_row(batch, received_us, sender, &content, raw);
     chain_row(batch, row_begin);
+    add_logins(batch, received_us, &content);
     count_record(batch, sender, received_us, content.defects);
 }

@@ -26,9 +26,11 @@ typedef struct Batch {
     Arena *arena; /* of the counters */
     Arena *record_arena;
     ChainHasher *hasher;
+    RecordReader reader;
     KeyList keys;
     int32_t chain_id;
     DbCopy copy;
+    DbCopy logins; /* rows of table audit_login */
     ChainEnd begin;
     ChainEnd end;
     SenderCount *senders;

@@ -20,10 +20,18 @@ static const DbStatement statement_update_chain = {
     " $4::timestamptz, public_key = $5::bytea, signed_at = $6::timestamptz, signature ="
     " $7::bytea, received_segment = $8::bigint, received_offset = $9::bigint, own_segment ="
     " $10::bigint, own_offset = $11::bigint WHERE id = $1::integer"};
+/* A commit that waits for the disk takes all earlier ones along. It waits only if its transaction
+ * has written something: this does, and nobody reads it. */
+static const DbStatement statement_confirm = {
+    "audit_confirm", "SELECT pg_logical_emit_message(true, 'musubi', '')::text"};
 /* When the pending list of the index of keys is full, whoever adds to it merges it: in one pass if
- * its keys fit into this memory. */
-static const DbStatement statement_merge_memory = {"audit_merge_memory",
-                                                   "SELECT set_config('work_mem', '64MB', true)"};
+ * its keys fit into this memory. A long list costs least for each record; when there is time
+ * chain_store_merge_keys() makes it short for searches. */
+static const DbStatement statement_batch_settings = {
+    "audit_batch_settings", "SELECT set_config('synchronous_commit', 'off', true),"
+                            " set_config('work_mem', '64MB', true),"
+                            " set_config('gin_pending_list_limit', '16MB', true)"};
+static const DbStatement statement_merge_keys = {"audit_merge_keys", "SELECT audit_merge_keys()"};
 static const DbStatement statement_make_partition = {
     "audit_make_partition", "SELECT audit_make_partition($1::timestamptz)"};
 static const DbStatement statement_drop_partition = {
@@ -153,7 +161,7 @@ static int begin_batch(DbConn *conn, Request *req, const Batch *batch)
 {
     DbResult **results = ARENA_ARRAY(req->arena, DbResult *, batch->new_month_count + 2);
     DbParams params;
-    ChainRow row;
+    ChainRow row = {0};
     int rc = db_queue_begin(conn, req);
     db_params_init(&params, req->arena);
     db_param_i32(&params, batch->chain_id);
@@ -163,7 +171,7 @@ static int begin_batch(DbConn *conn, Request *req, const Batch *batch)
         db_param_timestamp(&params, batch->new_months_us[i]);
         rc = db_queue(conn, req, &statement_make_partition, &params);
     }
-    rc = rc < 0 ? rc : db_queue(conn, req, &statement_merge_memory, NULL);
+    rc = rc < 0 ? rc : db_queue(conn, req, &statement_batch_settings, NULL);
     rc = rc < 0 ? rc : db_sync(conn, req, results);
     rc = rc < 0 ? rc : read_chain_row(req, results[0], &row);
     if (rc < 0) {
@@ -262,6 +270,7 @@ int chain_store_batch(DbPool *pool, Request *req, Batch *batch, const Head *head
     int rc = db_acquire(pool, req, &conn);
     rc = rc < 0 ? rc : begin_batch(conn, req, batch);
     rc = rc < 0 ? rc : db_copy_run(conn, req, &batch->copy);
+    rc = rc < 0 ? rc : db_copy_run(conn, req, &batch->logins);
     if (rc == 0) {
         fail_point("audit.batch_copied");
         rc = queue_chain(conn, req, batch, head, loaded);
@@ -273,6 +282,20 @@ int chain_store_batch(DbPool *pool, Request *req, Batch *batch, const Head *head
         fail_point("audit.batch_committed");
     }
     return rc;
+}
+
+int chain_store_confirm(DbPool *pool, Request *req)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(pool, req, &conn);
+    return rc < 0 ? rc : db_exec(conn, req, &statement_confirm, NULL, NULL);
+}
+
+int chain_store_merge_keys(DbPool *pool, Request *req)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(pool, req, &conn);
+    return rc < 0 ? rc : db_exec(conn, req, &statement_merge_keys, NULL, NULL);
 }
 
 /* ---- heads and retention ---- */

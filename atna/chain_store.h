@@ -19,11 +19,20 @@ int chain_store_open(DbPool *pool, Request *req, Uuid chain, const HeadKey *key,
 
 /**
  * Adds the rows of a batch in one transaction with the new end of the chain, its head, and where
- * the spools are now. A chain that does not end where the batch begins fails with ERR_DATABASE, as
- * everything does: then only chain_store_open() knows what is stored.
+ * the spools are now. They survive a power cut only once chain_store_confirm() has returned, so
+ * that the next batch need not wait for the disk. A chain that does not end where the batch begins
+ * fails with ERR_DATABASE, as everything does: then only chain_store_open() knows what is stored.
  */
 int chain_store_batch(DbPool *pool, Request *req, Batch *batch, const Head *head,
                       const SpoolPosition loaded[SPOOL_COUNT]) MUST_CHECK;
+
+/** Waits until every batch that was stored before is durable, on disk and at synchronous standbys.
+ */
+int chain_store_confirm(DbPool *pool, Request *req) MUST_CHECK;
+
+/** Merges the keys of records that were added lately into their index, which searches are faster
+ * by. */
+int chain_store_merge_keys(DbPool *pool, Request *req) MUST_CHECK;
 
 /** Adds a row of audit_head; one that is there stays. */
 int chain_store_head(DbPool *pool, Request *req, int32_t chain_id, const Head *head) MUST_CHECK;

@@ -2,9 +2,21 @@
 
 #include <stdlib.h>
 
+#include "lib/base/crc32c.h"
+
 #define CANONICAL_MAX 512
 /** Login of User Authentication (DICOM PS3.15 A.5.3.12). */
 #define LOGIN_TYPE "110122"
+
+/** Texts whose keys are remembered: a power of two. */
+#define KNOWN_KEYS 4096
+#define KNOWN_TEXT_MAX 53
+
+typedef struct KnownKey {
+    int64_t key;
+    uint8_t len; /* of the text, and 1 for the kind; 0: none */
+    char text[KNOWN_TEXT_MAX + 1];
+} KnownKey;
 
 static const char *const prefixes[AUDIT_KEY_KIND_COUNT] = {
     [AUDIT_KEY_PATIENT] = "patient:", [AUDIT_KEY_USER] = "user:",   [AUDIT_KEY_NODE] = "node:",
@@ -103,16 +115,36 @@ static void key_list_append(KeyList *keys, int64_t key)
     keys->values[keys->count++] = key;
 }
 
+/** key_of(), which costs more than to look whether the same text came lately. */
+static int64_t known_key_of(KeyList *keys, AuditKeyKind kind, Str text)
+{
+    char bytes[KNOWN_TEXT_MAX + 1];
+    size_t len = text.len + 1;
+    if (len > sizeof(bytes)) {
+        return key_of(keys->hasher, kind, text);
+    }
+    bytes[0] = (char)kind;
+    memcpy(bytes + 1, text.data, text.len);
+    KnownKey *known = &keys->known[crc32c(0, bytes, len) % KNOWN_KEYS];
+    if (known->len != len || memcmp(known->text, bytes, len) != 0) {
+        known->key = key_of(keys->hasher, kind, text);
+        known->len = (uint8_t)len;
+        memcpy(known->text, bytes, len);
+    }
+    return known->key;
+}
+
 static void key_list_add(KeyList *keys, AuditKeyKind kind, Str text)
 {
     if (!str_is_empty(str_trim(text))) {
-        key_list_append(keys, key_of(keys->hasher, kind, text));
+        key_list_append(keys, known_key_of(keys, kind, text));
     }
 }
 
 void key_list_done(KeyList *keys)
 {
     chain_hasher_free(keys->hasher);
+    free(keys->known);
     free(keys->values);
     *keys = (KeyList){0};
 }
@@ -187,29 +219,59 @@ static void sort_unique(KeyList *keys)
     keys->count = kept;
 }
 
+static bool is_login(const AuditMessage *message)
+{
+    for (size_t i = 0; i < message->event_type_count; i++) {
+        if (str_equal(message->event_types[i].code, STR(LOGIN_TYPE))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /** So that the logins of a user are found without all else that the user did. */
 static void add_logins(KeyList *keys, const AuditMessage *message)
 {
+    if (!is_login(message)) {
+        return;
+    }
     for (size_t i = 0; i < message->participant_count; i++) {
         key_list_add(keys, AUDIT_KEY_LOGIN, message->participants[i].user_id);
         key_list_add(keys, AUDIT_KEY_LOGIN, message->participants[i].user_name);
     }
 }
 
+static void begin_list(KeyList *keys)
+{
+    keys->count = 0;
+    if (keys->hasher) {
+        return;
+    }
+    keys->hasher = chain_hasher_new();
+    keys->known = calloc(KNOWN_KEYS, sizeof(*keys->known));
+    if (!keys->known) {
+        abort();
+    }
+}
+
+void keys_of_login(KeyList *keys, const AuditContent *content)
+{
+    begin_list(keys);
+    add_logins(keys, &content->message);
+    sort_unique(keys);
+}
+
 void keys_of_record(KeyList *keys, const AuditContent *content, const AuditSender *sender)
 {
     const AuditMessage *message = &content->message;
-    keys->count = 0;
-    keys->hasher = keys->hasher ? keys->hasher : chain_hasher_new();
+    begin_list(keys);
     key_list_add(keys, AUDIT_KEY_NODE, sender->node);
     key_list_add(keys, AUDIT_KEY_NODE, sender->address);
     key_list_add(keys, AUDIT_KEY_EVENT, message->event_id.code);
     for (size_t i = 0; i < message->event_type_count; i++) {
         key_list_add(keys, AUDIT_KEY_EVENT, message->event_types[i].code);
-        if (str_equal(message->event_types[i].code, STR(LOGIN_TYPE))) {
-            add_logins(keys, message);
-        }
     }
+    add_logins(keys, message);
     for (size_t i = 0; i < message->participant_count; i++) {
         add_participant(keys, &message->participants[i]);
     }

@@ -23,6 +23,8 @@
 /** A head goes into table audit_head and to head_copy after this time, or so many records. */
 #define HEAD_EVERY_NS (60 * NS_PER_S)
 #define HEAD_EVERY_RECORDS 100000
+/** Records whose keys may wait while there is time to merge them: some 3 MB. */
+#define UNMERGED_RECORDS 10000
 #define RETENTION_EVERY_NS (3600 * NS_PER_S)
 #define PROBLEM_BYTES 256
 /** A batch whose commit was lost from sight may end up in the database a batch later. */
@@ -41,6 +43,14 @@ typedef struct Source {
     uint64_t removed_before; /* segments below this one are gone */
 } Source;
 
+/** What follows from a batch once it is durable. */
+typedef struct BatchEnd {
+    Head head;
+    SpoolPosition loaded[SPOOL_COUNT];
+    uint64_t received_count;
+    size_t row_count;
+} BatchEnd;
+
 struct Loader {
     LoaderConfig config;
     const char *directory;
@@ -52,13 +62,13 @@ struct Loader {
     Batch batches[2]; /* one is made while the other is stored */
     int making;       /* its number */
     bool is_storing;
-    Head storing_head; /* of the other one */
-    SpoolPosition storing_loaded[SPOOL_COUNT];
-    uint64_t storing_received;
+    bool is_unconfirmed; /* a stored batch may not be durable yet */
+    BatchEnd storing;    /* of the other batch */
+    BatchEnd unconfirmed;
     Uuid chain;
     int32_t chain_id;
     ChainEnd end;               /* in the database, and behind it what is being stored */
-    Head head;                  /* of what is in the database */
+    Head head;                  /* of what is durable in the database */
     ChainHash ended[ENDS_KEPT]; /* hashes of the last records of the last batches, stored or not */
     size_t ended_count;
     bool is_open; /* the above is known */
@@ -67,6 +77,7 @@ struct Loader {
     uint64_t told_sequence; /* of the last head in audit_head */
     int64_t told_at_ns;
     int64_t retention_at_ns;
+    size_t unmerged_records; /* since their keys were merged into the index, or a little less */
 };
 
 /* ---- records of the spool ---- */
@@ -265,6 +276,17 @@ static int open_chain(Loader *loader, Request *req, ChainRow *ret_row)
     }
 }
 
+/** What is on its way ends before the database is asked where the chain is. */
+static void abandon_storing(Loader *loader)
+{
+    const char *problem = "";
+    if (loader->is_storing) {
+        (void)storer_wait(loader->storer, &problem);
+    }
+    loader->is_storing = false;
+    loader->is_unconfirmed = false;
+}
+
 /** Reads where the chain and the spools are. */
 static bool open_if_needed(Loader *loader)
 {
@@ -273,7 +295,9 @@ static bool open_if_needed(Loader *loader)
     }
     Request *req = request_new(STORE_TIMEOUT_MS);
     ChainRow row;
-    loader->is_open = open_chain(loader, req, &row) == 0;
+    abandon_storing(loader);
+    loader->is_open =
+        open_chain(loader, req, &row) == 0 && chain_store_confirm(loader->pool, req) == 0;
     if (loader->is_open) {
         loader->chain_id = row.id;
         loader->end = row.end;
@@ -338,20 +362,39 @@ static int fill_batch(Loader *loader, Batch *batch, uint64_t *ret_received_count
     return error;
 }
 
-/** What follows from a stored batch. */
-static void batch_stored(Loader *loader, const Batch *batch)
+static void batch_durable(Loader *loader, const BatchEnd *end)
 {
-    loader->head = loader->storing_head;
-    atomic_fetch_add(loader->config.loaded, batch_row_count(batch));
-    atomic_fetch_add(loader->config.loaded_received, loader->storing_received);
+    loader->head = end->head;
+    loader->unmerged_records += end->row_count;
+    atomic_fetch_add(loader->config.loaded, end->row_count);
+    atomic_fetch_add(loader->config.loaded_received, end->received_count);
     atomic_store(loader->config.sequence, loader->head.sequence);
     int rc = chain_files_write_head(loader->directory, &loader->head);
     if (rc < 0) {
         log_warn("event=audit_head_not_written detail=\"%s\"", strerror(-rc));
     }
     for (int i = 0; i < SPOOL_COUNT; i++) {
-        source_trim(&loader->sources[i], loader->storing_loaded[i]);
+        source_trim(&loader->sources[i], end->loaded[i]);
     }
+}
+
+/** Waits until the batch that was stored last is durable. @return false: nobody knows */
+static bool confirm(Loader *loader)
+{
+    if (!loader->is_unconfirmed) {
+        return true;
+    }
+    loader->is_unconfirmed = false;
+    Request *req = request_new(STORE_TIMEOUT_MS);
+    bool is_durable = chain_store_confirm(loader->pool, req) == 0;
+    if (is_durable) {
+        batch_durable(loader, &loader->unconfirmed);
+        all_is_well(loader);
+    } else {
+        trouble_of(loader, req);
+    }
+    request_free(req);
+    return is_durable;
 }
 
 /** Waits for the batch that is being stored. @return false: it failed, and what was made upon it is
@@ -367,48 +410,55 @@ static bool finish_storing(Loader *loader)
         trouble(loader, str_from(problem));
         return false;
     }
-    batch_stored(loader, &loader->batches[1 - loader->making]);
-    all_is_well(loader);
+    loader->unconfirmed = loader->storing;
+    loader->is_unconfirmed = true;
     return true;
 }
 
 static void begin_storing(Loader *loader, Batch *batch, uint64_t received_count)
 {
+    BatchEnd *end = &loader->storing;
     loader->end = batch->end;
     loader->ended[loader->ended_count++ % ENDS_KEPT] = batch->end.hash;
-    sign_end(loader, &batch->end, &loader->storing_head);
+    sign_end(loader, &batch->end, &end->head);
     for (int i = 0; i < SPOOL_COUNT; i++) {
         Source *source = &loader->sources[i];
-        loader->storing_loaded[i] = source->taken;
+        end->loaded[i] = source->taken;
         source->known = is_behind(source->taken, source->known) ? source->taken : source->known;
     }
-    loader->storing_received = received_count;
-    storer_begin(loader->storer, batch, &loader->storing_head, loader->storing_loaded);
+    end->received_count = received_count;
+    end->row_count = batch_row_count(batch);
+    storer_begin(loader->storer, batch, &end->head, end->loaded);
     loader->is_storing = true;
     loader->making = 1 - loader->making;
 }
 
-/** Makes the next batch while the last one is stored. @return whether there may be more to load at
- * once */
+/** Makes the next batch while the last one is stored, and waits for the disk while the next one is.
+ * @return whether there may be more to load at once */
 static bool load_batch(Loader *loader)
 {
     Batch *batch = &loader->batches[loader->making];
     uint64_t received_count = 0;
     int error = fill_batch(loader, batch, &received_count);
     bool had_stored = loader->is_storing;
+    bool has_rows = error == 0 && batch_row_count(batch) > 0;
     if (!finish_storing(loader)) {
+        return false;
+    }
+    if (has_rows) {
+        begin_storing(loader, batch, received_count);
+    }
+    if (!confirm(loader)) {
         return false;
     }
     if (error < 0) {
         trouble(loader, str_from(strerror(-error)));
         return false;
     }
-    if (batch_row_count(batch) == 0) {
+    if (!has_rows) {
         all_is_well(loader);
-        return had_stored;
     }
-    begin_storing(loader, batch, received_count);
-    return true;
+    return has_rows || had_stored;
 }
 
 /* ---- heads and retention ---- */
@@ -513,6 +563,21 @@ static void keep_retention(Loader *loader)
     }
 }
 
+/** Nothing waits to be loaded: searches shall not pay for what was loaded in a hurry. */
+static void merge_keys(Loader *loader)
+{
+    if (loader->unmerged_records < UNMERGED_RECORDS) {
+        return;
+    }
+    Request *req = request_new(STORE_TIMEOUT_MS);
+    if (chain_store_merge_keys(loader->pool, req) < 0) {
+        log_warn("event=audit_keys_not_merged detail=%s",
+                 log_quote(req->arena, str_from(db_last_failure())));
+    }
+    loader->unmerged_records = 0;
+    request_free(req);
+}
+
 /* ---- the thread ---- */
 
 /** @return when to look again; 0: at once */
@@ -528,7 +593,11 @@ static int64_t step(Loader *loader)
         loader->retry_ns = MIN(2 * loader->retry_ns, RETRY_MAX_NS);
         return at_ns;
     }
-    return has_more ? 0 : clock_now_ns() + IDLE_NS;
+    if (has_more) {
+        return 0;
+    }
+    merge_keys(loader);
+    return clock_now_ns() + IDLE_NS;
 }
 
 static void *run(void *ctx)

@@ -10,6 +10,7 @@
 
 /** What is read on the way through one record. */
 typedef struct Reading {
+    RecordReader *reader;
     Arena *arena;
     AuditContent *content;
     bool has_code_attribute; /* code instead of csd-code */
@@ -454,22 +455,25 @@ static void read_message(Reading *reading, const XmlNode *root)
 }
 
 /** @return the root element, or NULL */
-static XmlNode *parse_xml(Arena *arena, Str text)
+static XmlNode *parse_xml(RecordReader *reader, Arena *arena, Str text)
 {
     ErrorList errors;
     XmlNode *root = NULL;
     error_list_init(&errors, arena);
-    XmlReader *reader = xml_reader_new(arena, &errors, NULL);
-    bool is_good =
-        xml_reader_push(reader, text.data, text.len) == 0 && xml_reader_finish(reader, &root) == 0;
-    xml_reader_free(reader);
+    if (reader->xml) {
+        xml_reader_restart(reader->xml, arena, &errors);
+    } else {
+        reader->xml = xml_reader_new(arena, &errors, NULL);
+    }
+    bool is_good = xml_reader_push(reader->xml, text.data, text.len) == 0 &&
+                   xml_reader_finish(reader->xml, &root) == 0;
     return is_good ? root : NULL;
 }
 
 static void read_xml(Reading *reading, Str text)
 {
     AuditContent *content = reading->content;
-    XmlNode *root = parse_xml(reading->arena, text);
+    XmlNode *root = parse_xml(reading->reader, reading->arena, text);
     if (!root) {
         note(reading, AUDIT_DEFECT_XML_REFUSED);
         content->kind = content->has_header ? AUDIT_KIND_SYSLOG_ONLY : AUDIT_KIND_UNDECODABLE;
@@ -509,11 +513,25 @@ static void settle_time(AuditContent *content, int64_t received_us)
     }
 }
 
+void record_reader_done(RecordReader *reader)
+{
+    xml_reader_free(reader->xml);
+    reader->xml = NULL;
+}
+
 void record_read(Arena *arena, Str raw, bool is_syslog, int64_t received_us,
                  AuditContent *ret_content)
 {
+    RecordReader reader = {0};
+    record_reader_read(&reader, arena, raw, is_syslog, received_us, ret_content);
+    record_reader_done(&reader);
+}
+
+void record_reader_read(RecordReader *reader, Arena *arena, Str raw, bool is_syslog,
+                        int64_t received_us, AuditContent *ret_content)
+{
     *ret_content = (AuditContent){.text = raw, .outcome = -1};
-    Reading reading = {.arena = arena, .content = ret_content};
+    Reading reading = {.reader = reader, .arena = arena, .content = ret_content};
     if (is_syslog) {
         ret_content->has_header = syslog_header_read(raw, &ret_content->header, &ret_content->text,
                                                      &ret_content->defects);

@@ -97,5 +97,18 @@ typedef struct AuditContent {
 void record_read(Arena *arena, Str raw, bool is_syslog, int64_t received_us,
                  AuditContent *ret_content);
 
+struct XmlReader;
+
+/** What is kept from record to record: zero-initialise, free with record_reader_done(). */
+typedef struct RecordReader {
+    struct XmlReader *xml; /* NULL until the first XML */
+} RecordReader;
+
+void record_reader_done(RecordReader *reader);
+
+/** record_read() of one record after the other, which costs less. */
+void record_reader_read(RecordReader *reader, Arena *arena, Str raw, bool is_syslog,
+                        int64_t received_us, AuditContent *ret_content);
+
 /** Whether it is a patient: type 1 role 1, or the patient id type without a role. */
 bool audit_object_is_patient(const AuditParticipantObject *object);

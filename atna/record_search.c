@@ -52,6 +52,13 @@ static const DbStatement select_window = {
     " ORDER BY event_at, chain, sequence OFFSET $4::int8 LIMIT 1",
 };
 
+/* Whether a range has so many records, by the index alone. */
+static const DbStatement select_is_long = {
+    "audit_is_long",
+    "SELECT event_at FROM audit_record WHERE event_at BETWEEN $1::timestamptz AND"
+    " $2::timestamptz ORDER BY event_at OFFSET $3::int8 LIMIT 1",
+};
+
 static const DbStatement select_bounds = {
     "audit_bounds",
     "SELECT array_agg(id ORDER BY id), array_agg(sequence ORDER BY id) FROM audit_chain",
@@ -242,10 +249,17 @@ static int find_window(const Reading *reading, const Range *range, int64_t recor
 /** Which statement is the better one for all of a range: @return 1 by keys, 0 walk, or negative */
 static int choose_keys(const Reading *reading, const Range *range)
 {
-    RecordPlace unused;
-    return reading->search->key_set_count == 0
-               ? 0
-               : find_window(reading, range, WALKED_AT_MOST, &unused);
+    DbParams params;
+    DbResult *rows = NULL;
+    if (reading->search->key_set_count == 0) {
+        return 0;
+    }
+    db_params_init(&params, reading->req->arena);
+    db_param_timestamp(&params, range->after.event_us);
+    db_param_timestamp(&params, range->last.event_us);
+    db_param_i64(&params, WALKED_AT_MOST);
+    int rc = db_exec(reading->conn, reading->req, &select_is_long, &params, &rows);
+    return rc < 0 ? rc : db_rows(rows);
 }
 
 /* ---- searches ---- */

@@ -68,21 +68,36 @@ bool audit_sender_parse(Str text, AuditSender *ret_sender)
 
 /* ---- messages ---- */
 
-int audit_repository_receive(AuditRepository *repository, const AuditSender *sender,
-                             uint64_t defects, Str message)
+void audit_parcel_add(AuditParcel *parcel, Str sender, uint64_t defects, Str message)
 {
-    _cleanup_(arena_freep) Arena *arena = arena_new();
-    _cleanup_(strbuf_done) StrBuf payload = {0};
-    ReceivedMessage received = {
-        .sender = audit_sender_text(arena, sender), .defects = defects, .raw = message};
+    const ReceivedMessage received = {.sender = sender, .defects = defects, .raw = message};
+    size_t begin = spool_frame_begin(&parcel->frames);
+    received_write(&parcel->frames, &received);
+    spool_frame_end(&parcel->frames, begin, clock_utc_us());
+    parcel->message_count++;
+}
+
+void audit_parcel_done(AuditParcel *parcel)
+{
+    strbuf_done(&parcel->frames);
+    parcel->message_count = 0;
+}
+
+int audit_repository_receive(AuditRepository *repository, AuditParcel *parcel)
+{
+    uint64_t count = parcel->message_count;
     uint64_t ticket = 0;
-    received_write(&payload, &received);
-    atomic_fetch_add(&repository->received, 1); /* the loader may be faster than our return */
-    int rc = spool_append(repository->spool, clock_utc_us(), strbuf_str(&payload), &ticket);
+    if (count == 0) {
+        return 0;
+    }
+    atomic_fetch_add(&repository->received, count); /* the loader may be faster than our return */
+    int rc = spool_append_frames(repository->spool, strbuf_str(&parcel->frames), &ticket);
     if (rc < 0) {
-        atomic_fetch_sub(&repository->received, 1);
+        atomic_fetch_sub(&repository->received, count);
         return rc;
     }
+    strbuf_clear(&parcel->frames);
+    parcel->message_count = 0;
     uint_fast64_t last = atomic_load(&repository->ticket);
     while (last < ticket && !atomic_compare_exchange_weak(&repository->ticket, &last, ticket)) {
     }

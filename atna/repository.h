@@ -117,13 +117,28 @@ AuditRepository *audit_repository_new(const AuditRepositoryConfig *config, char 
 /** Loads what is spooled, then stops. audit_repository_free(NULL) is fine. */
 void audit_repository_free(AuditRepository *repository);
 
+/** Messages on their way into the repository: zero-initialise, free with audit_parcel_done(). */
+typedef struct AuditParcel {
+    StrBuf frames; /* of the spool */
+    size_t message_count;
+} AuditParcel;
+
+/** A parcel should not become longer. */
+#define AUDIT_PARCEL_BYTES ((size_t)1 << 20)
+
 /**
- * Takes one message; it is durable within 50 ms. Thread-safe.
+ * Adds one message, which has just been received whole.
+ * @param sender   as audit_sender_text() has it
  * @param defects  of its frame
- * @return 0, or a negative errno: not taken, because there is no room; to be tried again
  */
-int audit_repository_receive(AuditRepository *repository, const AuditSender *sender,
-                             uint64_t defects, Str message) MUST_CHECK;
+void audit_parcel_add(AuditParcel *parcel, Str sender, uint64_t defects, Str message);
+void audit_parcel_done(AuditParcel *parcel);
+
+/**
+ * Takes all messages of a parcel, which is empty then; they are durable within 50 ms. Thread-safe.
+ * @return 0, or a negative errno: none is taken, because there is no room; to be tried again
+ */
+int audit_repository_receive(AuditRepository *repository, AuditParcel *parcel) MUST_CHECK;
 
 /** False once the spool of received messages can no longer be trusted (contract C6). */
 bool audit_repository_is_writable(AuditRepository *repository);

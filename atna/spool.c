@@ -150,26 +150,33 @@ static int write_locked(Spool *spool, const char *bytes, size_t len)
     return 0;
 }
 
-int spool_append(Spool *spool, int64_t recorded_us, Str message, uint64_t *ret_ticket)
+int spool_append_frames(Spool *spool, Str frames, uint64_t *ret_ticket)
 {
-    _cleanup_(strbuf_done) StrBuf frame = {0};
-    if (message.len == 0 || message.len > SPOOL_MAX_MESSAGE_BYTES) {
-        return -EMSGSIZE;
-    }
-    spool_frame_write(&frame, recorded_us, message);
     pthread_mutex_lock(&spool->lock);
     int rc = spool->is_trusted ? 0 : -EIO;
     if (rc == 0 && spool->end.offset >= SEGMENT_BYTES) {
         rc = roll_if_full_locked(spool);
     }
     if (rc == 0) {
-        rc = write_locked(spool, frame.data, frame.len);
+        rc = write_locked(spool, frames.data, frames.len);
     }
     if (rc == 0) {
         *ret_ticket = spool->appended_bytes;
     }
     pthread_mutex_unlock(&spool->lock);
     return rc;
+}
+
+int spool_append(Spool *spool, int64_t recorded_us, Str message, uint64_t *ret_ticket)
+{
+    _cleanup_(strbuf_done) StrBuf frame = {0};
+    if (message.len == 0 || message.len > SPOOL_MAX_MESSAGE_BYTES) {
+        return -EMSGSIZE;
+    }
+    size_t begin = spool_frame_begin(&frame);
+    strbuf_append(&frame, message);
+    spool_frame_end(&frame, begin, recorded_us);
+    return spool_append_frames(spool, strbuf_str(&frame), ret_ticket);
 }
 
 /** As leader: syncs what is written by now. The caller holds the lock, which is free meanwhile. */

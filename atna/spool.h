@@ -26,6 +26,14 @@ Spool *spool_open(const char *directory, char *ret_problem, size_t problem_size)
 /** spool_close(NULL) is fine. */
 void spool_close(Spool *spool);
 
+/** A record in the form of the file: the message is what was added to the buffer between the two
+ * calls. @return where it begins */
+size_t spool_frame_begin(StrBuf *buf);
+void spool_frame_end(StrBuf *buf, size_t begin, int64_t recorded_us);
+
+/** Writes whole records, all of them or none; else as spool_append(). */
+int spool_append_frames(Spool *spool, Str frames, uint64_t *ret_ticket) MUST_CHECK;
+
 /**
  * Writes one record; it is not durable before spool_sync(ticket).
  * @return 0, or a negative errno: -EIO for ever once the spool can no longer be trusted

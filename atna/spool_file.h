@@ -12,9 +12,6 @@ void spool_segment_name(uint64_t segment, char ret_name[SPOOL_NAME_SIZE]);
 /** Number of the newest segment, 0 if there is none. @return 0 or a negative errno */
 int spool_newest_segment(const char *directory, uint64_t *ret_segment) MUST_CHECK;
 
-/** Appends the framed record. */
-void spool_frame_write(StrBuf *buf, int64_t recorded_us, Str message);
-
 /** Whether nothing follows in the reader's segment, or only zeros: room that the writer made for
  * records to come. */
 bool spool_reader_is_at_clean_end(const SpoolReader *reader);

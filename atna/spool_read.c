@@ -27,13 +27,18 @@ typedef struct FrameHeader {
 #define HEADER_BYTES 16
 _Static_assert(sizeof(FrameHeader) == HEADER_BYTES, "the header has no padding");
 
+/** Read at a time, so that a record costs no system calls of its own. */
+#define AHEAD_BYTES ((size_t)256 << 10)
+
 struct SpoolReader {
     char *directory;
     int file; /* -1: not open */
     SpoolPosition position;
+    StrBuf ahead; /* bytes of the segment as they were when they were read */
+    uint64_t ahead_offset;
+    uint64_t readable_end; /* of the segment: what is behind it may still be undone */
     unsigned damaged;
     bool is_looked_at_again; /* for records, since the next segment was seen to exist */
-    StrBuf message;
 };
 
 void spool_segment_name(uint64_t segment, char ret_name[SPOOL_NAME_SIZE])
@@ -48,13 +53,21 @@ static uint32_t frame_crc(const FrameHeader *header, Str message)
     return crc32c(crc, message.data, message.len);
 }
 
-void spool_frame_write(StrBuf *buf, int64_t recorded_us, Str message)
+size_t spool_frame_begin(StrBuf *buf)
 {
+    static const FrameHeader none;
+    size_t begin = buf->len;
+    strbuf_append_bytes(buf, &none, sizeof none);
+    return begin;
+}
+
+void spool_frame_end(StrBuf *buf, size_t begin, int64_t recorded_us)
+{
+    Str message = str_from_offset(strbuf_str(buf), begin + sizeof(FrameHeader));
     FrameHeader header = {.length_bytes = htole32((uint32_t)message.len),
                           .recorded_us = (int64_t)htole64((uint64_t)recorded_us)};
     header.crc = htole32(frame_crc(&header, message));
-    strbuf_append_bytes(buf, &header, sizeof header);
-    strbuf_append(buf, message);
+    memcpy(buf->data + begin, &header, sizeof header);
 }
 
 /** Reads a name as spool_segment_name() writes it. */
@@ -114,6 +127,7 @@ SpoolReader *spool_reader_new(const char *directory, SpoolPosition from)
 
 static void close_segment(SpoolReader *reader)
 {
+    strbuf_clear(&reader->ahead);
     if (reader->file >= 0) {
         close(reader->file);
         reader->file = -1;
@@ -126,7 +140,7 @@ void spool_reader_free(SpoolReader *reader)
         return;
     }
     close_segment(reader);
-    strbuf_done(&reader->message);
+    strbuf_done(&reader->ahead);
     free(reader->directory);
     free(reader);
 }
@@ -190,30 +204,65 @@ bool spool_reader_is_at_clean_end(const SpoolReader *reader)
     return is_zero;
 }
 
+/** Gives so many bytes from the reader's place on. @return 1, 0 if the file ends before, or a
+ * negative errno */
+static int look_ahead(SpoolReader *reader, size_t len, const char **ret_bytes)
+{
+    uint64_t offset = reader->position.offset;
+    if (offset < reader->ahead_offset || offset + len > reader->ahead_offset + reader->ahead.len) {
+        size_t wanted = MIN(MAX(len, AHEAD_BYTES), reader->readable_end - offset);
+        strbuf_clear(&reader->ahead);
+        ssize_t n = read_at(reader->file, strbuf_reserve(&reader->ahead, wanted), wanted, offset);
+        if (n < 0) {
+            return (int)n;
+        }
+        reader->ahead.len = (size_t)n;
+        reader->ahead_offset = offset;
+    }
+    *ret_bytes = reader->ahead.data + (offset - reader->ahead_offset);
+    return offset + len <= reader->ahead_offset + reader->ahead.len;
+}
+
 /** @return 1, 0 if no whole record begins here, or a negative errno */
-static int read_record(SpoolReader *reader, AuditRecord *ret_record)
+static int take_record(SpoolReader *reader, AuditRecord *ret_record)
 {
     FrameHeader header;
-    ssize_t n = read_at(reader->file, &header, sizeof header, reader->position.offset);
-    if (n < (ssize_t)sizeof header) {
-        return n < 0 ? (int)n : 0;
+    const char *bytes = NULL;
+    int rc = look_ahead(reader, sizeof header, &bytes);
+    if (rc <= 0) {
+        return rc;
     }
+    memcpy(&header, bytes, sizeof header);
     size_t len = le32toh(header.length_bytes);
     if (len == 0 || len > SPOOL_MAX_MESSAGE_BYTES) {
         return 0;
     }
-    strbuf_clear(&reader->message);
-    char *bytes = strbuf_reserve(&reader->message, len);
-    n = read_at(reader->file, bytes, len, reader->position.offset + sizeof header);
-    if (n < (ssize_t)len) {
-        return n < 0 ? (int)n : 0;
+    rc = look_ahead(reader, sizeof header + len, &bytes);
+    if (rc <= 0) {
+        return rc;
     }
-    if (frame_crc(&header, (Str){bytes, len}) != le32toh(header.crc)) {
+    Str message = {bytes + sizeof header, len};
+    if (frame_crc(&header, message) != le32toh(header.crc)) {
         return 0;
     }
     reader->position.offset += sizeof header + len;
-    *ret_record = (AuditRecord){(int64_t)le64toh((uint64_t)header.recorded_us), {bytes, len}};
+    *ret_record = (AuditRecord){(int64_t)le64toh((uint64_t)header.recorded_us), message};
     return 1;
+}
+
+/** What was read ahead may be older than the record: then the file is asked again. */
+static int read_record(SpoolReader *reader, AuditRecord *ret_record)
+{
+    bool has_ahead = reader->ahead.len > 0;
+    int rc = take_record(reader, ret_record);
+    if (rc == 0 && has_ahead) {
+        strbuf_clear(&reader->ahead);
+        rc = take_record(reader, ret_record);
+    }
+    if (rc <= 0) {
+        strbuf_clear(&reader->ahead);
+    }
+    return rc;
 }
 
 /** Whether a process holds the spool open for writing. */
@@ -267,6 +316,8 @@ int spool_reader_next(SpoolReader *reader, const SpoolPosition *limit, AuditReco
     int rc = 1;
     while (rc > 0 && !is_at_limit(reader, limit)) {
         rc = reader->file >= 0 ? 1 : open_segment(reader);
+        bool has_end = limit != NULL && limit->segment == reader->position.segment;
+        reader->readable_end = has_end ? limit->offset : UINT64_MAX;
         if (rc > 0) {
             rc = read_record(reader, ret_record);
         }

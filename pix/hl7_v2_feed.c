@@ -1,3 +1,5 @@
+#include <assert.h>
+
 #include "pix/hl7_v2.h"
 
 static bool is_of_affinity_domain_alone(const Identifier *identifiers, size_t count)
@@ -95,6 +97,7 @@ int hl7_merge(Hl7Call *call, MergeKind kind)
     if (rc < 0) {
         return rc;
     }
+    assert(merge.survivor.authority);
     if (kind == MERGE_LENIENT && merge.survivor.authority->is_affinity_domain) {
         merge.kind = MERGE_STRICT;
     }

@@ -129,6 +129,10 @@ int registry_iti18_stored_query(void *module, SoapExchange *exchange)
     if (r == 0) {
         r = query_run(registry, req, request, &answer);
     }
+    int confirmed = request_confirm(req);
+    if (confirmed < 0) {
+        return confirmed;
+    }
     QueryAudit *audit = query_audit_new(registry, req, body, request, answer);
     int recorded = append_outcome(audit);
     if (r == 0 && recorded == 0) {

@@ -81,13 +81,13 @@ typedef struct Reader {
 /** What a good Value of this form looks like, for error texts. */
 static const char *const form_examples[] = {
     [FORM_PATIENT] = "'ID^^^&OID&ISO'",
-    [FORM_STATUS] = "'" URN_STATUS_APPROVED "'",
+    [FORM_STATUS] = ("'" URN_STATUS_APPROVED "'"),
     [FORM_CODE] = "'code^^codingScheme'",
     [FORM_TIME] = "20260401093000",
     [FORM_TEXT] = "'1.2.3'",
     [FORM_PATTERN] = "'%Smith%'",
     [FORM_ENTRY_UUID] = "'urn:uuid:6ae3a0a5-2d2f-4b7c-9d42-3f6f2f1b7c01'",
-    [FORM_ENTRY_TYPE] = "'" UUID_STABLE_DOCUMENT "'",
+    [FORM_ENTRY_TYPE] = ("'" UUID_STABLE_DOCUMENT "'"),
     [FORM_ASSOCIATION] = "'urn:ihe:iti:2007:AssociationType:RPLC'",
     [FORM_LEVEL] = "1",
 };

@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "atna/logins.h"
 #include "lib/base/clock.h"
 #include "lib/base/instant.h"
 #include "lib/base/zone.h"
-#include "server/audit_logins.h"
 #include "server/audit_patients.h"
 #include "server/audit_report.h"
 #include "server/command_json.h"
@@ -31,12 +31,6 @@ static const DbStatement select_senders = {
     " WHERE sender = $1::text OR node = $1::text OR address = $1::text",
 };
 
-/** A record that was read, until the logins of its user are. */
-typedef struct WaitingRow {
-    AuditRow row;             /* its texts are in waiting_arena */
-    const LoginTimes *logins; /* of its user; NULL: nobody is named */
-} WaitingRow;
-
 typedef struct AuditCommand {
     IdentityCommand *identity;
     CommandContext *context;
@@ -54,7 +48,7 @@ typedef struct AuditCommand {
     Arena *row_arena;
     AuditLogins *logins;
     Arena *waiting_arena;
-    WaitingRow *waiting; /* WAITING_MAX */
+    AuditRow *waiting; /* WAITING_MAX, until the logins are known; texts are in waiting_arena */
     size_t waiting_count;
     StrBuf out;
     uint64_t limit;
@@ -417,13 +411,15 @@ static int take_waiting(void *ctx, const AuditRecord *record)
 static void wait_for_login(AuditCommand *command, const FoundRecord *record)
 {
     const AuditParticipant *person = audit_person(&record->content.message);
-    WaitingRow *waiting = &command->waiting[command->waiting_count++];
-    audit_row_read(command->row_arena, record, &waiting->row);
+    AuditRow *row = &command->waiting[command->waiting_count++];
+    audit_row_read(command->row_arena, record, row);
     for (size_t i = 0; i < AUDIT_COLUMN_COUNT; i++) {
-        waiting->row.texts[i] = str_dup(command->waiting_arena, waiting->row.texts[i]);
+        row->texts[i] = str_dup(command->waiting_arena, row->texts[i]);
     }
-    waiting->logins =
-        person ? audit_logins_of(command->logins, person->user_id, person->user_name) : NULL;
+    if (person) {
+        audit_logins_ask(command->logins, person->user_id, person->user_name, row->time_us,
+                         &row->login_us);
+    }
 }
 
 /** Writes the rows that wait. */
@@ -431,11 +427,9 @@ static int write_waiting(AuditCommand *command, Request *req)
 {
     int rc = audit_logins_load(command->logins, req);
     for (size_t i = 0; rc == 0 && i < command->waiting_count; i++) {
-        WaitingRow *waiting = &command->waiting[i];
         arena_clear(command->row_arena);
-        waiting->row.login_us = audit_logins_before(waiting->logins, waiting->row.time_us);
         audit_row_write(&command->out, command->row_arena, command->format, command->zone,
-                        &waiting->row);
+                        &command->waiting[i]);
     }
     command->waiting_count = 0;
     arena_clear(command->waiting_arena);
@@ -594,7 +588,7 @@ static int run(IdentityCommand *identity)
                             .row_arena = arena_new(),
                             .waiting_arena = arena_new(),
                             .logins = audit_logins_new(identity->context->pool)};
-    command.waiting = ARENA_ARRAY(identity->context->arena, WaitingRow, WAITING_MAX);
+    command.waiting = ARENA_ARRAY(identity->context->arena, AuditRow, WAITING_MAX);
     int status = read_arguments(&command);
     command.is_table = command.format == AUDIT_FORMAT_TEXT && !command.is_export && !command.is_raw;
     status = status ? status : read_criteria(&command);

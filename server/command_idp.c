@@ -86,7 +86,7 @@ static int store(const CommandContext *context, Str issuer, const SamlCertificat
 
 static int idp_add(const Options *options, CommandContext *context)
 {
-    SamlCertificate certificate;
+    SamlCertificate certificate = {0};
     int rc = read_certificate(context, options, &certificate);
     rc = rc < 0 ? rc : command_begin(context);
     rc = rc < 0 ? rc : store(context, str_trim(str_from(options->arguments[1])), &certificate);

@@ -4,11 +4,11 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "atna/sender_counts.h"
 #include "lib/base/clock.h"
 #include "lib/base/file_io.h"
 #include "lib/xml/read.h"
 #include "pix/identity_counts.h"
-#include "server/audit_counts.h"
 #include "server/command.h"
 #include "server/command_json.h"
 #include "server/command_subscriber.h"
@@ -313,7 +313,7 @@ static int show_audit_senders(const Status *status)
     AuditSenderCount *senders = NULL;
     size_t count = 0;
     json_t *list = status->json ? json_array() : NULL;
-    int rc = audit_counts_read(status->context->conn, status->context->req, &senders, &count);
+    int rc = audit_sender_counts_read(status->context->conn, status->context->req, &senders, &count);
     for (size_t i = 0; i < count; i++) {
         show_audit_sender(&senders[i], list);
     }

@@ -56,6 +56,8 @@ typedef struct Conversation {
     const StreamConnection *stream;
     Arena *arena; /* of the sender */
     AuditSender sender;
+    Str sender_text;
+    AuditParcel parcel;
     SyslogFramer framer;
     int64_t idle_deadline_ns;
     int64_t frame_began_ns; /* 0: between frames */
@@ -80,17 +82,19 @@ static bool check_sender(Conversation *conversation)
         .node = principal->node_id > 0 ? principal->node_name : principal->certificate_subject,
         .address = str_from(stream_address(conversation->stream)),
     };
+    conversation->sender_text = audit_sender_text(conversation->arena, &conversation->sender);
     conversation->recheck_ns = clock_now_ns() + RECHECK_NS;
     return true;
 }
 
-/** Waits for room as long as there is none. @return false: the listener stops, and the message is
- * the sender's again */
-static bool take_message(const Conversation *conversation, Str message, uint64_t defects)
+/** Waits for room as long as there is none. @return false: the listener stops, and the messages
+ * are the sender's again */
+static bool take_parcel(Conversation *conversation)
 {
     bool has_waited = false;
+    conversation->message_count += conversation->parcel.message_count;
     while (audit_repository_receive(conversation->listener->config.repository,
-                                    &conversation->sender, defects, message) < 0) {
+                                    &conversation->parcel) < 0) {
         if (!has_waited) {
             log_warn("event=syslog_waits peer=%s msg=\"the spool of received audit messages takes "
                      "nothing; the socket is not read\"",
@@ -102,6 +106,13 @@ static bool take_message(const Conversation *conversation, Str message, uint64_t
         }
     }
     return true;
+}
+
+static bool take_message(Conversation *conversation, Str message, uint64_t defects)
+{
+    audit_parcel_add(&conversation->parcel, conversation->sender_text, defects, message);
+    conversation->frame_began_ns = 0;
+    return conversation->parcel.frames.len < AUDIT_PARCEL_BYTES || take_parcel(conversation);
 }
 
 /** By when the next bytes must be here. */
@@ -123,6 +134,18 @@ static void log_end(const Conversation *conversation, const char *why)
              (unsigned long long)conversation->message_count, log_quote(arena, str_from(why)));
 }
 
+/** Takes the bytes that were read, and those that are here already, up to the room for them. */
+static void take_bytes(Conversation *conversation, char *room, size_t len)
+{
+    size_t more = len;
+    while (more > 0 && len < READ_BYTES) {
+        more = stream_read_more(conversation->stream, room + len, READ_BYTES - len);
+        len += more;
+    }
+    syslog_framer_add(&conversation->framer, len);
+    conversation->frame_bytes += len;
+}
+
 /** Reads the next bytes. @return whether the conversation goes on */
 static bool read_more(Conversation *conversation)
 {
@@ -142,8 +165,7 @@ static bool read_more(Conversation *conversation)
         StreamEnd end = stream_read(conversation->stream, room, READ_BYTES,
                                     MIN(deadline_ns, clock_now_ns() + RECHECK_NS), &len);
         if (end == STREAM_DONE) {
-            syslog_framer_add(&conversation->framer, len);
-            conversation->frame_bytes += len;
+            take_bytes(conversation, room, len);
             return check_sender(conversation);
         }
         if (end == STREAM_TIMED_OUT && clock_now_ns() < deadline_ns) {
@@ -172,19 +194,19 @@ static void converse(void *ctx, const StreamConnection *stream)
         const char *problem = "";
         switch (syslog_framer_next(&conversation.framer, &message, &defects, &problem)) {
         case SYSLOG_FRAME_MORE:
-            goes_on = read_more(&conversation);
+            goes_on = take_parcel(&conversation) && read_more(&conversation);
             break;
         case SYSLOG_FRAME_MESSAGE:
             goes_on = take_message(&conversation, message, defects);
-            conversation.message_count++;
-            conversation.frame_began_ns = 0;
             break;
         case SYSLOG_FRAME_BROKEN:
+            (void)take_parcel(&conversation);
             log_end(&conversation, problem);
             goes_on = false;
             break;
         }
     }
+    audit_parcel_done(&conversation.parcel);
     syslog_framer_done(&conversation.framer);
     arena_free(conversation.arena);
 }
@@ -237,10 +259,13 @@ static void take_datagram(SyslogListener *listener, char *buffer)
         return;
     }
     const AuditSender sender = {.transport = AUDIT_UDP, .address = str_from(address.text)};
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    _cleanup_(audit_parcel_done) AuditParcel parcel = {0};
     bool is_cut = (size_t)len > DATAGRAM_BYTES;
     uint64_t defects = is_cut ? AUDIT_DEFECT_BIT(AUDIT_DEFECT_TRUNCATED) : 0;
     Str message = {buffer, MIN((size_t)len, DATAGRAM_BYTES)};
-    while (audit_repository_receive(listener->config.repository, &sender, defects, message) < 0 &&
+    audit_parcel_add(&parcel, audit_sender_text(arena, &sender), defects, message);
+    while (audit_repository_receive(listener->config.repository, &parcel) < 0 &&
            pause_udp(listener)) {
     }
 }

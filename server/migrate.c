@@ -169,9 +169,10 @@ static const char *const grants[] = {
     "GRANT USAGE ON SCHEMA public TO",
     "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM",
     "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO",
-    "REVOKE UPDATE ON audit_record, audit_head, assertion_seen, enrolment, break_glass FROM",
+    "REVOKE UPDATE ON audit_record, audit_login, audit_head, assertion_seen, enrolment, "
+    "break_glass FROM",
     "GRANT EXECUTE ON FUNCTION audit_make_partition(timestamptz), "
-    "audit_drop_partition(timestamptz) TO",
+    "audit_drop_partition(timestamptz), audit_merge_keys() TO",
     "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate, "
     "identity_provider, access_role, access_role_code, access_role_confidentiality, "
     "consent_policy, consent_policy_disclosure, audit_retention, imaging_ae FROM",

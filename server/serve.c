@@ -22,7 +22,7 @@
 #include "lib/tls/gnutls_peer.h"
 #include "lib/xml/read.h"
 #include "server/admin.h"
-#include "server/audit_counts.h"
+#include "server/audit_gauges.h"
 #include "server/audit_patients.h"
 #include "server/certificate_watch.h"
 #include "server/command.h"

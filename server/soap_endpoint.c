@@ -173,9 +173,10 @@ static int authenticate_user(const SoapEndpoint *endpoint, const SoapCall *call)
     XuaDemand demand = endpoint->xua[call->transaction->module];
     const SamlMessage message = {.envelope = call->exchange.message->envelope,
                                  .security = call->exchange.message->security};
-    return demand == XUA_OFF ? 0
-                             : saml_authenticate(endpoint->saml, call->exchange.req, &message,
-                                                 demand == XUA_REQUIRE);
+    int rc = demand == XUA_OFF ? 0
+                               : saml_authenticate(endpoint->saml, call->exchange.req, &message,
+                                                   demand == XUA_REQUIRE);
+    return rc < 0 || call->transaction->confirms_itself ? rc : request_confirm(call->exchange.req);
 }
 
 /** All that is checked before the handler of the transaction sees the message. */
@@ -217,7 +218,12 @@ static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
     }
     const Transaction *transaction = call->transaction;
     soap_reply_open(&call->exchange, transaction->reply_action, transaction->has_mtom_reply);
-    return transaction->handler(endpoint->modules[transaction->module], &call->exchange);
+    int rc = transaction->handler(endpoint->modules[transaction->module], &call->exchange);
+    if (request_confirm(http->req) < 0) {
+        http_peer_record_refused(&endpoint->peers, http->req);
+        return -ERR_SOAP_SENDER;
+    }
+    return rc;
 }
 
 /* ------------------------------------------------------------------ replying */

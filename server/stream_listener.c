@@ -169,6 +169,14 @@ StreamEnd stream_read(const StreamConnection *connection, void *ret_bytes, size_
     return end;
 }
 
+size_t stream_read_more(const StreamConnection *connection, void *ret_bytes, size_t size)
+{
+    Transfer transfer = {.step = STEP_READ, .into = ret_bytes, .len = size};
+    int events = connection->ssl ? transfer_tls(connection->ssl, &transfer)
+                                 : transfer_plain(connection->fd, &transfer);
+    return events == 0 ? transfer.done : 0;
+}
+
 bool stream_write_all(const StreamConnection *connection, Str bytes, int64_t deadline_ns)
 {
     while (!str_is_empty(bytes)) {
@@ -434,7 +442,11 @@ static bool start_tls(StreamConnection *connection)
         return true;
     }
     connection->ssl = SSL_new(connection->listener->config.tls);
-    return connection->ssl && SSL_set_fd(connection->ssl, connection->fd) == 1;
+    if (!connection->ssl || SSL_set_fd(connection->ssl, connection->fd) != 1) {
+        return false;
+    }
+    SSL_set_read_ahead(connection->ssl, 1); /* else each TLS record costs two system calls */
+    return true;
 }
 
 static bool start_thread(StreamConnection *connection)

@@ -64,6 +64,9 @@ typedef enum StreamEnd {
 StreamEnd stream_read(const StreamConnection *connection, void *ret_bytes, size_t size,
                       int64_t deadline_ns, size_t *ret_len) MUST_CHECK;
 
+/** What is here already, without waiting. @return bytes; 0: ask stream_read() */
+size_t stream_read_more(const StreamConnection *connection, void *ret_bytes, size_t size);
+
 /** Writes everything, also while the listener is to stop. */
 bool stream_write_all(const StreamConnection *connection, Str bytes,
                       int64_t deadline_ns) MUST_CHECK;

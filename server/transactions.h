@@ -25,6 +25,7 @@ typedef struct Transaction {
     SoapHandler handler;
     bool has_mtom_reply;
     bool takes_documents;
+    bool confirms_itself;  /* the handler calls request_confirm() when it has to */
     const char *operation; /* of the WSDL */
 } Transaction;
 

@@ -10,10 +10,11 @@
 /**
  * Who may do what: the one place in lib that knows policy (default deny).
  *
- * Principal = the TLS node; the user of an assertion (req->user) narrows it by his roles and may
- * declare an emergency. access_open() reads the rules that concern one principal and one patient,
- * as they are in the database at that moment; access_decide() is then a pure test on each object,
- * called on every object of every surface. Before a reply leaves, access_settle().
+ * Principal = the TLS node, whose facility always counts; the roles are those of the user of an
+ * assertion (req->user), else the node's own. A user may declare an emergency. access_open() reads
+ * the rules that concern one principal and one patient, as they are in the database at that moment;
+ * access_decide() is then a pure test on each object, called on every object of every surface.
+ * Before a reply leaves, access_settle().
  */
 
 /** Roles whose rules count: names of table access_role. */

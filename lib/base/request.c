@@ -28,3 +28,13 @@ void request_free(Request *req)
         arena_free(req->arena);
     }
 }
+
+int request_confirm(Request *req)
+{
+    Confirmation *awaited = req->awaited;
+    if (awaited) {
+        req->awaited = NULL;
+        req->unconfirmed = awaited->await(awaited, req);
+    }
+    return req->unconfirmed;
+}

@@ -13,6 +13,15 @@ struct Principal;   /* lib/access/access.h */
 
 #define REQUEST_REF_LEN 5
 
+struct Request;
+
+/** What a request is still to be sure of while it goes on; request_confirm() waits for it. */
+typedef struct Confirmation {
+    /** @return 0, or a negative ErrorCode with what the peer is told in req->errors, and nothing
+     * else */
+    int (*await)(struct Confirmation *confirmation, struct Request *req);
+} Confirmation;
+
 /** One received message on its way to its reply. Owned by the listener's thread. */
 typedef struct Request {
     Arena *arena;
@@ -20,6 +29,8 @@ typedef struct Request {
     const char *transaction;           /* "ITI-42"; "" until it is known */
     const struct Principal *principal; /* borrowed from the connection */
     const struct AccessUser *user;     /* whom a verified assertion names (XUA); NULL: nobody */
+    Confirmation *awaited;             /* NULL: nothing is, any more */
+    int unconfirmed;                   /* what came of it: 0, or the negative ErrorCode */
     char
         ref[REQUEST_REF_LEN + 1]; /* "7F3K2": ends every error text to a sender, for musubi trace */
     const char *refusal; /* the check that a security header failed, a word for the log, or NULL */
@@ -41,3 +52,10 @@ typedef struct Request {
 /** A request with its own arena, a fresh ref, and a deadline timeout_ms from now. */
 Request *request_new(unsigned timeout_ms);
 void request_free(Request *req);
+
+/**
+ * Before anything is stored, recorded or given out on behalf of the request: what its header claims
+ * holds. Waits the first time only.
+ * @return 0, or a negative ErrorCode: the request is refused as if its handler had never run
+ */
+int request_confirm(Request *req) MUST_CHECK;

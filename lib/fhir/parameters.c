@@ -238,7 +238,7 @@ static unsigned days_in_month(unsigned year, unsigned month)
 {
     static const unsigned char days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     bool is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    return month == 2 && is_leap ? 29 : days[month - 1];
+    return month == 2 && is_leap ? 29 : days[(month + 11) % 12];
 }
 
 static bool read_part(Str text, size_t offset, size_t len, unsigned *ret_value)

@@ -135,7 +135,8 @@ static int refuse(Request *req, const char *location, const char *element, Str v
 /** 2020-01-02T03:04:05+09:00 as TS: 20200102030405+0900. */
 static Str time_digits(Arena *arena, Str time)
 {
-    char *to = arena_alloc(arena, time.len + 5);
+    static const Str utc = STR_INIT("+0000");
+    char *to = arena_alloc(arena, time.len * utc.len + 1);
     size_t len = 0;
     bool is_date = true;
     for (size_t i = 0; i < time.len; i++) {
@@ -144,8 +145,8 @@ static Str time_digits(Arena *arena, Str time)
         if ((c >= '0' && c <= '9') || (!is_date && (c == '.' || c == '+' || c == '-'))) {
             to[len++] = c;
         } else if (c == 'Z') {
-            memcpy(to + len, "+0000", 5);
-            len += 5;
+            memcpy(to + len, utc.data, utc.len);
+            len += utc.len;
         }
     }
     return (Str){to, len};

@@ -1,3 +1,5 @@
+#include <assert.h>
+
 #include "lib/fhir/read.h"
 
 /**
@@ -403,6 +405,7 @@ int fhir_read_json(Request *req, Str bytes, const FhirNode **ret_resource)
     if (rc == 0 && json->at < bytes.len) {
         rc = fault(json, "something follows the resource");
     }
+    assert(rc < 0 || json->root);
     if (rc == 0 && str_is_empty(json->root->type)) {
         rc = error_add(&req->errors, ERR_FHIR_STRUCTURE, "resourceType",
                        "The body has no resourceType; send a FHIR resource.");

@@ -9,6 +9,9 @@
 
 /* ---- Digest ---- */
 
+/** As much as assertions mostly have. */
+#define DIGESTED_BYTES 16384
+
 /** A piece with its kind and length, so that no two series of pieces give the same bytes. */
 static void add(StrBuf *buf, char kind, const xmlChar *text)
 {
@@ -65,6 +68,7 @@ SamlDigest saml_assertion_digest(struct _xmlNode *assertion)
 {
     _cleanup_(strbuf_done) StrBuf buf = {0};
     SamlDigest digest;
+    (void)strbuf_reserve(&buf, DIGESTED_BYTES);
     add_context(&buf, assertion);
     for (const xmlNode *node = assertion; node;) {
         if (node->type == XML_ELEMENT_NODE) {
@@ -129,8 +133,8 @@ static SamlCheck verify_signature(Arena *arena, const SamlCandidate *candidate,
     EVP_PKEY **agreeing = ARENA_ARRAY(arena, EVP_PKEY *, keys->count);
     size_t count = 0;
     for (size_t i = 0; i < keys->count; i++) {
-        if (saml_key_info_agrees(arena, key_info, keys->keys[i])) {
-            agreeing[count++] = keys->keys[i];
+        if (saml_key_info_agrees(arena, key_info, &keys->keys[i])) {
+            agreeing[count++] = keys->keys[i].key;
         }
     }
     return count == 0 ? SAML_SIGNATURE_KEY : saml_signature_verify(candidate->dom, agreeing, count);
@@ -146,6 +150,7 @@ SamlCheck saml_assertion_verify(Arena *arena, const SamlCandidate *candidate, co
     if (check) {
         return check;
     }
-    *ret_tree = xml_tree_of_dom(arena, candidate->dom);
+    /* of what was verified before, the tree that was inspected is such a copy already */
+    *ret_tree = is_verified ? candidate->tree : xml_tree_of_dom(arena, candidate->dom);
     return SAML_GOOD;
 }

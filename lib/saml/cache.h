@@ -1,6 +1,7 @@
 #pragma once
 
 #include "lib/saml/assertion.h"
+#include "lib/saml/replay.h"
 
 /**
  * What this process has verified already: a user's assertion comes with each of his requests. Only
@@ -12,9 +13,9 @@ typedef struct SamlCache SamlCache;
 /** One assertion that was verified and presented. */
 typedef struct SamlSeen {
     SamlDigest digest;
-    uint64_t generation; /* of the providers whose key it was */
-    int64_t until_us;    /* as long as that key is what it was */
-    char presenter[128]; /* to whom the database binds it */
+    uint64_t generation;                 /* of the providers whose key it was */
+    int64_t until_us;                    /* as long as that key is what it was */
+    char presenter[SAML_PRESENTER_SIZE]; /* to whom the database binds it */
 } SamlSeen;
 
 SamlCache *saml_cache_new(void);

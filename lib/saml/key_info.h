@@ -1,7 +1,6 @@
 #pragma once
 
-#include <openssl/evp.h>
-
+#include "lib/saml/providers.h"
 #include "lib/xml/tree.h"
 
 /**
@@ -14,4 +13,4 @@
  * Spec: XML Signature 1.1 section 4.5. X509Data (its first certificate), RSAKeyValue and KeyName
  * are known; anything else does not agree.
  */
-bool saml_key_info_agrees(Arena *arena, const XmlNode *key_info, const EVP_PKEY *key);
+bool saml_key_info_agrees(Arena *arena, const XmlNode *key_info, const SamlKey *key);

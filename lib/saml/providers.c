@@ -8,7 +8,7 @@
 
 typedef struct Pinned {
     Str issuer;
-    EVP_PKEY *key;
+    SamlKey key;
     int64_t from_us;
     int64_t to_us;
 } Pinned;
@@ -90,8 +90,10 @@ static bool add(Snapshot *snapshot, Str issuer, Str certificate, int64_t from_us
         snapshot->cap = cap;
     }
     arena_defer(snapshot->arena, free_key, key);
-    snapshot->pinned[snapshot->count++] =
-        (Pinned){str_dup(snapshot->arena, issuer), key, from_us, to_us};
+    snapshot->pinned[snapshot->count++] = (Pinned){str_dup(snapshot->arena, issuer),
+                                                   {key, str_dup(snapshot->arena, certificate)},
+                                                   from_us,
+                                                   to_us};
     return true;
 }
 
@@ -165,7 +167,7 @@ SamlKeys saml_providers_find(SamlProviders *providers, Arena *arena, Str issuer,
     pthread_rwlock_rdlock(&providers->lock);
     const Snapshot *snapshot = &providers->snapshot;
     found.generation = providers->generation;
-    found.keys = ARENA_ARRAY(arena, EVP_PKEY *, snapshot->count);
+    found.keys = ARENA_ARRAY(arena, SamlKey, snapshot->count);
     for (size_t i = 0; i < snapshot->count; i++) {
         const Pinned *pinned = &snapshot->pinned[i];
         if (!str_equal(pinned->issuer, issuer)) {
@@ -174,9 +176,10 @@ SamlKeys saml_providers_find(SamlProviders *providers, Arena *arena, Str issuer,
         found.known_count++;
         found.until_us = MIN(found.until_us, next_change(pinned, now_us));
         if (pinned->from_us <= now_us && now_us < pinned->to_us) {
-            EVP_PKEY_up_ref(pinned->key);
-            arena_defer(arena, free_key, pinned->key);
-            found.keys[found.count++] = pinned->key;
+            EVP_PKEY_up_ref(pinned->key.key);
+            arena_defer(arena, free_key, pinned->key.key);
+            found.keys[found.count++] =
+                (SamlKey){pinned->key.key, str_dup(arena, pinned->key.certificate)};
         }
     }
     pthread_rwlock_unlock(&providers->lock);

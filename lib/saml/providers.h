@@ -16,9 +16,15 @@ void saml_providers_free(SamlProviders *providers);
 /** Reads the table anew; what did not change stays. */
 int saml_providers_refresh(SamlProviders *providers, DbConn *conn, Request *req) MUST_CHECK;
 
+/** A pinned key. */
+typedef struct SamlKey {
+    EVP_PKEY *key;
+    Str certificate; /* DER, with which it was pinned */
+} SamlKey;
+
 /** The keys of one issuer. */
 typedef struct SamlKeys {
-    EVP_PKEY **keys; /* valid now; freed with the arena */
+    SamlKey *keys; /* valid now; in the arena */
     size_t count;
     size_t known_count;  /* valid or not; 0: the issuer is not known */
     uint64_t generation; /* of the snapshot: another one when anything changed */

@@ -2,34 +2,38 @@
 
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#include "lib/base/thread.h"
 
 #define HASH_BYTES 32
 #define BATCH_MAX 64
+#define BATCH_TIMEOUT_MS 10000
 
-/** One presentation on its way; lives on the stack of the thread that waits for it. */
-typedef struct Presented {
+/** In the arena of its request, which is used by nobody else: what the binder says of it is here.
+ */
+struct SamlPresentation {
+    SamlReplay *replay;
     unsigned char hash[HASH_BYTES]; /* the table names nobody */
     int64_t not_on_or_after_us;
     Str presenter;
-    Arena *arena; /* of bound_to: that of the waiting request, which nobody else uses meanwhile */
     SamlUse use;
     int rc;
-    bool is_done;
-    struct Presented *next;
-} Presented;
-
-struct SamlReplay {
-    DbPool *pool;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    Presented *first; /* waiting, oldest first */
-    Presented **last;
-    unsigned running; /* batches */
+    bool is_done;        /* the binder touches it no more */
+    pthread_cond_t done; /* is_done is set */
+    SamlPresentation *next;
 };
 
-/** While this many commit, others gather. */
-#define RUNNING_MAX 2
+struct SamlReplay {
+    DbPool *pool; /* its own: a request may hold connections while the binder needs one */
+    pthread_t binder;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;  /* somebody presents, or it is the end */
+    SamlPresentation *first; /* waiting, oldest first */
+    SamlPresentation **last;
+    bool is_stopping;
+};
 
 static const DbStatement note_uses = {
     "saml_note_uses", "INSERT INTO assertion_seen (assertion, not_on_or_after, bound_to)"
@@ -45,26 +49,9 @@ static const DbStatement forget_uses = {
     "saml_forget_uses",
     "DELETE FROM assertion_seen WHERE not_on_or_after < now() - interval '1 hour'"};
 
-SamlReplay *saml_replay_new(DbPool *pool)
+static void set_owner(SamlUse *use, Str owner)
 {
-    SamlReplay *replay = calloc(1, sizeof(*replay));
-    if (!replay) {
-        abort();
-    }
-    replay->pool = pool;
-    replay->last = &replay->first;
-    pthread_mutex_init(&replay->lock, NULL);
-    pthread_cond_init(&replay->changed, NULL);
-    return replay;
-}
-
-void saml_replay_free(SamlReplay *replay)
-{
-    if (replay) {
-        pthread_cond_destroy(&replay->changed);
-        pthread_mutex_destroy(&replay->lock);
-        free(replay);
-    }
+    (void)snprintf(use->bound_to, sizeof(use->bound_to), "%.*s", STR_ARG(owner));
 }
 
 static void hash_name(const SamlClaims *claims, unsigned char *ret_hash)
@@ -81,11 +68,11 @@ static void hash_name(const SamlClaims *claims, unsigned char *ret_hash)
 /* ---- One batch ---- */
 
 typedef struct Batch {
-    Presented *items[BATCH_MAX];
+    SamlPresentation *items[BATCH_MAX];
     size_t count;
 } Batch;
 
-static Str hash_of(const Presented *item)
+static Str hash_of(const SamlPresentation *item)
 {
     return (Str){(const char *)item->hash, HASH_BYTES};
 }
@@ -93,13 +80,13 @@ static Str hash_of(const Presented *item)
 /** Rows go in in the order of their keys, so that two processes cannot block each other. */
 static int compare_items(const void *a, const void *b)
 {
-    const Presented *const *left = a;
-    const Presented *const *right = b;
+    const SamlPresentation *const *left = a;
+    const SamlPresentation *const *right = b;
     return memcmp((*left)->hash, (*right)->hash, HASH_BYTES);
 }
 
 /** Whether a row of this result is about the assertion. @param ret_row  which one */
-static bool find_row(const DbResult *rows, const Presented *item, int *ret_row)
+static bool find_row(const DbResult *rows, const SamlPresentation *item, int *ret_row)
 {
     for (int row = 0; row < db_rows(rows); row++) {
         if (str_equal(db_text(rows, row, 0), hash_of(item))) {
@@ -115,17 +102,17 @@ static void take_inserted(Batch *batch, const DbResult *inserted)
 {
     int row = 0;
     for (size_t i = 0; i < batch->count; i++) {
-        Presented *item = batch->items[i];
+        SamlPresentation *item = batch->items[i];
         bool is_again = i > 0 && memcmp(batch->items[i - 1]->hash, item->hash, HASH_BYTES) == 0;
         item->use.is_first = !is_again && find_row(inserted, item, &row);
-        item->use.bound_to = item->presenter;
+        set_owner(&item->use, item->presenter);
     }
 }
 
 static int take_found(Batch *batch, const DbResult *found)
 {
     for (size_t i = 0; i < batch->count; i++) {
-        Presented *item = batch->items[i];
+        SamlPresentation *item = batch->items[i];
         int row = 0;
         if (item->use.is_first) {
             continue;
@@ -133,7 +120,7 @@ static int take_found(Batch *batch, const DbResult *found)
         if (!find_row(found, item, &row)) { /* it was just forgotten: its time is over */
             return -ERR_DATABASE_BUSY;
         }
-        item->use.bound_to = str_dup(item->arena, db_text(found, row, 1));
+        set_owner(&item->use, db_text(found, row, 1));
     }
     return 0;
 }
@@ -179,19 +166,18 @@ static int note_batch(DbConn *conn, Request *req, Batch *batch)
     return rc < 0 ? rc : take_found(batch, rows);
 }
 
-/** Notes a batch by the deadline of this request, which may not be in it: errors are not its own.
- */
-static int run_batch(SamlReplay *replay, Request *req, Batch *batch)
+static int run_batch(SamlReplay *replay, Batch *batch)
 {
-    _cleanup_(db_releasep) DbConn *conn = NULL;
-    const ErrorList mark = req->errors;
+    Request *req = request_new(BATCH_TIMEOUT_MS);
+    DbConn *conn = NULL;
     int rc = db_acquire(replay->pool, req, &conn);
     rc = rc < 0 ? rc : note_batch(conn, req, batch);
-    error_list_rewind(&req->errors, &mark);
+    db_release(conn);
+    request_free(req);
     return rc;
 }
 
-/* ---- Gathering ---- */
+/* ---- The binder ---- */
 
 /** Takes who has waited longest; the lock is held. */
 static void take_waiting(SamlReplay *replay, Batch *batch)
@@ -205,48 +191,114 @@ static void take_waiting(SamlReplay *replay, Batch *batch)
     }
 }
 
-/** Runs one batch with the lock free meanwhile. */
-static void lead(SamlReplay *replay, Request *req)
+/** The lock is held: whoever waits may go on, and free his, only when it is not. */
+static void tell(const Batch *batch, int rc)
 {
-    Batch batch = {.count = 0};
-    take_waiting(replay, &batch);
-    replay->running++;
-    pthread_mutex_unlock(&replay->lock);
-    int rc = run_batch(replay, req, &batch);
-    pthread_mutex_lock(&replay->lock);
-    replay->running--;
-    for (size_t i = 0; i < batch.count; i++) {
-        batch.items[i]->rc = rc;
-        batch.items[i]->is_done = true;
+    for (size_t i = 0; i < batch->count; i++) {
+        SamlPresentation *item = batch->items[i];
+        item->rc = rc;
+        item->is_done = true;
+        pthread_cond_signal(&item->done);
     }
-    pthread_cond_broadcast(&replay->changed);
 }
 
-int saml_replay_note(SamlReplay *replay, Request *req, const SamlClaims *claims, Str presenter,
-                     SamlUse *ret_use)
+/** While one batch commits, the next one gathers. */
+static void *bind_batches(void *argument)
 {
-    Presented mine = {.not_on_or_after_us = claims->not_on_or_after_us,
-                      .presenter = presenter,
-                      .arena = req->arena};
-    hash_name(claims, mine.hash);
+    SamlReplay *replay = argument;
     pthread_mutex_lock(&replay->lock);
-    *replay->last = &mine;
-    replay->last = &mine.next;
-    while (!mine.is_done) {
-        if (replay->first && replay->running < RUNNING_MAX) {
-            lead(replay, req);
-        } else {
+    while (replay->first || !replay->is_stopping) {
+        Batch batch = {.count = 0};
+        take_waiting(replay, &batch);
+        if (batch.count == 0) {
             pthread_cond_wait(&replay->changed, &replay->lock);
+            continue;
         }
+        pthread_mutex_unlock(&replay->lock);
+        int rc = run_batch(replay, &batch);
+        pthread_mutex_lock(&replay->lock);
+        tell(&batch, rc);
     }
     pthread_mutex_unlock(&replay->lock);
-    if (mine.rc < 0) {
-        return error_add(&req->errors, (ErrorCode)-mine.rc, NULL,
-                         "the use of the assertion could not be noted; send the same message again "
-                         "later");
+    return NULL;
+}
+
+SamlReplay *saml_replay_new(const DbPool *pool)
+{
+    SamlReplay *replay = calloc(1, sizeof(*replay));
+    if (!replay) {
+        abort();
     }
-    *ret_use = mine.use;
-    return 0;
+    replay->pool = db_pool_beside(pool, 1);
+    replay->last = &replay->first;
+    pthread_mutex_init(&replay->lock, NULL);
+    pthread_cond_init(&replay->changed, NULL);
+    if (thread_start(&replay->binder, bind_batches, replay) != 0) {
+        abort();
+    }
+    return replay;
+}
+
+void saml_replay_free(SamlReplay *replay)
+{
+    if (!replay) {
+        return;
+    }
+    pthread_mutex_lock(&replay->lock);
+    replay->is_stopping = true;
+    pthread_cond_signal(&replay->changed);
+    pthread_mutex_unlock(&replay->lock);
+    pthread_join(replay->binder, NULL);
+    pthread_cond_destroy(&replay->changed);
+    pthread_mutex_destroy(&replay->lock);
+    db_pool_free(replay->pool);
+    free(replay);
+}
+
+/* ---- Requests ---- */
+
+/** The binder knows its address: its memory stays until it is done, whatever becomes of the
+ * request. */
+static void wait_until_done(void *object)
+{
+    SamlPresentation *mine = object;
+    pthread_mutex_lock(&mine->replay->lock);
+    while (!mine->is_done) {
+        pthread_cond_wait(&mine->done, &mine->replay->lock);
+    }
+    pthread_mutex_unlock(&mine->replay->lock);
+}
+
+static void presentation_done(void *object)
+{
+    SamlPresentation *mine = object;
+    wait_until_done(mine);
+    pthread_cond_destroy(&mine->done);
+}
+
+SamlPresentation *saml_replay_present(SamlReplay *replay, Arena *arena, const SamlClaims *claims,
+                                      Str presenter)
+{
+    SamlPresentation *mine = ARENA_NEW(arena, SamlPresentation);
+    mine->replay = replay;
+    mine->not_on_or_after_us = claims->not_on_or_after_us;
+    mine->presenter = presenter;
+    pthread_cond_init(&mine->done, NULL);
+    hash_name(claims, mine->hash);
+    pthread_mutex_lock(&replay->lock);
+    *replay->last = mine;
+    replay->last = &mine->next;
+    pthread_cond_signal(&replay->changed);
+    pthread_mutex_unlock(&replay->lock);
+    arena_defer(arena, presentation_done, mine);
+    return mine;
+}
+
+int saml_replay_await(SamlPresentation *mine, SamlUse *ret_use)
+{
+    wait_until_done(mine);
+    *ret_use = mine->use;
+    return mine->rc;
 }
 
 int saml_replay_forget(DbConn *conn, Request *req)

@@ -1,7 +1,7 @@
 #include "lib/saml/saml.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/access/access.h"
 #include "lib/base/clock.h"
@@ -118,20 +118,25 @@ static int refuse(Request *req, SamlCheck check)
 
 /** Who presents the assertion: the certificate of the TLS connection, or the node whose rights a
  * plain listener gives. */
-static void name_presenter(const Request *req, SamlSeen *seen)
+static Str name_presenter(const Request *req)
 {
     const Principal *principal = req->principal;
     Str certificate = principal->certificate_fingerprint;
-    (void)snprintf(seen->presenter, sizeof(seen->presenter), "%s:%.*s",
-                   str_is_empty(certificate) ? "plain" : "tls",
-                   STR_ARG(str_is_empty(certificate) ? principal->node_name : certificate));
+    Str name = str_printf(req->arena, "%s:%.*s", str_is_empty(certificate) ? "plain" : "tls",
+                          STR_ARG(str_is_empty(certificate) ? principal->node_name : certificate));
+    return str_slice(name, 0, SAML_PRESENTER_SIZE - 1);
 }
 
-/** What is read from the assertion, and how it was verified. */
+/** What is read from the assertion, how it was verified, and what is still awaited. */
 typedef struct Verified {
+    Confirmation confirmation; /* of the request */
+    const Saml *saml;
     SamlClaims claims;
     SamlSeen seen;
     bool is_seen; /* by this process, as seen says */
+    Str presenter;
+    SamlPresentation *presentation; /* NULL: seen says to whom it is bound */
+    ErrorList errors;               /* of the request before it went on */
 } Verified;
 
 static SamlCheck verify(const Saml *saml, Request *req, SamlCandidate *candidate,
@@ -158,41 +163,80 @@ static SamlCheck verify(const Saml *saml, Request *req, SamlCandidate *candidate
     return check ? check : saml_claims_read(req->arena, tree, rules, &verified->claims);
 }
 
-/** @return 0 with ret_check, or the negative code of the database */
-static int check_use(const Saml *saml, Request *req, Verified *verified, SamlCheck *ret_check)
+/** @return 0 with ret_use, or the negative code of the database */
+static int await_use(Verified *verified, SamlUse *ret_use)
 {
-    SamlSeen now = {0};
-    SamlUse use = {.is_first = false, .bound_to = str_from(verified->seen.presenter)};
-    bool is_once = saml->config.is_once_only || verified->claims.is_one_time;
-    name_presenter(req, &now);
-    Str presenter = str_from(now.presenter);
-    if (!verified->is_seen) {
-        int rc = saml_replay_note(saml->replay, req, &verified->claims, presenter, &use);
-        if (rc < 0) {
-            return rc;
-        }
-        (void)snprintf(verified->seen.presenter, sizeof(verified->seen.presenter), "%.*s",
-                       STR_ARG(use.bound_to));
-        saml_cache_add(saml->cache, &verified->seen);
+    *ret_use = (SamlUse){.is_first = false};
+    if (!verified->presentation) {
+        memcpy(ret_use->bound_to, verified->seen.presenter, sizeof(ret_use->bound_to));
+        return 0;
     }
-    bool is_same = str_equal(use.bound_to, presenter);
-    *ret_check = use.is_first ? SAML_GOOD
-                 : !is_same   ? SAML_USED_BY_ANOTHER_NODE
-                 : is_once    ? SAML_USED_BEFORE
-                              : SAML_GOOD;
-    return 0;
+    int rc = saml_replay_await(verified->presentation, ret_use);
+    if (rc == 0) {
+        memcpy(verified->seen.presenter, ret_use->bound_to, sizeof(verified->seen.presenter));
+        saml_cache_add(verified->saml->cache, &verified->seen);
+    }
+    return rc;
+}
+
+static SamlCheck check_use(const Verified *verified, const SamlUse *use)
+{
+    bool is_once = verified->saml->config.is_once_only || verified->claims.is_one_time;
+    bool is_same = str_equal(str_from(use->bound_to), verified->presenter);
+    return use->is_first ? SAML_GOOD
+           : !is_same    ? SAML_USED_BY_ANOTHER_NODE
+           : is_once     ? SAML_USED_BEFORE
+                         : SAML_GOOD;
+}
+
+static int refuse_unknown_use(Request *req, int rc)
+{
+    return error_add(&req->errors, (ErrorCode)-rc, NULL,
+                     "the use of the assertion could not be noted; send the same message again "
+                     "later");
+}
+
+/** Confirmation.await: where the assertion does not serve the request, all that the request found
+ * out meanwhile is forgotten. */
+static int confirm(Confirmation *confirmation, Request *req)
+{
+    Verified *verified = (Verified *)confirmation;
+    SamlUse use;
+    int rc = await_use(verified, &use);
+    SamlCheck check = rc < 0 ? SAML_GOOD : check_use(verified, &use);
+    if (rc == 0 && !check) {
+        return 0;
+    }
+    error_list_rewind(&req->errors, &verified->errors);
+    req->user = NULL;
+    req->rules = NULL;
+    return rc < 0 ? refuse_unknown_use(req, rc) : refuse(req, check);
+}
+
+/** From here on the user counts; whether it is he who may present the assertion is awaited. */
+static void begin_use(const Saml *saml, Request *req, Verified *verified)
+{
+    verified->saml = saml;
+    verified->confirmation.await = confirm;
+    verified->errors = req->errors;
+    verified->presenter = name_presenter(req);
+    if (!verified->is_seen) {
+        verified->presentation =
+            saml_replay_present(saml->replay, req->arena, &verified->claims, verified->presenter);
+    }
+    req->user = &verified->claims.user;
+    req->awaited = &verified->confirmation;
 }
 
 static int accept(const Saml *saml, Request *req, SamlCandidate *candidate, const SamlRules *rules)
 {
     Verified *verified = ARENA_NEW(req->arena, Verified);
     SamlCheck check = verify(saml, req, candidate, rules, verified);
-    int rc = check ? 0 : check_use(saml, req, verified, &check);
-    if (rc < 0 || check) {
-        return rc < 0 ? rc : refuse(req, check);
+    if (check) {
+        return refuse(req, check);
     }
-    req->user = &verified->claims.user;
-    return 0;
+    begin_use(saml, req, verified);
+    return verified->is_seen ? request_confirm(req) : 0;
 }
 
 int saml_authenticate(Saml *saml, Request *req, const SamlMessage *message, bool is_required)

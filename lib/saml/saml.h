@@ -44,8 +44,10 @@ typedef struct SamlMessage {
  * Sets req->user to the user whom the message's assertion names, or leaves it NULL where there is
  * none and none is required.
  *
- * The first use of an assertion is durable when this returns: it is bound to who presented it, and
- * nobody else is served with it, also after a restart and by other processes.
+ * The first use of an assertion is being made durable when this returns, and request_confirm()
+ * waits for it: then the assertion is bound to who presented it, and nobody else is served with it,
+ * also after a restart and by other processes. Where it turns out to be bound to another,
+ * request_confirm() refuses the request as this function does, and forgets user and rules.
  *
  * @return 0, or the negative code of the error that the peer is told; req->refusal then has the
  *         word for the log. ERR_WSSE_..., ERR_DATABASE, ERR_DATABASE_BUSY

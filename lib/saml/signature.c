@@ -78,7 +78,7 @@ static bool has_algorithm(const XmlNode *node, const char *const *allowed)
 static const XmlNode *take(const XmlNode **next, const char *name)
 {
     const XmlNode *node = *next;
-    if (!xml_is(node, NS_DS, name)) {
+    if (!node || !xml_is(node, NS_DS, name)) {
         return NULL;
     }
     *next = node->next;

@@ -353,7 +353,7 @@ bool gnutls_peer_identity(GnutlsPeer *peer, gnutls_session_t session, Arena *are
 {
     Str chain[MAX_CHAIN];
     size_t count = 0;
-    if (!verify_session(peer, session, chain, &count)) {
+    if (!verify_session(peer, session, chain, &count) || count == 0) {
         return false;
     }
     if (!tls_certificate_from_der(arena, chain[0], ret_certificate)) {

@@ -22,6 +22,9 @@ static Str copy(Arena *arena, const xmlChar *text)
 /** Character data directly inside, as the parser resolved it. */
 static Str text_of(Arena *arena, const xmlNode *children)
 {
+    if (children && !children->next && children->type == XML_TEXT_NODE && children->content) {
+        return str_dup(arena, from_xml(children->content));
+    }
     _cleanup_(strbuf_done) StrBuf text = {0};
     for (const xmlNode *child = children; child; child = child->next) {
         if (child->type == XML_TEXT_NODE) {

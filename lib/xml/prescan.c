@@ -107,6 +107,23 @@ Prescan *prescan_new(ErrorList *errors, const PrescanLimits *limits, PrescanOutp
     return scan;
 }
 
+void prescan_restart(Prescan *scan, ErrorList *errors)
+{
+    strbuf_clear(&scan->held);
+    strbuf_clear(&scan->escaped);
+    strbuf_clear(&scan->prefixes);
+    *scan = (Prescan){.errors = errors,
+                      .limits = scan->limits,
+                      .output = scan->output,
+                      .output_ctx = scan->output_ctx,
+                      .diversion = scan->diversion,
+                      .held = scan->held,
+                      .escaped = scan->escaped,
+                      .bindings = scan->bindings,
+                      .binding_cap = scan->binding_cap,
+                      .prefixes = scan->prefixes};
+}
+
 void prescan_free(Prescan *scan)
 {
     if (!scan) {

@@ -68,4 +68,7 @@ int prescan_finish(Prescan *scan) MUST_CHECK;
 /** Comments that were left out so far. */
 unsigned prescan_comment_count(const Prescan *scan);
 
+/** Begins another document, as prescan_new() with the same arguments but this one. */
+void prescan_restart(Prescan *scan, ErrorList *errors);
+
 void prescan_free(Prescan *scan);

@@ -11,6 +11,7 @@
 enum {
     PARSE_OPTIONS = XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING,
     NAME_SLOTS = 128, /* a power of two */
+    NAMES_MAX = 1000, /* that a parser may know when it is used again */
 };
 
 /** libxml2 keeps one copy of each name, so its address is enough to find our copy. */
@@ -46,7 +47,8 @@ struct XmlReader {
     size_t document_count;
     size_t document_cap;
     Keeping keeping;
-    bool has_failed; /* an error was added by the parser's callbacks */
+    bool has_failed;  /* an error was added by the parser's callbacks */
+    bool is_finished; /* well */
 };
 
 /* ---- libxml2's global state ---- */
@@ -121,6 +123,9 @@ static Str intern(XmlReader *reader, const xmlChar *name)
 static Str copy_value(Arena *arena, Str value)
 {
     static const char ampersand[] = "&#38;";
+    if (!memchr(value.data, '&', value.len)) {
+        return str_dup(arena, value);
+    }
     char *text = arena_alloc(arena, value.len);
     size_t len = 0;
     for (size_t i = 0; i < value.len; i++) {
@@ -355,6 +360,36 @@ XmlReader *xml_reader_new(Arena *arena, ErrorList *errors, const XmlDiversion *d
     return reader;
 }
 
+/** A parser that stopped in the middle is of no more use; one that has seen many documents would
+ * keep all their names. */
+static void restart_parser(XmlReader *reader)
+{
+    bool is_good = reader->is_finished && xmlDictSize(reader->parser->dict) <= NAMES_MAX &&
+                   xmlCtxtResetPush(reader->parser, NULL, 0, NULL, NULL) == 0;
+    if (!is_good) {
+        xmlFreeDoc(reader->parser->myDoc);
+        xmlFreeParserCtxt(reader->parser);
+        reader->parser = new_parser(reader);
+    }
+}
+
+void xml_reader_restart(XmlReader *reader, Arena *arena, ErrorList *errors)
+{
+    restart_parser(reader);
+    prescan_restart(reader->prescan, errors);
+    reader->arena = arena;
+    reader->errors = errors;
+    reader->root = NULL;
+    reader->node = NULL;
+    reader->depth = 0;
+    reader->hidden_lines = 0;
+    memset(reader->names, 0, sizeof(reader->names));
+    reader->document_count = 0;
+    reader->keeping = (Keeping){0};
+    reader->has_failed = false;
+    reader->is_finished = false;
+}
+
 void xml_reader_keep(XmlReader *reader, const XmlKeep *keep)
 {
     reader->keeping.what = keep;
@@ -391,6 +426,7 @@ int xml_reader_finish(XmlReader *reader, XmlNode **ret_root)
         return fail_unless_told(reader, "it ends too early");
     }
     *ret_root = reader->root;
+    reader->is_finished = true;
     return 0;
 }
 

@@ -41,6 +41,12 @@ void xml_init(void);
  */
 XmlReader *xml_reader_new(Arena *arena, ErrorList *errors, const XmlDiversion *diversion);
 
+/**
+ * Begins another document with the same reader and diversion: to make a reader costs more than to
+ * read a short document. What was kept of the last one and not taken is gone.
+ */
+void xml_reader_restart(XmlReader *reader, Arena *arena, ErrorList *errors);
+
 /** Before the first push. @param keep  borrowed */
 void xml_reader_keep(XmlReader *reader, const XmlKeep *keep);
 

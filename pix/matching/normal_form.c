@@ -22,6 +22,7 @@ typedef struct Folded {
     UChar32 before; /* the last character; 0 if there is none that could be repeated or voiced */
 } Folded;
 
+/* As long as its table. NOLINTNEXTLINE(readability-function-size) */
 static UChar32 common_form(UChar32 c)
 {
     switch (c) {

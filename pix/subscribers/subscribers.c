@@ -18,8 +18,8 @@ static const struct {
 } kinds[SUBSCRIBER_KIND_COUNT] = {
 #define SUBSCRIBER_KIND(name, kind, scheme, plain_scheme)                                          \
     {STR_INIT(kind), STR_INIT(scheme), STR_INIT(plain_scheme),                                     \
-     plain_scheme[0] ? scheme "://HOST:PORT or, on this host, " plain_scheme "://127.0.0.1:PORT"   \
-                     : scheme "://HOST:PORT/PATH"},
+     (plain_scheme)[0] ? scheme "://HOST:PORT or, on this host, " plain_scheme "://127.0.0.1:PORT" \
+                       : scheme "://HOST:PORT/PATH"},
 #include "pix/subscribers/subscriber_kinds.def"
 #undef SUBSCRIBER_KIND
 };

@@ -116,7 +116,7 @@ def fill(server, records):
         cursor.execute("SET maintenance_work_mem = '1GB'")
         for _, definition in indexes:
             cursor.execute(definition.replace(" ON ONLY ", " ON "))
-        cursor.execute("VACUUM ANALYZE audit_record")
+        cursor.execute("VACUUM ANALYZE audit_record, audit_login")
         _load(server, records, records - last, last, 1)
         cursor.execute("CHECKPOINT")
     _own_files(server)

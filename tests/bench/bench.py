@@ -36,7 +36,7 @@ IMPORT_ARC = 61
 IMPORTS_PER_SECOND = 10_000  # how many a measured second of bulk_import takes
 FEED_CONNECTIONS = 8
 PERSONS, QUICK_PERSONS = 1_000_000, 100_000  # of the identity queries
-FRESH_ASSERTIONS = 1000  # of a run of xua_unique: a request file each, of which every connection has a copy
+FRESH_ASSERTIONS = 2000  # of a run of xua_unique: a request file each, of which every connection has a copy
 KNOWN_PERSONS = 2000  # of iti8_feed and iti21_p99: a request file each
 FILL_PIECE = 250_000  # imports between two looks at the outbox
 SCALE_GOALS = {"scale_find_1e7": 0.65, "scale_register_1e7": 0.50}  # of the rate at a tenth of the entries
@@ -198,6 +198,7 @@ class FreshAssertions(Operation):
         return self.provider.assertion(not_on_or_after=saml.instant(6 * 3600))
 
     def value(self, count, seconds):
+        super().value(count, self.bench.seconds / 3)  # as warm as a longer run would be: connections to the database
         paths = [self.bench.file(f"{self.name}.fresh{number}", data.with_assertion(self.request, self.assertion())[0])
                  for number in range(FRESH_ASSERTIONS)]
         found = self.bench.kit.load(self.port, paths, count, 600, "--count", str(len(paths)), modulo=self.modulo, expect=self.expect)
@@ -406,6 +407,7 @@ class Bench:
         certificate = self.file("idp", provider.pem())
         self.start()
         self.server.command("idp", "add", provider.issuer, "--certificate", str(certificate))
+        self.server.command("role", "code", "physician", "physician^^1.2.392.99999.2")  # the user sees what the node sees
         time.sleep(3)
         return provider, certificate
 

@@ -1,6 +1,6 @@
-"""A region of four hospitals for tests of who sees what: nodes of every role, patients known to several hospitals, documents of every
-class, confidentiality and age, folders, replacements and appendages. What is in it is kept here beside the server, so that an oracle
-can say what each node must get."""
+"""A region of four hospitals for tests of who sees what: nodes of every role, people who use them and whom assertions name, patients known
+to several hospitals, documents of every class, confidentiality and age, folders, replacements and appendages. What is in it is kept here
+beside the server, so that an oracle can say what each must get."""
 
 import dataclasses
 import datetime
@@ -10,13 +10,16 @@ import ssl
 import time
 
 from conformance import client as xds
-from tests.harness import server as harness
+from tests.harness import saml, server as harness
 
 FACILITIES = ("A", "B", "C", "D")
 ROLES = ("node", "physician", "nurse", "pharmacist", "clerk", "auditor")
 CONFIDENTIALITY = "2.16.840.1.113883.5.25"
 CLASS_SCHEME = "1.3.6.1.4.1.19376.1.2.6.1"
 INSURANCE = "1.2.392.99999.95.9"
+ROLE_SYSTEM = "1.2.392.99999.94"
+EMERGENCY = ("BTG", "2.16.840.1.113883.5.8", "break the glass", "found unconscious")
+ASSERTION_AGE_S = 120  # then a new one is asked for
 NEW = datetime.datetime(2026, 4, 1, tzinfo=datetime.timezone.utc)
 OLD = datetime.datetime(2019, 4, 1, tzinfo=datetime.timezone.utc)
 
@@ -39,6 +42,63 @@ class Node:
     facility: str
     role: str
     is_operator: bool = False
+
+
+@dataclasses.dataclass
+class User:
+    """A person at a node, as an assertion names him. The hospital is that of the node, whatever the assertion says of his organization;
+    so are the roles if the assertion names none."""
+
+    name: str
+    node: Node
+    codes: tuple = ()  # of ROLE_SYSTEM
+    is_emergency: bool = False  # declares one, with a reason
+
+    @property
+    def facility(self):
+        """Whose documents are his own hospital's."""
+        return self.node.facility
+
+    @property
+    def role(self):
+        """What counts if the assertion names none."""
+        return self.node.role
+
+    @property
+    def is_operator(self):
+        """Whether he may see nothing at all."""
+        return self.node.is_operator
+
+    def attributes(self):
+        """The AttributeStatement: roles, purpose, and an organization that is not his."""
+        other = FACILITIES[(FACILITIES.index(self.facility) + 1) % len(FACILITIES)]
+        values = [saml.attribute("urn:oasis:names:tc:xspa:1.0:subject:organization", other),
+                  saml.attribute("urn:oasis:names:tc:xspa:1.0:subject:organization-id", f"urn:oid:{source_id(other)}")]
+        if self.codes:
+            roles = [saml.coded("Role", code, ROLE_SYSTEM, code) for code in self.codes]
+            values.append(saml.attribute("urn:oasis:names:tc:xacml:2.0:subject:role", *roles))
+        if self.is_emergency:
+            purpose = saml.coded("PurposeOfUse", *EMERGENCY)
+            values.append(saml.attribute("urn:oasis:names:tc:xspa:1.0:subject:purposeofuse", purpose))
+        return f"<saml:AttributeStatement>{''.join(values)}</saml:AttributeStatement>"
+
+
+class UserClient(xds.SoapClient):
+    """Every message has an assertion about the user in it."""
+
+    def __init__(self, provider, user, *arguments):
+        super().__init__(*arguments)
+        self.provider = provider
+        self.user = user
+        self.header = None
+        self.made_at = 0.0
+
+    def post(self, path, content_type, content, headers=None):
+        """The message with its wsse:Security header."""
+        if not self.header or time.monotonic() - self.made_at > ASSERTION_AGE_S:
+            self.header = saml.security(self.provider.assertion(name_id=self.user.name, attributes=self.user.attributes()))
+            self.made_at = time.monotonic()
+        return super().post(path, content_type, saml.with_header(content, self.header), headers)
 
 
 @dataclasses.dataclass
@@ -99,6 +159,8 @@ class Region:
         self.rows = rows
         self.nodes = [Node(f"{role}-{facility}".lower(), facility, role) for facility in FACILITIES for role in ROLES]
         self.nodes.append(Node("operator", "A", "node", True))
+        self.users = []
+        self.identity_provider = None  # where there is one, every SOAP message has an assertion
         self.patients = []
         self.things = {}
         self.links = {}
@@ -150,12 +212,15 @@ class Region:
         self.used[key] = now
 
     def client(self, name):
-        """The SOAP client of a node; without a name, of none."""
+        """The SOAP client of a node, or of a user at his node."""
         self.drop_idle(name)
         if name not in self.clients:
-            folder = self.server.certs
-            self.clients[name] = xds.SoapClient(f"https://127.0.0.1:{self.server.https_port}", folder / f"{name}.pem",
-                                                folder / f"{name}.key", folder / "ca.pem")
+            user = next((u for u in self.users if u.name == name), None)
+            node = user.node if user else next(n for n in self.nodes if n.name == name)
+            connection = (f"https://127.0.0.1:{self.server.https_port}",
+                          *(self.server.certs / file for file in (f"{node.name}.pem", f"{node.name}.key", "ca.pem")))
+            self.clients[name] = (UserClient(self.identity_provider, user or User(name, node), *connection) if self.identity_provider
+                                  else xds.SoapClient(*connection))
         return self.clients[name]
 
     def mllp(self, name, use):

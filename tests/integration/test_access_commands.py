@@ -239,14 +239,18 @@ class Rules(Commands):
         self.assertEqual({r["name"]: r["level"] for r in self.run_json("role", "list")}["receptionist"], "view")
         self.assertIn("no such role", self.refused("role", "code", "nurse-x", PHYSICIAN))
 
-    def emergency(self, idp, number, reason="found unconscious"):
+    def declare_emergency(self, idp, number, reason="found unconscious", **claims):
         """FindDocuments by viewer-b for a physician who declares an emergency."""
         attributes = "<saml:AttributeStatement>" + saml.attribute(
             "urn:oasis:names:tc:xacml:2.0:subject:role", saml.coded("Role", *PHYSICIAN.split("^^"), "physician")) + saml.attribute(
             "urn:oasis:names:tc:xspa:1.0:subject:purposeofuse", saml.coded("PurposeOfUse", *BTG.split("^^"), "Break the glass", reason)
         ) + "</saml:AttributeStatement>"
-        header = saml.security(idp.assertion(attributes=attributes))
-        reply = test_xua.post(self.soap("viewer-b"), saml.with_header(test_xua.query_envelope(number), header))
+        header = saml.security(idp.assertion(attributes=attributes, **claims))
+        return test_xua.post(self.soap("viewer-b"), saml.with_header(test_xua.query_envelope(number), header))
+
+    def emergency(self, idp, number, **more):
+        """The same, which is served; how many documents it shows."""
+        reply = self.declare_emergency(idp, number, **more)
         self.assertEqual(reply.outcome, "Success", reply.raw[:2000])
         return len(reply.objects("ExtrinsicObject"))
 
@@ -259,6 +263,9 @@ class Rules(Commands):
         self.server.command("patient", "enroll", "P4")
         self.assertEqual(self.server.command("disclosure", "notices").stdout, "")
         self.assertEqual(self.emergency(idp, "P4", reason=None), 0, "the name of the code is no reason")
+        test_xua.bind_to_another(self.server, idp.issuer, "_stolen")
+        self.assertEqual(self.declare_emergency(idp, "P4", id="_stolen").outcome, "Fault")
+        self.assertEqual(self.server.command("disclosure", "notices").stdout, "", "a refused user has seen nothing")
         self.assertEqual(self.emergency(idp, "P4"), 1)
         result = self.server.command("disclosure", "notices", "--json", check=False)
         (notice,) = json.loads(result.stdout)

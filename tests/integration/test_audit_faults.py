@@ -1,9 +1,12 @@
 """What befalls an Audit Record Repository: backups of another day, lost keys, months that end, other servers beside it (ITI-20)."""
 
+import contextlib
 import datetime
 import os
+import pathlib
 import re
 import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -79,6 +82,52 @@ class Restored(repository.Site):
         self.assertEqual(self.verify()[0], 0)
 
 
+class KilledDatabase(repository.Site):
+    """PostgreSQL is killed while records are loaded: what it had not yet written is still in the spool."""
+
+    KILLS = 4
+    MESSAGES = 15000
+
+    def test_what_a_killed_database_had_not_written_is_loaded_again(self):
+        for kill in range(self.KILLS):
+            before = self.newest()
+            self.send(*(repository.frame(repository.message(n, **{f"viewer-{n}": f"killed-{kill}-{n}"}))
+                        for n in range(self.MESSAGES)))
+            self.assertTrue(wait_until(lambda newest=before: self.newest() > newest))
+            self.kill_postgres()
+            self.assertTrue(wait_until(self.has_database, 30), self.server.log()[-2000:])
+        self.assertTrue(wait_until(lambda: self.count() >= self.KILLS * self.MESSAGES, 60), self.server.log()[-2000:])
+        self.assertEqual(self.count(), self.KILLS * self.MESSAGES)
+        self.assertNotIn("event=audit_chain_lost", self.server.log(), "a head was signed for what was not durable")
+        self.assertEqual(self.verify()[0], 0)
+
+    def kill_postgres(self):
+        """kill -9 of the postmaster and of all its children: nothing is written any more."""
+        postmaster = self.server.postmaster_pid()
+        children = [int(pid) for task in pathlib.Path(f"/proc/{postmaster}/task").iterdir()
+                    for pid in (task / "children").read_text().split()]
+        for pid in (postmaster, *children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def has_database(self):
+        """Whether PostgreSQL answers again."""
+        try:
+            return self.newest() >= 0
+        except psycopg2.Error:
+            return False
+
+    def count(self):
+        """Different messages of this test, and no other, that are stored."""
+        try:
+            rows = self.rows("SELECT count(*), count(DISTINCT substring(raw FROM position('killed-'::bytea IN raw) FOR 16))"
+                             " FROM audit_record WHERE position('killed-'::bytea IN raw) > 0")
+        except psycopg2.Error:
+            return 0
+        self.assertEqual(rows[0][0], rows[0][1], "a record is stored twice")
+        return rows[0][0]
+
+
 class Retention(unittest.TestCase):
     """[audit] retention: whole months go, an anchor says so, and verify knows the difference (DESIGN: audit verify)."""
 
@@ -145,8 +194,12 @@ class Retention(unittest.TestCase):
         self.load()
         self.assertEqual(self.verify()[0], 0, self.verify())
         before = self.months()
+        as_owner(self.server, "INSERT INTO audit_login SELECT sequence, event_at, received_at FROM audit_record")
         self.drop()
         self.assertLess(len(self.months()), len(before))
+        logins = common.rows(self.server, "SELECT count(*), count(*) FILTER (WHERE received_at < (SELECT min(received_at) FROM"
+                                          " audit_record)) FROM audit_login")
+        self.assertEqual([(count > 0, removed) for count, removed in logins], [(True, 0)])
         self.assertIn("event=audit_month_removed", self.server.log())
         self.assertEqual(self.verify()[0], 0, self.verify())
         anchors = common.rows(self.server, "SELECT count(*) FROM audit_head WHERE purpose = 'anchor'")[0][0]

@@ -376,8 +376,13 @@ class ProberCase(common.ServerCase):
         cls.addClassCleanup(cls.region.close)
         cls.region.register()
         cls.oracle = Oracle(cls.region)
+        cls.prepare()
         cls.fill()
         cls.probes = Probes(cls.region, cls.oracle)
+
+    @classmethod
+    def prepare(cls):
+        """What must be there before the first document is submitted."""
 
     @classmethod
     def fill(cls):
@@ -415,7 +420,7 @@ class ProberCase(common.ServerCase):
             if found != expected:
                 faults.append(f"{probe.kind} {probe.what} for {probe.node.name}: leaked {sorted(found - expected)}, "
                               f"missing {sorted(expected - found)}\n   {raw[:600]}")
-        self.assertEqual(faults[:5], [], f"{len(faults)} of {count} probes: {collections.Counter(f.split(' for ')[0] for f in faults)}")
+        self.assertEqual(faults[:5], [], f"{len(faults)} of {count} probes: {collections.Counter(f.split(' ')[0] for f in faults)}")
         return count, permitted
 
     def sample(self, probes, share):
@@ -423,7 +428,35 @@ class ProberCase(common.ServerCase):
         chance = random.Random(7)
         return [p for p in probes if chance.random() < share]
 
-    def twins(self, node):
+    def unlike(self, probes, change, undo):
+        """Those of the probes that a change lets give something else, and some of the others: all give what they must now, and those
+        that changed give what they gave before once it is undone."""
+        before = [probe.expected() for probe in probes]
+        change()
+        changed = [p for p, was in zip(probes, before) if p.expected() != was]
+        rest = [p for p, was in zip(probes, before) if p.expected() == was]
+        self.assertTrue(changed and rest)
+        chance = random.Random(11)
+        changed = changed if common.IS_FULL else chance.sample(changed, min(60, len(changed)))
+        self.check(changed + chance.sample(rest, min(40, len(rest))))
+        undo()
+        self.check(changed)
+
+    def records(self):
+        """Audit records in the repository, by transaction."""
+        return collections.Counter(dict(common.rows(
+            self.server, "SELECT substring(t FROM 'ITI-[0-9]+'), count(*) FROM audit_record, unnest(event_types) t"
+                         " WHERE t LIKE '%%ITI-%%' GROUP BY 1")))
+
+    def settled_records(self):
+        """records() when nothing more comes."""
+        before, found = None, self.records()
+        while found != before:
+            time.sleep(2)
+            before, found = found, self.records()
+        return found
+
+    def document_twins(self, node):
         """(kind, ask for what the node may not know, ask for what is not there, what is echoed of each)"""
         for thing in self.region.things.values():
             if self.oracle.may(node, thing):
@@ -437,6 +470,11 @@ class ProberCase(common.ServerCase):
             for (kind, ask, expect), (_, fake_ask, _) in zip(Probes.of_patient(patient), Probes.of_patient(fake)):
                 if not expect(self.oracle, node, patient):
                     yield kind, ask, fake_ask, (patient.xad_pid,), (fake.xad_pid,)
+
+    def twins(self, node):
+        """The same, and of patients' numbers and names."""
+        yield from self.document_twins(node)
+        for patient in self.region.patients:
             yield from self.identity_twins(node, patient)
 
     def identity_twins(self, node, patient):
@@ -460,34 +498,6 @@ class ProberCase(common.ServerCase):
 
 class Prober(ProberCase):
     """0 leaks, 0 missing."""
-
-    def records(self):
-        """Audit records in the repository, by transaction."""
-        return collections.Counter(dict(common.rows(
-            self.server, "SELECT substring(t FROM 'ITI-[0-9]+'), count(*) FROM audit_record, unnest(event_types) t"
-                         " WHERE t LIKE '%%ITI-%%' GROUP BY 1")))
-
-    def settled_records(self):
-        """The same when nothing more comes."""
-        before, found = None, self.records()
-        while found != before:
-            time.sleep(2)
-            before, found = found, self.records()
-        return found
-
-    def unlike(self, probes, change, undo):
-        """Those of the probes that a change lets give something else, and some of the others: all give what they must now, and those
-        that changed give what they gave before once it is undone."""
-        before = [probe.expected() for probe in probes]
-        change()
-        changed = [p for p, was in zip(probes, before) if p.expected() != was]
-        rest = [p for p, was in zip(probes, before) if p.expected() == was]
-        self.assertTrue(changed and rest)
-        chance = random.Random(11)
-        changed = changed if common.IS_FULL else chance.sample(changed, min(60, len(changed)))
-        self.check(changed + chance.sample(rest, min(40, len(rest))))
-        undo()
-        self.check(changed)
 
     def flips(self):
         """(what, change, undo): enrolment, disclosure, roles, confidentiality."""

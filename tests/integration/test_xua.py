@@ -2,6 +2,8 @@
 
 import base64
 import concurrent.futures
+import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -10,6 +12,8 @@ import subprocess
 import tempfile
 import time
 import unittest
+
+import psycopg2
 
 from conformance import client as xds
 from tests.harness import saml, server as harness
@@ -52,6 +56,13 @@ def register(server, provider, wait=True):
         time.sleep(1.5)
 
 
+def bind_to_another(server, issuer, ident):
+    """As if another process had bound the assertion to a node that is not here."""
+    common.rows(server, "INSERT INTO assertion_seen (assertion, not_on_or_after, bound_to)"
+                " VALUES (%s, now() + interval '5 minutes', 'tls:another') RETURNING 1",
+                hashlib.sha256(f"{len(issuer)}:{issuer}{ident}".encode()).digest())
+
+
 class Xua(common.ServerCase):
     """A server that demands assertions, over TLS."""
 
@@ -75,7 +86,8 @@ class Xua(common.ServerCase):
         """The log line of a refused request."""
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
-            found = [line for line in self.server.log().splitlines() if f"ref={reference} " in line and "outcome=Fault" in line]
+            found = [line for line in self.server.log().splitlines(keepends=True)
+                     if f"ref={reference} " in line and "outcome=Fault" in line and line.endswith("\n")]
             if found:
                 return found[-1]
             time.sleep(0.02)
@@ -272,6 +284,74 @@ class Replayed(Xua):
                 self.assertEqual(sum(outcome == "Success" for _, outcome in outcomes), 1, outcomes)
             for _, soap in clients:
                 soap.close()
+
+    @contextlib.contextmanager
+    def nothing_is_bound(self):
+        """Whoever binds an assertion waits until the end of this."""
+        connection = psycopg2.connect(host=f"{self.server.dir}/data/postgres", user="musubi_owner", dbname="musubi")
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("LOCK TABLE assertion_seen IN EXCLUSIVE MODE")
+                yield
+        finally:
+            connection.close()
+
+    def records_of(self, name):
+        """How often the audit trail names a user."""
+        return self.server.command("audit", "search", name, check=False).stdout.count(f"{name}@")
+
+    def test_nothing_is_said_before_the_assertion_is_bound(self):
+        name = f"u{time.time_ns()}"
+        stolen = f"_stolen{name}"
+        headers = [saml.security(self.idp.assertion(name_id=name, **more)) for more in ({}, {"id": stolen})]
+        bind_to_another(self.server, self.idp.issuer, stolen)
+        clients = [self.soap("viewer-a") for _ in headers]
+        for soap in clients:
+            self.accept(soap, saml.security(self.idp.assertion()))  # connected
+        with concurrent.futures.ThreadPoolExecutor(len(clients)) as pool:
+            with self.nothing_is_bound():
+                answers = [pool.submit(ask, soap, header) for soap, header in zip(clients, headers)]
+                done, _ = concurrent.futures.wait(answers, timeout=1.5)
+                self.assertEqual(len(done), 0, "answered before the assertion was bound")
+                self.assertEqual(self.records_of(name), 0)
+            self.assertEqual([answer.result().outcome for answer in answers], ["Success", "Fault"])
+        self.assertEqual(self.records_of(name), 1, "only the request that was served names its user")
+        self.refuse(clients[0], "FailedAuthentication", "used-by-another-node", headers[1])
+
+    def test_nothing_was_said_when_the_server_is_killed_before_the_assertion_is_bound(self):
+        header = saml.security(self.idp.assertion())
+        soap = self.soap("viewer-a")
+        self.accept(soap, saml.security(self.idp.assertion()))
+        with concurrent.futures.ThreadPoolExecutor(1) as pool, self.nothing_is_bound():
+            answer = pool.submit(ask, soap, header)
+            concurrent.futures.wait([answer], timeout=0.7)
+            self.server.kill()
+            self.assertIsNotNone(answer.exception(), "answered before the assertion was bound")
+        self.server.start()
+        self.accept(self.soap("viewer-a"), header)
+
+    def test_an_assertion_that_cannot_be_bound_serves_nobody(self):
+        header = saml.security(self.idp.assertion())
+        soap = self.soap("viewer-a")
+        common.rows(self.server, "ALTER TABLE assertion_seen RENAME TO assertion_away; SELECT 1")
+        try:
+            reply = ask(soap, header)
+            self.assertEqual(reply.outcome, "Fault", reply.raw[:900])
+            self.assertIn(b"could not be noted", reply.raw)
+        finally:
+            common.rows(self.server, "ALTER TABLE assertion_away RENAME TO assertion_seen; SELECT 1")
+        self.accept(soap, header)
+
+    def test_a_refused_user_is_told_nothing_of_the_query(self):
+        ident = f"_q{time.time_ns()}"
+        bind_to_another(self.server, self.idp.issuer, ident)
+        header = saml.security(self.idp.assertion(id=ident))
+        texts = set()
+        for number in ("P1", "P-unknown"):
+            reply = post(self.soap("viewer-a"), saml.with_header(query_envelope(number), header))
+            self.assertEqual((reply.status, subcode(reply)), (400, "FailedAuthentication"), reply.raw[:900])
+            texts.add(re.sub(r"ref \w+|uuid:[-0-9a-f]+", "", reply.raw.decode()))
+        self.assertEqual(len(texts), 1, texts)
 
     def test_uses_are_forgotten_an_hour_after_the_assertion_has_expired(self):
         for minutes in (59, 61):

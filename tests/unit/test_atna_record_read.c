@@ -117,16 +117,19 @@ static void test_every_message_has_a_kind_and_its_defects(void **state)
         {"", AUDIT_KIND_UNDECODABLE, BIT(NO_HEADER) | BIT(NO_AUDIT_MESSAGE)},
     };
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+    RecordReader reader = {0};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(rows); i++) { /* forwards, then backwards */
+        size_t row = MIN(i, 2 * ARRAY_LEN(rows) - 1 - i);
         Arena *arena = arena_new();
         AuditContent content;
-        record_read(arena, str_from(rows[i].raw), true, INT64_MAX / 2, &content);
-        if (content.kind != rows[i].kind || content.defects != rows[i].defects) {
-            fail_msg("%zu: %s %llx", i, audit_kind_name((int)content.kind),
-                     (unsigned long long)(content.defects ^ rows[i].defects));
+        record_reader_read(&reader, arena, str_from(rows[row].raw), true, INT64_MAX / 2, &content);
+        if (content.kind != rows[row].kind || content.defects != rows[row].defects) {
+            fail_msg("%zu: %s %llx", row, audit_kind_name((int)content.kind),
+                     (unsigned long long)(content.defects ^ rows[row].defects));
         }
         arena_free(arena);
     }
+    record_reader_done(&reader);
 }
 
 /* TF-2 3.20.7, PS3.15 A.5.2: time with its zone, outcome, codes, CX with its ampersands. */
@@ -211,6 +214,8 @@ static void test_only_logins_have_the_key_of_logins(void **state)
                      keys.values[k] == audit_key(AUDIT_KEY_LOGIN, STR("佐藤"));
         }
         assert_int_equal(found, rows[i].is_login ? 2 : 0);
+        keys_of_login(&keys, &content);
+        assert_int_equal(keys.count, rows[i].is_login ? 2 : 0);
         key_list_done(&keys);
     }
 }

@@ -267,6 +267,33 @@ static void test_cursor_survives_and_a_damaged_one_means_the_beginning(void **st
     assert_int_equal(spool_cursor_load(f->directory).segment, 0);
 }
 
+/* Records that come while a reader is in the middle are read, each once. */
+static void test_a_reader_goes_on_behind_what_it_had_read_ahead(void **state)
+{
+    Fixture *f = *state;
+    Spool *spool = open_spool(f);
+    for (int has_limit = 0; has_limit < 2; has_limit++) {
+        SpoolReader *reader = spool_reader_new(f->directory, spool_durable_end(spool));
+        for (int i = 0; i < 100; i++) {
+            AuditRecord record;
+            append(spool, i, STR("record"));
+            SpoolPosition limit = spool_durable_end(spool);
+            append(spool, i, STR("behind the limit"));
+            assert_int_equal(spool_reader_next(reader, has_limit ? &limit : NULL, &record), 1);
+            assert_int_equal(record.recorded_us, i);
+            assert_true(str_equal(record.message, STR("record")));
+            if (has_limit) {
+                assert_int_equal(spool_reader_next(reader, &limit, &record), 0);
+            }
+            while (spool_reader_next(reader, NULL, &record) > 0) {
+                assert_true(str_equal(record.message, STR("behind the limit")));
+            }
+        }
+        spool_reader_free(reader);
+    }
+    spool_close(spool);
+}
+
 typedef struct Writer {
     Spool *spool;
     int failures;
@@ -353,6 +380,7 @@ int main(void)
         WITH_DIRECTORY(test_full_segment_is_followed_by_a_new_one),
         WITH_DIRECTORY(test_empty_and_giant_messages_are_refused),
         WITH_DIRECTORY(test_reader_stops_at_the_limit_and_goes_on_when_it_moves),
+        WITH_DIRECTORY(test_a_reader_goes_on_behind_what_it_had_read_ahead),
         WITH_DIRECTORY(test_cursor_survives_and_a_damaged_one_means_the_beginning),
         WITH_DIRECTORY(test_one_sync_serves_all_that_wait),
         WITH_DIRECTORY(test_failed_sync_ends_the_trust_for_good),

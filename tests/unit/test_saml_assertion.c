@@ -19,7 +19,8 @@ static FixtureMessage message_of(Request *req, Str assertion)
 static SamlCheck verify(Request *req, const FixtureMessage *message, EVP_PKEY *with)
 {
     SamlCandidate candidate = {.dom = message->assertion, .root = message->root};
-    const SamlKeys keys = {.keys = &with, .count = with ? 1 : 0, .known_count = with ? 1 : 0};
+    SamlKey pinned = {.key = with};
+    const SamlKeys keys = {.keys = &pinned, .count = with ? 1 : 0, .known_count = with ? 1 : 0};
     const XmlNode *tree = NULL;
     SamlCheck check = saml_assertion_inspect(req->arena, &candidate);
     check = check ? check : saml_assertion_verify(req->arena, &candidate, &keys, false, &tree);
@@ -137,27 +138,38 @@ static void test_key_info_must_not_name_another_key(void **state)
     static const struct {
         const char *key_info;
         bool agrees;
+        bool is_pinned; /* it agrees because it is the certificate that is pinned */
     } rows[] = {
-        {"<KeyName>idp</KeyName>", true},
-        {"<X509Data><X509SubjectName>CN=x</X509SubjectName></X509Data>", true},
-        {"<X509Data><X509Certificate>AAAA</X509Certificate></X509Data>", false},
-        {"<KeyValue/>", false},
-        {"<KeyValue><RSAKeyValue><Exponent>AQAB</Exponent></RSAKeyValue></KeyValue>", false},
+        {"<KeyName>idp</KeyName>", true, false},
+        {"<X509Data><X509SubjectName>CN=x</X509SubjectName></X509Data>", true, false},
+        {"<X509Data><X509Certificate>AAAA</X509Certificate></X509Data>", true, true},
+        {"<X509Data><X509Certificate>AAAB</X509Certificate></X509Data>", false, false},
+        {"<X509Data><X509Certificate>AAA=</X509Certificate></X509Data>", false, false},
+        {"<X509Data><X509Certificate/></X509Data>", false, false},
+        {"<KeyValue/>", false, false},
+        {"<KeyValue><RSAKeyValue><Exponent>AQAB</Exponent></RSAKeyValue></KeyValue>", false, false},
         {"<KeyValue><RSAKeyValue><Modulus>AQAB</Modulus><Exponent>AQAB</Exponent></RSAKeyValue>"
          "</KeyValue>",
-         false},
-        {"<RetrievalMethod URI='http://127.0.0.1/'/>", false},
+         false, false},
+        {"<RetrievalMethod URI='http://127.0.0.1/'/>", false, false},
     };
     Request *req = *state;
-    assert_true(saml_key_info_agrees(req->arena, NULL, key));
+    /* what is pinned agrees as it is; anything else is looked into, also where it is cut short */
+    const SamlKey pinned = {key, str_slice(STR("\0\0\0pinned"), 0, 3)};
+    const SamlKey unnamed = {.key = key};
+    assert_true(saml_key_info_agrees(req->arena, NULL, &pinned));
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         XmlNode *node = NULL;
         Str text = str_printf(req->arena,
                               "<KeyInfo xmlns='http://www.w3.org/2000/09/xmldsig#'>%s</KeyInfo>",
                               rows[i].key_info);
         assert_int_equal(xml_read(req, text, &node), 0);
-        if (saml_key_info_agrees(req->arena, node, key) != rows[i].agrees) {
+        if (saml_key_info_agrees(req->arena, node, &pinned) != rows[i].agrees) {
             fail_msg("row %zu", i);
+        }
+        if (saml_key_info_agrees(req->arena, node, &unnamed) !=
+            (rows[i].agrees && !rows[i].is_pinned)) {
+            fail_msg("row %zu without a certificate", i);
         }
     }
 }

@@ -229,6 +229,67 @@ static int set_up_xml(void **state)
     return 0;
 }
 
+/* What one document declares, opens or breaks is not there in the next one. */
+static void test_a_reader_that_begins_again_is_as_a_new_one(void **state)
+{
+    static const struct {
+        const char *text;
+        bool is_good;
+    } rows[] = {
+        {"<a xmlns='urn:1' x='1'><b>t</b></a>", true},
+        {"<a><b>", false},
+        {"<b/>", true},
+        {"<p:a xmlns:p='urn:1'><p:b/></p:a>", true},
+        {"<p:a/>", false},
+        {"<a xmlns='urn:1'><b>text</c></a>", false},
+        {"<a>", false},
+        {"<a x='1' x='2'/>", false},
+        {"", false},
+        {"<!-- c --><a><![CDATA[<]]>&amp;</a>", true},
+    };
+    (void)state;
+    Arena *arena = arena_new();
+    ErrorList errors;
+    error_list_init(&errors, arena);
+    XmlReader *reader = xml_reader_new(arena, &errors, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(rows) * ARRAY_LEN(rows); i++) {
+        size_t row = i / 2 % 2 ? i % ARRAY_LEN(rows) : i / ARRAY_LEN(rows);
+        Str text = str_from(rows[row].text);
+        XmlNode *root = NULL;
+        Arena *next = arena_new();
+        error_list_init(&errors, next);
+        xml_reader_restart(reader, next, &errors);
+        bool is_good = xml_reader_push(reader, text.data, text.len) == 0 &&
+                       xml_reader_finish(reader, &root) == 0;
+        assert_int_equal(is_good, rows[row].is_good);
+        assert_int_equal(errors.first == NULL, is_good);
+        assert_true(!is_good || !root->next);
+        arena_free(arena);
+        arena = next;
+    }
+    xml_reader_free(reader);
+    arena_free(arena);
+}
+
+/* A sender that invents names does not fill the memory of a reader. */
+static void test_a_reader_that_begins_again_forgets_names(void **state)
+{
+    Request *req = *state;
+    XmlReader *reader = xml_reader_new(req->arena, &req->errors, NULL);
+    for (int i = 0; i < 5000; i++) {
+        XmlNode *root = NULL;
+        Arena *arena = arena_new();
+        Str text = str_printf(arena, "<name%d xmlns='urn:%d' a%d='%d'/>", i, i, i, i);
+        xml_reader_restart(reader, arena, &req->errors);
+        assert_int_equal(xml_reader_push(reader, text.data, text.len), 0);
+        assert_int_equal(xml_reader_finish(reader, &root), 0);
+        assert_true(
+            xml_is(root, str_printf(arena, "urn:%d", i).data, str_printf(arena, "name%d", i).data));
+        arena_free(arena);
+    }
+    xml_reader_free(reader);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +299,8 @@ int main(void)
         REQUEST_TEST(test_a_path_counts_siblings_of_the_same_name),
         REQUEST_TEST(test_a_path_is_bounded_whatever_the_names),
         REQUEST_TEST(test_what_is_not_well_formed_is_refused),
+        REQUEST_TEST(test_a_reader_that_begins_again_is_as_a_new_one),
+        REQUEST_TEST(test_a_reader_that_begins_again_forgets_names),
         REQUEST_TEST(test_threads_can_read_at_the_same_time),
         REQUEST_TEST(test_hostile_repetition_takes_linear_time),
         REQUEST_TEST(test_written_text_reads_back_the_same),

@@ -19,8 +19,5 @@ typedef struct AuditSenderCount {
 } AuditSenderCount;
 
 /** @param ret_senders  by name; in req->arena */
-int audit_counts_read(DbConn *conn, Request *req, AuditSenderCount **ret_senders,
-                      size_t *ret_count) MUST_CHECK;
-
-/** Appends the gauges musubi_audit_records and musubi_audit_defects. */
-void audit_gauges_write(DbPool *pool, Request *req, StrBuf *buf);
+int audit_sender_counts_read(DbConn *conn, Request *req, AuditSenderCount **ret_senders,
+                             size_t *ret_count) MUST_CHECK;
