@@ -111,6 +111,7 @@ static void dicomweb_begin(void *ctx, HttpExchange *http)
     call->outcome = OUTCOME_FAULT;
     call->exchange.req = http->req;
     call->exchange.content_type = http->content_type;
+    call->exchange.query = http->query;
     Str root = http_peer_describe(http, endpoint->public_authority);
     call->exchange.base = endpoint->public_url[0]
                               ? str_from(endpoint->public_url)

@@ -20,6 +20,7 @@
 typedef struct DicomwebExchange {
     Request *req;
     Str base;         /* "https://host:8443/dicomweb", for URLs in answers */
+    Str query;        /* as it was sent, without the question mark */
     Str accept;       /* header Accept, or parameter accept (PS3.18 8.3.3.1); empty: anything */
     Str content_type; /* of the request's body */
     Str path[DICOMWEB_PATH_VALUES]; /* study, series, instance, and frames or place; empty: none */
@@ -47,5 +48,8 @@ typedef struct DicomwebReceiver {
 /* WADO-RS (PS3.18 10.4) */
 int dicomweb_retrieve(Imaging *imaging, DicomwebExchange *exchange);
 int dicomweb_metadata(Imaging *imaging, DicomwebExchange *exchange);
-int dicomweb_frames(Imaging *imaging, DicomwebExchange *exchange);
-int dicomweb_bulk_data(Imaging *imaging, DicomwebExchange *exchange);
+
+/* QIDO-RS (PS3.18 10.6) */
+int dicomweb_studies(Imaging *imaging, DicomwebExchange *exchange);
+int dicomweb_series(Imaging *imaging, DicomwebExchange *exchange);
+int dicomweb_instances(Imaging *imaging, DicomwebExchange *exchange);
