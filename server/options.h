@@ -71,6 +71,11 @@ typedef struct Options {
     bool breaks_glass;    /* role */
     bool permits;         /* disclosure, consent-policy */
     bool denies;
+    const char *issuers; /* ae */
+    const char *institutions;
+    const char *manifest;
+    const char *address;
+    bool is_plain;
     bool csv; /* audit, like all that follow */
     const char *object;
     const char *event;
