@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from conformance import client as xds  # noqa: E402  pylint: disable=wrong-import-position
-from tests.bench import audit, data, floors, matching, statements  # noqa: E402  pylint: disable=wrong-import-position
+from tests.bench import audit, data, floors, imaging, matching, statements  # noqa: E402  pylint: disable=wrong-import-position
 from tests.harness import certs, saml, server as harness  # noqa: E402  pylint: disable=wrong-import-position
 
 COUNTS = (4, 8, 16)
@@ -597,6 +597,54 @@ class Bench:
         is_whole = all(run["finding_count"] == 0 and run["records"] >= self.audit_records for _, run in found)
         self.add(Row("audit_verify", rate, "1/s", goal=">= 200000/s", met=rate >= 200_000 and is_whole, counts=[dict(result)]))
 
+    # ------------------------------------------------------------------ images
+
+    def imaging(self):
+        """Images in and out beside Orthanc, and queries in a large index; each row says which peer."""
+        self.server.close()
+        with imaging.both(self) as archives:
+            self.server = archives.server
+            self.feed("Q", 1)
+            self.imaging_storage(archives)
+            self.imaging_retrieval(archives)
+            self.imaging_queries(archives)
+        self.server = self._new_server()
+        self.server.start()
+
+    def imaging_storage(self, archives):
+        """C-STORE beside Orthanc as Debian ships it (_shipped), and beside one whose responses do not wait for delayed ACKs."""
+        value, shipped, peer = archives.store(imaging.ASSOCIATIONS, True)
+        self.add_beside("cstore_4", "1/s", value, peer, 1.2, connections=imaging.ASSOCIATIONS)
+        self.add_beside("cstore_4_shipped", "1/s", value, shipped, None, connections=imaging.ASSOCIATIONS)
+        value, shipped, peer = archives.store(1, False)
+        self.add_beside("cstore_default", "1/s", value, peer, None, connections=1)
+        self.add_beside("cstore_default_shipped", "1/s", value, shipped, 5, connections=1)
+
+    def imaging_retrieval(self, archives):
+        """The whole study, plain as Orthanc has it, and over TLS as nginx has it."""
+        theirs, floor = archives.orthanc_rate(), archives.nginx_rate()
+        for name, fetch in (("wado_rs_study", archives.wado_rs), ("rad69_study", archives.rad69)):
+            self.add_beside(name, "MB/s", fetch(self.server.plain_port), theirs, 1.2, connections=1)
+            self.add_beside(f"{name}_tls", "MB/s", fetch(self.server.https_port, archives.context), floor, 0.70, connections=1)
+
+    def imaging_queries(self, archives):
+        """Metadata of the study, then patients' studies by QIDO-RS."""
+        value = archives.metadata_ms(self.server.plain_port, "/dicomweb", 9)
+        peer = archives.metadata_ms(archives.peer.http_port, "/dicom-web", 1)
+        self.add(Row("metadata_1000", value, "ms", peer, value / peer, goal="<= 50 ms", met=value <= 50, connections=1))
+        studies = imaging.QUICK_STUDIES if self.quick else imaging.STUDIES
+        patients = studies // imaging.STUDIES_PER_PATIENT
+        self.feed("Q", patients)
+        archives.fill(studies)
+        found = _median(lambda: archives.qido(patients, self.counts[0]), self.runs)
+        self.add(Row("qido_p99", found["p99_ms"], "ms", goal="<= 10 ms", met=found["p99_ms"] <= 10, p50_ms=found["p50_ms"],
+                     p99_ms=found["p99_ms"], connections=self.counts[0], counts=[{"studies": studies, "value": found["rate"]}]))
+
+    def add_beside(self, name, unit, value, peer, goal, **fields):
+        """A row of a rate beside that of another program."""
+        ratio = value / peer
+        self.add(Row(name, value, unit, peer, ratio, goal=f">= {goal:.0%}" if goal else "", met=ratio >= goal if goal else None, **fields))
+
     # ------------------------------------------------------------------ connections, memory, start
 
     def measure_connect(self, name, kind, goal):
@@ -767,8 +815,10 @@ def machine(folder):
 
 OPERATIONS = ("connect_full", "connect_resumed", "idle_connection_bytes", "iti42", "bulk_import", "iti41_100k", "iti41_10m",
               "iti18_leafclass_50", "iti18_objectref_50", "iti18_getdocuments", "iti43_100k", "iti43_10m", "xua_unique", "xua_reused", "iti8_feed", "iti9",
-              "iti45", "iti83", "iti21_p99", "memory", "matching", "audit_ingest", "audit_who_saw", "audit_verify")
-NO_REGISTRY = ("iti8_feed", "iti9", "iti45", "iti83", "iti21_p99", "matching", "audit_ingest", "audit_who_saw", "audit_verify")
+              "iti45", "iti83", "iti21_p99", "memory", "matching", "audit_ingest", "audit_who_saw", "audit_verify",
+              "imaging")
+NO_REGISTRY = ("iti8_feed", "iti9", "iti45", "iti83", "iti21_p99", "matching", "audit_ingest", "audit_who_saw", "audit_verify",
+               "imaging")
 
 
 def run(bench, wanted, largest):
