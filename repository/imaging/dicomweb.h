@@ -53,3 +53,7 @@ int dicomweb_metadata(Imaging *imaging, DicomwebExchange *exchange);
 int dicomweb_studies(Imaging *imaging, DicomwebExchange *exchange);
 int dicomweb_series(Imaging *imaging, DicomwebExchange *exchange);
 int dicomweb_instances(Imaging *imaging, DicomwebExchange *exchange);
+
+/* STOW-RS (PS3.18 10.5) */
+extern const DicomwebReceiver dicomweb_store_receiver;
+int dicomweb_store(Imaging *imaging, DicomwebExchange *exchange);
