@@ -23,6 +23,7 @@ typedef enum Flow {
     PEER_SENDS,
     PEER_FETCHES,
     WE_SEND,
+    PEER_DIRECTS,
     OWN_ACTIVITY,
     ALERT,
     PEER_ACTS,
@@ -50,7 +51,7 @@ static const Code role_source = {"110153", "DCM", "Source Role ID"};
 
 typedef enum Party { PARTY_NONE, PARTY_US, PARTY_PEER, PARTY_REMOTE, PARTY_ACCOUNT } Party;
 
-#define MAX_PARTIES 2
+#define MAX_PARTIES 3
 
 /** The participants of each flow, in the order in which they are written. */
 static const struct {
@@ -61,6 +62,9 @@ static const struct {
     [PEER_SENDS] = {{PARTY_PEER, &role_source, true}, {PARTY_US, &role_destination, false}},
     [PEER_FETCHES] = {{PARTY_US, &role_source, false}, {PARTY_PEER, &role_destination, true}},
     [WE_SEND] = {{PARTY_US, &role_source, true}, {PARTY_REMOTE, &role_destination, false}},
+    [PEER_DIRECTS] = {{PARTY_US, &role_source, false},
+                      {PARTY_REMOTE, &role_destination, false},
+                      {PARTY_PEER, NULL, true}},
     [OWN_ACTIVITY] = {{PARTY_US, &role_application, false}, {PARTY_ACCOUNT, &role_launcher, true}},
     [ALERT] = {{PARTY_US, NULL, true}, {PARTY_PEER, NULL, false}},
     [PEER_ACTS] = {{PARTY_PEER, NULL, true}, {PARTY_US, NULL, false}},
@@ -187,7 +191,8 @@ static void write_event_identification(StrBuf *buf, const Request *req, const Au
 static Participant participant_us(const Audit *audit, const Request *req, const AuditEvent *event)
 {
     Flow flow = event_rows[event->type].flow;
-    bool is_called = flow == PEER_SENDS || flow == PEER_FETCHES || flow == PEER_ACTS;
+    bool is_called =
+        flow == PEER_SENDS || flow == PEER_FETCHES || flow == PEER_ACTS || flow == PEER_DIRECTS;
     return (Participant){
         .user_id =
             either(is_called ? req->endpoint : event->own_name, str_from(audit->config.source_id)),
@@ -251,7 +256,7 @@ static Participant participant(const Audit *audit, const Request *req, const Aud
         return participant_account(audit, req);
     case PARTY_NONE:
     default:
-        assert(false && "every flow has two parties");
+        assert(false && "a flow's parties come first");
         return (Participant){0};
     }
 }
@@ -445,7 +450,7 @@ void audit_message_write(const Audit *audit, const Request *req, const AuditEven
     Flow flow = event_rows[event->type].flow;
     strbuf_literal(buf, "<AuditMessage>");
     write_event_identification(buf, req, event);
-    for (size_t i = 0; i < MAX_PARTIES; i++) {
+    for (size_t i = 0; i < MAX_PARTIES && flow_parties[flow][i].party != PARTY_NONE; i++) {
         Participant who = participant(audit, req, event, flow_parties[flow][i].party);
         write_participant(buf, req->arena, &who, flow_parties[flow][i].role,
                           flow_parties[flow][i].is_requestor);

@@ -265,6 +265,16 @@ const Principal *node_directory_find_name(NodeDirectory *directory, Arena *arena
     return principal;
 }
 
+const Principal *node_directory_find_id(NodeDirectory *directory, Arena *arena, int32_t node_id)
+{
+    pthread_rwlock_rdlock(&directory->lock);
+    const Node *node = find_node(&directory->snapshot, node_id);
+    const Principal *principal =
+        node ? copy_principal(directory, arena, node, STR_EMPTY, STR_EMPTY) : NULL;
+    pthread_rwlock_unlock(&directory->lock);
+    return principal;
+}
+
 static bool matches(Str pattern, Str value)
 {
     return str_equal(pattern, STR("*")) || str_equal(pattern, value);

@@ -28,6 +28,9 @@ const Principal *node_directory_find(NodeDirectory *directory, Arena *arena, Str
 /** The registered node of this name, for [server] plain_node. */
 const Principal *node_directory_find_name(NodeDirectory *directory, Arena *arena, Str name);
 
+/** The registered node of this row. */
+const Principal *node_directory_find_id(NodeDirectory *directory, Arena *arena, int32_t node_id);
+
 /** Whether this node may send HL7 v2 messages as MSH-3|MSH-4; a registered "*" stands for any value
  * of one part. */
 bool node_directory_may_send_as(NodeDirectory *directory, const Principal *principal,

@@ -43,6 +43,8 @@ static const struct {
 } requests[WORKER_SAYS_COUNT] = {
     [WORKER_SAYS_STORE] = {conversation_store, "RAD-8"},
     [WORKER_SAYS_FIND] = {conversation_find, "RAD-14"},
+    [WORKER_SAYS_GET] = {conversation_get, "RAD-16"},
+    [WORKER_SAYS_MOVE] = {conversation_move, "RAD-16"},
 };
 
 static Request *new_request(DicomConversation *conversation, const char *transaction)
@@ -73,8 +75,7 @@ static const struct {
 #include "repository/imaging/dimse_status.def"
 #undef DIMSE_STATUS
 
-/** The default repertoire, as the response has no character set. */
-static Str comment_text(Request *req, Str text)
+Str conversation_comment(Request *req, Str text)
 {
     Str cut = str_slice(text, 0, COMMENT_MAX);
     char *bytes = str_cstr(req->arena, cut);
@@ -91,10 +92,10 @@ DimseAnswer conversation_failure(Request *req)
     for (size_t i = 0; i < ARRAY_LEN(failures); i++) {
         if (failures[i].code == code) {
             Str text = failures[i].comment[0] ? str_from(failures[i].comment) : error->context;
-            return (DimseAnswer){failures[i].status, comment_text(req, text)};
+            return (DimseAnswer){failures[i].status, conversation_comment(req, text)};
         }
     }
-    return (DimseAnswer){DIMSE_OTHER, comment_text(req, STR(DIMSE_OTHER_COMMENT))};
+    return (DimseAnswer){DIMSE_OTHER, conversation_comment(req, STR(DIMSE_OTHER_COMMENT))};
 }
 
 ConversationState conversation_answer(DicomConversation *conversation, const DimseAnswer *answer)
@@ -217,6 +218,7 @@ static ConversationState associate(DicomConversation *conversation)
     Request *req = new_request(conversation, "DICOM");
     Str heard = strbuf_str(&conversation->heard);
     req->reply_to = str_shown(req->arena, worker_get(heard, WORKER_CALLING_AE));
+    conversation->contexts = str_dup(conversation->arena, heard);
     Rejection rejection = judge(conversation, req->principal, worker_get(heard, WORKER_CALLED_AE),
                                 worker_get(heard, WORKER_CALLING_AE));
     if (rejection != REJECTION_COUNT) {

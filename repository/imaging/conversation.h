@@ -18,9 +18,10 @@ struct DicomConversation {
     Arena *arena;               /* of what is kept until the association ends */
     const Ae *ae;               /* who calls; NULL: not accepted yet */
     const Principal *principal; /* as it was when the association began, for its last record */
-    int32_t node;               /* counted under; 0: not a registered one */
-    Arrivals *arrivals;         /* NULL: nothing was stored yet */
-    DicomConversation *next;    /* of those that are open: under imaging->conversations_lock */
+    Str contexts;            /* fields CONTEXT as proposed: the first transfer syntax is agreed */
+    int32_t node;            /* counted under; 0: not a registered one */
+    Arrivals *arrivals;      /* NULL: nothing was stored yet */
+    DicomConversation *next; /* of those that are open: under imaging->conversations_lock */
 };
 
 /** After a request: whether the association goes on. */
@@ -31,6 +32,8 @@ typedef ConversationState (*ConversationFn)(DicomConversation *conversation, Req
 
 ConversationState conversation_store(DicomConversation *conversation, Request *req);
 ConversationState conversation_find(DicomConversation *conversation, Request *req);
+ConversationState conversation_get(DicomConversation *conversation, Request *req);
+ConversationState conversation_move(DicomConversation *conversation, Request *req);
 
 /** Status of an answer, and what Error Comment says. */
 typedef struct DimseAnswer {
@@ -40,6 +43,8 @@ typedef struct DimseAnswer {
 
 /** What the first error of the request is in DIMSE; texts in the arena. */
 DimseAnswer conversation_failure(Request *req);
+/** A text as Error Comment (0000,0902), in the default repertoire, with the reference. */
+Str conversation_comment(Request *req, Str text);
 /** Says STATUS. */
 ConversationState conversation_answer(DicomConversation *conversation, const DimseAnswer *answer);
 

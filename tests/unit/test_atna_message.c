@@ -184,7 +184,16 @@ static const struct {
     {AUDIT_RAD8_BEGIN, "110102", "RAD-8", "E"},
     {AUDIT_RAD8_STORED, "110104", "RAD-8", "C"},
     {AUDIT_RAD14_QUERY, "110112", "RAD-14", "E"},
+    {AUDIT_RAD16_BEGIN, "110102", "RAD-16", "E"},
+    {AUDIT_RAD16_SENT, "110104", "RAD-16", "R"},
+    {AUDIT_RAD16_MOVE_BEGIN, "110102", "RAD-16", "E"},
+    {AUDIT_RAD16_MOVED, "110104", "RAD-16", "R"},
     {AUDIT_RAD69_TRANSFERRED, "110104", "RAD-69", "R"},
+    {AUDIT_RAD55_RETRIEVE, "110104", "RAD-55", "R"},
+    {AUDIT_RAD107_RETRIEVE, "110104", "RAD-107", "R"},
+    {AUDIT_RAD108_BEGIN, "110102", "RAD-108", "E"},
+    {AUDIT_RAD108_STORED, "110104", "RAD-108", "C"},
+    {AUDIT_RAD129_QUERY, "110112", "RAD-129", "E"},
     {AUDIT_PATIENT_CREATE, "110110", "", "C"},
     {AUDIT_PATIENT_READ, "110110", "", "R"},
     {AUDIT_PATIENT_UPDATE, "110110", "", "U"},
@@ -280,6 +289,21 @@ static void test_event_that_we_send_names_the_actor_that_we_called(void **state)
     }
 }
 
+/* C-MOVE: DICOM PS3.15 A.5.3.3, A.5.3.7. */
+static void test_peer_that_has_us_send_is_the_requestor_beside_both_ends(void **state)
+{
+    Fixture *f = *state;
+    AuditEvent event = event_of(AUDIT_RAD16_MOVED);
+    event.remote_name = STR("VIEWER");
+    event.remote_endpoint = STR("dicom://192.0.2.7:104");
+    write_message(f, &event);
+    expect(f, SOURCE "/@UserIsRequestor", "false");
+    expect(f, DESTINATION "/@UserID", "VIEWER");
+    expect(f, DESTINATION "/@NetworkAccessPointID", "192.0.2.7");
+    expect(f, "//ActiveParticipant[not(RoleIDCode)]/@UserID", "gateway-a");
+    expect(f, "//ActiveParticipant[not(RoleIDCode)]/@UserIsRequestor", "true");
+}
+
 /* Both are named as the message names them: TF-2 3.8.5.1, 3.10.5.1. */
 static void test_hl7_message_that_we_send_names_both_by_facility_and_application(void **state)
 {
@@ -330,6 +354,25 @@ static void test_decision_names_the_operator_as_requestor(void **state)
 
 #define USER "//ActiveParticipant[@UserID='drsato']"
 
+/** How many take part by the flow of an event alone. */
+static unsigned count_parties(AuditEventType type)
+{
+    static const char *const flows[] = {
+#define EVENT(name, event_id, event_display, type_code, type_system, type_display, action, flow)   \
+#flow,
+#include "atna/events.def"
+#undef EVENT
+    };
+    return strcmp(flows[type], "PEER_DIRECTS") == 0 ? 3 : 2;
+}
+
+static void expect_parties(Fixture *f, unsigned count)
+{
+    char text[16];
+    (void)snprintf(text, sizeof(text), "%u", count);
+    expect(f, "count(//ActiveParticipant)", text);
+}
+
 /* TF-2 3.40.4.2: the user of the assertion is in every record of the transaction, with the roles;
  * what the access is for is said of the event. */
 static void test_user_of_an_assertion_takes_part_in_every_event(void **state)
@@ -341,7 +384,7 @@ static void test_user_of_an_assertion_takes_part_in_every_event(void **state)
         event.outcome = 8;
         event.outcome_text = STR("why");
         write_message(f, &event);
-        expect(f, "count(//ActiveParticipant)", "3");
+        expect_parties(f, count_parties(type) + 1);
         expect(f, USER "/@UserName", "sato<drsato@https://idp.example/sts?a=1&b=2>");
         expect(f, USER "/@UserIsRequestor", "true");
         expect(f, "count(" USER "/@*)", "3");
@@ -371,13 +414,13 @@ static void test_user_without_alias_is_named_by_id_and_issuer(void **state)
 }
 
 /* Without a person nobody is invented. */
-static void test_event_without_user_has_two_participants(void **state)
+static void test_event_without_user_has_the_participants_of_its_flow(void **state)
 {
     Fixture *f = *state;
     for (AuditEventType type = 0; type < AUDIT_EVENT_COUNT; type++) {
         AuditEvent event = event_of(type);
         write_message(f, &event);
-        expect(f, "count(//ActiveParticipant)", "2");
+        expect_parties(f, count_parties(type));
         expect(f, "count(//PurposeOfUse)", "0");
     }
 }
@@ -584,13 +627,14 @@ int main(void)
         WITH_REQUEST(test_peer_that_sends_is_source_and_requestor),
         WITH_REQUEST(test_retrieving_peer_is_destination_and_requestor),
         WITH_REQUEST(test_event_that_we_send_names_the_actor_that_we_called),
+        WITH_REQUEST(test_peer_that_has_us_send_is_the_requestor_beside_both_ends),
         WITH_REQUEST(test_hl7_message_that_we_send_names_both_by_facility_and_application),
         WITH_REQUEST(test_hl7_sender_is_named_by_facility_and_application),
         WITH_REQUEST(test_start_names_application_and_launcher),
         WITH_REQUEST(test_decision_names_the_operator_as_requestor),
         WITH_REQUEST(test_user_of_an_assertion_takes_part_in_every_event),
         WITH_REQUEST(test_user_without_alias_is_named_by_id_and_issuer),
-        WITH_REQUEST(test_event_without_user_has_two_participants),
+        WITH_REQUEST(test_event_without_user_has_the_participants_of_its_flow),
         WITH_REQUEST(test_emergency_access_is_by_user_and_node_about_the_patient),
         WITH_REQUEST(test_objects_carry_ids_queries_and_details),
         WITH_REQUEST(test_objects_of_alerts_and_of_the_audit_log_are_security_resources),

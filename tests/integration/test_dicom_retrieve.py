@@ -1,0 +1,316 @@
+"""C-MOVE, C-GET and storage commitment (PS3.4 C.4, J): bytes as stored, statuses, and what a peer that is not there may cost."""
+
+import os
+import pathlib
+import socket
+import struct
+import time
+import unittest
+
+from conformance import client as xds
+from tests.harness import dimse
+from tests.harness import server as harness
+from tests.integration import audit_records, common
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
+REFERENCE = pathlib.Path(os.environ.get("MUSUBI_REFERENCE", "/nonexistent")) / "dicom"
+SUCCESS, SOME_FAILED, ALL_FAILED, NO_DESTINATION, IDENTIFIER, CANCELLED = 0, 0xB000, 0xA702, 0xA801, 0xA900, 0xFE00
+PATIENT, STUDY, SERIES, INSTANCE, LEVEL = ((0x0010, 0x0020), (0x0020, 0x000D), (0x0020, 0x000E), (0x0008, 0x0018), (0x0008, 0x0052))
+FAILED_LIST = (0x0008, 0x0058)
+counter = iter(range(1, 1 << 30))
+
+
+def new_uid():
+    """Of this run alone."""
+    return f"1.2.826.0.1.3680043.10.{time.time_ns()}.{next(counter)}"
+
+
+def element(group, number, vr, value):
+    """Explicit VR Little Endian."""
+    value = value.encode() if isinstance(value, str) else value
+    value += (b"\0" if vr in ("UI", "OB") else b" ") * (len(value) % 2)
+    head = struct.pack("<HH2s", group, number, vr.encode())
+    return head + (struct.pack("<HI", 0, len(value)) if vr in ("OB", "OW") else struct.pack("<H", len(value))) + value
+
+
+def image(patient, study, series=None, uid=None, pixels=bytes(128)):
+    """A small CT instance: (SOP class, UID, transfer syntax, data set)."""
+    uid = uid or new_uid()
+    data = b"".join((
+        element(0x0008, 0x0016, "UI", CT_IMAGE), element(0x0008, 0x0018, "UI", uid), element(0x0008, 0x0020, "DA", "20260105"),
+        element(0x0008, 0x0030, "TM", "083000"), element(0x0008, 0x0060, "CS", "CT"), element(0x0010, 0x0010, "PN", "Yamada^Taro"),
+        element(0x0010, 0x0020, "LO", patient), element(0x0020, 0x000D, "UI", study),
+        element(0x0020, 0x000E, "UI", series or study + ".1"), element(0x0028, 0x0002, "US", struct.pack("<H", 1)),
+        element(0x0028, 0x0004, "CS", "MONOCHROME2"), element(0x0028, 0x0010, "US", struct.pack("<H", 8)),
+        element(0x0028, 0x0011, "US", struct.pack("<H", 8)), element(0x0028, 0x0100, "US", struct.pack("<H", 16)),
+        element(0x0028, 0x0101, "US", struct.pack("<H", 16)), element(0x0028, 0x0102, "US", struct.pack("<H", 15)),
+        element(0x0028, 0x0103, "US", struct.pack("<H", 0)), element(0x7FE0, 0x0010, "OW", pixels)))
+    return CT_IMAGE, uid, dimse.EXPLICIT, data
+
+
+class RetrieveCase(common.ServerCase):
+    """A server with a DICOM listener, and AEs to send to."""
+
+    settings = {"server": {"roles": "registry, repository, pix, atna, imaging"}}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.dicom_port, = harness.free_ports(1)
+        settings = {section: dict(values) for section, values in cls.settings.items()}
+        settings.setdefault("imaging", {})["plain_dicom_listen"] = f"127.0.0.1:{cls.dicom_port}"
+        cls.settings = settings
+        super().setUpClass()
+        cls.server.command("facility", "add", "hospital")
+        cls.server.command("node", "add", "pacs", "--facility", "hospital", "--fingerprint", "1" * 64, "--transactions", "*")
+
+    @classmethod
+    def add_ae(cls, title, port, node="pacs"):
+        """An AE that takes associations on loopback; known to the server on return."""
+        cls.server.command("ae", "add", title, "--node", node, "--address", f"127.0.0.1:{port}", "--plain")
+        time.sleep(2.5)
+
+    def store(self, *instances, calling="TEST"):
+        """C-STORE of each, bytes as given; the statuses."""
+        contexts = sorted({(sop_class, syntax) for sop_class, _, syntax, _ in instances})
+        statuses = []
+        for begin in range(0, len(contexts), 100):
+            some = contexts[begin:begin + 100]
+            sender = dimse.Requestor(self.dicom_port, [(sop_class, [syntax]) for sop_class, syntax in some], calling=calling)
+            for instance in instances:
+                if (instance[0], instance[2]) in some:
+                    statuses.append(sender.store(*instance))
+            sender.release()
+        return statuses
+
+    def study(self, patient="P1", count=3):
+        """A study that is stored; its UID and instances."""
+        uid = new_uid()
+        instances = [image(patient, uid) for _ in range(count)]
+        self.assertEqual(self.store(*instances), [0] * count)
+        return uid, instances
+
+    def requestor(self, model="S", gets=(), calling="TEST"):
+        """An association for C-MOVE and C-GET; gets: (SOP class, transfer syntax) that we take back."""
+        contexts = [(dimse.MOVE[model], [dimse.IMPLICIT]), (dimse.GET[model], [dimse.IMPLICIT])]
+        association = dimse.Requestor(self.dicom_port, contexts + [(sop_class, [syntax]) for sop_class, syntax in gets],
+                                      calling=calling, roles=sorted({sop_class for sop_class, _ in gets}))
+        self.addCleanup(association.close)
+        return association
+
+    def receiver(self, title, **how):
+        """An AE of ours that takes what comes."""
+        acceptor = dimse.Acceptor(**how)
+        self.addCleanup(acceptor.close)
+        self.add_ae(title, acceptor.port)
+        return acceptor
+
+    def assert_counters(self, response, completed, failed=0, warning=0, remaining=None):
+        """PS3.4 C.4.2.1.6."""
+        self.assertEqual([response.get(key) for key in (0x1020, 0x1021, 0x1022, 0x1023)], [remaining, completed, failed, warning])
+
+
+class Retrieve(RetrieveCase):
+    """Mode open: anybody may everything."""
+
+    def test_a_study_is_moved_as_stored(self):
+        """Bytes, order, counters, and who asked (PS3.7 9.3.1.1: Move Originator)."""
+        study, instances = self.study()
+        receiver = self.receiver("DEST")
+        responses, _ = self.requestor(calling="VIEWER").retrieve({LEVEL: "STUDY", STUDY: study}, "DEST")
+        self.assertEqual(sorted(receiver.instances), sorted(instances))
+        self.assertEqual([response[0x0900] for response in responses], [dimse.PENDING] * 2 + [SUCCESS])
+        self.assert_counters(responses[0], 1, remaining=2)
+        self.assert_counters(responses[-1], 3)
+        self.assertIsNone(responses[-1][None])
+        self.assertEqual(receiver.called, [("MUSUBI", "DEST")])
+        self.assertEqual({command[0x1030] for command in receiver.commands}, {"VIEWER"})
+
+    def test_a_study_is_got_as_stored(self):
+        """On the association that asked (PS3.4 C.4.3)."""
+        study, instances = self.study()
+        responses, got = self.requestor(gets=[(CT_IMAGE, dimse.EXPLICIT)]).retrieve({LEVEL: "STUDY", STUDY: study})
+        self.assertEqual(sorted(got), sorted(instances))
+        self.assertEqual(responses[-1][0x0900], SUCCESS)
+        self.assert_counters(responses[-1], 3)
+
+    def test_levels_and_lists_of_uids(self):
+        """PS3.4 C.4.2.1.4: one value above the level, a list at it."""
+        study, (one, two, _) = self.study()
+        other = image("P1", study, series=study + ".2")
+        self.store(other)
+        cases = (
+            ("S", {LEVEL: "SERIES", STUDY: study, SERIES: study + ".2"}, {other[1]}),
+            ("S", {LEVEL: "SERIES", STUDY: study, SERIES: f"{study}.1\\{study}.2"}, 4),
+            ("S", {LEVEL: "IMAGE", STUDY: study, SERIES: study + ".1", INSTANCE: one[1]}, {one[1]}),
+            ("S", {LEVEL: "IMAGE", STUDY: study, SERIES: study + ".1", INSTANCE: f"{one[1]}\\{two[1]}"}, {one[1], two[1]}),
+            ("S", {LEVEL: "IMAGE", STUDY: study, SERIES: study + ".2", INSTANCE: one[1]}, set()),
+            ("S", {LEVEL: "STUDY", STUDY: new_uid()}, set()),
+            ("P", {LEVEL: "STUDY", PATIENT: "P1", STUDY: study}, 4),
+            ("P", {LEVEL: "STUDY", PATIENT: "P2", STUDY: study}, set()),
+        )
+        for model, keys, expected in cases:
+            with self.subTest(keys=keys):
+                responses, got = self.requestor(model, [(CT_IMAGE, dimse.EXPLICIT)]).retrieve(keys, model=model)
+                self.assertEqual(responses[-1][0x0900], SUCCESS)
+                uids = {instance[1] for instance in got}
+                self.assertEqual(len(uids) if isinstance(expected, int) else uids, expected)
+
+    def test_all_studies_of_a_patient(self):
+        """Patient root, level PATIENT."""
+        studies = [self.study("P7", 2) for _ in range(2)]
+        responses, got = self.requestor("P", [(CT_IMAGE, dimse.EXPLICIT)]).retrieve({LEVEL: "PATIENT", PATIENT: "P7"}, model="P")
+        self.assertEqual(responses[-1][0x0900], SUCCESS)
+        self.assertEqual(sorted(got), sorted(studies[0][1] + studies[1][1]))
+
+    def test_identifiers_without_their_unique_keys_are_refused(self):
+        """A900 (PS3.4 C.4.2.1.5)."""
+        study = new_uid()
+        for model, keys in (("S", {LEVEL: "STUDY"}), ("S", {LEVEL: "SERIES", SERIES: study}), ("S", {LEVEL: "PATIENT", PATIENT: "P1"}),
+                            ("S", {LEVEL: "SERIES", STUDY: f"{study}\\{study}.1", SERIES: study}), ("S", {LEVEL: "STUDY", STUDY: "1.2.*"}),
+                            ("P", {LEVEL: "STUDY", STUDY: study}), ("S", {LEVEL: "SLICE", STUDY: study})):
+            with self.subTest(keys=keys):
+                responses, _ = self.requestor(model).retrieve(keys, model=model)
+                self.assertEqual(responses[-1][0x0900], IDENTIFIER)
+
+    def test_an_unknown_destination_is_told(self):
+        """A801; so is one without an address."""
+        study, _ = self.study()
+        responses, _ = self.requestor().retrieve({LEVEL: "STUDY", STUDY: study}, "NOWHERE")
+        self.assertEqual([response[0x0900] for response in responses], [NO_DESTINATION])
+
+    def test_a_destination_that_is_not_there_fails_every_sub_operation(self):
+        """A702, the UIDs in (0008,0058)."""
+        study, instances = self.study()
+        self.add_ae("CLOSED", harness.free_ports(1)[0])
+        responses, _ = self.requestor().retrieve({LEVEL: "STUDY", STUDY: study}, "CLOSED")
+        self.assertEqual(responses[-1][0x0900], ALL_FAILED)
+        self.assert_counters(responses[-1], 0, failed=3)
+        failed = dimse.text(dimse.decode(responses[-1][None])[FAILED_LIST]).split("\\")
+        self.assertEqual(sorted(failed), sorted(instance[1] for instance in instances))
+
+    def test_a_destination_that_does_not_answer_delays_nobody_else(self):
+        """Its association is waited for; others are served meanwhile."""
+        study, instances = self.study()
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        self.add_ae("SILENT", silent.getsockname()[1])
+        waiting = self.requestor()
+        keys = dimse.encode({LEVEL: "STUDY", STUDY: study})
+        waiting.send(waiting.context(dimse.MOVE["S"]), {0x0002: dimse.MOVE["S"], 0x0100: dimse.C_MOVE, 0x0110: 1, 0x0700: 0,
+                                                        0x0600: "SILENT"}, keys)
+        begun = time.monotonic()
+        _, got = self.requestor(gets=[(CT_IMAGE, dimse.EXPLICIT)]).retrieve({LEVEL: "STUDY", STUDY: study})
+        self.assertEqual(sorted(got), sorted(instances))
+        self.assertLess(time.monotonic() - begun, 5)
+
+    def test_a_refused_sub_operation_is_counted(self):
+        """B000 with warnings, A702 when the receiver refuses all."""
+        study, instances = self.study()
+        for store_status, status, counters in ((0xB007, SOME_FAILED, (0, 0, 3)), (0xA700, ALL_FAILED, (0, 3, 0))):
+            with self.subTest(status=store_status):
+                responses, _ = self.requestor(gets=[(CT_IMAGE, dimse.EXPLICIT)]).retrieve({LEVEL: "STUDY", STUDY: study},
+                                                                                         store_status=store_status)
+                self.assertEqual(responses[-1][0x0900], status)
+                self.assert_counters(responses[-1], *counters)
+        self.assertEqual(len(instances), 3)
+
+    def test_an_instance_without_a_context_fails_alone(self):
+        """The other SOP class goes (PS3.4 C.4.3.3.1)."""
+        study, _ = self.study()
+        other_class = "1.2.840.10008.5.1.4.1.1.4"
+        uid = new_uid()
+        data = image("P1", study, uid=uid)[3].replace(element(0x0008, 0x0016, "UI", CT_IMAGE), element(0x0008, 0x0016, "UI", other_class))
+        self.assertEqual(self.store((other_class, uid, dimse.EXPLICIT, data)), [0])
+        responses, got = self.requestor(gets=[(CT_IMAGE, dimse.EXPLICIT)]).retrieve({LEVEL: "STUDY", STUDY: study})
+        self.assertEqual((responses[-1][0x0900], len(got)), (SOME_FAILED, 3))
+        self.assert_counters(responses[-1], 3, failed=1)
+        self.assertEqual(dimse.text(dimse.decode(responses[-1][None])[FAILED_LIST]), uid)
+
+    def test_a_cancel_ends_it(self):
+        """FE00 with what remains (PS3.4 C.4.2.1.5)."""
+        study, _ = self.study(count=30)
+        responses, got = self.requestor(gets=[(CT_IMAGE, dimse.EXPLICIT)]).retrieve({LEVEL: "STUDY", STUDY: study}, cancel_after=4)
+        self.assertEqual(responses[-1][0x0900], CANCELLED)
+        self.assertLess(len(got), 30)
+        self.assertEqual(responses[-1][0x1020] + responses[-1][0x1021], 30)
+        self.receiver("SLOW", delay_s=0.05)
+        responses, _ = self.requestor().retrieve({LEVEL: "STUDY", STUDY: study}, "SLOW", cancel_after=3)
+        self.assertEqual(responses[-1][0x0900], CANCELLED)
+        self.assertGreater(responses[-1][0x1020], 0)
+
+    def test_transfers_are_recorded_before_they_begin(self):
+        """110102 when it begins, 110104 with what arrived; C-MOVE names three parties (PS3.15 A.5.3.3, A.5.3.7)."""
+        study, _ = self.study()
+        self.receiver("AUDITED")
+        self.requestor(calling="ASKER").retrieve({LEVEL: "STUDY", STUDY: study}, "AUDITED")
+        records = [r for r in audit_records.of_messages(self.server, study, 3)
+                   if r.xpath("EventIdentification/EventTypeCode/@csd-code") == ["RAD-16"]]
+        self.assertEqual([r.xpath("EventIdentification/EventID/@csd-code") for r in records], [["110102"], ["110104"]])
+        for record in records:
+            self.assertEqual(audit_records.party(record, audit_records.SOURCE).get("UserID"), "MUSUBI")
+            self.assertEqual(audit_records.party(record, audit_records.DESTINATION).get("UserID"), "AUDITED")
+            self.assertEqual(record.xpath("ActiveParticipant[@UserIsRequestor='true']/@UserID"), ["ASKER"])
+            self.assertEqual([o.get("ParticipantObjectID") for o in audit_records.objects(record, "2/3")], [study])
+            self.assertEqual([o.get("ParticipantObjectID") for o in audit_records.objects(record, "1/1")], [common.patient("P1")])
+
+
+@unittest.skipUnless(REFERENCE.is_dir(), "MUSUBI_REFERENCE names no DICOM files")
+class ReferenceFiles(RetrieveCase):
+    """Every file that is taken comes back byte for byte."""
+
+    def rounds(self):
+        """The files that have what C-STORE names; instances of one UID in different rounds."""
+        rounds = []
+        for path in sorted(path for path in REFERENCE.rglob("*") if path.is_file()):
+            try:
+                instance = dimse.read_file(path)
+            except (ValueError, KeyError):  # no file meta information, or no such instance in it
+                continue
+            if instance[0] in ("", "1.2.840.10008.1.3.10"):  # a DICOMDIR is not stored
+                continue
+            fitting = next((known for known in rounds if instance[1] not in known), None)
+            if fitting is None:
+                fitting = {}
+                rounds.append(fitting)
+            fitting[instance[1]] = instance
+        return rounds
+
+    def take(self, instances):
+        """Stores what is good, and makes its patients known; UIDs by study, of those that have a patient."""
+        good = [uid for uid, instance in instances.items() if self.store(instance) == [0]]
+        numbers = common.rows(self.server, "SELECT DISTINCT patient_number FROM imaging_study WHERE patient_number <> ''")
+        mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllp_port}")
+        for number, in numbers:
+            self.assertEqual(xds.acknowledgement(mllp.send(xds.adt("A01", common.patient(number)))), "AA", number)
+        mllp.close()
+        by_study = {}
+        for uid, study in common.rows(self.server, "SELECT i.sop_instance, s.study_uid FROM imaging_instance i JOIN imaging_study s "
+                                      "ON s.id = i.study WHERE s.patient_number <> ''"):
+            self.assertIn(uid, good)
+            by_study.setdefault(study, set()).add(uid)
+        return by_study
+
+    def test_all_of_them(self):
+        """By C-GET, and by C-MOVE to a receiver that keeps bytes."""
+        receiver = self.receiver("KEEPER")
+        count = 0
+        for instances in self.rounds():
+            common.rows(self.server, "WITH i AS (DELETE FROM imaging_instance), r AS (DELETE FROM imaging_series), "
+                        "s AS (DELETE FROM imaging_study) SELECT")
+            for study, uids in sorted(self.take(instances).items()):
+                expected = {uid: instances[uid] for uid in uids}
+                with self.subTest(study=study):
+                    gets = sorted({(instance[0], instance[2]) for instance in expected.values()})
+                    _, got = self.requestor(gets=gets).retrieve({LEVEL: "STUDY", STUDY: study})
+                    self.assertEqual({instance[1]: instance for instance in got}, expected)
+                    begin = len(receiver.instances)
+                    responses, _ = self.requestor().retrieve({LEVEL: "STUDY", STUDY: study}, "KEEPER")
+                    self.assertEqual(responses[-1][0x0900], SUCCESS)
+                    self.assertEqual({instance[1]: instance for instance in receiver.instances[begin:]}, expected)
+                    count += len(expected)
+        self.assertGreater(count, 70)
+
+
+if __name__ == "__main__":
+    unittest.main()
