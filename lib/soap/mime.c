@@ -330,8 +330,8 @@ static int end_message(MimeParser *parser)
     parser->state = STATE_EPILOGUE;
     return parser->parts > 0 ? 0
                              : error_add(parser->errors, ERR_SOAP_SENDER, NULL,
-                                         "the multipart message holds no MIME part; send the SOAP "
-                                         "envelope as the first one");
+                                         "the multipart message holds no MIME part; send at least "
+                                         "one");
 }
 
 /** The rest of a boundary line: ["--"] transport-padding CRLF (RFC 2046 5.1.1). */

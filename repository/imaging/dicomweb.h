@@ -48,6 +48,8 @@ typedef struct DicomwebReceiver {
 /* WADO-RS (PS3.18 10.4) */
 int dicomweb_retrieve(Imaging *imaging, DicomwebExchange *exchange);
 int dicomweb_metadata(Imaging *imaging, DicomwebExchange *exchange);
+int dicomweb_frames(Imaging *imaging, DicomwebExchange *exchange);
+int dicomweb_bulk_data(Imaging *imaging, DicomwebExchange *exchange);
 
 /* QIDO-RS (PS3.18 10.6) */
 int dicomweb_studies(Imaging *imaging, DicomwebExchange *exchange);

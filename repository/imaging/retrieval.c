@@ -51,9 +51,6 @@ int retrieval_find(Retrieval *retrieval, const ImagingTarget *target, AccessPurp
                        "There is nothing of these UIDs for you; ask for what there is with "
                        "QIDO-RS, or the registry for the manifest of the study.");
     }
-    if (rc < 0) {
-        retrieval_record_refused(retrieval->imaging, req, retrieval->event, target->study_uid);
-    }
     return rc;
 }
 

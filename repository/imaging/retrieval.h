@@ -19,7 +19,7 @@ typedef struct Retrieval {
 
 /**
  * Finds what a target names.
- * @return 0, or -ERR_DICOM_NOT_FOUND: nothing that this reader may have, which is recorded
+ * @return 0, or -ERR_DICOM_NOT_FOUND: nothing that this reader may have
  */
 int retrieval_find(Retrieval *retrieval, const ImagingTarget *target,
                    AccessPurpose purpose) MUST_CHECK;

@@ -96,7 +96,10 @@ int dicomweb_metadata(Imaging *imaging, DicomwebExchange *exchange)
     rc = rc < 0 ? rc
                 : wado_find(imaging, exchange, AUDIT_RAD107_RETRIEVE, ACCESS_VIEW,
                             &metadata->retrieval);
-    rc = rc < 0 ? rc : retrieval_record(metadata->retrieval);
+    if (rc < 0) {
+        return wado_refused(imaging, exchange, AUDIT_RAD107_RETRIEVE, rc);
+    }
+    rc = retrieval_record(metadata->retrieval);
     if (rc < 0) {
         return rc;
     }

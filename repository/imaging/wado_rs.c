@@ -32,12 +32,14 @@ int wado_find(Imaging *imaging, DicomwebExchange *exchange, AuditEventType event
     ImagingTarget target;
     *retrieval = (Retrieval){.imaging = imaging, .req = req, .event = event};
     int rc = wado_target(exchange, &target);
-    if (rc < 0) {
-        retrieval_record_refused(imaging, req, event, STR_EMPTY);
-        return rc;
-    }
     *ret_retrieval = retrieval;
-    return retrieval_find(retrieval, &target, purpose);
+    return rc < 0 ? rc : retrieval_find(retrieval, &target, purpose);
+}
+
+int wado_refused(Imaging *imaging, const DicomwebExchange *exchange, AuditEventType event, int rc)
+{
+    retrieval_record_refused(imaging, exchange->req, event, exchange->path[0]);
+    return rc;
 }
 
 Str wado_instance_url(Arena *arena, Str base, const ImagingInstance *instance)
@@ -134,7 +136,10 @@ int dicomweb_retrieve(Imaging *imaging, DicomwebExchange *exchange)
                             &instances->retrieval);
     rc = rc < 0 ? rc : choose_form(exchange, instances);
     rc = rc < 0 ? rc : choose_syntaxes(exchange, instances);
-    rc = rc < 0 ? rc : retrieval_record(instances->retrieval);
+    if (rc < 0) {
+        return wado_refused(imaging, exchange, AUDIT_RAD107_RETRIEVE, rc);
+    }
+    rc = retrieval_record(instances->retrieval);
     if (rc < 0) {
         return rc;
     }

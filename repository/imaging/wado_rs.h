@@ -9,9 +9,12 @@
 /** The UIDs of the path. @return 0, or -ERR_DICOM_REQUEST: one is no UID */
 int wado_target(const DicomwebExchange *exchange, ImagingTarget *ret_target) MUST_CHECK;
 
-/** Target, then instances; what fails is recorded. In the request's arena. */
+/** Target, then instances, in the request's arena. */
 int wado_find(Imaging *imaging, DicomwebExchange *exchange, AuditEventType event,
               AccessPurpose purpose, Retrieval **ret_retrieval) MUST_CHECK;
+
+/** Records a request that is refused before anything is given out. @return rc */
+int wado_refused(Imaging *imaging, const DicomwebExchange *exchange, AuditEventType event, int rc);
 
 /** "BASE/studies/.../series/.../instances/...", in the arena. */
 Str wado_instance_url(Arena *arena, Str base, const ImagingInstance *instance);
