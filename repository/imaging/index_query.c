@@ -28,7 +28,7 @@ static const struct {
 };
 
 /** Studies that are looked at at a time. */
-static const int32_t page_sizes[] = {
+static const size_t page_sizes[] = {
     [IMAGING_PATIENT] = 200,
     [IMAGING_STUDY] = 200,
     [IMAGING_SERIES] = 50,
@@ -40,11 +40,9 @@ static const int32_t page_sizes[] = {
 #define PASSED_OVER(column)
 #define TAKEN(column) ", " column
 
-/* Which rows of imaging_study can match, by the key that leaves the fewest: $1 the last of the page
- * before, $2 values of the key, $3 how many. */
-#define CANDIDATES(condition)                                                                      \
-    "SELECT s.id FROM imaging_study s WHERE " condition " AND s.id > $1::bigint "                  \
-    "ORDER BY s.id LIMIT $3::integer"
+/* Which rows of imaging_study can match, by the key that leaves the fewest: $1 values of the key.
+ */
+#define CANDIDATES(from_where) "SELECT array_agg(DISTINCT s.id ORDER BY s.id) FROM " from_where
 
 typedef enum Candidates {
     BY_INSTANCE,
@@ -58,24 +56,24 @@ typedef enum Candidates {
 
 static const DbStatement select_candidates[] = {
     [BY_INSTANCE] = {"imaging_query_instance",
-                     "SELECT DISTINCT i.study FROM imaging_instance i "
-                     "WHERE i.sop_instance = ANY ($2::text[]) AND i.study > $1::bigint "
-                     "ORDER BY i.study LIMIT $3::integer"},
+                     CANDIDATES("imaging_instance i JOIN imaging_study s ON s.id = i.study "
+                                "WHERE i.sop_instance = ANY ($1::text[])")},
     [BY_SERIES] = {"imaging_query_series",
-                   "SELECT DISTINCT r.study FROM imaging_series r "
-                   "WHERE r.series_uid = ANY ($2::text[]) AND r.study > $1::bigint "
-                   "ORDER BY r.study LIMIT $3::integer"},
-    [BY_STUDY] = {"imaging_query_study", CANDIDATES("s.study_uid = ANY ($2::text[])")},
+                   CANDIDATES("imaging_series r JOIN imaging_study s ON s.id = r.study "
+                              "WHERE r.series_uid = ANY ($1::text[])")},
+    [BY_STUDY] = {"imaging_query_study",
+                  CANDIDATES("imaging_study s WHERE s.study_uid = ANY ($1::text[])")},
     [BY_PERSON] = {"imaging_query_person",
-                   "SELECT s.id FROM patient_identifier n JOIN imaging_study s "
-                   "ON s.authority = n.authority AND s.patient_number = n.value "
-                   "WHERE n.person = ($2::text[])[1]::bigint AND s.id > $1::bigint "
-                   "ORDER BY s.id LIMIT $3::integer"},
-    [BY_ACCESSION] = {"imaging_query_accession", CANDIDATES("s.accession_number = ($2::text[])[1] "
-                                                            "AND s.accession_number <> ''")},
+                   CANDIDATES("patient_identifier n JOIN imaging_study s "
+                              "ON s.authority = n.authority AND s.patient_number = n.value "
+                              "WHERE n.person = ($1::text[])[1]::bigint")},
+    [BY_ACCESSION] = {"imaging_query_accession",
+                      CANDIDATES("imaging_study s WHERE s.accession_number = ($1::text[])[1] "
+                                 "AND s.accession_number <> ''")},
     [BY_DATE] = {"imaging_query_date",
-                 CANDIDATES("s.study_date BETWEEN ($2::text[])[1] AND ($2::text[])[2]")},
-    [BY_NOTHING] = {"imaging_query_all", CANDIDATES("$2::text[] IS NULL")},
+                 CANDIDATES("imaging_study s WHERE s.study_date BETWEEN ($1::text[])[1] "
+                            "AND ($1::text[])[2]")},
+    [BY_NOTHING] = {"imaging_query_all", CANDIDATES("imaging_study s WHERE $1::text[] IS NULL")},
 };
 
 static const DbStatement select_studies = {
@@ -188,7 +186,9 @@ typedef struct Running {
     Candidates candidates;
     const Str *candidate_values;
     size_t candidate_count;
-    int64_t last_study;
+    int64_t *studies; /* rows that can match */
+    size_t study_count;
+    size_t next_study;
     PersonSet persons;     /* that were given, for level PATIENT */
     uint64_t passed_count; /* of query->offset */
     uint64_t given_count;
@@ -382,6 +382,26 @@ static void choose_candidates(Running *running)
     running->candidate_values = values;
 }
 
+static int find_candidates(Running *running)
+{
+    Request *req = running->req;
+    DbParams params;
+    DbResult *rows;
+    db_params_init(&params, req->arena);
+    if (running->candidates == BY_NOTHING) {
+        db_param_null(&params);
+    } else {
+        db_param_text_array(&params, running->candidate_values, running->candidate_count);
+    }
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(running->imaging->config.pool, req, &conn);
+    rc = rc < 0 ? rc : db_exec(conn, req, &select_candidates[running->candidates], &params, &rows);
+    if (rc == 0) {
+        running->study_count = db_i64_array(rows, 0, 0, req->arena, &running->studies);
+    }
+    return rc;
+}
+
 /* ---- a page of studies ---- */
 
 typedef struct Page {
@@ -389,20 +409,6 @@ typedef struct Page {
     Found *found;
     size_t count;
 } Page;
-
-static int find_candidates(Running *running, Page *page, DbConn *conn, DbResult **ret_rows)
-{
-    DbParams params;
-    db_params_init(&params, page->req.arena);
-    db_param_i64(&params, running->last_study);
-    if (running->candidates == BY_NOTHING) {
-        db_param_null(&params);
-    } else {
-        db_param_text_array(&params, running->candidate_values, running->candidate_count);
-    }
-    db_param_i32(&params, page_sizes[running->query->level]);
-    return db_exec(conn, &page->req, &select_candidates[running->candidates], &params, ret_rows);
-}
 
 /** Columns of the levels from first to last, in the order of query_attributes.def. */
 static void read_values(const DbResult *rows, int row, int column, ImagingLevel first,
@@ -415,19 +421,16 @@ static void read_values(const DbResult *rows, int row, int column, ImagingLevel 
     }
 }
 
-static int read_studies(Running *running, Page *page, DbConn *conn, const DbResult *candidates)
+static int read_studies(Running *running, Page *page, DbConn *conn)
 {
-    size_t count = (size_t)db_rows(candidates);
-    int64_t *ids = ARENA_ARRAY(page->req.arena, int64_t, count);
+    size_t count =
+        MIN(running->study_count - running->next_study, page_sizes[running->query->level]);
     DbParams params;
     DbResult *rows;
-    for (size_t i = 0; i < count; i++) {
-        ids[i] = db_i64(candidates, (int)i, 0);
-    }
-    running->last_study = count > 0 ? ids[count - 1] : running->last_study;
     db_params_init(&params, page->req.arena);
-    db_param_i64_array(&params, ids, count);
+    db_param_i64_array(&params, running->studies + running->next_study, count);
     db_param_i32_array(&params, running->own, running->own_count);
+    running->next_study += count;
     int rc = db_exec(conn, &page->req, &select_studies, &params, &rows);
     if (rc < 0) {
         return rc;
@@ -701,23 +704,18 @@ static int give_page(Running *running, Page *page, const DbResult *below)
 }
 
 /** All that needs the database; the connection is given back before anything is handed on. */
-static int read_page(Running *running, Page *page, bool *ret_is_last, DbResult **ret_below)
+static int read_page(Running *running, Page *page, DbResult **ret_below)
 {
-    DbResult *candidates;
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(running->imaging->config.pool, &page->req, &conn);
-    rc = rc < 0 ? rc : find_candidates(running, page, conn, &candidates);
-    if (rc < 0) {
-        return rc;
-    }
-    *ret_is_last = db_rows(candidates) < page_sizes[running->query->level];
-    rc = read_studies(running, page, conn, candidates);
+    rc = rc < 0 ? rc : read_studies(running, page, conn);
     rc = rc < 0 ? rc : decide_studies(running, page);
     rc = rc < 0 ? rc : choose_studies(running, page, conn);
     rc = rc < 0 ? rc : count_studies(running, page, conn);
     return rc < 0 ? rc : read_below(running, page, conn, ret_below);
 }
 
+/** At least one page: of nothing, if nothing can match. */
 static int run_pages(Running *running)
 {
     _cleanup_(arena_freep) Arena *arena = arena_new();
@@ -725,11 +723,10 @@ static int run_pages(Running *running)
     while (rc == 0 && !running->is_over) {
         Page page = {.req = access_passing(running->req, arena)};
         DbResult *below = NULL;
-        bool is_last = true;
-        rc = read_page(running, &page, &is_last, &below);
+        rc = read_page(running, &page, &below);
         access_passed(running->req, &page.req);
         rc = rc < 0 ? rc : give_page(running, &page, below);
-        running->is_over = running->is_over || is_last;
+        running->is_over = running->is_over || running->next_study == running->study_count;
         arena_clear(arena);
     }
     return rc;
@@ -750,6 +747,7 @@ int index_query(Imaging *imaging, Request *req, const ImagingQuery *query, Imagi
     running.own_count = ae_directory_own(imaging->aes, req->arena, running.ae, &running.own);
     int rc = resolve_person(&running);
     choose_candidates(&running);
+    rc = rc < 0 ? rc : find_candidates(&running);
     rc = rc < 0 ? rc : run_pages(&running);
     person_set_done(&running.persons);
     arena_free(running.match_arena);
