@@ -152,3 +152,26 @@ CREATE INDEX imaging_instance_series ON imaging_instance (series, position, id) 
 CREATE INDEX imaging_instance_study ON imaging_instance (study) WHERE variant = 0 AND rejected = '';
 -- Seven bytes and their length fill the eight that an index entry takes at least.
 CREATE INDEX imaging_instance_sha256 ON imaging_instance (substr(sha256, 1, 7));
+
+CREATE TABLE imaging_commitment (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    received_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    due_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    closed_at       timestamptz,
+    node            integer NOT NULL,
+    facility        integer NOT NULL,
+    attempts        integer NOT NULL DEFAULT 0,
+    ae_title        text NOT NULL,
+    transaction_uid text COLLATE "C" NOT NULL,
+    failure         text NOT NULL DEFAULT '',
+    sop_classes     text[] NOT NULL,
+    sop_instances   text[] NOT NULL,
+    reasons         integer[],
+    UNIQUE (transaction_uid, node, ae_title)
+);
+COMMENT ON TABLE imaging_commitment IS 'requests for storage commitment (PS3.4 J), kept for 30 days after they are closed: a Transaction UID is used once';
+COMMENT ON COLUMN imaging_commitment.due_at IS 'when the report is to be sent next';
+COMMENT ON COLUMN imaging_commitment.closed_at IS 'the report was taken, or was given up (failure)';
+COMMENT ON COLUMN imaging_commitment.reasons IS 'of each instance: 0 committed, else the Failure Reason; NULL: not looked at yet';
+CREATE INDEX imaging_commitment_due ON imaging_commitment (due_at) WHERE closed_at IS NULL;
+CREATE INDEX imaging_commitment_closed ON imaging_commitment (closed_at) WHERE closed_at IS NOT NULL;

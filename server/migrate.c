@@ -178,7 +178,7 @@ static const char *const grants[] = {
     "consent_policy, consent_policy_disclosure, audit_retention, imaging_ae FROM",
     "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "
     "match_key, "
-    "awaited_link, identity_notification, pdq_continuation, assertion_seen TO",
+    "awaited_link, identity_notification, pdq_continuation, assertion_seen, imaging_commitment TO",
     "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO",
 };
 

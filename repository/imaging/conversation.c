@@ -45,6 +45,7 @@ static const struct {
     [WORKER_SAYS_FIND] = {conversation_find, "RAD-14"},
     [WORKER_SAYS_GET] = {conversation_get, "RAD-16"},
     [WORKER_SAYS_MOVE] = {conversation_move, "RAD-16"},
+    [WORKER_SAYS_COMMIT] = {conversation_commit, "RAD-10"},
 };
 
 static Request *new_request(DicomConversation *conversation, const char *transaction)

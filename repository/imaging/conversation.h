@@ -34,6 +34,7 @@ ConversationState conversation_store(DicomConversation *conversation, Request *r
 ConversationState conversation_find(DicomConversation *conversation, Request *req);
 ConversationState conversation_get(DicomConversation *conversation, Request *req);
 ConversationState conversation_move(DicomConversation *conversation, Request *req);
+ConversationState conversation_commit(DicomConversation *conversation, Request *req);
 
 /** Status of an answer, and what Error Comment says. */
 typedef struct DimseAnswer {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "repository/imaging/commitments.h"
 #include "repository/imaging/imaging_state.h"
 #include "repository/repository_private.h"
 
@@ -34,6 +35,11 @@ Imaging *imaging_new(const ImagingConfig *config, char *ret_problem, size_t prob
         imaging_free(imaging);
         return NULL;
     }
+    imaging->commitments = commitments_new(imaging, ret_problem, problem_size);
+    if (!imaging->commitments) {
+        imaging_free(imaging);
+        return NULL;
+    }
     return imaging;
 }
 
@@ -42,6 +48,7 @@ void imaging_free(Imaging *imaging)
     if (!imaging) {
         return;
     }
+    commitments_free(imaging->commitments);
     ae_directory_free(imaging->aes);
     pthread_mutex_destroy(&imaging->conversations_lock);
     free(imaging);

@@ -11,6 +11,7 @@ struct Imaging {
     ImagingConfig config; /* borrows what the caller's points to */
     BlobStore *blobs;     /* of the repository */
     AeDirectory *aes;
+    struct Commitments *commitments;
     pthread_mutex_t conversations_lock;
     DicomConversation *conversations; /* those that are open */
 };

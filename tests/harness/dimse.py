@@ -267,7 +267,7 @@ class Requestor(Association):
 
 
 class Acceptor:
-    """Takes associations in a thread and accepts every context in its first transfer syntax: keeps instances and reports."""
+    """Takes associations in a thread and accepts every context, instances in its first transfer syntax: keeps them and reports."""
 
     def __init__(self, store_status=0, delay_s=0):
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -310,7 +310,9 @@ class Acceptor:
         for kind, part in items(content[68:]):
             if kind == 0x20:
                 parts = [(sub, data) for sub, data in items(part[4:])]
-                syntax = next(data for sub, data in parts if sub == 0x40)
+                syntaxes = [data for sub, data in parts if sub == 0x40]
+                is_report = parts[0][1].rstrip(b"\0") == COMMITMENT.encode()  # which is decoded here
+                syntax = IMPLICIT.encode() if is_report else syntaxes[0]
                 association.contexts[part[0]] = (text(parts[0][1]), text(syntax))
                 answer += item(0x21, struct.pack("BBBB", part[0], 0, 0, 0) + item(0x40, syntax))
             elif kind == 0x50:

@@ -255,6 +255,114 @@ class Retrieve(RetrieveCase):
             self.assertEqual([o.get("ParticipantObjectID") for o in audit_records.objects(record, "1/1")], [common.patient("P1")])
 
 
+class Commitment(RetrieveCase):
+    """Storage commitment, Push Model (PS3.4 J)."""
+
+    def commit(self, transaction, references, calling="PUSHER"):
+        """N-ACTION; the status."""
+        association = dimse.Requestor(self.dicom_port, [(dimse.COMMITMENT, [dimse.IMPLICIT])], calling=calling)
+        self.addCleanup(association.close)
+        status = association.commit(transaction, references)
+        association.release()
+        return status
+
+    def pusher(self, **how):
+        """The AE that asks, registered with an address."""
+        acceptor = dimse.Acceptor(**how)
+        self.addCleanup(acceptor.close)
+        self.add_ae("PUSHER", acceptor.port)
+        return acceptor
+
+    @staticmethod
+    def references(report, tag):
+        """(SOP class, UID, reason) of the items of a sequence."""
+        return [(dimse.text(item[0x0008, 0x1150]), dimse.text(item[0x0008, 0x1155]),
+                 struct.unpack("<H", item[0x0008, 0x1197])[0] if (0x0008, 0x1197) in item else 0) for item in report.get(tag, [])]
+
+    def study_of_pusher(self, count=3):
+        """Instances that the AE PUSHER has stored."""
+        study = new_uid()
+        instances = [image("P1", study) for _ in range(count)]
+        self.assertEqual(self.store(*instances, calling="PUSHER"), [0] * count)
+        return instances
+
+    def test_what_is_stored_is_committed(self):
+        """Event type 1 with exactly the requested set, on an association of its own."""
+        pusher = self.pusher()
+        asked = [(instance[0], instance[1]) for instance in self.study_of_pusher()]
+        transaction = new_uid()
+        self.assertEqual(self.commit(transaction, asked), 0)
+        self.assertTrue(pusher.wait_for(lambda: pusher.reports))
+        (event, report), = pusher.reports
+        self.assertEqual((event, dimse.text(report[0x0008, 0x1195])), (1, transaction))
+        self.assertEqual(self.references(report, (0x0008, 0x1199)), [(*reference, 0) for reference in asked])
+        self.assertNotIn((0x0008, 0x1198), report)
+
+    def test_what_is_not_is_told_with_its_reason(self):
+        """Event type 2: 0112 no such instance, also another facility's; 0119 class conflict."""
+        pusher = self.pusher()
+        good, bad, _ = self.study_of_pusher()
+        foreign = image("P1", new_uid())
+        self.store(foreign)  # by an AE of no facility
+        unknown = (CT_IMAGE, new_uid())
+        asked = [(good[0], good[1]), ("1.2.840.10008.5.1.4.1.1.4", bad[1]), unknown, (foreign[0], foreign[1])]
+        self.assertEqual(self.commit(new_uid(), asked), 0)
+        self.assertTrue(pusher.wait_for(lambda: pusher.reports))
+        (event, report), = pusher.reports
+        self.assertEqual(event, 2)
+        self.assertEqual(self.references(report, (0x0008, 0x1199)), [(*asked[0], 0)])
+        self.assertEqual(self.references(report, (0x0008, 0x1198)), [(*asked[1], 0x0119), (*unknown, 0x0112), (*asked[3], 0x0112)])
+
+    def test_damaged_bytes_are_not_committed(self):
+        """0110: every block is read before the commitment."""
+        pusher = self.pusher()
+        uid = new_uid()
+        instance = image("P1", new_uid(), uid=uid, pixels=uid.encode().ljust(128, b"#"))
+        self.assertEqual(self.store(instance, calling="PUSHER"), [0])
+        damaged = 0
+        for path in (self.server.dir / "data").rglob("*"):
+            if path.is_file() and "postgres" not in path.parts:
+                data = path.read_bytes()
+                at = data.find(uid.encode() + b"#")
+                if at >= 0:
+                    with open(path, "r+b") as file:
+                        file.seek(at)
+                        file.write(b"!")
+                    damaged += 1
+        self.assertEqual(damaged, 1)
+        self.assertEqual(self.commit(new_uid(), [(CT_IMAGE, uid)]), 0)
+        self.assertTrue(pusher.wait_for(lambda: pusher.reports))
+        self.assertEqual(self.references(pusher.reports[0][1], (0x0008, 0x1198)), [(CT_IMAGE, uid, 0x0110)])
+
+    def test_a_transaction_uid_is_used_once(self):
+        """0131."""
+        self.pusher()
+        transaction = new_uid()
+        self.assertEqual([self.commit(transaction, [(CT_IMAGE, new_uid())]) for _ in range(2)], [0, 0x0131])
+
+    def test_an_ae_without_an_address_is_told_at_once(self):
+        """0110: no report could reach it."""
+        self.assertEqual(self.commit(new_uid(), [(CT_IMAGE, new_uid())], calling="NOBODY"), 0x0110)
+
+    def test_a_report_survives_kill_9_and_an_ae_that_is_away(self):
+        """It is a row until the AE has answered."""
+        (port,) = harness.free_ports(1)
+        self.add_ae("PUSHER", port)
+        asked = [(instance[0], instance[1]) for instance in self.study_of_pusher()]
+        transaction = new_uid()
+        self.assertEqual(self.commit(transaction, asked), 0)
+        time.sleep(1)
+        self.server.kill()
+        self.server.stop_postgres()
+        pusher = dimse.Acceptor()
+        self.addCleanup(pusher.close)
+        self.server.start()
+        self.add_ae("PUSHER", pusher.port)
+        self.assertTrue(pusher.wait_for(lambda: pusher.reports, 60))
+        self.assertEqual([dimse.text(report[0x0008, 0x1195]) for _, report in pusher.reports], [transaction])
+        self.assertEqual(pusher.reports[0][0], 1)
+
+
 @unittest.skipUnless(REFERENCE.is_dir(), "MUSUBI_REFERENCE names no DICOM files")
 class ReferenceFiles(RetrieveCase):
     """Every file that is taken comes back byte for byte."""
