@@ -41,6 +41,7 @@ SUITES = [
     *[Suite(name, [PYTHON, "-m", "tests.full.builds", name], False, True)
       for name in ("sanitizers", "threads", "clang", "valgrind", "format", "tidy")],
     Suite("tls scanner", [PYTHON, "-m", "tests.full.scanner"], False, True),
+    Suite("imaging clients", [PYTHON, "-m", "tests.full.imaging_clients"], False, True),
 ]
 
 
