@@ -17,3 +17,4 @@ _Noreturn void worker_live(WorkerJob job, int control, int peer);
 void worker_accept(int control, int peer);
 void worker_request(int control, int peer);
 void worker_inspect(int control, int peer);
+void worker_pixels(int control, int peer);

@@ -1,0 +1,279 @@
+#include "lib/dicom/pixels_job.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "lib/base/clock.h"
+#include "lib/dicom/worker_fields.h"
+
+/** For what 60 s of processor time may take on a machine that does much else. */
+#define PATIENCE_NS (INT64_C(180) * 1000000000)
+#define QUALITY 90
+
+/** A process that answers, until its last byte is taken. */
+typedef struct PixelsReply {
+    WorkerProcess process;
+    StrBuf first; /* what was said before the caller began to read */
+    bool is_whole;
+} PixelsReply;
+
+static void reply_free(void *ctx)
+{
+    PixelsReply *reply = ctx;
+    dicom_worker_end(&reply->process);
+    strbuf_done(&reply->first);
+    free(reply);
+}
+
+bool pixels_can_transcode(Str from, Str to)
+{
+    const TransferSyntax *source = transfer_syntax_find(from);
+    const TransferSyntax *target = transfer_syntax_find(to);
+    return source && target && source->can_decode && target->can_encode;
+}
+
+/* ---- to the process ---- */
+
+/** @return false: it listens no more, and may have said why */
+static bool say_bytes(int control, Str bytes)
+{
+    bool is_said = true;
+    for (size_t at = 0; is_said && at < bytes.len; at += WORKER_BYTES_MAX) {
+        is_said = worker_say(control, WORKER_SAYS_DATA_OUT, str_slice(bytes, at, WORKER_BYTES_MAX));
+    }
+    return is_said;
+}
+
+static int feed(int control, ErrorList *errors, const BodySource *data_set)
+{
+    _cleanup_(strbuf_done) StrBuf piece = {0};
+    int more = 1;
+    while (more == 1) {
+        strbuf_clear(&piece);
+        more = data_set->next(data_set->ctx, &piece);
+        if (more < 0) {
+            return error_add(errors, (ErrorCode)-more, NULL, "The stored instance cannot be read");
+        }
+        if (!say_bytes(control, strbuf_str(&piece))) {
+            return 0;
+        }
+    }
+    (void)worker_say(control, WORKER_SAYS_SENT, STR_EMPTY);
+    return 0;
+}
+
+/* ---- from the process ---- */
+
+/** @return 1: data was appended; 0: that was all; negative, and the reason if errors is there */
+static int hear(PixelsReply *reply, ErrorList *errors, StrBuf *buf)
+{
+    _cleanup_(strbuf_done) StrBuf content = {0};
+    WorkerMessageKind kind = WORKER_SAYS_COUNT;
+    int r = worker_hear(reply->process.control, clock_now_ns() + PATIENCE_NS, &kind, &content);
+    if (r == 1 && kind == WORKER_SAYS_DATA) {
+        strbuf_append(buf, strbuf_str(&content));
+        return 1;
+    }
+    if (r == 1 && kind == WORKER_SAYS_STORED) {
+        reply->is_whole = true;
+        return 0;
+    }
+    if (!errors) {
+        return -ERR_DICOM_WORKER;
+    }
+    if (r == 1 && kind == WORKER_SAYS_PROBLEM) {
+        Str text = worker_get(strbuf_str(&content), WORKER_TEXT);
+        return error_add(errors, ERR_DICOM_PIXELS, NULL, "The instance cannot be converted: %.*s",
+                         STR_ARG(text));
+    }
+    return error_add(errors, ERR_DICOM_WORKER, NULL,
+                     "The instance cannot be converted: the process that decodes it ended by a "
+                     "crash, or needed more time or memory than it may take");
+}
+
+static int next_piece(void *ctx, StrBuf *buf)
+{
+    PixelsReply *reply = ctx;
+    if (reply->first.len > 0) {
+        strbuf_append(buf, strbuf_str(&reply->first));
+        strbuf_done(&reply->first);
+        return reply->is_whole ? 0 : 1;
+    }
+    return reply->is_whole ? 0 : hear(reply, NULL, buf);
+}
+
+/**
+ * Starts a process, gives it its job and the data set, and waits for the first bytes of the answer.
+ * @param wish  fields of kind
+ * @param file  to begin with, or NULL
+ */
+static int begin(DicomWorkers *workers, ErrorList *errors, WorkerMessageKind kind, Str wish,
+                 const PixelsSource *source, const FileMeta *file, BodySource *ret_source)
+{
+    WorkerProcess process;
+    int r = dicom_worker_start(workers, errors, JOB_PIXELS, &process);
+    if (r < 0) {
+        return r;
+    }
+    PixelsReply *reply = calloc(1, sizeof(*reply));
+    if (!reply) {
+        abort();
+    }
+    reply->process = process;
+    if (file) {
+        part10_write(file, &reply->first);
+    }
+    if (worker_say(process.control, kind, wish)) {
+        r = feed(process.control, errors, source->data_set);
+    }
+    if (r == 0) {
+        r = hear(reply, errors, &reply->first);
+    }
+    if (r < 0) {
+        reply_free(reply);
+        return r;
+    }
+    *ret_source = (BodySource){.ctx = reply, .next = next_piece, .done = reply_free};
+    return 0;
+}
+
+/* ---- jobs ---- */
+
+/** The syntax is one whose pixels can be decoded. */
+static int check_source(ErrorList *errors, const PixelsSource *source)
+{
+    const TransferSyntax *syntax = transfer_syntax_find(source->transfer_syntax);
+    if (syntax && syntax->can_decode) {
+        return 0;
+    }
+    return error_add(
+        errors, ERR_DICOM_PIXELS, NULL,
+        "The instance is stored in transfer syntax %.*s (%s), which this server cannot "
+        "decode; ask for it in that syntax",
+        STR_ARG(source->transfer_syntax), syntax ? syntax->name : "unknown");
+}
+
+static void put_source(StrBuf *wish, const PixelsSource *source)
+{
+    worker_put(wish, WORKER_TRANSFER_SYNTAX, source->transfer_syntax);
+}
+
+int pixels_transcode(DicomWorkers *workers, ErrorList *errors, const PixelsSource *source,
+                     Str target, const FileMeta *file, BodySource *ret_source)
+{
+    _cleanup_(strbuf_done) StrBuf wish = {0};
+    const TransferSyntax *syntax = transfer_syntax_find(target);
+    int r = check_source(errors, source);
+    if (r < 0) {
+        return r;
+    }
+    if (!syntax || !syntax->can_encode) {
+        return error_add(errors, ERR_DICOM_PIXELS, NULL,
+                         "This server cannot write transfer syntax %.*s (%s) without loss",
+                         STR_ARG(target), syntax ? syntax->name : "unknown");
+    }
+    put_source(&wish, source);
+    worker_put(&wish, WORKER_TARGET_SYNTAX, target);
+    return begin(workers, errors, WORKER_SAYS_TRANSCODE, strbuf_str(&wish), source, file,
+                 ret_source);
+}
+
+int pixels_frame(DicomWorkers *workers, ErrorList *errors, const PixelsSource *source,
+                 uint32_t frame, BodySource *ret_source)
+{
+    _cleanup_(strbuf_done) StrBuf wish = {0};
+    int r = check_source(errors, source);
+    if (r < 0) {
+        return r;
+    }
+    if (frame == 0) {
+        return error_add(errors, ERR_DICOM_PIXELS, NULL, "Frames are counted from 1");
+    }
+    put_source(&wish, source);
+    worker_put_number(&wish, WORKER_FRAME, frame);
+    return begin(workers, errors, WORKER_SAYS_TRANSCODE, strbuf_str(&wish), source, NULL,
+                 ret_source);
+}
+
+DicomRendering pixels_rendering(void)
+{
+    return (DicomRendering){.frame = 1, .quality = QUALITY, .width = 1, .height = 1};
+}
+
+static bool is_fraction(double number)
+{
+    return number >= 0 && number <= 1; /* no NaN */
+}
+
+static int check_rendering(ErrorList *errors, const DicomRendering *rendering)
+{
+    bool is_region = is_fraction(rendering->left) && is_fraction(rendering->top) &&
+                     is_fraction(rendering->width) && is_fraction(rendering->height);
+    bool is_window = !rendering->has_window ||
+                     (isfinite(rendering->window_center) && isfinite(rendering->window_width) &&
+                      rendering->window_width > 0);
+    if (rendering->frame == 0 || rendering->quality < 1 || rendering->quality > 100 || !is_region ||
+        !is_window) {
+        return error_add(errors, ERR_DICOM_PIXELS, NULL,
+                         "No image can be made like this: frames are counted from 1, quality is 1 "
+                         "to 100, the width of a window is above 0, and the region lies within the "
+                         "image");
+    }
+    return 0;
+}
+
+static void put_real(StrBuf *wish, WorkerField field, double number)
+{
+    _cleanup_(strbuf_done) StrBuf text = {0};
+    strbuf_printf(&text, "%.17g", number);
+    worker_put(wish, field, strbuf_str(&text));
+}
+
+static void put_rendering(StrBuf *wish, const DicomRendering *rendering)
+{
+    static const char *const functions[] = {"LINEAR", "LINEAR_EXACT", "SIGMOID"};
+    _cleanup_(strbuf_done) StrBuf region = {0};
+    strbuf_printf(&region, "%.17g,%.17g,%.17g,%.17g", rendering->left, rendering->top,
+                  rendering->width, rendering->height);
+    worker_put(wish, WORKER_MEDIA_TYPE, rendering->is_png ? STR("image/png") : STR("image/jpeg"));
+    worker_put_number(wish, WORKER_FRAME, rendering->frame);
+    worker_put_number(wish, WORKER_QUALITY, rendering->quality);
+    worker_put_number(wish, WORKER_ROWS, rendering->rows);
+    worker_put_number(wish, WORKER_COLUMNS, rendering->columns);
+    worker_put_number(wish, WORKER_ENLARGE, rendering->may_enlarge);
+    worker_put(wish, WORKER_REGION, strbuf_str(&region));
+    if (rendering->has_window) {
+        put_real(wish, WORKER_WINDOW_CENTER, rendering->window_center);
+        put_real(wish, WORKER_WINDOW_WIDTH, rendering->window_width);
+        worker_put(wish, WORKER_WINDOW_FUNCTION, str_from(functions[rendering->function]));
+    }
+}
+
+int pixels_render(DicomWorkers *workers, ErrorList *errors, const PixelsSource *source,
+                  const DicomRendering *rendering, StrBuf *ret_image)
+{
+    _cleanup_(strbuf_done) StrBuf wish = {0};
+    BodySource image;
+    int r = check_source(errors, source);
+    if (r == 0) {
+        r = check_rendering(errors, rendering);
+    }
+    if (r < 0) {
+        return r;
+    }
+    put_source(&wish, source);
+    put_rendering(&wish, rendering);
+    r = begin(workers, errors, WORKER_SAYS_RENDER, strbuf_str(&wish), source, NULL, &image);
+    if (r < 0) {
+        return r;
+    }
+    size_t start = ret_image->len;
+    while ((r = image.next(image.ctx, ret_image)) == 1) {
+    }
+    image.done(image.ctx);
+    if (r < 0) {
+        strbuf_truncate(ret_image, start);
+        return error_add(errors, ERR_DICOM_WORKER, NULL, "The process that renders has ended");
+    }
+    return 0;
+}

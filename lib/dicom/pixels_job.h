@@ -1,0 +1,55 @@
+#pragma once
+
+#include "lib/base/body.h"
+#include "lib/dicom/dcmtk/pixels.h"
+#include "lib/dicom/part10.h"
+#include "lib/dicom/workers.h"
+
+/**
+ * Pixels for serve: an instance in another transfer syntax, a frame or a picture of it, made by
+ * DCMTK in a process of its own that ends with the job (JOB_PIXELS). For any thread; each call
+ * waits. What crashes or loops there is an error here.
+ *
+ * Errors of all of them:
+ * -ERR_DICOM_PIXELS  the instance is not to be had in this way: the reason says why. Another way,
+ * or another syntax, may do -ERR_DICOM_WORKER  the process crashed, or took more than its 60 s of
+ * processor or 4 GiB -ERR_DICOM_BUSY    as many processes run as may or what the source of the data
+ * set said.
+ */
+
+/** The instance. Its bytes are read to the end, or until an error. */
+typedef struct PixelsSource {
+    Str transfer_syntax;
+    const BodySource *data_set; /* borrowed; without preamble and file meta information; the caller
+                                   calls its done() */
+} PixelsSource;
+
+/**
+ * Whether an image can be had without (further) loss in the other syntax, and would be made by
+ * pixels_transcode(). Instances without pixel data have no encapsulated syntax.
+ */
+bool pixels_can_transcode(Str from, Str to);
+
+/**
+ * The whole instance in another transfer syntax. No sample changes but where the source is lossy
+ * and in YCbCr: that becomes RGB. SOP Instance UID stays, and (0028,2110) if the original lost
+ * something.
+ * @param file  file meta information to begin with, its transfer_syntax being the target; NULL: the
+ * target's name and a bare data set
+ * @param target  transfer syntax
+ * @param ret_source  begins when all that can fail but the process itself is done; ends with
+ * -ERR_DICOM_WORKER if that does. Its process runs until done()
+ */
+int pixels_transcode(DicomWorkers *workers, ErrorList *errors, const PixelsSource *source,
+                     Str target, const FileMeta *file, BodySource *ret_source) MUST_CHECK;
+
+/** The samples of one frame, as Explicit VR Little Endian has them. @param frame from 1 */
+int pixels_frame(DicomWorkers *workers, ErrorList *errors, const PixelsSource *source,
+                 uint32_t frame, BodySource *ret_source) MUST_CHECK;
+
+/** What most callers want: frame 1, whole, JPEG of quality 90, window of the data set. */
+DicomRendering pixels_rendering(void);
+
+/** A picture of one frame: grey or RGB, 8 bits per sample. @param ret_image appended */
+int pixels_render(DicomWorkers *workers, ErrorList *errors, const PixelsSource *source,
+                  const DicomRendering *rendering, StrBuf *ret_image) MUST_CHECK;
