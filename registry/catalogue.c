@@ -3,7 +3,8 @@
 static const DbStatement select_registrations = {
     "registry_document_registrations",
     "SELECT wanted.position - 1, d.patient, d.source_facility, d.class_code, d.status,"
-    "       d.confidentiality_code, coalesce(d.service_start_time, d.creation_time)"
+    "       d.confidentiality_code, coalesce(d.service_start_time, d.creation_time),"
+    "       d.entry_uuid"
     "  FROM unnest($1::text[]) WITH ORDINALITY AS wanted (unique_id, position)"
     "  JOIN document_entry d ON hashtext(d.unique_id) = hashtext(wanted.unique_id)"
     "   AND d.unique_id = wanted.unique_id AND d.is_latest"};
@@ -16,6 +17,7 @@ enum {
     COLUMN_STATUS,
     COLUMN_CONFIDENTIALITY,
     COLUMN_EFFECTIVE,
+    COLUMN_ENTRY_UUID,
 };
 
 static DocumentRegistration read_registration(Arena *arena, const DbResult *rows, int row)
@@ -24,6 +26,7 @@ static DocumentRegistration read_registration(Arena *arena, const DbResult *rows
     size_t count = db_i32_array(rows, row, COLUMN_CONFIDENTIALITY, arena, &codes);
     return (DocumentRegistration){
         .document = (size_t)db_i64(rows, row, COLUMN_DOCUMENT),
+        .entry_uuid = db_uuid(rows, row, COLUMN_ENTRY_UUID),
         .patient = db_i64(rows, row, COLUMN_PATIENT),
         .access = {
             .source_facility = db_i32(rows, row, COLUMN_SOURCE_FACILITY),

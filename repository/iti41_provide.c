@@ -10,10 +10,12 @@
 /** One ITI-41 on its way. */
 typedef struct Provide {
     Repository *repository;
-    SoapExchange *exchange;
+    Request *req;
     Provided provided;
-    DocumentRow *rows; /* of provided.documents, in their order */
-    Str *unique_ids;   /* likewise */
+    BlobWriter **writers; /* of provided.documents, in their order; given away when it is stored */
+    DocumentRow *rows;    /* likewise */
+    Str *unique_ids;      /* likewise */
+    const ProvideHook *hook; /* NULL: none */
 } Provide;
 
 /** Every object of a submission is of the patient of its SubmissionSet (TF-3 4.2.3.2). */
@@ -63,17 +65,22 @@ static int check_access(Request *req)
                      "ITI-41 with its facility");
 }
 
-/** Makes the bytes durable; the message gives its documents away. */
+/** The message gives its documents away. */
+static void take_writers(Provide *provide, SoapReceiver *receiver)
+{
+    const Provided *provided = &provide->provided;
+    provide->writers = ARENA_ARRAY(provide->req->arena, BlobWriter *, provided->count);
+    for (size_t i = 0; i < provided->count; i++) {
+        provide->writers[i] =
+            (BlobWriter *)soap_message_take_document(receiver, provided->documents[i].index);
+    }
+}
+
+/** Makes the bytes durable. */
 static int store_documents(Provide *provide)
 {
-    Request *req = provide->exchange->req;
-    const Provided *provided = &provide->provided;
-    BlobWriter **writers = ARENA_ARRAY(req->arena, BlobWriter *, provided->count);
-    for (size_t i = 0; i < provided->count; i++) {
-        writers[i] = (BlobWriter *)soap_message_take_document(provide->exchange->receiver,
-                                                              provided->documents[i].index);
-    }
-    int rc = blob_writers_commit(provide->repository->blobs, req, writers, provided->count);
+    int rc = blob_writers_commit(provide->repository->blobs, provide->req, provide->writers,
+                                 provide->provided.count);
     if (rc == 0) {
         fail_point("iti41.blob_durable");
     }
@@ -99,6 +106,12 @@ static void set_source_facility(Provide *provide, int32_t facility)
     }
 }
 
+static int queue_hook(const Provide *provide, DbConn *conn)
+{
+    const ProvideHook *hook = provide->hook;
+    return hook ? hook->queue(hook->ctx, provide->req, conn) : 0;
+}
+
 /** Inside the local registry's transaction: rows and audit event become true together with the
  * metadata (C2). */
 static int queue_local(void *ctx, Request *req, DbConn *conn)
@@ -107,12 +120,13 @@ static int queue_local(void *ctx, Request *req, DbConn *conn)
     AuditEvent event = make_event(provide, req, AUDIT_ITI41_IMPORT, false);
     set_source_facility(provide, provide->provided.submission->source_facility);
     int rc = document_rows_queue(req, conn, provide->rows, provide->provided.count);
-    return rc < 0 ? rc : audit_queue_event(provide->repository->config.audit, conn, req, &event);
+    rc = rc < 0 ? rc : audit_queue_event(provide->repository->config.audit, conn, req, &event);
+    return rc < 0 ? rc : queue_hook(provide, conn);
 }
 
 static int register_locally(Provide *provide)
 {
-    Request *req = provide->exchange->req;
+    Request *req = provide->req;
     const RegistryClient *registry = provide->repository->config.registry;
     return registry->register_submission(registry->ctx, req, provide->provided.submission,
                                          queue_local, provide);
@@ -152,7 +166,7 @@ static int check_stored(const Provide *provide, Request *req, DbConn *conn)
 /** Stored and retrievable before ITI-42 is sent (TF-2 3.41.4.1.3.2). */
 static int commit_pending(Provide *provide)
 {
-    Request *req = provide->exchange->req;
+    Request *req = provide->req;
     if (provide->provided.count == 0) {
         return 0;
     }
@@ -192,7 +206,7 @@ typedef struct Settlement {
  */
 static Settlement ask_registry(const Provide *provide)
 {
-    Request *req = provide->exchange->req;
+    Request *req = provide->req;
     const RegistryClient *registry = provide->repository->config.registry;
     size_t count = provide->provided.count;
     Settlement settlement = {
@@ -215,7 +229,7 @@ static Settlement ask_registry(const Provide *provide)
 /** Rows and audit events of a registration that the remote registry has answered. */
 static int commit_answer(Provide *provide, bool is_registered)
 {
-    Request *req = provide->exchange->req;
+    Request *req = provide->req;
     AuditEvent export_event = make_export_event(provide, req, !is_registered);
     AuditEvent import_event = make_event(provide, req, AUDIT_ITI41_IMPORT, !is_registered);
     Audit *audit = provide->repository->config.audit;
@@ -242,12 +256,15 @@ static int commit_answer(Provide *provide, bool is_registered)
     if (rc == 0) {
         rc = audit_queue_event(audit, conn, req, &import_event);
     }
+    if (rc == 0 && is_registered) {
+        rc = queue_hook(provide, conn);
+    }
     return rc < 0 ? rc : db_commit(conn, req, NULL);
 }
 
 static int record_failure(Provide *provide)
 {
-    Request *req = provide->exchange->req;
+    Request *req = provide->req;
     AuditEvent event = make_event(provide, req, AUDIT_ITI41_IMPORT, true);
     return audit_record_event(provide->repository->config.audit, req, &event);
 }
@@ -255,7 +272,7 @@ static int record_failure(Provide *provide)
 /** The rows stay pending, and retrievable: the sweep asks the registry what became of them. */
 static int record_unknown(Provide *provide)
 {
-    Request *req = provide->exchange->req;
+    Request *req = provide->req;
     AuditEvent event = make_export_event(provide, req, true);
     int rc = audit_record_event(provide->repository->config.audit, req, &event);
     return rc < 0 ? rc : record_failure(provide);
@@ -264,7 +281,7 @@ static int record_unknown(Provide *provide)
 /** @return 0 registered; negative: failed, *ret_is_audited says whether that is recorded already */
 static int register_remotely(Provide *provide, bool *ret_is_audited)
 {
-    Request *req = provide->exchange->req;
+    Request *req = provide->req;
     const RegistryClient *registry = provide->repository->config.registry;
     set_source_facility(provide, req->principal ? req->principal->facility_id : 0);
     int rc = commit_pending(provide);
@@ -283,26 +300,32 @@ static int register_remotely(Provide *provide, bool *ret_is_audited)
     return answer < 0 ? answer : rc;
 }
 
-static int provide_run(Provide *provide, bool *ret_is_audited)
+/** What the message brought, if it may be taken. */
+static int read_message(Provide *provide, SoapExchange *exchange)
 {
-    Request *req = provide->exchange->req;
-    const RepositoryConfig *config = &provide->repository->config;
+    Request *req = provide->req;
     int rc = check_access(req);
     if (rc == 0 && error_list_has_errors(&req->errors)) {
         rc = -(int)req->errors.first->code; /* the blob store refused a document as it arrived */
     }
+    rc = rc != 0 ? rc : provided_read(req, exchange->message, &provide->provided);
     if (rc == 0) {
-        rc = provided_read(req, provide->exchange->message, &provide->provided);
+        take_writers(provide, exchange->receiver);
     }
-    if (rc != 0) {
-        return rc;
-    }
+    return rc;
+}
+
+/** Documents and metadata are at hand, and checked as far as the repository has to. */
+static int provide_run(Provide *provide, bool *ret_is_audited)
+{
+    Request *req = provide->req;
+    const RepositoryConfig *config = &provide->repository->config;
     if (provide->provided.submission->submission_set) {
         req->subject = provide->provided.submission->submission_set->unique_id;
     }
     provided_complete(req, &provide->provided, config->unique_id);
     make_rows(provide, req, config->registry->is_local ? DOCUMENT_REGISTERED : DOCUMENT_PENDING);
-    rc = store_documents(provide);
+    int rc = store_documents(provide);
     if (rc < 0) {
         return rc;
     }
@@ -313,10 +336,11 @@ static int provide_run(Provide *provide, bool *ret_is_audited)
 int repository_iti41_provide(void *repository, SoapExchange *exchange)
 {
     Request *req = exchange->req;
-    Provide provide = {.repository = repository, .exchange = exchange};
+    Provide provide = {.repository = repository, .req = req};
     fail_point("iti41.received");
     bool is_audited = false;
-    int rc = provide_run(&provide, &is_audited);
+    int rc = read_message(&provide, exchange);
+    rc = rc != 0 ? rc : provide_run(&provide, &is_audited);
     const char *status = rc == 0 ? URN_RESPONSE_SUCCESS : URN_RESPONSE_FAILURE;
     if (rc == 0) {
         fail_point("iti41.registered");
@@ -327,4 +351,31 @@ int repository_iti41_provide(void *repository, SoapExchange *exchange)
     registry_response_write(req, status, &exchange->reply_xml);
     fail_point("iti41.before_reply");
     return 0;
+}
+
+int repository_provide(Repository *repository, Request *req, Submission *submission, Str content,
+                       const ProvideHook *hook)
+{
+    BlobWriter *writer;
+    int rc = blob_writer_open(repository->blobs, req, &writer);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = blob_writer_write(writer, req, content.data, content.len);
+    rc = rc < 0 ? rc : blob_writer_close(writer, req);
+    if (rc < 0) {
+        blob_writer_abandon(writer);
+        return rc;
+    }
+    ProvidedDocument document = {.entry = submission->documents, .content = &writer->content};
+    Provide provide = {
+        .repository = repository,
+        .req = req,
+        .provided = {.submission = submission, .documents = &document, .count = 1},
+        .writers = &writer,
+        .hook = hook,
+    };
+    bool is_audited = false;
+    rc = provide_run(&provide, &is_audited);
+    return rc < 0 && !is_audited && record_failure(&provide) < 0 ? -ERR_IO : rc;
 }

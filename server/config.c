@@ -305,6 +305,9 @@ static void check_imaging(const Config *config, Arena *arena, ErrorList *errors)
     } codes[] = {
         {CONFIG_imaging_class_code, config->imaging.class_code},
         {CONFIG_imaging_confidentiality_code, config->imaging.confidentiality_code},
+        {CONFIG_imaging_type_code, config->imaging.type_code},
+        {CONFIG_imaging_practice_setting_code, config->imaging.practice_setting_code},
+        {CONFIG_imaging_facility_type_code, config->imaging.facility_type_code},
     };
     for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
         const char *at = strstr(codes[i].text, "^^");

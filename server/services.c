@@ -260,6 +260,10 @@ static bool open_imaging(Services *s, char *ret_problem, size_t problem_size)
         .source_timezone = config->affinity_domain.source_timezone,
         .class_code = config->imaging.class_code,
         .confidentiality_code = config->imaging.confidentiality_code,
+        .type_code = config->imaging.type_code,
+        .practice_setting_code = config->imaging.practice_setting_code,
+        .facility_type_code = config->imaging.facility_type_code,
+        .language_code = config->imaging.language_code,
         .manifest_delay_ms = config->imaging.manifest_delay_ms,
         .tls = s->tls,
     };

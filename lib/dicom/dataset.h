@@ -103,3 +103,10 @@ DicomDataset *dicom_add_item(Arena *arena, DicomDataset *dataset, uint32_t tag);
 /** The data set in Explicit or Implicit VR Little Endian, sequences and items with their lengths;
  * without bulk values, which are not in memory. */
 void dicom_write(const DicomDataset *dataset, const TransferSyntax *syntax, StrBuf *buf);
+
+/** A sequence that is too long to be a tree, in Explicit VR Little Endian: begins it, or an item of
+ * it, whose elements are then written. @return its place, for dicom_write_end() */
+size_t dicom_write_sequence(StrBuf *buf, uint32_t tag);
+size_t dicom_write_item(StrBuf *buf);
+/** Fills in the length of the sequence or item. */
+void dicom_write_end(StrBuf *buf, size_t place);

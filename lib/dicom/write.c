@@ -115,3 +115,21 @@ void dicom_write(const DicomDataset *dataset, const TransferSyntax *syntax, StrB
         }
     }
 }
+
+size_t dicom_write_sequence(StrBuf *buf, uint32_t tag)
+{
+    const DicomElement sequence = {.tag = tag, .vr = DICOM_VR_SQ};
+    (void)append_head(buf, &sequence, false);
+    return leave_length(buf);
+}
+
+size_t dicom_write_item(StrBuf *buf)
+{
+    append_tag(buf, DICOM_TAG(0xFFFE, 0xE000));
+    return leave_length(buf);
+}
+
+void dicom_write_end(StrBuf *buf, size_t place)
+{
+    fill_length(buf, place);
+}

@@ -186,12 +186,27 @@ bool code_sets_has(const CodeSets *sets, Str classification_scheme, Str code, St
     return sets->slots[find_slot(sets, classification_scheme, code, scheme)] != 0;
 }
 
+static Code code_of(const CodeRow *row)
+{
+    return (Code){.code = row->code, .scheme = row->scheme, .display = row->display};
+}
+
+bool code_sets_find(const CodeSets *sets, Str classification_scheme, Str code, Str scheme,
+                    Code *ret_code)
+{
+    size_t at = sets->slots[find_slot(sets, classification_scheme, code, scheme)];
+    if (at != 0) {
+        *ret_code = code_of(&sets->rows[at - 1]);
+    }
+    return at != 0;
+}
+
 bool code_sets_first(const CodeSets *sets, Str classification_scheme, Code *ret_code)
 {
     for (size_t i = 0; i < sets->count; i++) {
         const CodeRow *row = &sets->rows[i];
         if (str_equal(row->set, classification_scheme)) {
-            *ret_code = (Code){.code = row->code, .scheme = row->scheme, .display = row->display};
+            *ret_code = code_of(row);
             return true;
         }
     }

@@ -16,6 +16,9 @@ void code_sets_free(CodeSets *sets);
 /** Whether (code, scheme) is in the set of this classificationScheme; sets that the file lacks
  * accept nothing. */
 bool code_sets_has(const CodeSets *sets, Str classification_scheme, Str code, Str scheme);
+/** The same with its display name; ret_code borrows from sets. */
+bool code_sets_find(const CodeSets *sets, Str classification_scheme, Str code, Str scheme,
+                    Code *ret_code);
 /** The code of this set that the file has first; false if the set is empty. */
 bool code_sets_first(const CodeSets *sets, Str classification_scheme, Code *ret_code);
 bool code_sets_has_mime_type(const CodeSets *sets, Str mime_type);

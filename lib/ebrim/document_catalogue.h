@@ -5,6 +5,7 @@
 /** As what a document is registered: one DocumentEntry of its uniqueId. */
 typedef struct DocumentRegistration {
     size_t document; /* index of the uniqueId that was asked for */
+    Uuid entry_uuid;
     int64_t patient; /* row of patient_identifier */
     AccessObject access;
 } DocumentRegistration;

@@ -5,6 +5,7 @@
 
 #include "repository/imaging/commitments.h"
 #include "repository/imaging/imaging_state.h"
+#include "repository/imaging/manifest.h"
 #include "repository/repository_private.h"
 
 #define REFRESH_TIMEOUT_MS 10000
@@ -36,7 +37,9 @@ Imaging *imaging_new(const ImagingConfig *config, char *ret_problem, size_t prob
         return NULL;
     }
     imaging->commitments = commitments_new(imaging, ret_problem, problem_size);
-    if (!imaging->commitments) {
+    imaging->manifests =
+        imaging->commitments ? manifest_maker_new(imaging, ret_problem, problem_size) : NULL;
+    if (!imaging->manifests) {
         imaging_free(imaging);
         return NULL;
     }
@@ -48,6 +51,7 @@ void imaging_free(Imaging *imaging)
     if (!imaging) {
         return;
     }
+    manifest_maker_free(imaging->manifests);
     commitments_free(imaging->commitments);
     ae_directory_free(imaging->aes);
     pthread_mutex_destroy(&imaging->conversations_lock);

@@ -28,6 +28,10 @@ typedef struct ImagingConfig {
     const char *source_timezone;      /* IANA name: of times without offset */
     const char *class_code;           /* CODE^^SCHEME of imaging manifests: what disclosures name */
     const char *confidentiality_code;
+    const char *type_code;             /* CODE^^SCHEME, of studies without a known procedure code */
+    const char *practice_setting_code; /* the same, of manifests */
+    const char *facility_type_code;
+    const char *language_code;
     unsigned manifest_delay_ms;
     Tls *tls; /* for C-MOVE and storage commitment to others; NULL: none */
 } ImagingConfig;

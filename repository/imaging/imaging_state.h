@@ -10,6 +10,7 @@
 struct Imaging {
     ImagingConfig config; /* borrows what the caller's points to */
     BlobStore *blobs;     /* of the repository */
+    struct ManifestMaker *manifests;
     AeDirectory *aes;
     struct Commitments *commitments;
     pthread_mutex_t conversations_lock;

@@ -1,0 +1,149 @@
+"""Manifests that the server makes of what was pushed (RAD TF-2 4.68; PS3.3 A.35.4)."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+
+from conformance import client as xds
+from tests.harness import server as harness
+from tests.integration import common, imaging
+
+URL = "https://images.example/dicomweb"
+
+
+class ImagingManifest(unittest.TestCase):
+    """One server that waits two seconds for a study to be quiet."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="musubi-imaging-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+        cls.port = imaging.free_port()
+        settings = imaging.settings(cls.port, manifest_delay="2s", public_url=URL)
+        cls.server = cls.enterClassContext(harness.Server(settings=settings))
+        cls.server.start()
+
+    def setUp(self):
+        self.client = common.client(self.server)
+
+    def push(self, *instances):
+        """C-STORE."""
+        imaging.store(self.port, *(i.write(self.folder) for i in instances))
+
+    def entries(self, number, count, status="Approved", timeout_s=20):
+        """DocumentEntries of a patient, once there are so many."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            reply = self.client.query("FindDocuments", {"$XDSDocumentEntryPatientId": f"'{common.patient(number)}'",
+                                                        "$XDSDocumentEntryStatus": f"('{xds.STATUS}{status}')"})
+            self.assertEqual(reply.outcome, "Success", reply.errors)
+            found = reply.objects("ExtrinsicObject")
+            if len(found) == count or time.monotonic() > deadline:
+                failures = common.rows(self.server, "SELECT manifest_failure FROM imaging_study WHERE manifest_failure <> ''")
+                self.assertEqual(len(found), count, failures)
+                return found
+            time.sleep(0.2)
+
+    def document(self, entry):
+        """Its file, by ITI-43."""
+        (unique_id,) = entry.xpath(f"rim:ExternalIdentifier[@identificationScheme='{common.UNIQUE_ID_SCHEME}']/@value", namespaces=xds.NS)
+        reply = common.fetch(self.client, unique_id)
+        self.assertEqual(reply.outcome, "Success", reply.errors)
+        path = self.folder / f"{unique_id}.dcm"
+        path.write_bytes(reply.documents()[unique_id])
+        return path, unique_id
+
+    def tool(self, *command):
+        """What a tool of DCMTK prints about a file; it must find no fault."""
+        done = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.stderr, "")
+        return done.stdout
+
+    @staticmethod
+    def slot(entry, name):
+        """Values of a Slot."""
+        return entry.xpath(f"rim:Slot[@name='{name}']//rim:Value/text()", namespaces=xds.NS)
+
+    @staticmethod
+    def codes(entry, scheme):
+        """[(code, coding scheme)] of a Classification."""
+        return [(c.get("nodeRepresentation"), c.xpath("string(rim:Slot[@name='codingScheme']//rim:Value)", namespaces=xds.NS))
+                for c in entry.xpath(f"rim:Classification[@classificationScheme='{scheme}']", namespaces=xds.NS)]
+
+    def test_manifest_of_a_quiet_study(self):
+        number = "KOS1"
+        common.feed(self.server, number)
+        first = imaging.Instance(number, tags={"0010,0010": "PN Yamada^Tarou"}, modality="CT")
+        second = imaging.Instance(number, study=first.study)
+        self.push(first, second)
+        (entry,) = self.entries(number, 1)
+        self.assertEqual(entry.get("mimeType"), "application/dicom")
+        self.assertEqual(self.slot(entry, "serviceStartTime"), ["20260331233000"], "08:30 JST is the previous day in UTC")
+        self.assertEqual(self.slot(entry, "sourcePatientId"), [common.patient(number)])
+        self.assertIn("PID-5|Yamada^Tarou", self.slot(entry, "sourcePatientInfo"))
+        references = self.slot(entry, "urn:ihe:iti:xds:2013:referenceIdList")
+        self.assertIn(f"{first.study}^^^^urn:ihe:iti:xds:2016:studyInstanceUID", references)
+        self.assertIn(f"A1^^^&{harness.AUTHORITY}&ISO^urn:ihe:iti:xds:2013:accession", references)
+        self.assertEqual(self.codes(entry, xds.CODES["formatCode"][0]), [("1.2.840.10008.5.1.4.1.1.88.59", "1.2.840.10008.2.6.1")])
+        self.assertEqual(set(self.codes(entry, xds.EVENT_CODE_LIST)),
+                         {("CT", "1.2.840.10008.2.16.4"), ("OT", "1.2.840.10008.2.16.4"), ("816094009", "2.16.840.1.113883.6.96")})
+        path, unique_id = self.document(entry)
+        self.tool("dsrdump", "-q", path)
+        text = self.tool("dcmdump", "+L", path)
+        self.assertIn(f"(0008,0018) UI [{unique_id}]", text)
+        for line in (f"(0020,000d) UI [{first.study}]", "(0008,0201) SH [+0900]", "(0008,0060) CS [KO]", "(0008,0100) SH [113030]",
+                     f"(0040,e011) UI [{imaging.IMAGING_UID}]", "(0008,0054) AE [MUSUBI]", f"(0008,1190) UR [{URL}]",
+                     "(0040,db00) CS [2010]", f"(0040,0032) UT [{harness.AUTHORITY}]", f"(0010,0020) LO [{number}]"):
+            self.assertIn(line, text)
+        for instance in (first, second):
+            self.assertEqual(text.count(f"(0008,1155) UI [{instance.uid}]"), 2, "in evidence and content")
+        # what a consumer does: from the registry to each image, by the fields of the document alone
+        wanted, location = self.read_evidence(text)
+        reply = self.client.retrieve_images([(first.study, series, location, uid) for series, uid in wanted], [imaging.EXPLICIT])
+        self.assertEqual((reply.outcome, set(reply.documents())), ("Success", {first.uid, second.uid}))
+
+    @staticmethod
+    def read_evidence(text):
+        """[(series, instance)] and the Retrieve Location UID in a dump of a manifest."""
+        evidence = text[text.index("(0040,a375)"):text.index("(0040,a504)")]
+        found = []
+        for instances, series in re.findall(r"\(0008,1199\)(.*?)\(0020,000e\) UI \[([\d.]+)\]", evidence, re.S):
+            found += [(series, uid) for uid in re.findall(r"\(0008,1155\) UI \[([\d.]+)\]", instances)]
+        return found, re.search(r"\(0040,e011\) UI \[([\d.]+)\]", evidence).group(1)
+
+    def test_later_instance_replaces_the_manifest(self):
+        number = "KOS2"
+        common.feed(self.server, number)
+        first = imaging.Instance(number)
+        self.push(first)
+        (entry,) = self.entries(number, 1)
+        _, old = self.document(entry)
+        second = imaging.Instance(number, study=first.study)
+        self.push(second)
+        self.entries(number, 1, "Deprecated")
+        (entry,) = self.entries(number, 1)
+        path, new = self.document(entry)
+        self.assertNotEqual(old, new)
+        self.assertIn(second.uid, self.tool("dcmdump", path))
+
+    def test_study_of_an_unknown_patient_waits(self):
+        number = "KOS3"
+        self.push(imaging.Instance(number))
+        time.sleep(3)
+        common.feed(self.server, number)
+        self.entries(number, 1)
+
+    def test_repeated_instance_makes_no_new_manifest(self):
+        number = "KOS4"
+        common.feed(self.server, number)
+        instance = imaging.Instance(number)
+        self.push(instance)
+        self.entries(number, 1)
+        self.push(instance)
+        time.sleep(4)
+        self.entries(number, 1)
+        self.entries(number, 0, "Deprecated")
