@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The fault kit: `fault.py kill|power|errors|identity|tamper --cycles N`, `fault.py consistency --seconds N`, `fault.py audit --messages N`.
+"""The fault kit: `fault.py kill|power|errors|identity|imaging|tamper --cycles N`, `fault.py consistency --seconds N`, `fault.py audit --messages N`.
 
 Exit status 0: the contract held, 1: it did not, 77: not possible here."""
 
@@ -10,13 +10,13 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from tests.fault import audit, consistency, errors, identity, kill, power, tamper  # noqa: E402  pylint: disable=wrong-import-position
+from tests.fault import audit, consistency, errors, identity, imaging, kill, power, tamper  # noqa: E402  pylint: disable=wrong-import-position
 
 
 def main():
     """Runs one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("kill", "power", "errors", "identity", "consistency", "audit", "tamper"))
+    parser.add_argument("what", choices=("kill", "power", "errors", "identity", "imaging", "consistency", "audit", "tamper"))
     parser.add_argument("--cycles", type=int, default=50)
     parser.add_argument("--seconds", type=int, default=60, help="consistency: how long the connections work")
     parser.add_argument("--messages", type=int, default=100_000, help="audit: how many are sent")
@@ -33,7 +33,7 @@ def main():
         return audit.Audit(arguments).run()
     print(f"{arguments.what}: {arguments.cycles} cycles, seed {arguments.seed}", flush=True)
     return {"kill": kill.Kill, "power": power.Power, "errors": errors.Errors,
-            "identity": identity.Identity,
+            "identity": identity.Identity, "imaging": imaging.Imaging,
             "tamper": tamper.Tamper}[arguments.what](arguments).run()
 
 

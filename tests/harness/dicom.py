@@ -122,14 +122,14 @@ class Study:
         content = data_set(elements, CHARACTER_SETS[self.character_set][1], syntax != IMPLICIT)
         return part10(sop_class, elements[0x00080018][1], content, syntax)
 
-    def image(self, modality="CT", series=0, number=0, size=512, frames=1, syntax=EXPLICIT):
-        """An image of size x size pixels of 16 bits, of one frame or several."""
+    def image(self, modality="CT", series=0, number=0, size=512, frames=1, syntax=EXPLICIT, content=None):
+        """An image of size x size pixels of 16 bits, of one frame or several; content: pixels() that were made before."""
         sop_class = SOP_CLASSES[modality] if frames == 1 else MULTI_FRAME_WORD
         elements = self.elements(modality, sop_class, series, number)
         elements.update(image_module(size, size))
         if frames > 1:
             elements[0x00280008] = ("IS", str(frames))
-        elements[0x7FE00010] = ("OW", b"".join(pixels(size, seed) for seed in range(frames)))
+        elements[0x7FE00010] = ("OW", content or b"".join(pixels(size, seed) for seed in range(frames)))
         return self.file(sop_class, elements, syntax)
 
     def pdf(self, series=1, number=0, document=b"%PDF-1.4\n%%EOF\n"):
@@ -177,9 +177,9 @@ def pixels(size, seed=0):
 class Series:
     """Images of one series, each as one file's bytes with another SOP Instance UID, number, position and first pixels."""
 
-    def __init__(self, study, modality="CT", series=0, size=512, syntax=EXPLICIT):
+    def __init__(self, study, modality="CT", series=0, size=512, syntax=EXPLICIT, content=None):
         self.study, self.series = study, series
-        self._file = bytearray(study.image(modality, series, 0, size, syntax=syntax))
+        self._file = bytearray(study.image(modality, series, 0, size, syntax=syntax, content=content))
         first = study.sop_uid(series, 0).encode("ascii")
         self._uids = _places(self._file, first)
         self._number = self._file.index(b"0000000001")
