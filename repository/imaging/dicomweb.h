@@ -50,6 +50,8 @@ int dicomweb_retrieve(Imaging *imaging, DicomwebExchange *exchange);
 int dicomweb_metadata(Imaging *imaging, DicomwebExchange *exchange);
 int dicomweb_frames(Imaging *imaging, DicomwebExchange *exchange);
 int dicomweb_bulk_data(Imaging *imaging, DicomwebExchange *exchange);
+int dicomweb_rendered(Imaging *imaging, DicomwebExchange *exchange);
+int dicomweb_thumbnail(Imaging *imaging, DicomwebExchange *exchange);
 
 /* QIDO-RS (PS3.18 10.6) */
 int dicomweb_studies(Imaging *imaging, DicomwebExchange *exchange);
@@ -59,3 +61,6 @@ int dicomweb_instances(Imaging *imaging, DicomwebExchange *exchange);
 /* STOW-RS (PS3.18 10.5) */
 extern const DicomwebReceiver dicomweb_store_receiver;
 int dicomweb_store(Imaging *imaging, DicomwebExchange *exchange);
+
+/* WADO-URI (PS3.18 9) */
+int dicomweb_uri(Imaging *imaging, DicomwebExchange *exchange);

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "lib/dicom/uid.h"
+#include "lib/dicom/pixels_job.h"
 #include "lib/soap/mime.h"
 
 #define QUALITY_MAX 1000
@@ -120,15 +120,6 @@ const MediaRange *media_ranges_find(const MediaRanges *ranges, Str type, bool is
     return NULL;
 }
 
-/** Whether what is stored can become this without loss. */
-static bool can_become(Str stored, Str target)
-{
-    const TransferSyntax *from = transfer_syntax_find(stored);
-    const TransferSyntax *to = transfer_syntax_find(target);
-    return from && to && (!from->is_encapsulated || from->can_decode) &&
-           (!to->is_encapsulated || to->can_encode);
-}
-
 bool media_choose_syntax(const MediaRanges *ranges, Str type, bool is_multipart, Str stored,
                          Str *ret_target)
 {
@@ -144,7 +135,7 @@ bool media_choose_syntax(const MediaRanges *ranges, Str type, bool is_multipart,
             *ret_target = STR_EMPTY;
             return true;
         }
-        if (!is_found && can_become(stored, named)) {
+        if (!is_found && pixels_can_transcode(stored, named)) {
             *ret_target = named;
             is_found = true;
         }

@@ -98,6 +98,9 @@ int parts_reply(DicomwebExchange *exchange, const Parts *parts, bool is_multipar
     int rc = make_next(source, &source->first);
     if (rc < 0) {
         source_done(source);
+        if (error_list_has_errors(&exchange->req->errors)) {
+            return rc;
+        }
         return error_add(&exchange->req->errors, (ErrorCode)(-rc), NULL,
                          "what is stored is damaged or cannot be read now, and is not given out; "
                          "ask again later, or ask the operator to restore it");

@@ -13,8 +13,6 @@ typedef struct Retrieval {
     ImagingInstance *instances;
     size_t count;
     size_t capacity;
-    AuditEvent *events; /* of retrieval_record(), one for each patient */
-    size_t event_count;
 } Retrieval;
 
 /**
@@ -28,7 +26,10 @@ int retrieval_find(Retrieval *retrieval, const ImagingTarget *target,
 int retrieval_record(Retrieval *retrieval) MUST_CHECK;
 
 /** What was recorded did not leave whole: a second record each, with outcome 8. */
-void retrieval_record_cut(const Retrieval *retrieval);
+void retrieval_record_cut(Retrieval *retrieval);
+
+/** While a reply leaves, each look at the database has time of its own. */
+void retrieval_renew(Retrieval *retrieval);
 
 /** Records a request that was refused, and so gave nothing out. */
 void retrieval_record_refused(Imaging *imaging, Request *req, AuditEventType event, Str study_uid);

@@ -1,6 +1,7 @@
 /* WADO-RS, frames and bulk data (PS3.18 10.4.1.1.3, 10.4.1.1.4). */
 
 #include "repository/imaging/file_part.h"
+#include "repository/imaging/instance_pixels.h"
 #include "repository/imaging/parts.h"
 #include "repository/imaging/wado_rs.h"
 
@@ -21,22 +22,25 @@ typedef struct Frames {
     Str transfer_syntax; /* of the parts; empty: not told */
     Arena *arena;        /* of the part that is sent */
     FilePart part;
+    bool is_decoded;    /* or as stored */
+    BodySource samples; /* of the part that is sent, if a process makes them */
 } Frames;
 
 /* ---- the question ---- */
 
-static int64_t frame_count(const ImagingInstance *instance)
+int64_t wado_frame_count(const ImagingInstance *instance)
 {
     return instance->has_pixel_data ? MAX(instance->number_of_frames, INT64_C(1)) : 0;
 }
 
-/** "1,2,3" (PS3.18 10.4.1.1.3). */
-static int read_list(const DicomwebExchange *exchange, Frames *frames)
+int wado_frame_list(const DicomwebExchange *exchange, const ImagingInstance *instance,
+                    int64_t **ret_numbers, size_t *ret_count)
 {
     Request *req = exchange->req;
     Str rest = exchange->path[3];
     Str text;
-    frames->numbers = ARENA_ARRAY(req->arena, int64_t, rest.len / 2 + 1);
+    *ret_numbers = ARENA_ARRAY(req->arena, int64_t, rest.len / 2 + 1);
+    *ret_count = 0;
     while (str_split_next(&rest, ',', &text)) {
         int64_t number;
         if (!str_to_i64(text, &number) || number < 1) {
@@ -45,11 +49,11 @@ static int read_list(const DicomwebExchange *exchange, Frames *frames)
                              "between them.",
                              STR_ARG(str_shown(req->arena, exchange->path[3])));
         }
-        if (number > frame_count(frames->instance)) {
+        if (number > wado_frame_count(instance)) {
             return error_add(&req->errors, ERR_DICOM_NOT_FOUND, NULL,
                              "The instance has no frame %lld.", (long long)number);
         }
-        frames->numbers[frames->count++] = number;
+        (*ret_numbers)[(*ret_count)++] = number;
     }
     return 0;
 }
@@ -80,21 +84,40 @@ static bool may_be_single(const MediaRange *range, size_t count)
     return !range->is_multipart && count == 1 && !str_equal(range->type, TYPE_ANY);
 }
 
+/** Whether samples, decoded, are what the range wants. */
+static bool takes_samples(const MediaRange *range, const TransferSyntax *syntax)
+{
+    return syntax->can_decode && media_range_takes(range, TYPE_OCTETS, range->is_multipart) &&
+           has_word(range->transfer_syntax, STR(UID_EXPLICIT_LITTLE_ENDIAN));
+}
+
+/** As stored wherever a range allows it at its place, else decoded. */
+static bool choose_by(const MediaRange *range, const TransferSyntax *syntax, Frames *frames)
+{
+    Str type = syntax->is_encapsulated && syntax->frame_media_type
+                   ? str_from(syntax->frame_media_type)
+                   : TYPE_OCTETS;
+    const bool is_single = may_be_single(range, frames->count);
+    const bool is_multipart = range->is_multipart || str_equal(range->type, TYPE_ANY);
+    const bool is_swapped = syntax->is_big_endian || syntax->is_deflated;
+    const bool is_stored = !is_swapped && takes_stored(range, syntax, type);
+    if ((!is_single && !is_multipart) || (!is_stored && !takes_samples(range, syntax))) {
+        return false;
+    }
+    frames->is_multipart = !is_single;
+    frames->is_decoded = !is_stored;
+    frames->type = is_stored ? type : TYPE_OCTETS;
+    frames->transfer_syntax = is_stored && syntax->is_encapsulated
+                                  ? str_from(syntax->uid)
+                                  : STR(UID_EXPLICIT_LITTLE_ENDIAN);
+    return true;
+}
+
 static int choose(const DicomwebExchange *exchange, const MediaRanges *ranges, Frames *frames)
 {
     const TransferSyntax *syntax = transfer_syntax_find(frames->instance->transfer_syntax);
-    Str type = syntax && syntax->is_encapsulated && syntax->frame_media_type
-                   ? str_from(syntax->frame_media_type)
-                   : TYPE_OCTETS;
     for (size_t i = 0; syntax && i < ranges->count; i++) {
-        const MediaRange *range = &ranges->items[i];
-        const bool is_single = may_be_single(range, frames->count);
-        const bool is_multipart = range->is_multipart || str_equal(range->type, TYPE_ANY);
-        if ((is_single || is_multipart) && takes_stored(range, syntax, type)) {
-            frames->is_multipart = !is_single;
-            frames->type = type;
-            frames->transfer_syntax =
-                syntax->is_encapsulated ? str_from(syntax->uid) : STR(UID_EXPLICIT_LITTLE_ENDIAN);
+        if (choose_by(&ranges->items[i], syntax, frames)) {
             return 0;
         }
     }
@@ -103,41 +126,67 @@ static int choose(const DicomwebExchange *exchange, const MediaRanges *ranges, F
 
 /* ---- the answer ---- */
 
-static int frame_begin(void *ctx, size_t index, Str *ret_type, Str *ret_location)
+static void end_part(Frames *frames)
 {
-    Frames *frames = ctx;
+    file_part_done(&frames->part);
+    if (frames->samples.done) {
+        frames->samples.done(frames->samples.ctx);
+    }
+    frames->samples = (BodySource){0};
+}
+
+/** @return 1, 0: only decoding tells where it is, or negative */
+static int open_stored(Frames *frames, int64_t number)
+{
     const ImagingInstance *instance = frames->instance;
     Retrieval *retrieval = frames->retrieval;
     BlobStore *blobs = retrieval->imaging->blobs;
     DicomFrame frame;
+    retrieval_renew(retrieval);
+    int rc = index_frame(retrieval->imaging, retrieval->req, instance, number, &frame);
+    if (rc <= 0) {
+        return rc;
+    }
+    rc = frame.fragments > 0
+             ? file_part_open_frame(&frames->part, blobs, instance->sha256, frame.offset,
+                                    frame.length)
+             : file_part_open(&frames->part, blobs, instance->sha256, frame.offset, frame.length);
+    return rc < 0 ? rc : 1;
+}
+
+static int frame_begin(void *ctx, size_t index, Str *ret_type, Str *ret_location)
+{
+    Frames *frames = ctx;
+    Retrieval *retrieval = frames->retrieval;
+    const int64_t number = frames->numbers[index];
+    const bool is_native = str_equal(frames->type, TYPE_OCTETS);
     arena_clear(frames->arena);
-    file_part_done(&frames->part);
+    end_part(frames);
     *ret_type = str_printf(frames->arena, "%.*s; transfer-syntax=%.*s", STR_ARG(frames->type),
                            STR_ARG(frames->transfer_syntax));
-    Str url = wado_instance_url(frames->arena, frames->base, instance);
-    *ret_location = str_printf(frames->arena, "%.*s/frames/%lld", STR_ARG(url),
-                               (long long)frames->numbers[index]);
-    int rc =
-        index_frame(retrieval->imaging, retrieval->req, instance, frames->numbers[index], &frame);
-    if (rc <= 0) {
-        return rc < 0 ? rc : -ERR_CORRUPT;
+    Str url = wado_instance_url(frames->arena, frames->base, frames->instance);
+    *ret_location = str_printf(frames->arena, "%.*s/frames/%lld", STR_ARG(url), (long long)number);
+    int rc = frames->is_decoded ? 0 : open_stored(frames, number);
+    if (rc != 0) {
+        return MIN(rc, 0);
     }
-    return frame.fragments > 0
-               ? file_part_open_frame(&frames->part, blobs, instance->sha256, frame.offset,
-                                      frame.length)
-               : file_part_open(&frames->part, blobs, instance->sha256, frame.offset, frame.length);
+    return frames->is_decoded || is_native
+               ? instance_frame(retrieval->imaging, &retrieval->req->errors, frames->instance,
+                                number, &frames->samples)
+               : -ERR_CORRUPT;
 }
 
 static int frame_next(void *ctx, StrBuf *buf)
 {
     Frames *frames = ctx;
-    return file_part_next(&frames->part, buf);
+    return frames->samples.next ? frames->samples.next(frames->samples.ctx, buf)
+                                : file_part_next(&frames->part, buf);
 }
 
 static void frames_done(void *ctx, bool is_whole)
 {
     Frames *frames = ctx;
-    file_part_done(&frames->part);
+    end_part(frames);
     arena_free(frames->arena);
     if (!is_whole) {
         retrieval_record_cut(frames->retrieval);
@@ -176,7 +225,8 @@ int dicomweb_frames(Imaging *imaging, DicomwebExchange *exchange)
     Frames *frames = NULL;
     MediaRanges ranges;
     int rc = find(imaging, exchange, &ranges, &frames);
-    rc = rc < 0 ? rc : read_list(exchange, frames);
+    rc =
+        rc < 0 ? rc : wado_frame_list(exchange, frames->instance, &frames->numbers, &frames->count);
     rc = rc < 0 ? rc : choose(exchange, &ranges, frames);
     return rc < 0 ? wado_refused(imaging, exchange, AUDIT_RAD107_RETRIEVE, rc)
                   : reply(exchange, frames);
@@ -249,7 +299,7 @@ static int is_encapsulated(const Frames *frames)
 
 static void list_all(const DicomwebExchange *exchange, Frames *frames)
 {
-    frames->count = (size_t)frame_count(frames->instance);
+    frames->count = (size_t)wado_frame_count(frames->instance);
     frames->numbers = ARENA_ARRAY(exchange->req->arena, int64_t, frames->count);
     for (size_t i = 0; i < frames->count; i++) {
         frames->numbers[i] = (int64_t)i + 1;

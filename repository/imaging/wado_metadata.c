@@ -1,13 +1,11 @@
 /* WADO-RS, metadata (PS3.18 10.4.1.1.2): the DICOM JSON that was made when the instances came. */
 
-#include "lib/base/clock.h"
 #include "repository/imaging/parts.h"
 #include "repository/imaging/wado_rs.h"
 
 #define TYPE_JSON STR("application/dicom+json")
 /** Instances whose metadata are read at once. */
 #define AT_ONCE 128
-#define READ_TIMEOUT_NS (30 * INT64_C(1000000000))
 /** As lib/dicom/json.h writes it; a quotation mark within a text is escaped in JSON. */
 #define BULK STR("\"BulkDataURI\":\"bulk/")
 
@@ -58,7 +56,7 @@ static int metadata_next(void *ctx, StrBuf *buf)
     Retrieval *retrieval = metadata->retrieval;
     size_t count = MIN(retrieval->count - metadata->next, (size_t)AT_ONCE);
     metadata->buf = buf;
-    retrieval->req->deadline_ns = clock_now_ns() + READ_TIMEOUT_NS; /* of this piece */
+    retrieval_renew(retrieval);
     int rc =
         index_metadata(retrieval->imaging, retrieval->req, &retrieval->instances[metadata->next],
                        count, append_metadata, metadata);

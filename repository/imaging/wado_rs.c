@@ -3,6 +3,7 @@
 #include "repository/imaging/wado_rs.h"
 
 #include "repository/imaging/file_part.h"
+#include "repository/imaging/instance_pixels.h"
 #include "repository/imaging/parts.h"
 
 #define TYPE_DICOM STR("application/dicom")
@@ -66,57 +67,95 @@ typedef struct Instances {
     bool is_multipart;
     Arena *arena; /* of the part that is sent */
     FilePart part;
+    BodySource made; /* the part, if a process makes it */
 } Instances;
+
+static void end_part(Instances *instances)
+{
+    file_part_done(&instances->part);
+    if (instances->made.done) {
+        instances->made.done(instances->made.ctx);
+    }
+    instances->made = (BodySource){0};
+}
 
 static int instance_begin(void *ctx, size_t index, Str *ret_type, Str *ret_location)
 {
     Instances *instances = ctx;
-    const ImagingInstance *instance = &instances->retrieval->instances[index];
+    Retrieval *retrieval = instances->retrieval;
+    const ImagingInstance *instance = &retrieval->instances[index];
+    Str target = STR_EMPTY;
     arena_clear(instances->arena);
-    file_part_done(&instances->part);
+    end_part(instances);
+    if (!media_choose_syntax(&instances->ranges, TYPE_DICOM, instances->is_multipart,
+                             instance->transfer_syntax, &target)) {
+        return -ERR_DICOM_NOT_ACCEPTABLE;
+    }
     *ret_type = str_printf(instances->arena, "application/dicom; transfer-syntax=%.*s",
-                           STR_ARG(instance->transfer_syntax));
+                           STR_ARG(str_is_empty(target) ? instance->transfer_syntax : target));
     *ret_location = wado_instance_url(instances->arena, instances->base, instance);
-    return file_part_open(&instances->part, instances->retrieval->imaging->blobs, instance->sha256,
-                          0, instance->size_bytes);
+    return str_is_empty(target) ? file_part_open(&instances->part, retrieval->imaging->blobs,
+                                                 instance->sha256, 0, instance->size_bytes)
+                                : instance_transcode(retrieval->imaging, &retrieval->req->errors,
+                                                     instance, target, &instances->made);
 }
 
 static int instance_next(void *ctx, StrBuf *buf)
 {
     Instances *instances = ctx;
-    return file_part_next(&instances->part, buf);
+    return instances->made.next ? instances->made.next(instances->made.ctx, buf)
+                                : file_part_next(&instances->part, buf);
 }
 
 static void instances_done(void *ctx, bool is_whole)
 {
     Instances *instances = ctx;
-    file_part_done(&instances->part);
+    end_part(instances);
     arena_free(instances->arena);
     if (!is_whole) {
         retrieval_record_cut(instances->retrieval);
     }
 }
 
-/** multipart/related, or the only instance by itself. */
-static int choose_form(const DicomwebExchange *exchange, Instances *instances)
+int wado_reply_instances(DicomwebExchange *exchange, Retrieval *retrieval,
+                         const MediaRanges *ranges, bool is_multipart)
 {
-    const MediaRange *multipart = media_ranges_find(&instances->ranges, TYPE_DICOM, true);
-    const MediaRange *single = media_ranges_find(&instances->ranges, TYPE_DICOM, false);
-    if (!multipart && (!single || instances->retrieval->count > 1)) {
+    Instances *instances = ARENA_NEW(exchange->req->arena, Instances);
+    *instances = (Instances){.retrieval = retrieval,
+                             .base = exchange->base,
+                             .ranges = *ranges,
+                             .is_multipart = is_multipart};
+    int rc = retrieval_record(retrieval);
+    if (rc < 0) {
+        return rc;
+    }
+    instances->arena = arena_new();
+    const Parts parts = {instances, retrieval->count, instance_begin, instance_next,
+                         instances_done};
+    return parts_reply(exchange, &parts, is_multipart, TYPE_DICOM);
+}
+
+/** multipart/related, or the only instance by itself. */
+static int choose_form(const DicomwebExchange *exchange, const MediaRanges *ranges, size_t count,
+                       bool *ret_is_multipart)
+{
+    const MediaRange *multipart = media_ranges_find(ranges, TYPE_DICOM, true);
+    const MediaRange *single = media_ranges_find(ranges, TYPE_DICOM, false);
+    if (!multipart && (!single || count > 1)) {
         return wado_refuse_accept(exchange, single ? "There are several instances."
                                                    : "Instances are not to be had like that.");
     }
-    instances->is_multipart =
-        multipart && (!single || multipart <= single || instances->retrieval->count > 1);
+    *ret_is_multipart = multipart && (!single || multipart <= single || count > 1);
     return 0;
 }
 
-static int choose_syntaxes(const DicomwebExchange *exchange, const Instances *instances)
+static int check_syntaxes(const DicomwebExchange *exchange, const Retrieval *retrieval,
+                          const MediaRanges *ranges, bool is_multipart)
 {
-    for (size_t i = 0; i < instances->retrieval->count; i++) {
+    for (size_t i = 0; i < retrieval->count; i++) {
         Str target;
-        if (!media_choose_syntax(&instances->ranges, TYPE_DICOM, instances->is_multipart,
-                                 instances->retrieval->instances[i].transfer_syntax, &target)) {
+        if (!media_choose_syntax(ranges, TYPE_DICOM, is_multipart,
+                                 retrieval->instances[i].transfer_syntax, &target)) {
             return wado_refuse_accept(
                 exchange, "An instance is stored in a transfer syntax of which none that you take "
                           "can be made; transfer-syntax=* takes all.");
@@ -127,24 +166,14 @@ static int choose_syntaxes(const DicomwebExchange *exchange, const Instances *in
 
 int dicomweb_retrieve(Imaging *imaging, DicomwebExchange *exchange)
 {
-    Request *req = exchange->req;
-    Instances *instances = ARENA_NEW(req->arena, Instances);
-    *instances = (Instances){.base = exchange->base};
-    int rc = media_ranges_read(req, exchange->accept, &instances->ranges);
+    Retrieval *retrieval = NULL;
+    MediaRanges ranges;
+    bool is_multipart = false;
+    int rc = media_ranges_read(exchange->req, exchange->accept, &ranges);
     rc = rc < 0 ? rc
-                : wado_find(imaging, exchange, AUDIT_RAD107_RETRIEVE, ACCESS_DOWNLOAD,
-                            &instances->retrieval);
-    rc = rc < 0 ? rc : choose_form(exchange, instances);
-    rc = rc < 0 ? rc : choose_syntaxes(exchange, instances);
-    if (rc < 0) {
-        return wado_refused(imaging, exchange, AUDIT_RAD107_RETRIEVE, rc);
-    }
-    rc = retrieval_record(instances->retrieval);
-    if (rc < 0) {
-        return rc;
-    }
-    instances->arena = arena_new();
-    const Parts parts = {instances, instances->retrieval->count, instance_begin, instance_next,
-                         instances_done};
-    return parts_reply(exchange, &parts, instances->is_multipart, TYPE_DICOM);
+                : wado_find(imaging, exchange, AUDIT_RAD107_RETRIEVE, ACCESS_DOWNLOAD, &retrieval);
+    rc = rc < 0 ? rc : choose_form(exchange, &ranges, retrieval->count, &is_multipart);
+    rc = rc < 0 ? rc : check_syntaxes(exchange, retrieval, &ranges, is_multipart);
+    return rc < 0 ? wado_refused(imaging, exchange, AUDIT_RAD107_RETRIEVE, rc)
+                  : wado_reply_instances(exchange, retrieval, &ranges, is_multipart);
 }
