@@ -42,6 +42,7 @@ SUITES = [
       for name in ("sanitizers", "threads", "clang", "valgrind", "format", "tidy")],
     Suite("tls scanner", [PYTHON, "-m", "tests.full.scanner"], False, True),
     Suite("imaging clients", [PYTHON, "-m", "tests.full.imaging_clients"], False, True),
+    Suite("imaging size", [PYTHON, "-m", "tests.full.imaging_size"], False, True),
 ]
 
 

@@ -125,13 +125,12 @@ def fetch(port, path, context=None, accept=None, body=None, content_type=None):
         return time.monotonic() - began, total
 
 
-def rad69_request(files):
-    """(Content-Type, body) of the request for a whole study."""
+def rad69_request(study_uid, series_uid, sop_uids):
+    """(Content-Type, body) of the request for these instances of a series."""
     wanted = "".join(f"<x:DocumentRequest><x:RepositoryUniqueId>{IMAGING_UID}</x:RepositoryUniqueId>"
-                     f"<x:DocumentUniqueId>{files.series.sop_uid(number)}</x:DocumentUniqueId></x:DocumentRequest>"
-                     for number in range(INSTANCES))
+                     f"<x:DocumentUniqueId>{uid}</x:DocumentUniqueId></x:DocumentRequest>" for uid in sop_uids)
     body = (f'<i:RetrieveImagingDocumentSetRequest xmlns:i="urn:ihe:rad:xdsi-b:2009" xmlns:x="urn:ihe:iti:xds-b:2007">'
-            f'<i:StudyRequest studyInstanceUID="{files.study.uid}"><i:SeriesRequest seriesInstanceUID="{files.study.series_uid()}">'
+            f'<i:StudyRequest studyInstanceUID="{study_uid}"><i:SeriesRequest seriesInstanceUID="{series_uid}">'
             f"{wanted}</i:SeriesRequest></i:StudyRequest><i:TransferSyntaxUIDList><i:TransferSyntaxUID>{dicom.EXPLICIT}"
             "</i:TransferSyntaxUID></i:TransferSyntaxUIDList></i:RetrieveImagingDocumentSetRequest>")
     return xds.mtom(xds.envelope("urn:ihe:rad:2009:RetrieveImagingDocumentSet", body), [])
@@ -211,7 +210,8 @@ class Imaging:
 
     def rad69(self, port, context=None):
         """RAD-69 of every instance of the study."""
-        content_type, body = rad69_request(self.files)
+        content_type, body = rad69_request(self.files.study.uid, self.files.study.series_uid(),
+                                           map(self.files.series.sop_uid, range(INSTANCES)))
         return self.rate(port, "/imaging", body=body, content_type=content_type, context=context)
 
     def metadata_ms(self, port, root, runs):
