@@ -3,6 +3,7 @@
 #include "lib/tls/tls.h"
 #include "pix/authority_table.h"
 #include "server/audited_change.h"
+#include "server/command_ae_test.h"
 #include "server/command_json.h"
 #include "server/language.h"
 #include "server/text_list.h"
@@ -292,8 +293,10 @@ static int ae_list(const Options *options, CommandContext *context)
 
 int command_ae(const Options *options)
 {
-    static const Subcommand subcommands[] = {
-        {"add", 1, 1, ae_add}, {"list", 0, 0, ae_list}, {"remove", 1, 1, ae_remove}};
+    static const Subcommand subcommands[] = {{"add", 1, 1, ae_add},
+                                             {"list", 0, 0, ae_list},
+                                             {"remove", 1, 1, ae_remove},
+                                             {"test", 1, 1, ae_test_command}};
 
     return command_run(options, subcommands, ARRAY_LEN(subcommands));
 }

@@ -6,6 +6,7 @@
 #include "repository/imaging/commitments.h"
 #include "repository/imaging/imaging_state.h"
 #include "repository/imaging/manifest.h"
+#include "repository/imaging/outgoing.h"
 #include "repository/repository_private.h"
 
 #define REFRESH_TIMEOUT_MS 10000
@@ -61,4 +62,16 @@ void imaging_free(Imaging *imaging)
 int imaging_refresh(Imaging *imaging, Request *req)
 {
     return ae_directory_refresh(imaging->aes, req);
+}
+
+int imaging_echo(DicomWorkers *workers, Tls *tls, const char *own_title, Request *req,
+                 const ImagingPeer *peer)
+{
+    const OutgoingSide side = {workers, tls, own_title};
+    const Ae to = {.title = peer->ae_title,
+                   .host = peer->host,
+                   .port = peer->port,
+                   .is_tls = peer->is_tls,
+                   .fingerprint = peer->fingerprint};
+    return outgoing_echo(&side, req, &to);
 }

@@ -45,6 +45,24 @@ void imaging_free(Imaging *imaging);
 /** Reads anew what operators may have changed: application entities, authorities. */
 int imaging_refresh(Imaging *imaging, Request *req) MUST_CHECK;
 
+/** An application entity that takes associations. */
+typedef struct ImagingPeer {
+    Str ae_title;
+    Str host;
+    int32_t port;
+    bool is_tls;     /* false: reached on loopback only */
+    Str fingerprint; /* of its certificate; empty: the certificate names the host */
+} ImagingPeer;
+
+/**
+ * Asks it for C-ECHO, for an operator.
+ * @param tls  NULL: none
+ * @param own_title  by which we call
+ * @return 0, or negative: req->errors says what is wrong and what can be done
+ */
+int imaging_echo(DicomWorkers *workers, Tls *tls, const char *own_title, Request *req,
+                 const ImagingPeer *peer) MUST_CHECK;
+
 /** One connection of DICOM, as its listener knows it; borrowed. */
 typedef struct DicomPeer {
     void *ctx;

@@ -2,8 +2,11 @@
 
 import os
 import pathlib
+import shutil
 import socket
 import struct
+import subprocess
+import tempfile
 import time
 import unittest
 
@@ -13,7 +16,6 @@ from tests.harness import server as harness
 from tests.integration import audit_records, common
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
-JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 REFERENCE = pathlib.Path(os.environ.get("MUSUBI_REFERENCE", "/nonexistent")) / "dicom"
 SUCCESS, SOME_FAILED, ALL_FAILED, NO_DESTINATION, IDENTIFIER, CANCELLED = 0, 0xB000, 0xA702, 0xA801, 0xA900, 0xFE00
 PATIENT, STUDY, SERIES, INSTANCE, LEVEL = ((0x0010, 0x0020), (0x0020, 0x000D), (0x0020, 0x000E), (0x0008, 0x0018), (0x0008, 0x0052))
@@ -361,6 +363,133 @@ class Commitment(RetrieveCase):
         self.assertTrue(pusher.wait_for(lambda: pusher.reports, 60))
         self.assertEqual([dimse.text(report[0x0008, 0x1195]) for _, report in pusher.reports], [transaction])
         self.assertEqual(pusher.reports[0][0], 1)
+
+
+class Destinations(RetrieveCase):
+    """Mode enforce: an AE is sent what its own node could fetch."""
+
+    mode = "enforce"
+    settings = {"server": {"roles": "registry, repository, pix, atna, imaging", "plain_node": "asker"}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.certs = None
+        for number, (facility, node) in enumerate((("Hospital A", "asker"), ("Hospital B", "other")), 2):
+            cls.server.command("facility", "add", facility)
+            cls.server.command("node", "add", node, "--facility", facility, "--fingerprint", f"{number:064x}", "--transactions",
+                               "RAD-8,RAD-10,RAD-14,RAD-16")
+        cls.server.command("authority", "add", "1.2.392.200.7", "--namespace", "HA", "--facility", "Hospital A", "--kind", "pacs")
+        cls.server.command("ae", "add", "ASKER", "--node", "asker")
+        rows = cls.server.dir / "patients.csv"
+        rows.write_text("authority,identifier,family,birth_date\nHA,77,Yamada,1970-01-01\n", encoding="utf-8")
+        cls.server.command("patient", "import", str(rows))
+        cls.server.command("patient", "enroll", "HA:77")
+        time.sleep(2.5)
+
+    def move(self, study, title):
+        """C-MOVE by the AE of hospital A; the last response."""
+        return self.requestor(calling="ASKER").retrieve({LEVEL: "STUDY", STUDY: study}, title)[0][-1]
+
+    def test_another_hospital_is_sent_only_what_is_disclosed_to_it(self):
+        """Both must have the right: who asks, and the node of the destination."""
+        study = new_uid()
+        instances = [image("77", study) for _ in range(2)]
+        self.assertEqual(self.store(*instances, calling="ASKER"), [0, 0])
+        own, other = dimse.Acceptor(), dimse.Acceptor()
+        for acceptor in (own, other):
+            self.addCleanup(acceptor.close)
+        self.add_ae("OWN", own.port, "asker")
+        self.add_ae("OTHER", other.port, "other")
+        self.assert_counters(self.move(study, "OWN"), 2)
+        withheld = self.move(study, "OTHER")
+        self.assertEqual(withheld[0x0900], ALL_FAILED)
+        self.assert_counters(withheld, 0, failed=2)
+        self.assertEqual((other.called, other.instances), ([], []))
+        self.server.command("disclosure", "add", "--patient", "HA:77", "--source", "Hospital A", "--reader", "Hospital B", "--permit",
+                            "--level", "download")
+        self.assert_counters(self.move(study, "OTHER"), 2)
+        self.assertEqual(sorted(other.instances), sorted(instances))
+
+    def test_a_node_without_the_right_is_told_to_ask_for_it(self):
+        """0124 for C-MOVE, C-GET and storage commitment (PS3.7 C.5.12)."""
+        study = new_uid()
+        self.assertEqual(self.store(image("77", study), calling="ASKER"), [0])
+        self.server.command("node", "add", "asker", "--facility", "Hospital A", "--fingerprint", f"{2:064x}", "--transactions", "RAD-8")
+        self.addCleanup(time.sleep, 2.5)
+        self.addCleanup(self.server.command, "node", "add", "asker", "--facility", "Hospital A", "--fingerprint", f"{2:064x}",
+                        "--transactions", "RAD-8,RAD-10,RAD-14,RAD-16")
+        self.add_ae("OWN", 1, "asker")
+        self.assertEqual(self.move(study, "OWN")[0x0900], 0x0124)
+        asking = dimse.Requestor(self.dicom_port, [(dimse.COMMITMENT, [dimse.IMPLICIT])], calling="ASKER")
+        self.addCleanup(asking.close)
+        self.assertEqual(asking.commit(new_uid(), [(CT_IMAGE, new_uid())]), 0x0124)
+
+
+@unittest.skipUnless(shutil.which("movescu"), "needs the package dcmtk")
+class Tools(RetrieveCase):
+    """DCMTK's own programs, with and without TLS."""
+
+    roles = ("receiver",)
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="musubi-received-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def storescp(self, title, *options, tls=()):
+        """A receiver that keeps bytes, as AE of the server; gives what it prints when it is asked to stop."""
+        (port,) = harness.free_ports(1)
+        process = subprocess.Popen(["storescp", *options, "+B", "-od", str(self.folder), "-aet", title, str(port)],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait, 10)
+        self.addCleanup(process.kill)
+        self.server.command("ae", "add", title, "--node", "pacs", "--address", f"localhost:{port}", *tls)
+        time.sleep(2.5)
+
+    def run_tool(self, tool, *arguments):
+        """One of the programs against the server; all it printed."""
+        done = subprocess.run([tool, "-v", "-aet", "TOOL", "-aec", "MUSUBI", *map(str, arguments), "127.0.0.1", str(self.dicom_port)],
+                              capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    def received(self):
+        """(SOP class, UID, transfer syntax, data set) of each file."""
+        return sorted(dimse.read_file(path) for path in self.folder.iterdir())
+
+    def test_movescu_to_storescp(self):
+        """Plain, on loopback."""
+        study, instances = self.study()
+        self.storescp("PLAIN", tls=("--plain",))
+        self.run_tool("movescu", "-S", "-aem", "PLAIN", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}")
+        self.assertEqual(self.received(), sorted(instances))
+
+    def test_movescu_to_storescp_with_tls(self):
+        """Mutual TLS: the receiver demands our certificate, and we hold it to its name."""
+        study, instances = self.study()
+        self.storescp("SECURE", "+tls", str(self.certs / "receiver.key"), str(self.certs / "receiver.pem"), "+cf",
+                      str(self.certs / "ca.pem"))
+        self.assertIn("OK", self.server.command("ae", "test", "SECURE").stdout)
+        self.run_tool("movescu", "-S", "-aem", "SECURE", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}")
+        self.assertEqual(self.received(), sorted(instances))
+
+    def test_getscu(self):
+        """What it prefers by itself is what is stored."""
+        study, instances = self.study()
+        self.run_tool("getscu", "-S", "+B", "-od", self.folder, "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}")
+        self.assertEqual(self.received(), sorted(instances))
+
+    def test_ae_test_tells_what_is_wrong(self):
+        """musubi ae test: OK, or the reason."""
+        self.storescp("ANSWERS", tls=("--plain",))
+        self.assertIn("OK", self.server.command("ae", "test", "ANSWERS").stdout)
+        self.server.command("ae", "add", "AWAY", "--node", "pacs", "--address", f"127.0.0.1:{harness.free_ports(1)[0]}", "--plain")
+        done = self.server.command("ae", "test", "AWAY", check=False)
+        self.assertEqual(done.returncode, 1, done)
+        self.assertIn("BAD", done.stdout)
+        self.assertIn("Connection refused", done.stdout)
+        self.server.command("ae", "add", "NOWHERE", "--node", "pacs")
+        self.assertIn("--address", self.server.command("ae", "test", "NOWHERE", check=False).stdout)
 
 
 @unittest.skipUnless(REFERENCE.is_dir(), "MUSUBI_REFERENCE names no DICOM files")
