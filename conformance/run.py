@@ -27,7 +27,7 @@ from lxml import etree
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from conformance import charsets, client as xds, fhir, names, schemas  # noqa: E402,F401  pylint: disable=wrong-import-position,unused-import
+from conformance import charsets, client as xds, dicomweb, fhir, names, schemas  # noqa: E402,F401  pylint: disable=wrong-import-position,unused-import
 
 DEFAULT_AUTHORITY = "1.3.6.1.4.1.21367.2005.13.20.1000"
 DOMAINS = {  # identifier domains of hospitals that a server under test knows
@@ -42,6 +42,7 @@ DOMAIN_OPTIONS = {
     "d": ("--namespace", "HOSPITAL-D"),
     "elsewhere": ("--facility", "Elsewhere Hospital", "--source", "ELSEWHERE|HOSPITAL"),
 }
+IMAGING_UID = "1.2.392.99999.6.1"
 GIVEN = HERE / "given"
 GIVEN_NS = "urn:musubi:given"
 NAMESPACES = xds.NS
@@ -488,12 +489,21 @@ def run_fhir(target, step, folder, variables):
         time.sleep(0.1)
 
 
+def run_web(target, step, variables):
+    """A step below /dicomweb."""
+    if problem := dicomweb.run(target, step, variables):
+        raise Failed(problem)
+
+
 def run_step(target, step, folder, variables):
     """Sends one step and checks the answer; raises Failed."""
     time.sleep(step.get("wait_s", 0))
     local = variables.within({"step": str(step["number"]), **variables.fill(step.get("with", {}))})
     if "http" in step:
         run_fhir(target, step, folder, local)
+        return
+    if "web" in step:
+        run_web(target, step, local)
         return
     if "hl7" in step:
         run_hl7(target, step, local, variables)
@@ -518,7 +528,7 @@ def run_scenario(target, folder):
         try:
             run_step(target, step, folder, variables)
         except Failed as error:
-            raise Failed(f"step {step['number']} ({step.get('tx') or step['http']}): {error}") from None
+            raise Failed(f"step {step['number']} ({step.get('tx') or step.get('http') or step['web']}): {error}") from None
 
 
 # ---------------------------------------------------------------------------------------------- main
@@ -530,7 +540,8 @@ def start_server():
     from tests.harness.server import Server  # pylint: disable=import-outside-toplevel
 
     codes = HERE / "given" / "codes.xml"
-    server = Server(settings={"xua": {"registry": "record", "repository": "record", "pix": "record", "audiences": saml.AUDIENCE},
+    server = Server(settings={"server": {"roles": "registry, repository, pix, atna, imaging"}, "imaging": {"unique_id": IMAGING_UID},
+                              "xua": {"registry": "record", "repository": "record", "pix": "record", "audiences": saml.AUDIENCE},
                               "affinity_domain": {"codes": codes, "code_check": "strict", "patient_id_namespace": "REGION-ID"}})
     server.start()
     for name, oid in DOMAINS.items():
