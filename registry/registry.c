@@ -7,6 +7,11 @@
 
 #define START_TIMEOUT_MS 10000
 
+static const DbStatement update_deprecated = {
+    "registry_document_deprecate",
+    "UPDATE document_entry SET status = $2::int WHERE hashtext(unique_id) = hashtext($1::text)"
+    " AND unique_id = $1::text AND is_latest AND status <> $2::int"};
+
 static const DbStatement select_dictionaries = {"metadata_dictionary_select",
                                                 "SELECT id, bytes FROM metadata_dictionary"};
 static const DbStatement insert_dictionary = {
@@ -121,6 +126,22 @@ static int client_is_registered(void *module, Request *req, Str document_unique_
     return rc < 0 ? rc : db_bool(result, 0, 0);
 }
 
+static int client_deprecate(void *module, Request *req, Str document_unique_id,
+                            TransactionHook hook, void *caller)
+{
+    Registry *registry = module;
+    DbParams params;
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(registry->config.pool, req, &conn);
+    db_params_init(&params, req->arena);
+    db_param_text(&params, document_unique_id);
+    db_param_i32(&params, STATUS_DEPRECATED);
+    rc = rc < 0 ? rc : db_queue_begin(conn, req);
+    rc = rc < 0 ? rc : db_queue(conn, req, &update_deprecated, &params);
+    rc = rc < 0 ? rc : hook(caller, req, conn);
+    return rc < 0 ? rc : db_commit(conn, req, NULL);
+}
+
 RegistryClient registry_client_local(Registry *registry)
 {
     return (RegistryClient){
@@ -128,5 +149,6 @@ RegistryClient registry_client_local(Registry *registry)
         .is_local = true,
         .register_submission = client_register,
         .is_registered = client_is_registered,
+        .deprecate = client_deprecate,
     };
 }

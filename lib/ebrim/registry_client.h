@@ -26,4 +26,8 @@ typedef struct RegistryClient {
                                void *caller);
     /** Asks whether this document is registered (GetDocuments): 1 yes, 0 no, negative unknown. */
     int (*is_registered)(void *ctx, Request *req, Str document_unique_id, Str hash);
+    /** Local only, else NULL: the Approved DocumentEntries of this document become Deprecated, with
+     * what the caller queues, for a document that was made by this server itself. */
+    int (*deprecate)(void *ctx, Request *req, Str document_unique_id,
+                     int (*in_transaction)(void *caller, Request *req, DbConn *conn), void *caller);
 } RegistryClient;

@@ -7,6 +7,7 @@
 #include "lib/base/fail.h"
 #include "repository/imaging/imaging_state.h"
 #include "repository/imaging/instance_rows.h"
+#include "repository/imaging/rejection_notes.h"
 #include "repository/imaging/study_time.h"
 
 /** Transactions that lost a race for a row are repeated. */
@@ -414,6 +415,9 @@ static int store(Arrival *arrival, Request *req, const InstanceRecord *record,
     rc = store_rows(arrivals, req, &instance, ret_outcome);
     if (rc == 0) {
         fail_point("arrival.committed");
+    }
+    if (rc == 0 && rejection_note_is(record)) {
+        rc = rejection_note_apply(arrivals->imaging, req, instance.facility, record);
     }
     return rc;
 }

@@ -85,6 +85,14 @@ static const DbStatement update_made = {
     "AND s.manifest_version = $2::integer - 1",
 };
 
+/* Nothing is left to list. */
+static const DbStatement update_withdrawn = {
+    "imaging_manifest_withdrawn",
+    "UPDATE imaging_study s SET manifest_kind = 0, manifest_entry = NULL, manifest_digest = NULL, "
+    "manifest_unique_id = '', manifest_failure = '', is_manifest_due = s.changed_at <> "
+    "$2::timestamptz WHERE s.id = $1::bigint",
+};
+
 static const DbStatement update_not_due = {
     "imaging_manifest_not_due",
     "UPDATE imaging_study SET is_manifest_due = changed_at <> $2::timestamptz, "
@@ -341,6 +349,31 @@ static int set_not_due(Imaging *imaging, Request *req, const ManifestStudy *stud
     return exec(imaging, req, &update_not_due, &params);
 }
 
+static int queue_withdrawn(void *ctx, Request *req, DbConn *conn)
+{
+    const ManifestStudy *study = ctx;
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_i64(&params, study->id);
+    db_param_timestamp(&params, study->changed_us);
+    return db_queue(conn, req, &update_withdrawn, &params);
+}
+
+/** All instances are rejected: the last manifest is deprecated, without another one. */
+static int withdraw(Imaging *imaging, Request *req, ManifestStudy *study)
+{
+    const RegistryClient *registry = imaging->config.repository->config.registry;
+    if (str_is_empty(study->unique_id)) {
+        return set_not_due(imaging, req, study, STR_EMPTY);
+    }
+    if (!registry->deprecate) {
+        return set_not_due(imaging, req, study,
+                           STR("all instances are rejected, and the registry is another process: "
+                               "deprecate the manifest there"));
+    }
+    return registry->deprecate(registry->ctx, req, study->unique_id, queue_withdrawn, study);
+}
+
 /** What differs from the last manifest is registered. */
 static int make_one(Imaging *imaging, Request *req, int64_t id)
 {
@@ -351,11 +384,7 @@ static int make_one(Imaging *imaging, Request *req, int64_t id)
     }
     ManifestPlan plan = manifest_plan(req->arena, &imaging->config, &study);
     if (study.instance_count == 0) {
-        return set_not_due(imaging, req, &study,
-                           str_is_empty(study.unique_id)
-                               ? STR_EMPTY
-                               : STR("all instances are rejected: the last manifest has to be "
-                                     "deprecated"));
+        return withdraw(imaging, req, &study);
     }
     if (str_equal(plan.digest, study.digest)) {
         return set_not_due(imaging, req, &study, STR_EMPTY);

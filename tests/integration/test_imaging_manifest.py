@@ -137,6 +137,41 @@ class ImagingManifest(unittest.TestCase):
         common.feed(self.server, number)
         self.entries(number, 1)
 
+    def note(self, number, rejected, title="113001"):
+        """A rejection note on instances of one study."""
+        evidence = "\n".join(
+            ["(0040,a375) SQ", "(fffe,e000) na", "(0008,1115) SQ"]
+            + [line for i in rejected for line in (
+                "(fffe,e000) na", "(0008,1199) SQ", "(fffe,e000) na", f"(0008,1150) UI {i.sop_class}", f"(0008,1155) UI {i.uid}",
+                "(fffe,e00d) na", "(fffe,e0dd) na", f"(0020,000e) UI {i.series}", "(fffe,e00d) na")]
+            + ["(fffe,e0dd) na", f"(0020,000d) UI {rejected[0].study}", "(fffe,e00d) na", "(fffe,e0dd) na"])
+        name = "\n".join(["(0040,a043) SQ", "(fffe,e000) na", f"(0008,0100) SH {title}", "(0008,0102) SH DCM",
+                          "(0008,0104) LO [Rejected]", "(fffe,e00d) na", "(fffe,e0dd) na"])
+        tags = {tag: None for tag in ("0028,0002", "0028,0004", "0028,0010", "0028,0011", "0028,0100", "0028,0101", "0028,0102",
+                                      "0028,0103", "7fe0,0010")}
+        tags["0040,a040"] = "CS CONTAINER\n" + name + "\n" + evidence
+        return imaging.Instance(number, study=rejected[0].study, tags=tags, sop_class=imaging.KEY_OBJECT_SELECTION, modality="KO")
+
+    def test_rejected_instances_vanish_and_their_manifest_with_them(self):
+        number = "KOS5"
+        common.feed(self.server, number)
+        first = imaging.Instance(number)
+        second = imaging.Instance(number, study=first.study, series=first.series)
+        self.push(first, second)
+        self.entries(number, 1)
+        self.push(self.note(number, [second]))
+        reply = self.client.retrieve_images([first.asked(), second.asked()], [imaging.EXPLICIT])
+        self.assertEqual((reply.outcome, set(reply.documents())), ("PartialSuccess", {first.uid}))
+        self.assertEqual([e[0] for e in reply.errors], ["XDSDocumentUniqueIdError"])
+        self.entries(number, 1, "Deprecated")
+        (entry,) = self.entries(number, 1)
+        text = self.tool("dcmdump", self.document(entry)[0])
+        self.assertIn(first.uid, text)
+        self.assertNotIn(second.uid, text)
+        self.push(self.note(number, [first], "113037"))
+        self.entries(number, 0)
+        self.entries(number, 2, "Deprecated")
+
     def test_repeated_instance_makes_no_new_manifest(self):
         number = "KOS4"
         common.feed(self.server, number)
