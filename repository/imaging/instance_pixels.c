@@ -29,19 +29,33 @@ static int data_set_open(DataSet *data_set, Imaging *imaging, ErrorList *errors,
                   : 0;
 }
 
+/** @param meta  NULL: a bare data set */
+static int transcode(Imaging *imaging, ErrorList *errors, const ImagingInstance *instance,
+                     Str target, const FileMeta *meta, BodySource *ret_source)
+{
+    DataSet data_set;
+    int rc = data_set_open(&data_set, imaging, errors, instance);
+    rc = rc < 0 ? rc
+                : pixels_transcode(imaging->config.workers, errors, &data_set.pixels, target, meta,
+                                   ret_source);
+    file_part_done(&data_set.part);
+    return rc;
+}
+
 int instance_transcode(Imaging *imaging, ErrorList *errors, const ImagingInstance *instance,
                        Str target, BodySource *ret_file)
 {
-    DataSet data_set;
     const FileMeta meta = {.sop_class = instance->sop_class,
                            .sop_instance = instance->sop_instance,
                            .transfer_syntax = target};
-    int rc = data_set_open(&data_set, imaging, errors, instance);
-    rc = rc < 0 ? rc
-                : pixels_transcode(imaging->config.workers, errors, &data_set.pixels, target, &meta,
-                                   ret_file);
-    file_part_done(&data_set.part);
-    return rc;
+    return transcode(imaging, errors, instance, target, &meta, ret_file);
+}
+
+int instance_transcode_data_set(Imaging *imaging, ErrorList *errors,
+                                const ImagingInstance *instance, Str target,
+                                BodySource *ret_data_set)
+{
+    return transcode(imaging, errors, instance, target, NULL, ret_data_set);
 }
 
 int instance_frame(Imaging *imaging, ErrorList *errors, const ImagingInstance *instance,

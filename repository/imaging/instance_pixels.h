@@ -11,6 +11,11 @@
 int instance_transcode(Imaging *imaging, ErrorList *errors, const ImagingInstance *instance,
                        Str target, BodySource *ret_file) MUST_CHECK;
 
+/** The same without file meta information. */
+int instance_transcode_data_set(Imaging *imaging, ErrorList *errors,
+                                const ImagingInstance *instance, Str target,
+                                BodySource *ret_data_set) MUST_CHECK;
+
 /** The samples of a frame, from 1, as Explicit VR Little Endian has them. */
 int instance_frame(Imaging *imaging, ErrorList *errors, const ImagingInstance *instance,
                    int64_t frame, BodySource *ret_samples) MUST_CHECK;

@@ -6,6 +6,7 @@
 #include "lib/base/clock.h"
 #include "repository/imaging/file_part.h"
 #include "repository/imaging/imaging_state.h"
+#include "repository/imaging/instance_pixels.h"
 
 /** A worker that has begun a message is not slow with it. */
 #define HEAR_TIMEOUT_NS (10 * INT64_C(1000000000))
@@ -90,31 +91,48 @@ static bool await_outcome(SubOperations *operations)
 
 /* ---- what is sent ---- */
 
-/** Whether a context was agreed for the SOP class with this transfer syntax. */
-static bool has_context(const SubOperations *operations, const ImagingInstance *instance)
+static bool can_make(const ImagingInstance *instance, Str target)
+{
+    const TransferSyntax *syntax = transfer_syntax_find(target);
+    return syntax && (instance->has_pixel_data || !syntax->is_encapsulated) &&
+           pixels_can_transcode(instance->transfer_syntax, target);
+}
+
+/** What it may be sent in: as stored, else what it can be made into without loss. @return false: no
+ * context was agreed for that */
+static bool choose_syntax(const SubOperations *operations, const ImagingInstance *instance,
+                          Str *ret_syntax)
 {
     Str rest = operations->contexts;
     WorkerField field;
     Str value;
+    bool is_found = false;
     while (worker_next(&rest, &field, &value)) {
         Str abstract_syntax;
         Str syntax;
-        if (field == WORKER_CONTEXT && str_split_next(&value, ' ', &abstract_syntax) &&
-            str_split_next(&value, ' ', &syntax) &&
-            str_equal(abstract_syntax, instance->sop_class) &&
-            str_equal(syntax, instance->transfer_syntax)) {
+        if (field != WORKER_CONTEXT || !str_split_next(&value, ' ', &abstract_syntax) ||
+            !str_split_next(&value, ' ', &syntax) ||
+            !str_equal(abstract_syntax, instance->sop_class)) {
+            continue;
+        }
+        if (str_equal(syntax, instance->transfer_syntax)) {
+            *ret_syntax = syntax;
             return true;
         }
+        if (!is_found && can_make(instance, syntax)) {
+            *ret_syntax = syntax;
+            is_found = true;
+        }
     }
-    return false;
+    return is_found;
 }
 
-static bool say_store(const SubOperations *operations, const ImagingInstance *instance)
+static bool say_store(const SubOperations *operations, const ImagingInstance *instance, Str syntax)
 {
     _cleanup_(strbuf_done) StrBuf fields = {0};
     worker_put(&fields, WORKER_SOP_CLASS, instance->sop_class);
     worker_put(&fields, WORKER_SOP_INSTANCE, instance->sop_instance);
-    worker_put(&fields, WORKER_TRANSFER_SYNTAX, instance->transfer_syntax);
+    worker_put(&fields, WORKER_TRANSFER_SYNTAX, syntax);
     if (!str_is_empty(operations->originator_ae)) {
         worker_put(&fields, WORKER_ORIGINATOR_AE, operations->originator_ae);
         worker_put_number(&fields, WORKER_ORIGINATOR_ID, operations->originator_id);
@@ -122,13 +140,13 @@ static bool say_store(const SubOperations *operations, const ImagingInstance *in
     return worker_say(operations->control, WORKER_SAYS_SEND, strbuf_str(&fields));
 }
 
-static int say_data_set(SubOperations *operations, Request *req, FilePart *part)
+static int say_data_set(SubOperations *operations, Request *req, const BodySource *data_set)
 {
     _cleanup_(strbuf_done) StrBuf bytes = {0};
     int rc = 1;
     while (rc > 0 && !operations->is_gone) {
         strbuf_clear(&bytes);
-        rc = file_part_next(part, &bytes);
+        rc = data_set->next(data_set->ctx, &bytes);
         operations->is_gone =
             rc >= 0 && bytes.len > 0 &&
             !worker_say(operations->control, WORKER_SAYS_DATA_OUT, strbuf_str(&bytes));
@@ -150,12 +168,24 @@ static int check_file(const SubOperations *operations, const ImagingInstance *in
     return rc;
 }
 
-/** The data set, without what comes before it in the file. */
-static int open_data_set(const SubOperations *operations, const ImagingInstance *instance,
-                         FilePart *part)
+static int stored_next(void *ctx, StrBuf *buf)
+{
+    return file_part_next(ctx, buf);
+}
+
+static void stored_done(void *ctx)
+{
+    file_part_done(ctx);
+}
+
+/** The data set, without what comes before it in the file.
+ * @param part  lives as long as the source */
+static int open_stored(const SubOperations *operations, const ImagingInstance *instance,
+                       FilePart *part, BodySource *ret_data_set)
 {
     int rc = instance->data_set_offset < instance->size_bytes ? check_file(operations, instance)
                                                               : -ERR_CORRUPT;
+    *ret_data_set = (BodySource){part, stored_next, stored_done};
     return rc < 0 ? rc
                   : file_part_open(part, operations->imaging->blobs, instance->sha256,
                                    instance->data_set_offset,
@@ -176,22 +206,14 @@ static SubOperationOutcome read_outcome(const SubOperations *operations)
                                  .is_warning = (status & 0xf000) == 0xb000};
 }
 
-SubOperationOutcome sub_operation_send(SubOperations *operations, Request *req,
-                                       const ImagingInstance *instance)
+/** Sends what the source gives, and hears what became of it. */
+static SubOperationOutcome send_data_set(SubOperations *operations, Request *req,
+                                         const ImagingInstance *instance, Str syntax,
+                                         const BodySource *data_set)
 {
-    const SubOperationOutcome failed = {.status = STATUS_FAILED};
-    FilePart part = {0};
-    if (!has_context(operations, instance)) {
-        return (SubOperationOutcome){.status = STATUS_NO_CONTEXT};
-    }
-    int rc = open_data_set(operations, instance, &part);
-    if (rc < 0) {
-        (void)add_unreadable(req, instance, rc);
-        return failed;
-    }
-    operations->is_gone = !say_store(operations, instance);
-    rc = operations->is_gone ? 0 : say_data_set(operations, req, &part);
-    file_part_done(&part);
+    operations->is_gone = !say_store(operations, instance, syntax);
+    int rc = operations->is_gone ? 0 : say_data_set(operations, req, data_set);
+    data_set->done(data_set->ctx);
     if (rc < 0) { /* half of it is with the peer, who must not take it for the whole */
         (void)add_unreadable(req, instance, rc);
         operations->is_gone = true;
@@ -199,7 +221,27 @@ SubOperationOutcome sub_operation_send(SubOperations *operations, Request *req,
     if (operations->is_gone || !worker_say(operations->control, WORKER_SAYS_SENT, STR_EMPTY) ||
         !await_outcome(operations)) {
         operations->is_gone |= !operations->is_asker_gone;
-        return failed;
+        return (SubOperationOutcome){.status = STATUS_FAILED};
     }
     return read_outcome(operations);
+}
+
+SubOperationOutcome sub_operation_send(SubOperations *operations, Request *req,
+                                       const ImagingInstance *instance)
+{
+    FilePart part = {0};
+    BodySource data_set;
+    Str syntax;
+    int rc = 0;
+    if (!choose_syntax(operations, instance, &syntax)) {
+        return (SubOperationOutcome){.status = STATUS_NO_CONTEXT};
+    }
+    if (!str_equal(syntax, instance->transfer_syntax)) {
+        rc = instance_transcode_data_set(operations->imaging, &req->errors, instance, syntax,
+                                         &data_set);
+    } else if ((rc = open_stored(operations, instance, &part, &data_set)) < 0) {
+        (void)add_unreadable(req, instance, rc);
+    }
+    return rc < 0 ? (SubOperationOutcome){.status = STATUS_FAILED}
+                  : send_data_set(operations, req, instance, syntax, &data_set);
 }

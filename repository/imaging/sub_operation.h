@@ -29,7 +29,8 @@ typedef struct SubOperationOutcome {
     bool is_warning; /* it is there, not quite as it was sent (PS3.4 B.2.3) */
 } SubOperationOutcome;
 
-/** Sends the instance as stored, every block checked before it leaves. */
+/** Sends the instance as stored, every block checked before it leaves; without a presentation
+ * context for that, in another transfer syntax that loses nothing. */
 SubOperationOutcome sub_operation_send(SubOperations *operations, Request *req,
                                        const ImagingInstance *instance);
 

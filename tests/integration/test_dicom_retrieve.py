@@ -229,6 +229,23 @@ class Retrieve(RetrieveCase):
         self.assert_counters(responses[-1], 3, failed=1)
         self.assertEqual(dimse.text(dimse.decode(responses[-1][None])[FAILED_LIST]), uid)
 
+    def test_another_transfer_syntax_is_made_where_only_that_was_agreed(self):
+        """Without loss: RLE here, whose samples are those that were stored."""
+        study, instances = self.study(count=1)
+        rle = "1.2.840.10008.1.2.5"
+        responses, (got,) = self.requestor(gets=[(CT_IMAGE, rle)]).retrieve({LEVEL: "STUDY", STUDY: study})
+        self.assertEqual((responses[-1][0x0900], got[1], got[2]), (SUCCESS, instances[0][1], rle))
+        self.assertIn(b"\xfe\xff\x00\xe0", got[3])
+        responses, (got,) = self.requestor(gets=[(CT_IMAGE, dimse.IMPLICIT)]).retrieve({LEVEL: "STUDY", STUDY: study})
+        self.assertEqual((responses[-1][0x0900], got[2]), (SUCCESS, dimse.IMPLICIT))
+        self.assertEqual(dimse.text(dimse.decode(got[3])[INSTANCE]), instances[0][1])
+
+    def test_a_syntax_that_cannot_be_made_fails(self):
+        """JPEG 2000 is not written here: 0122 within, A702 as a whole."""
+        study, _ = self.study(count=1)
+        responses, got = self.requestor(gets=[(CT_IMAGE, "1.2.840.10008.1.2.4.90")]).retrieve({LEVEL: "STUDY", STUDY: study})
+        self.assertEqual((responses[-1][0x0900], got), (ALL_FAILED, []))
+
     def test_a_cancel_ends_it(self):
         """FE00 with what remains (PS3.4 C.4.2.1.5)."""
         study, _ = self.study(count=30)
