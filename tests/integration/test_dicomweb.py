@@ -1,0 +1,120 @@
+"""DICOMweb beyond what a scenario can see: audit records (PS3.15 A.5.3), connections that end early, scripts in browsers, speed."""
+
+import http.client
+import time
+
+from conformance import dicomweb
+from tests.harness import dicom
+from tests.integration import audit_records, common, imaging
+
+PATIENT = "DICOMWEB"
+ORIGIN = "https://viewer.example.jp"
+STORED_AT_ONCE = 1000
+METADATA_MAX_S = 0.05 * 4  # of 1000 instances: 50 ms are the goal; machines that run tests do other things too
+ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+
+
+class Dicomweb(common.ServerCase):
+    """One server with images, and one study of a thousand small instances."""
+
+    settings = {"server": {"roles": "registry, repository, pix, atna, imaging"},
+                "imaging": {"unique_id": imaging.IMAGING_UID, "allowed_origins": ORIGIN}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        common.feed(cls.server, PATIENT)
+        cls.study = dicom.Study(7, PATIENT)
+        series = dicom.Series(cls.study, size=64)
+        cls.files = [bytes(series.file(number)) for number in range(STORED_AT_ONCE)]
+        status, _, _ = cls.ask("POST", "/dicomweb/studies", dicomweb.multipart(cls.files),
+                               {"Content-Type": f'multipart/related; type="application/dicom"; boundary={dicomweb.BOUNDARY}'})
+        if status != 200:
+            raise AssertionError(status)
+
+    @classmethod
+    def ask(cls, method, path, body=None, headers=None):
+        """(status, headers, bytes)."""
+        connection = http.client.HTTPConnection("127.0.0.1", cls.server.plain_port, timeout=120)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
+        finally:
+            connection.close()
+
+    def path(self, rest=""):
+        """Of the study."""
+        return f"/dicomweb/studies/{self.study.uid}{rest}"
+
+    def of_type(self, transaction, event, outcome="0"):
+        """Records of one transaction about the study."""
+        records = audit_records.of_messages(self.server, self.study.uid, 1)
+        return [r for r in records if r.xpath(f"EventIdentification/EventTypeCode/@csd-code='{transaction}'")
+                and audit_records.codes(r)[0] == event and r.xpath("string(EventIdentification/@EventOutcomeIndicator)") == outcome]
+
+    def test_a_study_comes_as_it_was_stored(self):
+        status, headers, raw = self.ask("GET", self.path(), headers={"Accept": ANY})
+        self.assertEqual(status, 200)
+        self.assertEqual([part for _, part in dicomweb.parts_of(headers["Content-Type"], raw)], self.files)
+
+    def test_what_is_stored_and_given_out_is_recorded(self):
+        self.ask("GET", self.path(), headers={"Accept": ANY})
+        self.assertEqual(len(self.of_type("RAD-108", "110102")), 1)
+        self.assertEqual(len(self.of_type("RAD-108", "110104")), 1)
+        record = self.of_type("RAD-107", "110104")[-1]
+        (patient,) = audit_records.objects(record, "1/1")
+        self.assertTrue(patient.get("ParticipantObjectID").startswith(f"{PATIENT}^^^&"))
+        (study,) = audit_records.objects(record, "2/3")
+        self.assertEqual(study.get("ParticipantObjectID"), self.study.uid)
+        self.assertIn(f'NumberOfInstances="{STORED_AT_ONCE}"'.encode(), audit_records.etree.tostring(study))
+
+    def test_a_query_is_recorded(self):
+        self.ask("GET", f"/dicomweb/studies?StudyInstanceUID={self.study.uid}&PatientID={PATIENT}")
+        time.sleep(0.5)
+        self.assertTrue([r for r in audit_records.of_messages(self.server, "RAD-129", 1) if audit_records.codes(r)[0] == "110112"])
+
+    def test_a_reply_that_is_cut_is_recorded_again(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=60)
+        connection.request("GET", self.path(), headers={"Accept": ANY})
+        connection.getresponse().read(1)
+        connection.close()
+        deadline = time.monotonic() + 15
+        while not self.of_type("RAD-107", "110104", "8") and time.monotonic() < deadline:
+            time.sleep(0.2)
+        self.assertTrue(self.of_type("RAD-107", "110104", "8"))
+
+    def test_a_body_that_is_cut_leaves_whole_instances_only(self):
+        other = dicom.Study(8, PATIENT)
+        files = [other.image(size=64, number=number) for number in range(2)]
+        body = dicomweb.multipart(files)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=60)
+        connection.putrequest("POST", "/dicomweb/studies")
+        connection.putheader("Content-Type", f'multipart/related; type="application/dicom"; boundary={dicomweb.BOUNDARY}')
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:-2000])
+        time.sleep(0.5)
+        connection.close()
+        status, headers, raw = self.ask("GET", f"/dicomweb/studies/{other.uid}", headers={"Accept": ANY})
+        self.assertEqual(status, 200)
+        self.assertEqual([part for _, part in dicomweb.parts_of(headers["Content-Type"], raw)], files[:1])
+
+    def test_only_scripts_of_configured_origins_may_read(self):
+        status, headers, _ = self.ask("OPTIONS", self.path(), headers={"Origin": ORIGIN})
+        self.assertEqual((status, headers.get("Access-Control-Allow-Origin")), (204, ORIGIN))
+        _, headers, _ = self.ask("GET", self.path("/metadata"), headers={"Origin": ORIGIN})
+        self.assertEqual((headers.get("Access-Control-Allow-Origin"), headers.get("Vary")), (ORIGIN, "Origin"))
+        for origin in ("https://evil.example", ORIGIN + ".evil.example", "null", ORIGIN[:-1]):
+            status, headers, _ = self.ask("OPTIONS", self.path(), headers={"Origin": origin})
+            self.assertEqual((status, headers.get("Access-Control-Allow-Origin")), (405, None), origin)
+
+    def test_metadata_are_quick(self):
+        self.ask("GET", self.path("/metadata"))
+        took = []
+        for _ in range(5):
+            begin = time.monotonic()
+            status, _, raw = self.ask("GET", self.path("/metadata"))
+            took.append(time.monotonic() - begin)
+            self.assertEqual((status, raw.count(b'"00080018"')), (200, STORED_AT_ONCE))
+        self.assertLess(min(took), METADATA_MAX_S, took)
+        print(f"metadata of {STORED_AT_ONCE} instances: {min(took) * 1000:.0f} ms")
