@@ -1,4 +1,5 @@
 #include <dirent.h>
+#include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -180,13 +181,44 @@ static Str written(const DicomDataset *dataset)
 typedef struct Blocks {
     Str rest;
     int fails_with; /* after the first block; 0: not at all */
+    bool kills;     /* the process that is fed */
 } Blocks;
+
+/** The first child of a process that runs; 0: none. */
+static pid_t child_of(pid_t pid)
+{
+    char path[64];
+    char text[64] = "";
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+    FILE *file = fopen(path, "re");
+    if (file) {
+        (void)!fgets(text, sizeof(text), file);
+        (void)fclose(file);
+    }
+    return (pid_t)strtol(text, NULL, 10);
+}
+
+/** Our one worker: the nursery's child. Waits until both have been made. */
+static void crash_worker(void)
+{
+    pid_t worker = 0;
+    for (int tries = 0; worker == 0 && tries < 1000; tries++) {
+        pid_t nursery = child_of(child_of(getpid()));
+        worker = nursery > 0 ? child_of(nursery) : 0;
+        (void)usleep(1000);
+    }
+    assert_true(worker > 0);
+    assert_int_equal(kill(worker, SIGSEGV), 0);
+}
 
 static int next_block(void *ctx, StrBuf *buf)
 {
     Blocks *blocks = ctx;
     strbuf_append(buf, str_slice(blocks->rest, 0, 1000));
     blocks->rest = str_from_offset(blocks->rest, 1000);
+    if (blocks->kills && blocks->rest.len == 0) {
+        crash_worker();
+    }
     if (blocks->fails_with) {
         return blocks->fails_with;
     }
@@ -208,7 +240,7 @@ static int read_all(BodySource *source, Str *ret_bytes)
 
 static int transcode(const char *from, const char *to, const FileMeta *file, Str bytes, Str *ret)
 {
-    Blocks blocks = {bytes, 0};
+    Blocks blocks = {.rest = bytes};
     BodySource data_set = {.ctx = &blocks, .next = next_block};
     PixelsSource source = {str_from(from), &data_set};
     BodySource made;
@@ -230,7 +262,7 @@ static Str transcoded(const char *from, const char *to, Str bytes)
 
 static int render(const char *from, Str bytes, const DicomRendering *rendering, StrBuf *ret_image)
 {
-    Blocks blocks = {bytes, 0};
+    Blocks blocks = {.rest = bytes};
     BodySource data_set = {.ctx = &blocks, .next = next_block};
     PixelsSource source = {str_from(from), &data_set};
     error_list_init(&errors, arena);
@@ -266,6 +298,23 @@ static bool has_syntax(const Image *image, const char *syntax)
     return !image->only_native || !transfer_syntax_find(str_from(syntax))->is_encapsulated;
 }
 
+static bool is_by_plane(const DicomDataset *dataset)
+{
+    int64_t number = 0;
+    return dicom_number(dataset, DICOM_TAG(0x0028, 0x0006), &number) && number == 1;
+}
+
+/** Three planes of one frame, as pixels. */
+static Str by_pixel(Str planes)
+{
+    char *pixels = arena_alloc(arena, planes.len);
+    size_t plane = planes.len / 3;
+    for (size_t i = 0; i < planes.len; i++) {
+        pixels[i % plane * 3 + i / plane] = planes.data[i];
+    }
+    return (Str){pixels, planes.len};
+}
+
 /** PS3.5 8.2, A.4: lossless means that no sample changes. Colour by plane may become colour by
  * pixel. */
 static void check_same(const Image *image, const char *way, Str original, Str made)
@@ -274,11 +323,13 @@ static void check_same(const Image *image, const char *way, Str original, Str ma
     const DicomDataset *after;
     Str expected = pixel_data(original, &before);
     Str found = pixel_data(made, &after);
-    bool was_reordered = image->is_planar;
-    if (!was_reordered && !str_equal(expected, found)) {
+    assert_int_equal(expected.len, found.len);
+    if (is_by_plane(before) && !is_by_plane(after)) {
+        expected = by_pixel(expected);
+    }
+    if (!str_equal(expected, found)) {
         fail_msg("%s %u bits %s: other samples", image->photometric, image->bits_stored, way);
     }
-    assert_int_equal(expected.len, found.len);
     static const uint32_t kept[] = {DICOM_TAG(0x0008, 0x0018), DICOM_TAG(0x0010, 0x0010),
                                     TAG_PHOTOMETRIC, DICOM_TAG(0x0028, 0x0101),
                                     DICOM_TAG(0x0028, 0x0103)};
@@ -642,10 +693,360 @@ static void test_what_cannot_be_done_is_said(void **state)
     strbuf_done(&picture);
 }
 
+/* ---- parts, files, ends ---- */
+
+static int read_frame(const char *from, Str bytes, uint32_t frame, Str *ret_frame)
+{
+    Blocks blocks = {.rest = bytes};
+    BodySource data_set = {.ctx = &blocks, .next = next_block};
+    PixelsSource source = {str_from(from), &data_set};
+    BodySource made;
+    error_list_init(&errors, arena);
+    int r = pixels_frame(workers, &errors, &source, frame, &made);
+    return r < 0 ? r : read_all(&made, ret_frame);
+}
+
+static void test_a_frame_is_had_alone(void **state)
+{
+    (void)state;
+    static const size_t with_frames[] = {5, 7};
+    for (size_t i = 0; i < ARRAY_LEN(with_frames); i++) {
+        const Image *image = &images[with_frames[i]];
+        Str original = written(dataset_of(image));
+        Str samples = samples_of(image);
+        for (size_t a = 0; a < ARRAY_LEN(writable); a++) {
+            Str bytes = transcoded(EXPLICIT, writable[a], original);
+            for (size_t frame = frames_of(image); frame > 0; frame--) {
+                Str found = STR_EMPTY;
+                assert_int_equal(read_frame(writable[a], bytes, (uint32_t)frame, &found), 0);
+                size_t start = (frame - 1) * frame_bytes(image);
+                if (!str_equal(found, str_slice(samples, start, frame_bytes(image)))) {
+                    fail_msg("%s %s: other samples in frame %zu", image->photometric, writable[a],
+                             frame);
+                }
+            }
+            Str found;
+            assert_fault(read_frame(writable[a], bytes, 4, &found), ERR_DICOM_PIXELS,
+                         "there is no frame 4");
+        }
+    }
+}
+
+static void test_a_file_begins_with_its_meta_information(void **state)
+{
+    (void)state;
+    const FileMeta file = {.sop_class = STR(CT),
+                           .sop_instance = STR(INSTANCE),
+                           .transfer_syntax = STR(RLE),
+                           .source_ae_title = STR("GATEWAY")};
+    FileMeta found;
+    size_t offset = 0;
+    Str made = STR_EMPTY;
+    assert_int_equal(transcode(EXPLICIT, RLE, &file, written(dataset_of(&images[0])), &made), 0);
+    assert_int_equal(part10_read(arena, &errors, made, &found, &offset), 1);
+    assert_true(str_equal(found.transfer_syntax, STR(RLE)));
+    assert_true(str_equal(found.sop_instance, STR(INSTANCE)));
+    (void)fixture_good(arena, RLE, str_from_offset(made, offset));
+}
+
+/** PS3.3 C.7.6.1.1.5: what has lost something says so, whatever syntax it is in. */
+static void test_an_image_that_has_lost_something_says_so(void **state)
+{
+    (void)state;
+    DicomDataset *dataset = dataset_of(&images[2]);
+    put_text(dataset, DICOM_TAG(0x0028, 0x2110), DICOM_VR_CS, "01");
+    Str made = transcoded(RLE, EXPLICIT, transcoded(EXPLICIT, RLE, written(dataset)));
+    DicomScanned scanned = fixture_good(arena, EXPLICIT, made);
+    assert_true(str_equal(dicom_value(scanned.dataset, DICOM_TAG(0x0028, 0x2110)), STR("01")));
+}
+
+static void test_an_instance_that_cannot_be_read_is_none(void **state)
+{
+    (void)state;
+    Blocks blocks = {.rest = written(dataset_of(&images[0])), .fails_with = -ERR_CORRUPT};
+    BodySource data_set = {.ctx = &blocks, .next = next_block};
+    PixelsSource source = {STR(EXPLICIT), &data_set};
+    BodySource made;
+    error_list_init(&errors, arena);
+    assert_int_equal(pixels_transcode(workers, &errors, &source, STR(RLE), NULL, &made),
+                     -ERR_CORRUPT);
+}
+
+/** A decoder that crashes is the end of this job alone, and is counted. */
+static void test_a_crash_is_an_error_and_the_next_image_is_converted(void **state)
+{
+    (void)state;
+    uint64_t crashes = dicom_workers_crashes(workers);
+    Str bytes = written(dataset_of(&images[0]));
+    Blocks blocks = {.rest = bytes, .kills = true};
+    BodySource data_set = {.ctx = &blocks, .next = next_block};
+    PixelsSource source = {STR(EXPLICIT), &data_set};
+    BodySource made;
+    error_list_init(&errors, arena);
+    assert_fault(pixels_transcode(workers, &errors, &source, STR(RLE), NULL, &made),
+                 ERR_DICOM_WORKER, "ended by a crash");
+    for (int tries = 0; dicom_workers_crashes(workers) == crashes && tries < 1000; tries++) {
+        (void)usleep(1000);
+    }
+    assert_int_equal(dicom_workers_crashes(workers), crashes + 1);
+    (void)transcoded(EXPLICIT, RLE, bytes);
+}
+
+/** The reader of the answer goes away in the middle of a large one. */
+static void test_an_answer_may_be_left(void **state)
+{
+    (void)state;
+    DicomDataset *dataset = dataset_of(&images[0]);
+    StrBuf opaque = {0};
+    memset(strbuf_reserve(&opaque, 4U << 20), 1, 4U << 20);
+    dicom_put(arena, dataset, DICOM_TAG(0x0009, 0x1000), DICOM_VR_OB, (Str){opaque.data, 4U << 20});
+    Blocks blocks = {.rest = written(dataset)};
+    BodySource data_set = {.ctx = &blocks, .next = next_block};
+    PixelsSource source = {STR(EXPLICIT), &data_set};
+    BodySource made;
+    StrBuf piece = {0};
+    error_list_init(&errors, arena);
+    assert_int_equal(pixels_transcode(workers, &errors, &source, STR(IMPLICIT), NULL, &made), 0);
+    assert_int_equal(made.next(made.ctx, &piece), 1);
+    made.done(made.ctx);
+    strbuf_done(&piece);
+    strbuf_done(&opaque);
+}
+
+/* ---- what real systems write ---- */
+
+#define FILE_MAX ((size_t)16 << 20)
+
+typedef struct RealFile {
+    char name[256];
+    Str transfer_syntax;
+    Str data_set;
+    bool is_image; /* of 8 or 16 bits */
+} RealFile;
+
+static bool load(const char *folder, const char *name, RealFile *ret_file)
+{
+    StrBuf bytes = {0};
+    FileMeta meta;
+    DicomScanned scanned;
+    size_t offset = 0;
+    int64_t bits = 0;
+    const char *path = str_cstr(arena, str_printf(arena, "%s/%s", folder, name));
+    assert_int_equal(io_read_file(path, FILE_MAX, &bytes), 0);
+    Str file = str_dup(arena, strbuf_str(&bytes));
+    strbuf_done(&bytes);
+    error_list_init(&errors, arena);
+    if (part10_read(arena, &errors, file, &meta, &offset) != 1) {
+        return false;
+    }
+    Str data_set = str_from_offset(file, offset);
+    const char *syntax = str_cstr(arena, meta.transfer_syntax);
+    if (fixture_scan(arena, &errors, syntax, data_set, data_set.len + 1, &scanned) < 0 ||
+        !dicom_number(scanned.dataset, DICOM_TAG(0x0028, 0x0010), &bits)) {
+        return false;
+    }
+    (void)dicom_number(scanned.dataset, DICOM_TAG(0x0028, 0x0100), &bits);
+    *ret_file = (RealFile){.transfer_syntax = meta.transfer_syntax,
+                           .data_set = data_set,
+                           .is_image = scanned.has_pixel_data && (bits == 8 || bits == 16)};
+    (void)snprintf(ret_file->name, sizeof(ret_file->name), "%s", name);
+    return true;
+}
+
+/** The good files with pixels. @return their number */
+static size_t load_all(RealFile *files, size_t files_max)
+{
+    char folder[4096];
+    const char *reference = getenv("MUSUBI_REFERENCE");
+    size_t count = 0;
+    if (!reference) {
+        return 0;
+    }
+    (void)snprintf(folder, sizeof(folder), "%s/dicom/pydicom", reference);
+    DIR *directory = opendir(folder);
+    assert_non_null(directory);
+    for (struct dirent *entry = readdir(directory); entry; entry = readdir(directory)) {
+        if (str_ends_with(str_from(entry->d_name), STR(".dcm")) && count < files_max &&
+            load(folder, entry->d_name, &files[count])) {
+            count++;
+        }
+    }
+    closedir(directory);
+    return count;
+}
+
+/** Bytes that the samples take; what stands behind them is padding. */
+static size_t sample_bytes(const DicomDataset *dataset)
+{
+    static const uint32_t factors[] = {DICOM_TAG(0x0028, 0x0002), DICOM_TAG(0x0028, 0x0008),
+                                       DICOM_TAG(0x0028, 0x0010), DICOM_TAG(0x0028, 0x0011),
+                                       DICOM_TAG(0x0028, 0x0100)};
+    int64_t bits = 1;
+    for (size_t i = 0; i < ARRAY_LEN(factors); i++) {
+        int64_t factor = 1;
+        bits *= dicom_number(dataset, factors[i], &factor) ? factor : 1;
+    }
+    return (size_t)bits / 8;
+}
+
+static void check_real_file(const RealFile *file)
+{
+    static const char *const between[] = {RLE, JPEG_LOSSLESS_SV1, JPEG_LS, DEFLATED, IMPLICIT};
+    const char *from = str_cstr(arena, file->transfer_syntax);
+    const DicomDataset *dataset;
+    Str made = STR_EMPTY;
+    if (!pixels_can_transcode(file->transfer_syntax, STR(EXPLICIT))) {
+        assert_fault(transcode(from, EXPLICIT, NULL, file->data_set, &made), ERR_DICOM_PIXELS,
+                     "cannot decode");
+        return;
+    }
+    Str expected = pixel_data(transcoded(from, EXPLICIT, file->data_set), &dataset);
+    if (transfer_syntax_find(file->transfer_syntax)->may_be_lossy &&
+        (!str_equal(dicom_value(dataset, DICOM_TAG(0x0028, 0x2110)), STR("01")) ||
+         str_starts_with(dicom_value(dataset, TAG_PHOTOMETRIC), STR("YBR")))) {
+        fail_msg("%s: hides that it was lossy, or is no RGB", file->name);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(between); i++) {
+        bool is_possible =
+            file->is_image || !transfer_syntax_find(str_from(between[i]))->is_encapsulated;
+        if (is_possible) {
+            made = transcoded(from, between[i], file->data_set);
+            Str found = pixel_data(transcoded(between[i], EXPLICIT, made), &dataset);
+            size_t len = sample_bytes(dataset);
+            if (found.len < len ||
+                !str_equal(str_slice(expected, 0, len), str_slice(found, 0, len))) {
+                fail_msg("%s by %s: other samples", file->name, between[i]);
+            }
+        }
+    }
+}
+
+static void test_real_files_keep_their_samples(void **state)
+{
+    (void)state;
+    RealFile files[64];
+    size_t count = load_all(files, ARRAY_LEN(files));
+    if (count == 0) {
+        print_message("MUSUBI_REFERENCE is not set; no file was looked at\n");
+        skip();
+    }
+    assert_true(count >= 17);
+    for (size_t i = 0; i < count; i++) {
+        const DicomRendering rendering = pixels_rendering();
+        StrBuf picture = {0};
+        const char *from = str_cstr(arena, files[i].transfer_syntax);
+        check_real_file(&files[i]);
+        int r = render(from, files[i].data_set, &rendering, &picture);
+        bool is_expected = pixels_can_transcode(files[i].transfer_syntax, STR(EXPLICIT));
+        if ((r == 0) != is_expected) {
+            fail_msg("%s: %.*s", files[i].name,
+                     STR_ARG(errors.first ? errors.first->context : STR("shown")));
+        }
+        strbuf_done(&picture);
+    }
+}
+
+/* ---- what broke on its way, or was made to break us ---- */
+
+#define MUTATIONS 1000
+#define MUTATION_NS (60 * INT64_C(1000000000))
+
+static uint32_t next_random(uint64_t *seed)
+{
+    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)(*seed >> 33);
+}
+
+/** Mostly near the end of the elements that say how the pixels are to be read, or in the pixels. */
+static Str mutated(Str original, uint64_t *seed)
+{
+    Str copy = str_dup(arena, original);
+    char *bytes = WITHOUT_CONST(copy.data);
+    uint32_t changes = 1 + next_random(seed) % 8;
+    for (uint32_t i = 0; i < changes; i++) {
+        static const uint8_t extremes[] = {0, 1, 0x7F, 0x80, 0xFE, 0xFF};
+        size_t range = next_random(seed) % 2 ? copy.len : MIN(copy.len, (size_t)3000);
+        size_t at = next_random(seed) % range;
+        uint32_t how = next_random(seed) % 3;
+        bytes[at] = (char)(how == 0   ? bytes[at] ^ (1 << next_random(seed) % 8)
+                           : how == 1 ? (int)extremes[next_random(seed) % ARRAY_LEN(extremes)]
+                                      : (int)(next_random(seed) & 0xFF));
+    }
+    copy.len -= next_random(seed) % 16 == 0 ? next_random(seed) % copy.len : 0;
+    return copy;
+}
+
+static void test_broken_images_end_in_an_error_or_a_picture(void **state)
+{
+    (void)state;
+    RealFile files[64];
+    size_t count = load_all(files, ARRAY_LEN(files) - ARRAY_LEN(writable));
+    uint64_t seed = 1;
+    for (size_t i = 0; i < ARRAY_LEN(writable); i++) {
+        const Image *image = &images[i % 8];
+        files[count] = (RealFile){.transfer_syntax = str_from(writable[i])};
+        files[count++].data_set = transcoded(EXPLICIT, writable[i], written(dataset_of(image)));
+    }
+    for (int i = 0; i < MUTATIONS; i++) {
+        const RealFile *file = &files[next_random(&seed) % count];
+        DicomRendering rendering = png();
+        StrBuf picture = {0};
+        Str made;
+        Arena *kept = arena;
+        rendering.rows = next_random(&seed) % 64;
+        arena = arena_new();
+        Str bytes = mutated(file->data_set, &seed);
+        const char *from = str_cstr(arena, file->transfer_syntax);
+        int64_t start = clock_now_ns();
+        int r = i % 2 ? render(from, bytes, &rendering, &picture)
+                      : transcode(from, writable[next_random(&seed) % ARRAY_LEN(writable)], NULL,
+                                  bytes, &made);
+        if (r != 0 && r != -ERR_DICOM_PIXELS && r != -ERR_DICOM_WORKER) {
+            fail_msg("mutation %d of %s: error %d", i, file->name, -r);
+        }
+        if (clock_now_ns() - start > MUTATION_NS) {
+            fail_msg("mutation %d of %s: no end", i, file->name);
+        }
+        strbuf_done(&picture);
+        arena_free(arena);
+        arena = kept;
+    }
+    print_message("%" PRIu64 " crashes of workers\n", dicom_workers_crashes(workers));
+}
+
+/** Rows and columns promise 4 GiB of pixels that 16 bytes of RLE would be. */
+static void test_an_image_that_is_larger_than_it_may_be_is_not_decoded(void **state)
+{
+    (void)state;
+    static const char fragments[] = "\xfe\xff\x00\xe0\x00\x00\x00\x00"
+                                    "\xfe\xff\x00\xe0\x08\x00\x00\x00\x01\0\0\0\0\0\0\0"
+                                    "\xfe\xff\xdd\xe0\x00\x00\x00\x00";
+    Image huge = images[0];
+    DicomDataset *dataset = dataset_of(&huge);
+    StrBuf bytes = {0};
+    StrBuf picture = {0};
+    Str made;
+    const DicomRendering rendering = png();
+    dicom_put_us(arena, dataset, DICOM_TAG(0x0028, 0x0010), UINT16_MAX);
+    dicom_put_us(arena, dataset, DICOM_TAG(0x0028, 0x0011), UINT16_MAX);
+    dicom_put(arena, dataset, TAG_PIXEL_DATA, DICOM_VR_OB, STR_EMPTY);
+    dicom_write(dataset, transfer_syntax_find(STR(EXPLICIT)), &bytes);
+    memset(bytes.data + bytes.len - 4, 0xFF, 4); /* undefined length */
+    strbuf_append_bytes(&bytes, fragments, sizeof(fragments) - 1);
+    assert_fault(transcode(RLE, EXPLICIT, NULL, strbuf_str(&bytes), &made), ERR_DICOM_PIXELS,
+                 "takes 4095 MiB when it is decoded, at most 1536 can be");
+    assert_fault(render(RLE, strbuf_str(&bytes), &rendering, &picture), ERR_DICOM_PIXELS,
+                 "when it is decoded");
+    strbuf_done(&bytes);
+    strbuf_done(&picture);
+}
+
 int main(void)
 {
     char problem[256];
     const struct CMUnitTest tests[] = {
+        /* the first: no other worker is there that is just about to end */
+        cmocka_unit_test(test_a_crash_is_an_error_and_the_next_image_is_converted),
         cmocka_unit_test(test_every_syntax_into_every_other_and_back_keeps_each_sample),
         cmocka_unit_test(test_a_picture_shows_each_sample_where_it_is),
         cmocka_unit_test(test_colours_are_those_of_the_data_set),
@@ -655,6 +1056,14 @@ int main(void)
         cmocka_unit_test(test_pixels_that_are_no_squares_become_some),
         cmocka_unit_test(test_jpeg_has_the_quality_that_was_asked_for),
         cmocka_unit_test(test_what_cannot_be_done_is_said),
+        cmocka_unit_test(test_a_frame_is_had_alone),
+        cmocka_unit_test(test_a_file_begins_with_its_meta_information),
+        cmocka_unit_test(test_an_image_that_has_lost_something_says_so),
+        cmocka_unit_test(test_an_instance_that_cannot_be_read_is_none),
+        cmocka_unit_test(test_an_answer_may_be_left),
+        cmocka_unit_test(test_real_files_keep_their_samples),
+        cmocka_unit_test(test_broken_images_end_in_an_error_or_a_picture),
+        cmocka_unit_test(test_an_image_that_is_larger_than_it_may_be_is_not_decoded),
     };
     if (getenv("VALGRIND_LIB")) {
         return SKIPPED;
