@@ -3,6 +3,9 @@
 #include "lib/base/body.h"
 #include "lib/soap/receive.h"
 
+/** Of a part whose size is known when it has been sent. */
+#define SOAP_PART_SIZE_UNKNOWN UINT64_MAX
+
 /** One document of an MTOM reply. */
 typedef struct SoapPart {
     Str content_id; /* without <> */

@@ -168,7 +168,7 @@ static void append_end(const Package *package, StrBuf *buf)
     }
 }
 
-/** One part is produced: its announced size has to come true. */
+/** One part is produced: its announced size, if there is one, has to come true. */
 static int produce_part(Package *package, StrBuf *buf)
 {
     const SoapPart *part = &package->exchange->parts[package->part];
@@ -178,8 +178,9 @@ static int produce_part(Package *package, StrBuf *buf)
     if (r < 0) {
         return r;
     }
-    if (package->part_bytes > part->size_bytes ||
-        (r == 0 && package->part_bytes < part->size_bytes)) {
+    if (part->size_bytes != SOAP_PART_SIZE_UNKNOWN &&
+        (package->part_bytes > part->size_bytes ||
+         (r == 0 && package->part_bytes < part->size_bytes))) {
         return -(int)ERR_CORRUPT;
     }
     if (r == 0) {
@@ -296,11 +297,21 @@ Str soap_reply_content_type(const SoapExchange *exchange)
                       STR_ARG(root_id(package)), (int)sizeof(package->boundary), package->boundary);
 }
 
-/** -1 where only the end of reply_source tells. */
+static bool has_unknown_part(const SoapExchange *exchange)
+{
+    for (size_t i = 0; i < exchange->part_count; i++) {
+        if (exchange->parts[i].size_bytes == SOAP_PART_SIZE_UNKNOWN) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** -1 where only the end of reply_source or of a part tells. */
 static int64_t package_size(const Package *package)
 {
     const SoapExchange *exchange = package->exchange;
-    if (exchange->reply_source.next) {
+    if (exchange->reply_source.next || has_unknown_part(exchange)) {
         return -1;
     }
     uint64_t size = exchange->reply_xml.len;

@@ -8,11 +8,16 @@
 #include "lib/ebrim/vocabulary.h"
 #include "repository/imaging/imaging_state.h"
 #include "repository/imaging/index.h"
+#include "repository/imaging/instance_pixels.h"
 #include "repository/imaging/transfers.h"
 #include "repository/retrieval.h"
 
 /** For a record after the reply, whose own time may be over. */
 #define RECORD_TIMEOUT_NS INT64_C(10000000000)
+
+/** Of instances in another transfer syntax so much is made before the reply begins, so that what
+ * fails is an error of its instance; others are made while they are sent. */
+#define MADE_MAX_BYTES ((size_t)16 << 20)
 
 /** One instance that is asked for. */
 typedef struct Wanted {
@@ -20,11 +25,15 @@ typedef struct Wanted {
     Str study_uid;
     Str series_uid;
     struct Retrieve *retrieve;
-    bool is_found; /* and may be had */
-    Str transfer_syntax;
+    bool is_found;       /* and may be had */
+    Str transfer_syntax; /* as stored */
+    Str target;          /* into which it is brought; empty: it is given as stored */
     uint64_t size_bytes;
+    uint64_t data_set_offset;
     uint8_t sha256[32];
     Transfer transfer;
+    StrBuf made;        /* the whole file in the other syntax, unless that takes too much memory */
+    BodySource source;  /* while it is made and sent */
     BlobReader *reader; /* while it is sent */
     bool is_sent;
 } Wanted;
@@ -38,6 +47,7 @@ typedef struct Retrieve {
     Str *syntaxes; /* that the consumer takes */
     size_t syntax_count;
     size_t part_count; /* that are still to be sent */
+    size_t made_bytes;
 } Retrieve;
 
 /* ---- the request ---- */
@@ -228,6 +238,7 @@ static void take(const StudyGroup *group, Wanted *wanted, const ImagingInstance 
     wanted->is_found = true;
     wanted->transfer_syntax = str_dup(group->arena, instance->transfer_syntax);
     wanted->size_bytes = instance->size_bytes;
+    wanted->data_set_offset = instance->data_set_offset;
     memcpy(wanted->sha256, instance->sha256, sizeof(wanted->sha256));
     wanted->transfer = (Transfer){.patient = instance->patient,
                                   .study_uid = wanted->study_uid,
@@ -312,6 +323,84 @@ static bool is_listed(const Retrieve *retrieve, Str syntax)
     return false;
 }
 
+/** The first listed one into which it can be brought without loss; empty: none. */
+static Str target_syntax(const Retrieve *retrieve, const Wanted *wanted)
+{
+    for (size_t i = 0; i < retrieve->syntax_count; i++) {
+        if (pixels_can_transcode(wanted->transfer_syntax, retrieve->syntaxes[i])) {
+            return retrieve->syntaxes[i];
+        }
+    }
+    return STR_EMPTY;
+}
+
+static int transcode(const Wanted *wanted, ErrorList *errors, BodySource *ret_file)
+{
+    ImagingInstance instance = {
+        .sop_class = wanted->transfer.sop_class,
+        .sop_instance = wanted->asked->unique_id,
+        .transfer_syntax = wanted->transfer_syntax,
+        .size_bytes = wanted->size_bytes,
+        .data_set_offset = wanted->data_set_offset,
+    };
+    memcpy(instance.sha256, wanted->sha256, sizeof(instance.sha256));
+    return instance_transcode(wanted->retrieve->imaging, errors, &instance, wanted->target,
+                              ret_file);
+}
+
+static void done_made(void *made)
+{
+    strbuf_done(made);
+}
+
+/** @return 0: it is there whole, or too large to be kept; negative: it cannot be made */
+static int read_made(Retrieve *retrieve, Wanted *wanted, const BodySource *file)
+{
+    const size_t room = MADE_MAX_BYTES - retrieve->made_bytes;
+    int rc = 1;
+    while (rc > 0 && wanted->made.len <= room) {
+        rc = file->next(file->ctx, &wanted->made);
+    }
+    if (rc != 0) {
+        strbuf_done(&wanted->made);
+    }
+    retrieve->made_bytes += rc == 0 ? wanted->made.len : 0;
+    return MIN(rc, 0);
+}
+
+/** Half of the time for the reply may go into what is made before it. */
+static bool is_late(const Request *req)
+{
+    return clock_now_ns() - req->started_ns > (req->deadline_ns - req->started_ns) / 2;
+}
+
+static int make_ahead(Retrieve *retrieve, Wanted *wanted)
+{
+    Request *req = retrieve->exchange->req;
+    ErrorList errors; /* the answer names the instance */
+    BodySource file;
+    if (is_late(req) || retrieve->made_bytes >= MADE_MAX_BYTES) {
+        return 0;
+    }
+    arena_defer(req->arena, done_made, &wanted->made);
+    error_list_init(&errors, req->arena);
+    int rc = transcode(wanted, &errors, &file);
+    if (rc == 0) {
+        rc = read_made(retrieve, wanted, &file);
+        if (file.done) {
+            file.done(file.ctx);
+        }
+    }
+    if (rc < 0) {
+        return error_add(&req->errors, ERR_XDS_REPOSITORY_ERROR,
+                         str_cstr(req->arena, wanted->asked->unique_id), "%.*s",
+                         STR_ARG(errors.first ? errors.first->context
+                                              : STR("the instance cannot be brought into a listed "
+                                                    "transfer syntax")));
+    }
+    return 0;
+}
+
 static int refuse_syntax(Request *req, const Wanted *wanted)
 {
     return error_add(&req->errors, ERR_XDS_REPOSITORY_ERROR,
@@ -322,7 +411,7 @@ static int refuse_syntax(Request *req, const Wanted *wanted)
 }
 
 /** RAD TF-2 4.69.5. Unknown, rejected and not permitted look the same. @return 0: it is given */
-static int decide(const Retrieve *retrieve, const Wanted *wanted)
+static int decide(Retrieve *retrieve, Wanted *wanted)
 {
     Request *req = retrieve->exchange->req;
     BlobInfo info;
@@ -340,16 +429,17 @@ static int decide(const Retrieve *retrieve, const Wanted *wanted)
                                 "series of this study for you; send the UIDs together as the "
                                 "manifest has them");
     }
-    if (!is_listed(retrieve, wanted->transfer_syntax)) {
-        return refuse_syntax(req, wanted);
-    }
     if (!blob_store_stat(retrieve->imaging->blobs, wanted->sha256, &info) ||
         info.size_bytes != wanted->size_bytes) {
         return retrieval_refuse(req, wanted->asked, ERR_STORAGE,
                                 "the stored instance is damaged and is not given out; the "
                                 "operator has to restore it");
     }
-    return 0;
+    if (is_listed(retrieve, wanted->transfer_syntax)) {
+        return 0;
+    }
+    wanted->target = target_syntax(retrieve, wanted);
+    return str_is_empty(wanted->target) ? refuse_syntax(req, wanted) : make_ahead(retrieve, wanted);
 }
 
 static int decide_all(Retrieve *retrieve)
@@ -450,10 +540,33 @@ static void record_cut_off(const Retrieve *retrieve)
 
 /* ---- the reply ---- */
 
-/** Opened when its turn comes, and closed when it is sent. */
-static int part_next(void *ctx, StrBuf *buf)
+static void close_source(Wanted *wanted)
 {
-    Wanted *wanted = ctx;
+    if (wanted->source.done) {
+        wanted->source.done(wanted->source.ctx);
+    }
+    wanted->source = (BodySource){0};
+}
+
+static int made_next(Wanted *wanted, StrBuf *buf)
+{
+    if (wanted->made.len > 0) {
+        strbuf_append(buf, strbuf_str(&wanted->made));
+        strbuf_done(&wanted->made);
+        return 0;
+    }
+    int rc = wanted->source.next
+                 ? 0
+                 : transcode(wanted, &wanted->retrieve->exchange->req->errors, &wanted->source);
+    rc = rc < 0 ? rc : wanted->source.next(wanted->source.ctx, buf);
+    if (rc == 0) {
+        close_source(wanted);
+    }
+    return rc;
+}
+
+static int stored_next(Wanted *wanted, StrBuf *buf)
+{
     if (!wanted->reader) {
         int rc =
             blob_reader_open(wanted->retrieve->imaging->blobs, wanted->sha256, &wanted->reader);
@@ -463,10 +576,18 @@ static int part_next(void *ctx, StrBuf *buf)
     }
     int rc = blob_reader_next(wanted->reader, buf);
     if (rc == 0) {
-        wanted->is_sent = true;
         blob_reader_free(wanted->reader);
         wanted->reader = NULL;
     }
+    return rc;
+}
+
+/** Opened when its turn comes, and closed when it is sent. */
+static int part_next(void *ctx, StrBuf *buf)
+{
+    Wanted *wanted = ctx;
+    int rc = str_is_empty(wanted->target) ? stored_next(wanted, buf) : made_next(wanted, buf);
+    wanted->is_sent = rc == 0;
     return rc;
 }
 
@@ -475,6 +596,7 @@ static void part_done(void *ctx)
 {
     Wanted *wanted = ctx;
     blob_reader_free(wanted->reader);
+    close_source(wanted);
     if (--wanted->retrieve->part_count == 0) {
         record_cut_off(wanted->retrieve);
     }
@@ -485,7 +607,9 @@ static OutgoingDocument open_part(void *ctx, size_t index)
     const Retrieve *retrieve = ctx;
     Wanted *wanted = &retrieve->wanted[index];
     return (OutgoingDocument){
-        .size_bytes = wanted->size_bytes,
+        .size_bytes = str_is_empty(wanted->target) ? wanted->size_bytes
+                      : wanted->made.len > 0       ? wanted->made.len
+                                                   : SOAP_PART_SIZE_UNKNOWN,
         .source = {wanted, part_next, part_done},
     };
 }

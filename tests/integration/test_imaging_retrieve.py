@@ -84,6 +84,15 @@ class ImagingRetrieve(unittest.TestCase):
         reply = self.ask(self.first.asked(), syntaxes=("1.2.840.10008.1.2.4.50",))
         self.assert_refused(reply, "XDSRepositoryError", self.first.uid)
 
+    def test_stored_syntax_goes_before_others_and_else_a_listed_one_is_made(self):
+        for syntaxes, uid in (((imaging.IMPLICIT,), b"1.2.840.10008.1.2\0"), (("1.2.840.10008.1.2.5", imaging.EXPLICIT), b"1.2.840.10008.1.2.1\0"),
+                              (("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.5"), b"1.2.840.10008.1.2.5\0")):
+            with self.subTest(syntaxes=syntaxes):
+                reply = self.ask(self.first.asked(), self.second.asked(), syntaxes=syntaxes)
+                self.assertEqual(reply.outcome, "Success", reply.errors)
+                for content in reply.documents().values():
+                    self.assertIn(b"\x02\x00\x10\x00UI" + len(uid).to_bytes(2, "little") + uid, content[:400])
+
     def test_what_can_be_given_is_given(self):
         study, series, repository, _ = self.first.asked()
         reply = self.ask(self.first.asked(), (study, series, repository, "1.2.3.4"), (study, series, "1.9", "1.2.3.5"))
