@@ -1,6 +1,8 @@
 """DICOMweb beyond what a scenario can see: audit records (PS3.15 A.5.3), connections that end early, scripts in browsers, speed."""
 
 import http.client
+import re
+import ssl
 import time
 
 from conformance import dicomweb
@@ -118,3 +120,77 @@ class Dicomweb(common.ServerCase):
             self.assertEqual((status, raw.count(b'"00080018"')), (200, STORED_AT_ONCE))
         self.assertLess(min(took), METADATA_MAX_S, took)
         print(f"metadata of {STORED_AT_ONCE} instances: {min(took) * 1000:.0f} ms")
+
+
+class Access(common.ServerCase):
+    """Mode enforce: what hospital A keeps, hospital B sees as far as it is disclosed."""
+
+    mode = "enforce"
+    roles = ("gateway", "viewer")
+    settings = {"server": {"roles": "registry, repository, pix, atna, imaging", "plain_http_listen": None, "plain_mllp_listen": None},
+                "imaging": {"unique_id": imaging.IMAGING_UID}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for facility, node, transactions in (("Hospital A", "gateway", "RAD-108,RAD-107"), ("Hospital B", "viewer", "RAD-55,RAD-107,RAD-129")):
+            cls.server.command("facility", "add", facility)
+            cls.server.command("node", "add", node, "--facility", facility, "--certificate", str(cls.certs / f"{node}.pem"),
+                               "--transactions", transactions)
+        cls.server.command("authority", "add", "1.2.392.200.7", "--namespace", "HA", "--facility", "Hospital A", "--kind", "pacs")
+        rows = cls.server.dir / "patients.csv"
+        rows.write_text("authority,identifier,family,birth_date\nHA,77,Yamada,1970-01-01\n", encoding="utf-8")
+        cls.server.command("patient", "import", str(rows))
+        cls.server.command("patient", "enroll", "HA:77")
+        time.sleep(2.5)  # a running server notices new nodes within seconds
+
+    def ask(self, role, method, path, body=None, **headers):
+        """(status, bytes without what differs each time) with the certificate of a node."""
+        context = ssl.create_default_context(cafile=str(self.certs / "ca.pem"))
+        context.check_hostname = False
+        context.load_cert_chain(self.certs / f"{role}.pem", self.certs / f"{role}.key")
+        connection = http.client.HTTPSConnection("127.0.0.1", self.server.https_port, timeout=60, context=context)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, re.sub(rb"\[ref \w+\]", b"", response.read())
+        finally:
+            connection.close()
+
+    def store(self, role, study):
+        """STOW-RS of one instance."""
+        return self.ask(role, "POST", "/dicomweb/studies", dicomweb.multipart([study.image(size=8)]),
+                        **{"Content-Type": f'multipart/related; type="application/dicom"; boundary={dicomweb.BOUNDARY}'})[0]
+
+    def statuses(self, paths):
+        """What the viewer gets."""
+        return {path.rpartition("/")[2]: self.ask("viewer", "GET", path)[0] for path in paths}
+
+    def test_views_and_downloads_are_decided_apart(self):
+        study = dicom.Study(9, "77")
+        instance = f"/dicomweb/studies/{study.uid}/series/{study.series_uid()}/instances/{study.sop_uid(0, 0)}"
+        uri = f"/wado?requestType=WADO&studyUID={study.uid}&seriesUID={study.series_uid()}&objectUID={study.sop_uid(0, 0)}"
+        views = [f"{instance}/metadata", f"{instance}/rendered", f"{instance}/thumbnail", f"{instance}/frames/1/rendered", uri]
+        downloads = [instance, f"{instance}/frames/1", f"{instance}/bulk/0-2", f"{uri}&contentType=application/dicom"]
+        self.assertEqual(self.store("gateway", study), 200)
+        self.assertEqual(set(self.statuses(views + downloads).values()), {404})
+        for path in views + downloads:  # denied is absent, to the byte
+            unknown = path.replace(study.uid, study.uid + ".1")
+            self.assertEqual(self.ask("viewer", "GET", path), self.ask("viewer", "GET", unknown), path)
+        query = f"/dicomweb/studies?StudyInstanceUID={study.uid}"
+        self.assertEqual(self.ask("viewer", "GET", query), (200, b"[]"))
+        disclosure = ("disclosure", "add", "--patient", "HA:77", "--source", "Hospital A", "--reader", "Hospital B", "--permit")
+        self.server.command(*disclosure)
+        self.assertEqual(set(self.statuses(views).values()), {200})
+        self.assertEqual(set(self.statuses(downloads).values()), {404})
+        self.assertIn(study.uid.encode(), self.ask("viewer", "GET", query)[1])
+        self.server.command(*disclosure, "--level", "download")
+        self.assertEqual(set(self.statuses(views + downloads).values()), {200})
+        self.server.command("patient", "withdraw", "HA:77")
+        self.assertEqual(set(self.statuses(views + downloads).values()), {404})
+        self.server.command("patient", "enroll", "HA:77")
+
+    def test_a_node_does_only_what_it_may(self):
+        self.assertEqual(self.store("viewer", dicom.Study(10, "77")), 403)
+        self.assertEqual(self.ask("gateway", "GET", "/dicomweb/studies")[0], 403)
+        self.assertEqual(self.ask("gateway", "GET", "/wado")[0], 403)
