@@ -1,5 +1,6 @@
 #pragma once
 
+#include "lib/access/codes.h"
 #include "server/identity_command.h"
 
 /**
@@ -12,8 +13,3 @@
  */
 int coded_text_intern(const IdentityCommand *command, const char *location, const char *attribute,
                       Str list, int32_t **ret_ids, size_t *ret_count) MUST_CHECK;
-
-/** SQL of the texts of an array of such rows. */
-#define CODED_TEXTS(ids)                                                                           \
-    "ARRAY(SELECT c.code || '^^' || c.scheme FROM code c WHERE c.id = ANY (" ids                   \
-    ") ORDER BY c.scheme, c.code)"

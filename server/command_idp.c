@@ -1,7 +1,7 @@
 #include <stdio.h>
 
 #include "lib/base/clock.h"
-#include "lib/saml/certificate.h"
+#include "lib/saml/provider_table.h"
 #include "server/audited_change.h"
 #include "server/command.h"
 #include "server/command_json.h"
@@ -10,23 +10,6 @@
 /* musubi idp: the identity providers whose assertions name users (XUA). */
 
 #define MAX_ISSUER_LEN 1024 /* SAML 2.0 Core 8.3.6 */
-
-/* A certificate that was revoked for the issuer comes back by adding it. */
-static const DbStatement upsert_provider = {
-    "idp_upsert",
-    "INSERT INTO identity_provider (issuer, fingerprint, certificate, subject, valid_from, "
-    "valid_to)"
-    " VALUES ($1::text, $2::text, $3::bytea, $4::text, $5::timestamptz, $6::timestamptz)"
-    " ON CONFLICT (issuer, fingerprint) DO UPDATE SET revoked_at = NULL RETURNING xmax = 0"};
-
-static const DbStatement revoke_provider = {
-    "idp_revoke", "UPDATE identity_provider SET revoked_at = now() WHERE issuer = $1::text"
-                  " AND ($2::text IS NULL OR fingerprint = $2::text) AND revoked_at IS NULL"};
-
-static const DbStatement select_providers = {
-    "idp_list",
-    "SELECT issuer, fingerprint, subject, valid_from, valid_to, revoked_at FROM identity_provider"
-    " ORDER BY issuer, valid_to, fingerprint"};
 
 static int fault(const CommandContext *context, const char *location, const char *text, Str value)
 {
@@ -64,20 +47,12 @@ static int read_certificate(const CommandContext *context, const Options *option
 
 static int store(const CommandContext *context, Str issuer, const SamlCertificate *certificate)
 {
-    DbParams params;
-    DbResult *rows = NULL;
-    db_params_init(&params, context->arena);
-    db_param_text(&params, issuer);
-    db_param_text(&params, certificate->names.fingerprint);
-    db_param_bytes(&params, certificate->der);
-    db_param_text(&params, certificate->names.subject);
-    db_param_timestamp(&params, certificate->valid_from_us);
-    db_param_timestamp(&params, certificate->names.not_after_us);
-    int rc = db_exec(context->conn, context->req, &upsert_provider, &params, &rows);
+    bool is_new = false;
+    int rc = provider_table_store(context->conn, context->req, issuer, certificate, &is_new);
     const AuditedChange change = {
         .kind = CHANGED_IDENTITY_PROVIDER,
         .name = issuer,
-        .action = rc == 0 && db_bool(rows, 0, 0) ? "add" : "change",
+        .action = is_new ? "add" : "change",
         .detail =
             str_printf(context->arena, "certificate %.*s", STR_ARG(certificate->names.fingerprint)),
     };
@@ -103,18 +78,15 @@ static int idp_add(const Options *options, CommandContext *context)
 
 static int revoke(const CommandContext *context, Str issuer, Str fingerprint, int64_t *ret_count)
 {
-    DbParams params;
-    DbResult *result = NULL;
     const AuditedChange change = {.kind = CHANGED_IDENTITY_PROVIDER,
                                   .name = issuer,
                                   .action = "revoke",
                                   .detail = fingerprint};
-    db_params_init(&params, context->arena);
-    db_param_text(&params, issuer);
-    db_param_text_or_null(&params, fingerprint);
+    *ret_count = 0;
     int rc = command_begin(context);
-    rc = rc < 0 ? rc : db_exec(context->conn, context->req, &revoke_provider, &params, &result);
-    *ret_count = rc < 0 ? 0 : db_affected(result);
+    rc = rc < 0
+             ? rc
+             : provider_table_revoke(context->conn, context->req, issuer, fingerprint, ret_count);
     return rc < 0 || *ret_count == 0 ? rc : audited_change_record(context, &change);
 }
 
@@ -145,55 +117,51 @@ static int idp_revoke(const Options *options, CommandContext *context)
 
 /* ---- list ---- */
 
-enum { COLUMN_ISSUER, COLUMN_FINGERPRINT, COLUMN_SUBJECT, COLUMN_FROM, COLUMN_TO, COLUMN_REVOKED };
-
-static const char *state_of(const DbResult *rows, int row)
+static const char *state_of(const ProviderRow *row)
 {
-    return db_is_null(rows, row, COLUMN_REVOKED) ? "registered" : "revoked";
+    return row->is_revoked ? "revoked" : "registered";
 }
 
-static json_t *row_json(const CommandContext *context, const DbResult *rows, int row)
+static json_t *row_json(const CommandContext *context, const ProviderRow *row)
 {
     json_t *object = json_object();
-    Str from = clock_iso8601(context->arena, db_timestamp(rows, row, COLUMN_FROM));
-    Str to = clock_iso8601(context->arena, db_timestamp(rows, row, COLUMN_TO));
-    json_object_set_new(object, "issuer", json_text(db_text(rows, row, COLUMN_ISSUER)));
-    json_object_set_new(object, "fingerprint", json_text(db_text(rows, row, COLUMN_FINGERPRINT)));
-    json_object_set_new(object, "subject", json_text(db_text(rows, row, COLUMN_SUBJECT)));
+    Str from = clock_iso8601(context->arena, row->valid_from_us);
+    Str to = clock_iso8601(context->arena, row->valid_to_us);
+    json_object_set_new(object, "issuer", json_text(row->issuer));
+    json_object_set_new(object, "fingerprint", json_text(row->fingerprint));
+    json_object_set_new(object, "subject", json_text(row->subject));
     json_object_set_new(object, "valid_from", json_text(from));
     json_object_set_new(object, "valid_to", json_text(to));
-    json_object_set_new(object, "state", json_string(state_of(rows, row)));
+    json_object_set_new(object, "state", json_string(state_of(row)));
     return object;
 }
 
-static void print_row(const CommandContext *context, const DbResult *rows, int row)
+static void print_row(const CommandContext *context, const ProviderRow *row)
 {
-    Str to = clock_iso8601(context->arena, db_timestamp(rows, row, COLUMN_TO));
-    printf("%.*s\n  %s  %s %.*s  %.*s\n  SHA-256 %.*s\n",
-           STR_ARG(db_text(rows, row, COLUMN_ISSUER)), tr(state_of(rows, row)), tr("until"),
-           STR_ARG(str_slice(to, 0, 10)), STR_ARG(db_text(rows, row, COLUMN_SUBJECT)),
-           STR_ARG(db_text(rows, row, COLUMN_FINGERPRINT)));
+    Str to = clock_iso8601(context->arena, row->valid_to_us);
+    printf("%.*s\n  %s  %s %.*s  %.*s\n  SHA-256 %.*s\n", STR_ARG(row->issuer), tr(state_of(row)),
+           tr("until"), STR_ARG(str_slice(to, 0, 10)), STR_ARG(row->subject),
+           STR_ARG(row->fingerprint));
 }
 
 static int idp_list(const Options *options, CommandContext *context)
 {
-    DbResult *rows = NULL;
-    int rc = db_exec(context->conn, context->req, &select_providers, NULL, &rows);
+    ProviderRow *rows = NULL;
+    size_t count = 0;
+    int rc = provider_table_read(context->conn, context->req, &rows, &count);
     if (rc < 0) {
         return command_status_of(rc);
     }
-    json_t *list = json_array();
-    for (int row = 0; row < db_rows(rows); row++) {
-        if (options->json) {
-            json_array_append_new(list, row_json(context, rows, row));
+    json_t *list = options->json ? json_array() : NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (list) {
+            json_array_append_new(list, row_json(context, &rows[i]));
         } else {
-            print_row(context, rows, row);
+            print_row(context, &rows[i]);
         }
     }
-    if (options->json) {
+    if (list) {
         json_print(list);
-    } else {
-        json_decref(list);
     }
     return EXIT_GOOD;
 }
