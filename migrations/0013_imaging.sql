@@ -80,7 +80,7 @@ COMMENT ON COLUMN imaging_study.ae_title IS 'application entity that sent its fi
 COMMENT ON COLUMN imaging_study.character_set IS 'what its texts are in, and how sure that is, in percent (lib/dicom/text.h)';
 CREATE INDEX imaging_study_patient ON imaging_study (authority, patient_number);
 CREATE INDEX imaging_study_accession ON imaging_study (accession_number) WHERE accession_number <> '';
-CREATE INDEX imaging_study_date ON imaging_study (study_date);
+CREATE INDEX imaging_study_date ON imaging_study (study_date, id);
 CREATE INDEX imaging_study_due ON imaging_study (changed_at) WHERE is_manifest_due;
 CREATE INDEX imaging_study_flagged ON imaging_study (id) WHERE flags <> 0;
 

@@ -65,31 +65,16 @@ static int read_copies(Finding *finding, DbConn *conn)
                              &finding->copy_count);
 }
 
-/** Which copies are given out. @return how many */
-static size_t choose_copies(const Finding *finding, int64_t *ret_studies)
-{
-    size_t count = 0;
-    if (study_copies_conflict(finding->copies, finding->copy_count)) {
-        return 0;
-    }
-    for (size_t i = 0; i < finding->copy_count; i++) {
-        if (finding->copies[i].is_permitted) {
-            ret_studies[count++] = finding->copies[i].study;
-        }
-    }
-    return count;
-}
-
-static int select_instances(const Finding *finding, DbConn *conn, const int64_t *studies,
-                            size_t count, DbResult **ret_rows)
+static int select_instances(const Finding *finding, DbConn *conn, const StudyUnion *study,
+                            DbResult **ret_rows)
 {
     const ImagingTarget *target = finding->target;
     const bool has_series = !str_is_empty(target->series_uid);
     const bool has_instance = !str_is_empty(target->sop_instance);
     DbParams params;
     db_params_init(&params, finding->req->arena);
-    db_param_i64_array(&params, studies, count);
-    db_param_bool(&params, count > 1);
+    db_param_i64_array(&params, study->copies, study->copy_count);
+    db_param_bool(&params, study->copy_count > 1);
     if (has_series || has_instance) {
         db_param_text(&params, target->series_uid);
     }
@@ -154,9 +139,8 @@ static int find_rows(Finding *finding, AccessPurpose purpose, DbResult **ret_row
     if (rc < 0) {
         return rc;
     }
-    int64_t *studies = ARENA_ARRAY(req->arena, int64_t, finding->copy_count);
-    size_t count = choose_copies(finding, studies);
-    return select_instances(finding, conn, studies, count, ret_rows);
+    const StudyUnion study = study_copies_unite(req->arena, finding->copies, finding->copy_count);
+    return select_instances(finding, conn, &study, ret_rows);
 }
 
 int index_find_instances(Imaging *imaging, Request *req, const ImagingTarget *target,

@@ -67,7 +67,8 @@ static int read_uid(const Retrieve *retrieve, const XmlNode *node, const char *a
         return 0;
     }
     return error_add(&retrieve->exchange->req->errors, ERR_XDS_REPOSITORY_ERROR, attribute,
-                     "%.*s has no %s, or an empty one; send the UID that the manifest names",
+                     "%.*s has no %s, or an empty one (XDSIRequestError for some); send the UID "
+                     "that the manifest names",
                      STR_ARG(node->name), attribute);
 }
 

@@ -92,3 +92,15 @@ bool study_copies_conflict(const StudyCopy *copies, size_t count)
     }
     return false;
 }
+
+StudyUnion study_copies_unite(Arena *arena, const StudyCopy *copies, size_t count)
+{
+    int64_t *chosen = ARENA_ARRAY(arena, int64_t, count);
+    StudyUnion study = {.copies = chosen};
+    for (size_t i = 0; i < count && !study_copies_conflict(copies, count); i++) {
+        if (copies[i].is_permitted) {
+            chosen[study.copy_count++] = copies[i].study;
+        }
+    }
+    return study;
+}

@@ -43,3 +43,12 @@ int study_copies_decide(const Imaging *imaging, Request *req, StudyCopy *copies,
 
 /** Whether the permitted ones are of different persons: none of them is given out. */
 bool study_copies_conflict(const StudyCopy *copies, size_t count);
+
+/** One study: the rows of it that are given out, the first of which stands for it. */
+typedef struct StudyUnion {
+    const int64_t *copies;
+    size_t copy_count;
+} StudyUnion;
+
+/** Of all copies of a study, in order of their rows; in the arena. */
+StudyUnion study_copies_unite(Arena *arena, const StudyCopy *copies, size_t count);

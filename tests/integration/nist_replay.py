@@ -6,11 +6,13 @@ failing step fails the suite.
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 
 from tests.harness import certs, server as harness
+from tests.integration import common, imaging
 
 WANTED = [
     "12344", "12346", "12361", "12374",  # load data
@@ -18,11 +20,15 @@ WANTED = [
     "11990", "11991", "11992", "11993", "11996", "11998", "11998a", "11999", "12000", "12002", "12022", "12323", "12326",
     "12370", "15805", "15806",
     "16101", "16101b", "16102", "16103",  # documents that change patient (ITI-64)
+    "ids_4805", "ids_4806", "ids_4808", "ids_4809", "ids_4810", "ids_4812", "ids_4820", "ids_2018-4810", "ids_2018-4801a",
+    "ids_2018-4801c", "ids_2018-4803a", "ids_2018-4803c",  # the imaging document source
     "11966", "11981", "11983", "11986", "12021", "12029", "12369", "12371", "12375", "15816",
 ]
-# Steps of transactions that this server does not offer yet, with the reason.
+NO_IMAGES = "the images that it asks for are not among the reference data"
+# Steps that cannot pass here, with the reason.
 NOT_OFFERED = {
     "15805/": "ITI-61 Register On-Demand Document Entry is not offered",
+    "ids_4808/": NO_IMAGES, "ids_2018-4803a/": NO_IMAGES, "ids_2018-4803c/": NO_IMAGES, "ids_2018-4810/case-00": NO_IMAGES,
     "12375/": "a Metadata-Limited Document Source; XDS forbids limited metadata, only an XDR Recipient takes it (TF-3 Table 4.3.1-3)",
 }
 
@@ -35,6 +41,8 @@ def replay(reference, server, folder, verbose=False):
                "--registry", f"https://127.0.0.1:{server.https_port}/registry",
                "--repository", f"https://127.0.0.1:{server.https_port}/repository",
                "--recipient", f"https://127.0.0.1:{server.https_port}/repository",
+               "--imaging", f"https://127.0.0.1:{server.https_port}/imaging", "--wado", f"https://127.0.0.1:{server.https_port}/wado",
+               "--imaging-uid", imaging.IMAGING_UID,
                "--mllp", f"127.0.0.1:{server.mllps_port}", "--mllp-tls",
                "--cert", str(folder / "gateway-a.pem"), "--key", str(folder / "gateway-a.key"), "--ca", str(folder / "ca.pem"),
                "--assigning-authority", harness.AUTHORITY, "--schemas", str(reference / "ihe" / "schema"),
@@ -49,6 +57,28 @@ def replay(reference, server, folder, verbose=False):
     return result.stdout.splitlines()
 
 
+def push_studies(reference, server, port, temporary):
+    """The studies that the imaging scenarios ask for; of one only its manifest is at hand, whose image is made."""
+    for folder in sorted((reference / "dicom").glob("study-IDS-*")):
+        number = folder.name.removeprefix("study-")
+        common.feed(server, number)
+        files = sorted(folder.glob("nist2__0*.dcm")) or stand_ins(folder / "nist2__kos.dcm", number, temporary)
+        imaging.store(port, *files, options=("-xe", "-R"))
+
+
+def stand_ins(manifest, number, folder):
+    """An image for each that a manifest names."""
+    text = subprocess.run(["dcmdump", "-Un", str(manifest)], check=True, capture_output=True, text=True, timeout=60).stdout
+    study = re.search(r"^\(0020,000d\) UI \[([\d.]+)\]", text, re.M).group(1)
+    evidence = text[text.index("(0040,a375)"):text.index("(0040,a730)")]
+    series = re.search(r"\(0020,000e\) UI \[([\d.]+)\]", evidence).group(1)
+    made = []
+    for sop_class, uid in re.findall(r"\(0008,1150\) UI \[([\d.]+)\].*?\(0008,1155\) UI \[([\d.]+)\]", evidence, re.S):
+        instance = imaging.Instance(number, study, series, sop_class=sop_class, tags={"0008,0018": f"UI {uid}"})
+        made.append(instance.write(folder))
+    return made
+
+
 def main():
     """Starts a server configured as the tool's README asks, and replays."""
     reference = pathlib.Path(os.environ["MUSUBI_REFERENCE"])
@@ -60,8 +90,10 @@ def main():
         if user:
             for path in folder.iterdir():
                 os.chown(path, user.pw_uid, user.pw_gid)
-        settings = {"affinity_domain": {"codes": reference / "ihe" / "codes" / "nist2__codes.xml", "code_check": "strict"}}
+        port = imaging.free_port()
+        settings = imaging.settings(port) | {"affinity_domain": {"codes": reference / "ihe" / "codes" / "nist2__codes.xml", "code_check": "strict"}}
         with harness.Server(certs=folder, settings=settings) as server:
+            push_studies(reference, server, port, temporary)
             lines = replay(reference, server, folder, "--verbose" in sys.argv)
             if "--verbose" in sys.argv:
                 print(server.log())
