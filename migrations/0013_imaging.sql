@@ -84,6 +84,17 @@ CREATE INDEX imaging_study_date ON imaging_study (study_date, id);
 CREATE INDEX imaging_study_due ON imaging_study (changed_at) WHERE is_manifest_due;
 CREATE INDEX imaging_study_flagged ON imaging_study (id) WHERE flags <> 0;
 
+CREATE TABLE imaging_source_manifest (
+    facility      integer NOT NULL,
+    received_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    study_uid     text COLLATE "C" NOT NULL,
+    unique_id     text COLLATE "C" NOT NULL,
+    sop_instances text[] COLLATE "C" NOT NULL,
+    PRIMARY KEY (study_uid, facility)
+);
+COMMENT ON TABLE imaging_source_manifest IS 'the last manifest that a facility provided of a study (RAD-68); this server makes none then';
+COMMENT ON COLUMN imaging_source_manifest.sop_instances IS 'what it lists, stored here or not';
+
 CREATE TABLE imaging_series (
     id                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     study              bigint NOT NULL REFERENCES imaging_study (id),

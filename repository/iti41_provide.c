@@ -15,6 +15,7 @@ typedef struct Provide {
     BlobWriter **writers; /* of provided.documents, in their order; given away when it is stored */
     DocumentRow *rows;    /* likewise */
     Str *unique_ids;      /* likewise */
+    void **found;         /* by the check of manifests; NULL: nothing was looked for */
     const ProvideHook *hook; /* NULL: none */
 } Provide;
 
@@ -106,10 +107,50 @@ static void set_source_facility(Provide *provide, int32_t facility)
     }
 }
 
+/** RAD-68 (RAD TF-2 4.68.4.1.2.3): formatCode of a manifest. */
+static bool is_manifest(const DocumentEntry *entry)
+{
+    return str_equal(entry->format_code.code, STR("1.2.840.10008.5.1.4.1.1.88.59"));
+}
+
+/** Those that were sent; what this server makes is whole. */
+static int inspect_manifests(Provide *provide)
+{
+    const ManifestCheck *check = provide->repository->manifests;
+    const Provided *provided = &provide->provided;
+    int rc = 0;
+    if (!check || provide->hook) {
+        return 0;
+    }
+    provide->found = ARENA_ARRAY(provide->req->arena, void *, provided->count);
+    for (size_t i = 0; i < provided->count && rc == 0; i++) {
+        const DocumentEntry *entry = provided->documents[i].entry;
+        if (is_manifest(entry)) {
+            rc = check->inspect(check->ctx, provide->req, entry, provide->rows[i].sha256,
+                                &provide->found[i]);
+        }
+    }
+    return rc;
+}
+
+static int queue_manifests(const Provide *provide, DbConn *conn)
+{
+    const ManifestCheck *check = provide->repository->manifests;
+    int rc = 0;
+    for (size_t i = 0; provide->found && i < provide->provided.count && rc == 0; i++) {
+        if (provide->found[i]) {
+            rc = check->queue(check->ctx, provide->req, conn, provide->rows[i].source_facility,
+                              provide->found[i]);
+        }
+    }
+    return rc;
+}
+
 static int queue_hook(const Provide *provide, DbConn *conn)
 {
     const ProvideHook *hook = provide->hook;
-    return hook ? hook->queue(hook->ctx, provide->req, conn) : 0;
+    int rc = queue_manifests(provide, conn);
+    return rc == 0 && hook ? hook->queue(hook->ctx, provide->req, conn) : rc;
 }
 
 /** Inside the local registry's transaction: rows and audit event become true together with the
@@ -326,6 +367,7 @@ static int provide_run(Provide *provide, bool *ret_is_audited)
     provided_complete(req, &provide->provided, config->unique_id);
     make_rows(provide, req, config->registry->is_local ? DOCUMENT_REGISTERED : DOCUMENT_PENDING);
     int rc = store_documents(provide);
+    rc = rc < 0 ? rc : inspect_manifests(provide);
     if (rc < 0) {
         return rc;
     }

@@ -6,12 +6,23 @@
 #include "repository/blob.h"
 #include "repository/repository.h"
 
+/** Looks into documents whose formatCode says that they are manifests of images; imaging/ fills it
+ * in. */
+typedef struct ManifestCheck {
+    void *ctx;
+    /** @param ret_found  in the arena, for queue(); untouched: nothing is to be queued */
+    int (*inspect)(void *ctx, Request *req, const DocumentEntry *entry, const uint8_t sha256[32],
+                   void **ret_found);
+    int (*queue)(void *ctx, Request *req, DbConn *conn, int32_t facility, void *found);
+} ManifestCheck;
+
 /** What the files of this folder share. */
 struct Repository {
     RepositoryConfig config; /* borrows what the caller's points to */
     BlobStore *blobs;
     DocumentSink sink;
     struct Sweep *sweep;
+    const ManifestCheck *manifests; /* NULL: without images; set before the first request */
 };
 
 /** What else is to become true with a registration. */

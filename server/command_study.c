@@ -20,7 +20,10 @@
     "(SELECT count(*) FROM imaging_instance i JOIN imaging_series r ON r.id = i.series "           \
     "WHERE r.study = s.id AND i.variant > 0), "                                                    \
     "(SELECT count(*) FROM imaging_instance i JOIN imaging_series r ON r.id = i.series "           \
-    "WHERE r.study = s.id AND i.variant = 0 AND i.rejected <> '') "                                \
+    "WHERE r.study = s.id AND i.variant = 0 AND i.rejected <> ''), "                               \
+    "(SELECT count(*) FROM imaging_source_manifest m, unnest(m.sop_instances) w (uid) "            \
+    "WHERE m.study_uid = s.study_uid AND m.facility = s.facility AND NOT EXISTS "                  \
+    "(SELECT FROM imaging_instance i WHERE i.sop_instance = w.uid AND i.variant = 0)) "            \
     "FROM imaging_study s LEFT JOIN facility f ON f.id = s.facility "                              \
     "LEFT JOIN assigning_authority a ON a.id = s.authority "                                       \
     "LEFT JOIN patient_identifier p ON p.authority = s.authority AND p.value = s.patient_number "  \
@@ -65,6 +68,7 @@ enum {
     COLUMN_INSTANCES,
     COLUMN_VARIANTS,
     COLUMN_REJECTED,
+    COLUMN_MANIFEST_MISSING,
 };
 
 /** Of StudyFlag, in the order of its bits. */
@@ -128,7 +132,8 @@ static json_t *study_json(Arena *arena, const DbResult *rows, int row)
         int column;
     } counts[] = {{"instances", COLUMN_INSTANCES},
                   {"variants", COLUMN_VARIANTS},
-                  {"rejected", COLUMN_REJECTED}};
+                  {"rejected", COLUMN_REJECTED},
+                  {"manifest_missing", COLUMN_MANIFEST_MISSING}};
     json_t *study = json_pack(
         "{s:o, s:o, s:o, s:o, s:s, s:b, s:i}", "patient", json_text(patient_of(arena, rows, row)),
         "received_at", identity_instant_json(arena, rows, row, COLUMN_RECEIVED_AT), "changed_at",
@@ -168,6 +173,11 @@ static void print_study(Arena *arena, const DbResult *rows, int row)
            tr(manifest_name(rows, row)));
     if (str_is_empty(db_text(rows, row, COLUMN_XAD_PID))) {
         printf("  %s", tr("the patient is unknown: it waits"));
+    }
+    if (db_i64(rows, row, COLUMN_MANIFEST_MISSING) > 0) {
+        printf("  ");
+        printf(tr("%lld listed instances are not here"),
+               (long long)db_i64(rows, row, COLUMN_MANIFEST_MISSING));
     }
     print_flags(rows, row);
     printf("\n");

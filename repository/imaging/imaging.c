@@ -6,6 +6,7 @@
 #include "repository/imaging/commitments.h"
 #include "repository/imaging/imaging_state.h"
 #include "repository/imaging/manifest.h"
+#include "repository/imaging/manifest_source.h"
 #include "repository/imaging/outgoing.h"
 #include "repository/repository_private.h"
 
@@ -19,6 +20,8 @@ Imaging *imaging_new(const ImagingConfig *config, char *ret_problem, size_t prob
     }
     imaging->config = *config;
     imaging->blobs = config->repository->blobs;
+    imaging->manifest_check = manifest_source_check(imaging);
+    config->repository->manifests = &imaging->manifest_check;
     pthread_mutex_init(&imaging->conversations_lock, NULL);
     const AeDirectoryConfig aes = {
         .pool = config->pool,
@@ -52,6 +55,7 @@ void imaging_free(Imaging *imaging)
     if (!imaging) {
         return;
     }
+    imaging->config.repository->manifests = NULL;
     manifest_maker_free(imaging->manifests);
     commitments_free(imaging->commitments);
     ae_directory_free(imaging->aes);

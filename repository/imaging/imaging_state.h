@@ -5,12 +5,14 @@
 #include "repository/blob.h"
 #include "repository/imaging/ae_directory.h"
 #include "repository/imaging/imaging.h"
+#include "repository/repository_private.h"
 
 /** What the files of this folder share. */
 struct Imaging {
     ImagingConfig config; /* borrows what the caller's points to */
     BlobStore *blobs;     /* of the repository */
     struct ManifestMaker *manifests;
+    ManifestCheck manifest_check; /* of documents that sources provide */
     AeDirectory *aes;
     struct Commitments *commitments;
     pthread_mutex_t conversations_lock;

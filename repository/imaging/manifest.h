@@ -32,6 +32,7 @@ typedef struct ManifestStudy {
     Uuid entry;            /* of the last manifest's DocumentEntry */
     Str unique_id;         /* the same */
     Str digest;            /* of what it lists */
+    Str source_unique_id;  /* of the manifest that the source provided; empty: none */
     Str patient_id;        /* XAD-PID as CX */
     Str source_patient_id; /* PatientID with its authority, as CX */
     Str authority;         /* OID of it */

@@ -58,7 +58,9 @@ static const DbStatement select_study = {
     "WHERE n.series = r.id AND n.variant = 0 AND n.rejected = '') ORDER BY 1), "
     "array(SELECT DISTINCT upper(r.body_part_examined) FROM imaging_series r WHERE r.study = s.id "
     "AND r.body_part_examined <> '' AND EXISTS (SELECT FROM imaging_instance n "
-    "WHERE n.series = r.id AND n.variant = 0 AND n.rejected = '') ORDER BY 1) "
+    "WHERE n.series = r.id AND n.variant = 0 AND n.rejected = '') ORDER BY 1), "
+    "coalesce((SELECT m.unique_id FROM imaging_source_manifest m WHERE m.study_uid = s.study_uid "
+    "AND m.facility = s.facility), '') "
     "FROM imaging_study s JOIN assigning_authority a ON a.id = s.authority "
     "JOIN patient_identifier i ON i.authority = s.authority AND i.value = s.patient_number "
     "JOIN patient_identifier x ON x.person = i.person AND x.is_xad_pid AND x.survivor IS NULL "
@@ -85,12 +87,13 @@ static const DbStatement update_made = {
     "AND s.manifest_version = $2::integer - 1",
 };
 
-/* Nothing is left to list. */
+/* Nothing is left to list, or the source has provided its own manifest ($3). */
 static const DbStatement update_withdrawn = {
     "imaging_manifest_withdrawn",
-    "UPDATE imaging_study s SET manifest_kind = 0, manifest_entry = NULL, manifest_digest = NULL, "
-    "manifest_unique_id = '', manifest_failure = '', is_manifest_due = s.changed_at <> "
-    "$2::timestamptz WHERE s.id = $1::bigint",
+    "UPDATE imaging_study s SET manifest_kind = CASE $3::text WHEN '' THEN 0 ELSE 1 END, "
+    "manifest_entry = NULL, manifest_digest = NULL, manifest_unique_id = $3::text, "
+    "manifest_failure = '', is_manifest_due = s.changed_at <> $2::timestamptz AND $3::text = '' "
+    "WHERE s.id = $1::bigint",
 };
 
 static const DbStatement update_not_due = {
@@ -138,7 +141,7 @@ static void read_texts(const DbResult *rows, ManifestStudy *study)
     }
 }
 
-enum { COLUMN_MODALITIES = COLUMN_TEXTS + 22, COLUMN_BODY_PARTS };
+enum { COLUMN_MODALITIES = COLUMN_TEXTS + 22, COLUMN_BODY_PARTS, COLUMN_SOURCE };
 
 static void read_study(Arena *arena, const DbResult *rows, int64_t id, ManifestStudy *ret_study)
 {
@@ -162,6 +165,7 @@ static void read_study(Arena *arena, const DbResult *rows, int64_t id, ManifestS
         .modality_count = modality_count,
         .body_parts = body_parts,
         .body_part_count = body_part_count,
+        .source_unique_id = db_text(rows, 0, COLUMN_SOURCE),
     };
     if (!db_is_null(rows, 0, COLUMN_ENTRY)) {
         study.entry = db_uuid(rows, 0, COLUMN_ENTRY);
@@ -356,19 +360,30 @@ static int queue_withdrawn(void *ctx, Request *req, DbConn *conn)
     db_params_init(&params, req->arena);
     db_param_i64(&params, study->id);
     db_param_timestamp(&params, study->changed_us);
+    db_param_text(&params, study->source_unique_id);
     return db_queue(conn, req, &update_withdrawn, &params);
 }
 
-/** All instances are rejected: the last manifest is deprecated, without another one. */
+static int mark_withdrawn(Imaging *imaging, Request *req, ManifestStudy *study)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(imaging->config.pool, req, &conn);
+    rc = rc < 0 ? rc : db_queue_begin(conn, req);
+    rc = rc < 0 ? rc : queue_withdrawn(study, req, conn);
+    return rc < 0 ? rc : db_commit(conn, req, NULL);
+}
+
+/** The last manifest is deprecated, without another one: all instances are rejected, or the source
+ * sees to manifests itself. */
 static int withdraw(Imaging *imaging, Request *req, ManifestStudy *study)
 {
     const RegistryClient *registry = imaging->config.repository->config.registry;
     if (str_is_empty(study->unique_id)) {
-        return set_not_due(imaging, req, study, STR_EMPTY);
+        return mark_withdrawn(imaging, req, study);
     }
     if (!registry->deprecate) {
         return set_not_due(imaging, req, study,
-                           STR("all instances are rejected, and the registry is another process: "
+                           STR("it is to be withdrawn, and the registry is another process: "
                                "deprecate the manifest there"));
     }
     return registry->deprecate(registry->ctx, req, study->unique_id, queue_withdrawn, study);
@@ -383,7 +398,7 @@ static int make_one(Imaging *imaging, Request *req, int64_t id)
         return rc;
     }
     ManifestPlan plan = manifest_plan(req->arena, &imaging->config, &study);
-    if (study.instance_count == 0) {
+    if (study.instance_count == 0 || !str_is_empty(study.source_unique_id)) {
         return withdraw(imaging, req, &study);
     }
     if (str_equal(plan.digest, study.digest)) {

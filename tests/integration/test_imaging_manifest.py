@@ -172,6 +172,53 @@ class ImagingManifest(unittest.TestCase):
         self.entries(number, 0)
         self.entries(number, 2, "Deprecated")
 
+    def provide(self, number, first, rejected=(), unique_id=None, content=None):
+        """RAD-68: the source's own manifest of instances."""
+        manifest = self.note(number, [first, *rejected], "113030")
+        path = manifest.write(self.folder)
+        document = xds.Document(common.patient(number), content or path.read_bytes(), mime_type="application/dicom",
+                                unique_id=unique_id or manifest.uid,
+                                codes=xds.CODES | {"formatCode": (xds.CODES["formatCode"][0], "1.2.840.10008.5.1.4.1.1.88.59",
+                                                                  "1.2.840.10008.2.6.1", "KOS")})
+        return self.client.provide(xds.Submission(common.patient(number), [document])), manifest
+
+    def test_manifest_of_the_source_goes_before_the_automatic_one(self):
+        number = "KOS6"
+        common.feed(self.server, number)
+        first, missing = imaging.Instance(number), imaging.Instance(number)
+        missing.study = first.study
+        reply, manifest = self.provide(number, first, [missing])
+        self.assertEqual(reply.outcome, "Success", reply.errors)
+        self.push(first)
+        time.sleep(4)
+        (entry,) = self.entries(number, 1)
+        self.assertEqual(self.document(entry)[1], manifest.uid)
+        shown = self.server.command("study", "show", first.study, "--json").stdout
+        self.assertRegex(shown, r'"manifest_missing": *1\b')
+        self.assertRegex(shown, r'"manifest": *"source"')
+
+    def test_later_manifest_of_the_source_withdraws_the_automatic_one(self):
+        number = "KOS7"
+        common.feed(self.server, number)
+        first = imaging.Instance(number)
+        self.push(first)
+        self.entries(number, 1)
+        reply, manifest = self.provide(number, first)
+        self.assertEqual(reply.outcome, "Success", reply.errors)
+        self.entries(number, 1, "Deprecated")
+        (entry,) = self.entries(number, 1)
+        self.assertEqual(self.document(entry)[1], manifest.uid)
+
+    def test_unreadable_manifest_is_refused(self):
+        number = "KOS8"
+        common.feed(self.server, number)
+        first = imaging.Instance(number)
+        for arguments in ({"content": b"no file"}, {"unique_id": "1.2.3.4.5"}):
+            with self.subTest(arguments=arguments):
+                reply, _ = self.provide(number, first, **arguments)
+                self.assertEqual(reply.outcome, "Failure")
+                self.assertEqual([e[0] for e in reply.errors], ["InvalidDocumentContent"])
+
     def test_repeated_instance_makes_no_new_manifest(self):
         number = "KOS4"
         common.feed(self.server, number)
