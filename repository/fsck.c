@@ -1,8 +1,9 @@
+#include "repository/imaging/fsck.h"
+
 #include <string.h>
 
 #include "lib/base/clock.h"
 #include "repository/document_rows.h"
-#include "repository/inspection.h"
 
 #define SECOND_US INT64_C(1000000)
 /** A running server tells the locator of a document within this time. */
@@ -13,26 +14,19 @@
 
 static const DbStatement select_documents = {
     "repository_fsck_rows",
-    "SELECT d.unique_id, " DOCUMENT_PATIENT_ID ", d.state, d.size_bytes, d.sha256, d.stored_at "
-    "FROM " DOCUMENT_AND_KIND " WHERE d.state <> 3",
+    "SELECT 'document ' || d.unique_id || ' of patient ' || " DOCUMENT_PATIENT_ID
+    ", d.state, d.size_bytes, d.sha256, d.stored_at FROM " DOCUMENT_AND_KIND " WHERE d.state <> 3",
 };
 
 /* As if they were documents: registered ones. */
-static const DbStatement select_instances = {
-    "repository_fsck_instances",
-    "SELECT i.sop_instance, s.patient_number || '^^^&' || coalesce(a.oid, '') || '&ISO', "
-    "1::smallint, i.size_bytes, i.sha256, i.received_at FROM imaging_instance i "
-    "JOIN imaging_study s ON s.id = i.study LEFT JOIN assigning_authority a ON a.id = s.authority",
+static const DbStatement select_images = {
+    "repository_fsck_images",
+    "SELECT 'image ' || i.sop_instance || ' of study ' || coalesce(s.study_uid, ''), 1::smallint, "
+    "i.size_bytes, i.sha256, i.received_at FROM imaging_instance i "
+    "LEFT JOIN imaging_study s ON s.id = i.study",
 };
 
-enum {
-    COLUMN_UNIQUE_ID,
-    COLUMN_PATIENT_ID,
-    COLUMN_STATE,
-    COLUMN_SIZE,
-    COLUMN_SHA256,
-    COLUMN_STORED_AT
-};
+enum { COLUMN_NAME, COLUMN_STATE, COLUMN_SIZE, COLUMN_SHA256, COLUMN_STORED_AT };
 
 /** What is wrong with the blob of a row; NULL if nothing is. */
 static const char *blob_fault(BlobStore *blobs, const uint8_t sha256[DIGEST_BYTES],
@@ -55,13 +49,11 @@ static const char *blob_fault(BlobStore *blobs, const uint8_t sha256[DIGEST_BYTE
 static int check_row(void *ctx, UNUSED Request *req, const DbResult *row)
 {
     Inspection *inspection = ctx;
-    Str unique_id = db_text(row, 0, COLUMN_UNIQUE_ID);
-    Str patient_id = db_text(row, 0, COLUMN_PATIENT_ID);
+    Str name = db_text(row, 0, COLUMN_NAME);
     Str digest = db_text(row, 0, COLUMN_SHA256);
     int64_t age_us = clock_utc_us() - db_timestamp(row, 0, COLUMN_STORED_AT);
     if (digest.len != DIGEST_BYTES) {
-        inspection_report(inspection, "document %.*s of patient %.*s: its row names no SHA-256",
-                          STR_ARG(unique_id), STR_ARG(patient_id));
+        inspection_report(inspection, "%.*s: its row names no SHA-256", STR_ARG(name));
         return 0;
     }
     uint8_t sha256[DIGEST_BYTES];
@@ -71,15 +63,14 @@ static int check_row(void *ctx, UNUSED Request *req, const DbResult *row)
     const char *fault =
         blob_fault(inspection->blobs, sha256, (uint64_t)db_i64(row, 0, COLUMN_SIZE));
     if (fault && (age_us > FRESH_US || !inspection->is_live)) {
-        inspection_report(inspection, "document %.*s of patient %.*s (%s, offset %llu): %s",
-                          STR_ARG(unique_id), STR_ARG(patient_id), info.file,
+        inspection_report(inspection, "%.*s (%s, offset %llu): %s", STR_ARG(name), info.file,
                           (unsigned long long)info.offset, fault);
     }
     if (db_i16(row, 0, COLUMN_STATE) == DOCUMENT_PENDING && age_us > SETTLED_US) {
         inspection_report(inspection,
-                          "document %.*s of patient %.*s: the registry has not said for hours "
+                          "%.*s: the registry has not said for hours "
                           "whether it is registered",
-                          STR_ARG(unique_id), STR_ARG(patient_id));
+                          STR_ARG(name));
     }
     return 0;
 }
@@ -114,7 +105,7 @@ static int check_rows(Inspection *inspection)
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(inspection->config->pool, req, &conn);
     rc = rc < 0 ? rc : db_stream(conn, req, &select_documents, &params, check_row, inspection);
-    return rc < 0 ? rc : db_stream(conn, req, &select_instances, &params, check_row, inspection);
+    return rc < 0 ? rc : db_stream(conn, req, &select_images, &params, check_row, inspection);
 }
 
 int64_t repository_fsck(const RepositoryConfig *config, Request *req, RepositoryFindingFn finding,
@@ -126,6 +117,7 @@ int64_t repository_fsck(const RepositoryConfig *config, Request *req, Repository
         return rc;
     }
     rc = check_rows(&inspection);
+    rc = rc < 0 ? rc : imaging_fsck(&inspection);
     if (rc == 0) {
         rc = blob_store_iterate(inspection.blobs, check_blob, &inspection);
     }

@@ -7,11 +7,11 @@
 
 static const DbStatement select_owners = {
     "repository_document_owners",
-    "SELECT d.unique_id, " DOCUMENT_PATIENT_ID " FROM " DOCUMENT_AND_KIND
+    "SELECT 'document ' || d.unique_id || ' of patient ' || " DOCUMENT_PATIENT_ID
+    " FROM " DOCUMENT_AND_KIND
     " WHERE substr(d.sha256, 1, 7) = substr($1::bytea, 1, 7) AND d.sha256 = $1::bytea "
-    "UNION ALL SELECT i.sop_instance, s.patient_number || '^^^&' || coalesce(a.oid, '') || '&ISO' "
+    "UNION ALL SELECT 'image ' || i.sop_instance || ' of study ' || s.study_uid "
     "FROM imaging_instance i JOIN imaging_study s ON s.id = i.study "
-    "LEFT JOIN assigning_authority a ON a.id = s.authority "
     "WHERE substr(i.sha256, 1, 7) = substr($1::bytea, 1, 7) AND i.sha256 = $1::bytea",
 };
 
@@ -73,9 +73,8 @@ int inspection_owners(Inspection *inspection, const uint8_t sha256[32], Str *ret
     }
     Str owners = STR_EMPTY;
     for (int i = 0; i < db_rows(result); i++) {
-        owners = str_printf(req->arena, "%.*s%sdocument %.*s of patient %.*s", STR_ARG(owners),
-                            i ? ", " : "", STR_ARG(db_text(result, i, 0)),
-                            STR_ARG(db_text(result, i, 1)));
+        owners = str_printf(req->arena, "%.*s%s%.*s", STR_ARG(owners), i ? ", " : "",
+                            STR_ARG(db_text(result, i, 0)));
     }
     *ret_owners = str_is_empty(owners) ? STR("no document") : owners;
     return 0;

@@ -23,6 +23,6 @@ void inspection_close(Inspection *inspection);
 
 void inspection_report(Inspection *inspection, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/** Which documents of which patients a blob is, as text in the arena: "document 1.2.3 of patient
+/** What a blob is, as text in the arena: "document 1.2.3 of patient ...", "image 1.2.3 of study
  * ...". */
 int inspection_owners(Inspection *inspection, const uint8_t sha256[32], Str *ret_owners) MUST_CHECK;

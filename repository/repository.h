@@ -54,7 +54,8 @@ RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, c
                                            size_t problem_size);
 void registry_client_remote_free(RegistryClient *client);
 
-/** One finding of fsck or scrub, as one line for the operator: names document, patient and file. */
+/** One finding of fsck or scrub, as one line for the operator: names document, patient and file, or
+ * image and study. */
 typedef void (*RepositoryFindingFn)(void *ctx, const char *line);
 
 /** Checks the invariants between rows and blobs (offline or online). @return number of findings, or

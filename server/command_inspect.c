@@ -89,6 +89,10 @@ int command_fsck(const Options *options)
         Findings findings = {options->json ? json_array() : NULL};
         RepositoryConfig config =
             services_repository_config(context.arena, context.config, context.pool);
+        const DocumentCatalogue catalogue = registry_document_catalogue();
+        const bool has_registry = config_has_role(context.config, ROLE_REGISTRY) &&
+                                  !context.config->repository.registry_url[0];
+        config.catalogue = has_registry ? &catalogue : NULL;
         const PixConfig pix = {
             .pool = context.pool,
             .patient_id_authority = context.config->affinity_domain.patient_id_authority,
@@ -313,7 +317,8 @@ static int show_audit_senders(const Status *status)
     AuditSenderCount *senders = NULL;
     size_t count = 0;
     json_t *list = status->json ? json_array() : NULL;
-    int rc = audit_sender_counts_read(status->context->conn, status->context->req, &senders, &count);
+    int rc =
+        audit_sender_counts_read(status->context->conn, status->context->req, &senders, &count);
     for (size_t i = 0; i < count; i++) {
         show_audit_sender(&senders[i], list);
     }

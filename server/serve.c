@@ -32,6 +32,7 @@
 #include "server/http.h"
 #include "server/http_router.h"
 #include "server/identity_gauges.h"
+#include "server/imaging_gauges.h"
 #include "server/listener_dicom.h"
 #include "server/listener_mllp.h"
 #include "server/listener_syslog.h"
@@ -461,6 +462,9 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
     metrics_gauge(buf, "http_connections", "Open HTTP connections.",
                   (double)watchdog_count(p->watchdog));
     identity_gauges_write(p->identity_gauges, req, buf);
+    if (p->services.imaging) {
+        imaging_gauges_write(p->services.imaging, p->services.workers, req, buf);
+    }
     certificate_watch_gauges(&p->certificates, req->arena, buf);
     if (statvfs(p->config->server.data_dir, &disk) == 0) {
         metrics_gauge(buf, "data_free_bytes", "Free space of the file system of data_dir.",

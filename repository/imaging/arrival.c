@@ -354,6 +354,9 @@ static int store_rows(Arrivals *arrivals, Request *req, const NewInstance *insta
     }
     count_instance(arrivals->counted, known, record->sop_class);
     *ret_outcome = outcomes[outcome];
+    if (outcome != INSTANCE_THERE) {
+        atomic_fetch_add(&arrivals->imaging->stored, 1);
+    }
     return 0;
 }
 

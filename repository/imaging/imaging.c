@@ -23,6 +23,7 @@ Imaging *imaging_new(const ImagingConfig *config, char *ret_problem, size_t prob
     imaging->manifest_check = manifest_source_check(imaging);
     config->repository->manifests = &imaging->manifest_check;
     pthread_mutex_init(&imaging->conversations_lock, NULL);
+    pthread_mutex_init(&imaging->counts_lock, NULL);
     const AeDirectoryConfig aes = {
         .pool = config->pool,
         .affinity_domain = str_from(config->patient_id_authority),
@@ -59,6 +60,7 @@ void imaging_free(Imaging *imaging)
     manifest_maker_free(imaging->manifests);
     commitments_free(imaging->commitments);
     ae_directory_free(imaging->aes);
+    pthread_mutex_destroy(&imaging->counts_lock);
     pthread_mutex_destroy(&imaging->conversations_lock);
     free(imaging);
 }

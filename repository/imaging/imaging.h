@@ -63,6 +63,18 @@ typedef struct ImagingPeer {
 int imaging_echo(DicomWorkers *workers, Tls *tls, const char *own_title, Request *req,
                  const ImagingPeer *peer) MUST_CHECK;
 
+/** For metrics. Those of the database are renewed once a minute. */
+typedef struct ImagingCounts {
+    int64_t associations; /* that are open */
+    int64_t stored;       /* instances since the start */
+    int64_t waiting;      /* studies of unknown patients */
+    int64_t manifests_due;
+    int64_t manifests_failed;
+    int64_t conflicts; /* studies of several persons */
+} ImagingCounts;
+
+int imaging_counts(Imaging *imaging, Request *req, ImagingCounts *ret_counts) MUST_CHECK;
+
 /** One connection of DICOM, as its listener knows it; borrowed. */
 typedef struct DicomPeer {
     void *ctx;

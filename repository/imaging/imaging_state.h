@@ -1,6 +1,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "repository/blob.h"
 #include "repository/imaging/ae_directory.h"
@@ -17,4 +18,8 @@ struct Imaging {
     struct Commitments *commitments;
     pthread_mutex_t conversations_lock;
     DicomConversation *conversations; /* those that are open */
+    atomic_int_fast64_t stored;       /* instances since the start */
+    pthread_mutex_t counts_lock;      /* one reader counts, the others wait for what it finds */
+    ImagingCounts counts;
+    int64_t counted_ns; /* 0: never */
 };

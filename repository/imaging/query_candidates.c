@@ -12,16 +12,19 @@ static const DbStatement select_person = {
     "ORDER BY array_position($1::integer[], p.authority)",
 };
 
-/* $1 values of the key. */
+/* $1 values of the key. What one copy of a study holds is found in their union, for which the first
+ * stands. */
 #define CANDIDATES(from_where) "SELECT array_agg(DISTINCT s.id ORDER BY s.id) FROM " from_where
 
 static const DbStatement select_candidates[] = {
     [BY_INSTANCE] = {"imaging_query_instance",
-                     CANDIDATES("imaging_instance i JOIN imaging_study s ON s.id = i.study "
-                                "WHERE i.sop_instance = ANY ($1::text[])")},
+                     CANDIDATES("imaging_instance i JOIN imaging_study c ON c.id = i.study "
+                                "JOIN imaging_study s ON s.study_uid = c.study_uid WHERE "
+                                "i.sop_instance = ANY ($1::text[])")},
     [BY_SERIES] = {"imaging_query_series",
-                   CANDIDATES("imaging_series r JOIN imaging_study s ON s.id = r.study "
-                              "WHERE r.series_uid = ANY ($1::text[])")},
+                   CANDIDATES("imaging_series r JOIN imaging_study c ON c.id = r.study "
+                              "JOIN imaging_study s ON s.study_uid = c.study_uid WHERE "
+                              "r.series_uid = ANY ($1::text[])")},
     [BY_STUDY] = {"imaging_query_study",
                   CANDIDATES("imaging_study s WHERE s.study_uid = ANY ($1::text[])")},
     [BY_PERSON] = {"imaging_query_person",

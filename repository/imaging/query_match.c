@@ -164,14 +164,21 @@ bool query_date_range(Arena *arena, Str key, Str *ret_first, Str *ret_last)
     return true;
 }
 
+/** IS, which may have a sign (PS3.5 6.2). */
+static bool read_number(Str text, int64_t *ret_number)
+{
+    bool has_plus = text.len > 1 && text.data[0] == '+';
+    return str_to_i64(has_plus ? str_from_offset(text, 1) : text, ret_number);
+}
+
 static bool matches_number(Str key, Str value)
 {
     int64_t wanted;
     int64_t number;
     key = str_trim(key);
     value = str_trim(value);
-    return str_to_i64(key, &wanted) && str_to_i64(value, &number) ? wanted == number
-                                                                  : matches_pattern(key, value);
+    return read_number(key, &wanted) && read_number(value, &number) ? wanted == number
+                                                                    : matches_pattern(key, value);
 }
 
 bool query_matches(Arena *arena, QueryMatching matching, bool is_fuzzy, Str key, Str value)

@@ -39,8 +39,11 @@ static bool read_offset(Str offset, int64_t *ret_us)
         return false;
     }
     int minutes = number(digits, 2) * 60 + number(digits + 2, 2);
+    if (minutes > 14 * 60) {
+        return false;
+    }
     *ret_us = (offset.data[0] == '-' ? -minutes : minutes) * MINUTE_US;
-    return minutes <= 14 * 60;
+    return true;
 }
 
 bool study_time_utc_us(Str date, Str time, Str offset, const char *zone, int64_t *ret_utc_us)

@@ -168,6 +168,37 @@ class Dicom(common.ServerCase):
         self.assertIn("different-bytes", shown)
         self.assertIn("0 findings", self.server.command("fsck").stdout)
 
+    def test_scrub_reads_images_and_names_them_without_their_patient(self):
+        """A flipped bit of a stored image is found by reading every byte; what waits for its patient is in the metrics."""
+        study, uid = new_uid(), new_uid()
+        self.store(image(self.folder, "P410", study, SOPInstanceUID=uid, SeriesDescription=f"marked {uid}")[0])
+        for name in ("dicom_associations", "dicom_workers_crashed", "imaging_instances_stored", "imaging_studies_waiting",
+                     "imaging_manifests_due", "imaging_conflicts"):
+            self.assertRegex(self.server.admin("/metrics"), rf"(?m)^musubi_{name} \d+$")
+        needle = f"marked {uid}".encode()
+        self.flip(needle)
+        self.addCleanup(self.flip, needle)
+        deadline = time.monotonic() + 5
+        while True:  # the locator's writer is some 100 ms behind
+            found = self.server.command("scrub", check=False)
+            if found.returncode == 1 or time.monotonic() > deadline:
+                break
+        self.assertIn(f"image {uid} of study {study}: a block is damaged", found.stdout)
+        self.assertNotIn("P410", found.stdout)
+
+    def flip(self, needle):
+        """Changes a bit of the first of these stored bytes, or changes it back."""
+        for path in (pathlib.Path(self.server.dir) / "data" / "blobs" / "segments").iterdir():
+            at = path.read_bytes().find(needle[1:-1])
+            if at >= 0:
+                with open(path, "r+b") as file:
+                    file.seek(at - 1)
+                    byte = file.read(1)[0]
+                    file.seek(at - 1)
+                    file.write(bytes([byte ^ 0x10]))
+                return
+        raise AssertionError("the stored bytes are not found")
+
     def test_an_issuer_that_the_node_may_not_name_is_passed_over(self):
         """The authority follows from the AE; the study is flagged."""
         study = new_uid()

@@ -12,8 +12,10 @@ from tests.integration import common, streaming
 DOCUMENT_BYTES = 4096 * common.MIB if common.IS_FULL else 64 * common.MIB
 ENTRIES = 100_000 if common.IS_FULL else 2_000
 ENTRIES_PER_SUBMISSION = 250
+ENTRIES_PER_MANIFEST = 20  # with MUSUBI_FULL=1: 5 000 manifests
 MANIFEST = ("urn:uuid:a09d5840-386c-46f2-b5ad-9c3699a4309d", "1.2.840.10008.5.1.4.1.1.88.59", "1.2.840.10008.2.6.1",
             "Key Object Selection")
+IMAGING = ("urn:uuid:41a5887f-8865-4c09-adf7-e362475b143a", "IMAGES", "1.3.6.1.4.1.19376.1.2.6.1", "Images")
 
 
 class LargeDocument(common.ServerCase):
@@ -43,7 +45,7 @@ class LargeDocument(common.ServerCase):
 
 
 class ManyEntries(common.ServerCase):
-    """One patient with very many DocumentEntries, half of them imaging manifests (TF-2 3.18.4.1.2.3.7.1)."""
+    """One patient with very many DocumentEntries, one in twenty an imaging manifest (TF-2 3.18.4.1.2.3.7.1)."""
 
     @classmethod
     def setUpClass(cls):
@@ -54,9 +56,10 @@ class ManyEntries(common.ServerCase):
             documents = []
             for number in range(ENTRIES_PER_SUBMISSION):
                 document = xds.Document(common.patient("P1"), id=f"Document{number:04}")
-                if number % 2:
-                    document.codes["formatCode"] = MANIFEST
-                (cls.manifests if number % 2 else cls.reports).add(document.unique_id)
+                is_manifest = (len(cls.reports) + len(cls.manifests)) % ENTRIES_PER_MANIFEST == 0
+                if is_manifest:
+                    document.codes["formatCode"], document.codes["classCode"] = MANIFEST, IMAGING
+                (cls.manifests if is_manifest else cls.reports).add(document.unique_id)
                 documents.append(document)
             reply = soap.register(xds.Submission(common.patient("P1"), documents))
             assert reply.outcome == "Success", reply.errors or reply.raw
@@ -78,6 +81,9 @@ class ManyEntries(common.ServerCase):
 
     def test_those_of_one_format_code_are_exactly_the_manifests(self):
         self.assertEqual(self.ask([("$XDSDocumentEntryFormatCode", f"('{MANIFEST[1]}^^{MANIFEST[2]}')")]), self.manifests)
+
+    def test_those_of_the_class_of_images_are_the_same(self):
+        self.assertEqual(self.ask([("$XDSDocumentEntryClassCode", f"('{IMAGING[1]}^^{IMAGING[2]}')")]), self.manifests)
 
 
 if __name__ == "__main__":

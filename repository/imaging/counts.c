@@ -1,0 +1,60 @@
+#include "lib/base/clock.h"
+#include "repository/imaging/conversation.h"
+
+#define RENEW_AFTER_NS (INT64_C(60) * 1000000000)
+
+#define PATIENT_OF                                                                                 \
+    "FROM patient_identifier i JOIN patient_identifier x ON x.person = i.person "                  \
+    "AND x.is_xad_pid AND x.survivor IS NULL WHERE i.authority = s.authority "                     \
+    "AND i.value = s.patient_number"
+
+static const DbStatement select_counts = {
+    "imaging_counts",
+    "SELECT (SELECT count(*) FROM imaging_study s WHERE NOT EXISTS (SELECT " PATIENT_OF ")), "
+    "(SELECT count(*) FROM imaging_study WHERE is_manifest_due), "
+    "(SELECT count(*) FROM imaging_study WHERE is_manifest_due AND manifest_failure <> ''), "
+    "(SELECT count(*) FROM (SELECT s.study_uid FROM imaging_study s "
+    "JOIN patient_identifier p ON p.authority = s.authority AND p.value = s.patient_number "
+    "GROUP BY s.study_uid HAVING min(p.person) <> max(p.person)) c)",
+};
+
+static int renew(Imaging *imaging, Request *req)
+{
+    DbResult *rows;
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(imaging->config.pool, req, &conn);
+    rc = rc < 0 ? rc : db_exec(conn, req, &select_counts, NULL, &rows);
+    if (rc == 0) {
+        imaging->counts = (ImagingCounts){.waiting = db_i64(rows, 0, 0),
+                                          .manifests_due = db_i64(rows, 0, 1),
+                                          .manifests_failed = db_i64(rows, 0, 2),
+                                          .conflicts = db_i64(rows, 0, 3)};
+        imaging->counted_ns = clock_now_ns();
+    }
+    return rc;
+}
+
+static int64_t count_associations(Imaging *imaging)
+{
+    int64_t count = 0;
+    pthread_mutex_lock(&imaging->conversations_lock);
+    for (const DicomConversation *open = imaging->conversations; open; open = open->next) {
+        count++;
+    }
+    pthread_mutex_unlock(&imaging->conversations_lock);
+    return count;
+}
+
+int imaging_counts(Imaging *imaging, Request *req, ImagingCounts *ret_counts)
+{
+    int rc = 0;
+    pthread_mutex_lock(&imaging->counts_lock);
+    if (imaging->counted_ns == 0 || clock_now_ns() - imaging->counted_ns > RENEW_AFTER_NS) {
+        rc = renew(imaging, req);
+    }
+    *ret_counts = imaging->counts;
+    pthread_mutex_unlock(&imaging->counts_lock);
+    ret_counts->associations = count_associations(imaging);
+    ret_counts->stored = atomic_load(&imaging->stored);
+    return rc;
+}

@@ -1,0 +1,117 @@
+#include <pthread.h>
+
+#include "tests/unit/imaging_fixture.h"
+
+static void assert_number(const Images *images, const char *name, const char *sql, int64_t expected)
+{
+    int64_t found = service_number(images->service->pool, name, sql);
+    if (found != expected) {
+        fail_msg("%s: %lld instead of %lld", name, (long long)found, (long long)expected);
+    }
+}
+
+/** The identity of an instance is (facility, SOP Instance UID); other bytes under the same are
+ * kept, flagged, and never overwrite. */
+static void test_what_comes_again_is_known_or_kept_beside_the_first(void **state)
+{
+    Images *images = *state;
+    static const struct {
+        Image image;
+        InstanceRowOutcome expected;
+    } cases[] = {
+        {{"1.2.1", "1.2.1.1", "1.2.1.1.1", .bytes = "a"}, INSTANCE_ADDED},
+        {{"1.2.1", "1.2.1.1", "1.2.1.1.1", .bytes = "a"}, INSTANCE_THERE},
+        {{"1.2.1", "1.2.1.1", "1.2.1.1.1", .bytes = "b"}, INSTANCE_VARIANT},
+        {{"1.2.1", "1.2.1.1", "1.2.1.1.1", .bytes = "b"}, INSTANCE_THERE},
+        {{"1.2.1", "1.2.1.1", "1.2.1.1.1", .bytes = "c"}, INSTANCE_VARIANT},
+        {{"1.2.1", "1.2.1.1", "1.2.1.1.2", .bytes = "d"}, INSTANCE_ADDED},
+        {{"1.2.1", "1.2.1.2", "1.2.1.2.1", .bytes = "e"}, INSTANCE_ADDED},
+        /* another patient under the same UIDs: another study */
+        {{"1.2.1", "1.2.1.1", "1.2.1.1.3", .bytes = "f", .patient = "A2"}, INSTANCE_ADDED},
+        /* another hospital's copy: the same and other bytes are first ones there */
+        {{"1.2.1", "1.2.1.1", "1.2.1.1.1", .bytes = "a", .facility = 2, .authority = 3},
+         INSTANCE_ADDED},
+        {{"1.2.1", "1.2.1.1", "1.2.1.1.2", .bytes = "x", .facility = 2, .authority = 3},
+         INSTANCE_ADDED},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        InstanceRowOutcome outcome = image_insert(images->service->pool, &cases[i].image);
+        if (outcome != cases[i].expected) {
+            fail_msg("case %zu: outcome %d instead of %d", i, (int)outcome, (int)cases[i].expected);
+        }
+    }
+    assert_number(images, "studies", "SELECT count(*) FROM imaging_study", 3);
+    assert_number(images, "series", "SELECT count(*) FROM imaging_series", 4);
+    assert_number(images, "served", "SELECT count(*) FROM imaging_instance WHERE variant = 0", 6);
+    assert_number(images, "variants",
+                  "SELECT count(*) FROM imaging_instance WHERE sop_instance = '1.2.1.1.1' "
+                  "AND facility = 1 AND variant IN (1, 2)",
+                  2);
+    assert_number(images, "flagged",
+                  "SELECT count(*) FROM imaging_study WHERE flags & 4 <> 0 AND facility = 1 "
+                  "AND patient_number = 'A1'",
+                  1);
+    assert_number(images, "unflagged", "SELECT count(*) FROM imaging_study WHERE flags = 0", 2);
+    assert_number(
+        images, "astray",
+        "SELECT count(*) FROM imaging_instance i JOIN imaging_series r ON r.id = i.series "
+        "WHERE r.study <> i.study",
+        0);
+}
+
+typedef struct Sender {
+    pthread_t thread;
+    DbPool *pool;
+    unsigned number;
+} Sender;
+
+#define SENDERS 4
+#define EACH 25
+
+/** Its own instances, and one that all send. */
+static void *send_images(void *ctx)
+{
+    const Sender *sender = ctx;
+    for (unsigned i = 0; i < EACH; i++) {
+        char sop[32];
+        snprintf(sop, sizeof(sop), "1.2.5.1.%u.%u", sender->number, i);
+        const Image image = {.study = "1.2.5", .series = "1.2.5.1", .sop = sop};
+        assert_int_equal(image_insert(sender->pool, &image), INSTANCE_ADDED);
+        const Image common = {.study = "1.2.5", .series = "1.2.5.1", .sop = "1.2.5.1.9"};
+        InstanceRowOutcome outcome = image_insert(sender->pool, &common);
+        assert_true(outcome == INSTANCE_ADDED || outcome == INSTANCE_THERE);
+    }
+    return NULL;
+}
+
+static void test_four_at_once_make_one_study_and_lose_nothing(void **state)
+{
+    Images *images = *state;
+    Sender senders[SENDERS];
+    for (unsigned i = 0; i < SENDERS; i++) {
+        senders[i] = (Sender){.pool = images->service->pool, .number = i};
+        assert_int_equal(pthread_create(&senders[i].thread, NULL, send_images, &senders[i]), 0);
+    }
+    for (unsigned i = 0; i < SENDERS; i++) {
+        assert_int_equal(pthread_join(senders[i].thread, NULL), 0);
+    }
+    assert_number(images, "studies", "SELECT count(*) FROM imaging_study", 1);
+    assert_number(images, "series", "SELECT count(*) FROM imaging_series", 1);
+    assert_number(images, "all", "SELECT count(*) FROM imaging_instance", SENDERS * EACH + 1);
+    assert_number(images, "variants", "SELECT count(*) FROM imaging_instance WHERE variant > 0", 0);
+}
+
+int main(void)
+{
+    if (!getenv("MUSUBI_TEST_CONNINFO")) {
+        puts("skipped: MUSUBI_TEST_CONNINFO names no PostgreSQL");
+        return 77;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_what_comes_again_is_known_or_kept_beside_the_first,
+                                        images_set_up, images_tear_down),
+        cmocka_unit_test_setup_teardown(test_four_at_once_make_one_study_and_lose_nothing,
+                                        images_set_up, images_tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
