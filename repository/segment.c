@@ -17,6 +17,9 @@
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 
+/** Disks take several writes at once: while one sync waits for its bytes, others send theirs. */
+#define SYNCS_AT_ONCE 4
+
 /** First page of a segment: magic, number, nonce, CRC-32C of these; zeros to the end of the page.
  */
 typedef struct SegmentPage {
@@ -30,12 +33,15 @@ static const char page_magic[8] = "MUSUBIS1";
 
 typedef struct Segment {
     uint32_t number;
-    int fd;
+    /* One for each sync that may be under way: the kernel tells an error of writing back once to
+     * each open file, so that two syncs with one descriptor could take it from each other. */
+    int fds[SYNCS_AT_ONCE];
     uint64_t end; /* where the next record goes */
     uint8_t nonce[RECORD_NONCE_BYTES];
-    unsigned users; /* slots, the store if it is the current one, a sync under way */
-    bool is_dirty;  /* written since the last sync began */
-    bool is_in_sync;
+    unsigned users;         /* slots, the store if it is the current one, syncs under way */
+    unsigned syncs;         /* bits: those under way that include it */
+    uint64_t written_count; /* records */
+    uint64_t durable_count; /* of these, from the first on */
     struct Segment *next;
 } Segment;
 
@@ -58,8 +64,8 @@ struct SegmentStore {
     SegmentSlot *first_slot;
     SegmentSlot *last_slot;
     uint64_t syncs_begun;
-    uint64_t syncs_ended;
-    bool is_syncing;
+    uint64_t syncs_ended; /* the last begun of those that have ended */
+    bool is_syncing[SYNCS_AT_ONCE];
     bool has_failed;
 };
 
@@ -78,6 +84,14 @@ static uint32_t page_crc(const SegmentPage *page)
     return crc32c(0, page, offsetof(SegmentPage, crc));
 }
 
+static void close_segment(Segment *segment)
+{
+    for (size_t i = 0; i < SYNCS_AT_ONCE; i++) {
+        io_closep(&segment->fds[i]);
+    }
+    free(segment);
+}
+
 static void segment_release(SegmentStore *store, Segment *segment)
 {
     if (--segment->users > 0) {
@@ -88,8 +102,7 @@ static void segment_release(SegmentStore *store, Segment *segment)
         link = &(*link)->next;
     }
     *link = segment->next;
-    close(segment->fd);
-    free(segment);
+    close_segment(segment);
 }
 
 static int write_first_page(SegmentStore *store, Segment *segment)
@@ -101,11 +114,27 @@ static int write_first_page(SegmentStore *store, Segment *segment)
     head.crc = htole32(page_crc(&head));
     memcpy(page, &head, sizeof(head));
 
-    int rc = io_pwrite_all(segment->fd, page, sizeof(page), 0);
-    if (rc == 0 && fdatasync(segment->fd) != 0) {
+    int rc = io_pwrite_all(segment->fds[0], page, sizeof(page), 0);
+    if (rc == 0 && fdatasync(segment->fds[0]) != 0) {
         rc = -errno;
     }
     return rc < 0 ? rc : io_sync_directory(store->directory_fd);
+}
+
+/** Makes the file; only the first descriptor writes. */
+static int create_file(const SegmentStore *store, Segment *segment, const char *name)
+{
+    for (size_t i = 0; i < SYNCS_AT_ONCE; i++) {
+        segment->fds[i] = -1;
+    }
+    for (size_t i = 0; i < SYNCS_AT_ONCE; i++) {
+        int flags = i == 0 ? O_RDWR | O_CREAT | O_EXCL : O_RDONLY;
+        segment->fds[i] = openat(store->directory_fd, name, flags | O_CLOEXEC, 0600);
+        if (segment->fds[i] < 0) {
+            return -errno;
+        }
+    }
+    return 0;
 }
 
 /** Begins a new segment; the lock is held. */
@@ -120,19 +149,17 @@ static int begin_segment(SegmentStore *store)
     segment->number = store->next_number;
     segment->end = RECORD_ALIGN_BYTES;
     segment->users = 1;
-    segment->fd = openat(store->directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    int rc = segment->fd < 0 ? -errno : 0;
+    int rc = create_file(store, segment, name);
     random_bytes(segment->nonce, RECORD_NONCE_BYTES);
     if (rc == 0) {
         rc = write_first_page(store, segment);
     }
     if (rc < 0) {
         store->has_failed |= rc == -EIO;
-        if (segment->fd >= 0) {
-            close(segment->fd);
+        if (segment->fds[0] >= 0) {
             unlinkat(store->directory_fd, name, 0); /* the name is free for the next attempt */
         }
-        free(segment);
+        close_segment(segment);
         return rc;
     }
     store->next_number++;
@@ -278,7 +305,7 @@ static int write_record(const SegmentSlot *slot, const RecordHeader *header, con
         {WITHOUT_CONST(body), (size_t)header->size_bytes},
         {WITHOUT_CONST(zeros), (size_t)record_total_bytes(header->size_bytes) - used_bytes},
     };
-    return io_pwritev_all(slot->segment->fd, parts, (int)ARRAY_LEN(parts), slot->offset);
+    return io_pwritev_all(slot->segment->fds[0], parts, (int)ARRAY_LEN(parts), slot->offset);
 }
 
 int segment_append(SegmentStore *store, RecordHeader *header, const BlockCrcs *crcs,
@@ -300,7 +327,7 @@ int segment_append(SegmentStore *store, RecordHeader *header, const BlockCrcs *c
     rc = write_record(slot, header, crcs, body);
 
     pthread_mutex_lock(&store->lock);
-    slot->segment->is_dirty = true;
+    slot->segment->written_count++;
     store->has_failed |= rc == -EIO;
     pthread_mutex_unlock(&store->lock);
     if (rc < 0) {
@@ -322,44 +349,65 @@ uint64_t segment_slot_offset(const SegmentSlot *slot)
     return slot->offset;
 }
 
-/** Syncs what was dirty when it began; the lock is held, but not during the sync itself. */
-static void lead_sync(SegmentStore *store)
+/** One segment of a sync; the lock is held, but not meanwhile. */
+static void sync_segment(SegmentStore *store, Segment *segment, unsigned lane)
 {
-    store->is_syncing = true;
-    store->syncs_begun++;
+    uint64_t count = segment->written_count;
+    pthread_mutex_unlock(&store->lock);
+    bool is_durable = fdatasync(segment->fds[lane]) == 0;
+    pthread_mutex_lock(&store->lock);
+    store->has_failed |= !is_durable;
+    segment->durable_count = MAX(segment->durable_count, is_durable ? count : 0);
+    segment->syncs &= ~(1U << lane);
+}
+
+/** Syncs what was written when it began, also what another sync is about to make durable; the lock
+ * is held, but not during the syncs themselves. */
+static void lead_sync(SegmentStore *store, unsigned lane)
+{
+    uint64_t number = ++store->syncs_begun;
+    store->is_syncing[lane] = true;
     for (Segment *segment = store->segments; segment; segment = segment->next) {
-        segment->is_in_sync = segment->is_dirty;
-        segment->is_dirty = false;
-        segment->users += segment->is_in_sync;
+        bool is_dirty = segment->written_count > segment->durable_count;
+        segment->syncs |= is_dirty ? 1U << lane : 0;
+        segment->users += is_dirty;
     }
     Segment *next;
     for (Segment *segment = store->segments; segment; segment = next) {
-        next = segment->next;
-        if (!segment->is_in_sync) {
-            continue;
+        bool is_in_sync = segment->syncs & 1U << lane;
+        if (is_in_sync) {
+            sync_segment(store, segment, lane);
         }
-        pthread_mutex_unlock(&store->lock);
-        bool is_durable = fdatasync(segment->fd) == 0;
-        pthread_mutex_lock(&store->lock);
-        store->has_failed |= !is_durable;
-        segment->is_in_sync = false;
         next = segment->next;
-        segment_release(store, segment);
+        if (is_in_sync) {
+            segment_release(store, segment);
+        }
     }
-    store->syncs_ended = store->syncs_begun;
-    store->is_syncing = false;
+    store->syncs_ended = MAX(store->syncs_ended, number);
+    store->is_syncing[lane] = false;
     pthread_cond_broadcast(&store->sync_ended);
+}
+
+/** @return SYNCS_AT_ONCE: none */
+static unsigned free_lane(const SegmentStore *store)
+{
+    unsigned lane = 0;
+    while (lane < SYNCS_AT_ONCE && store->is_syncing[lane]) {
+        lane++;
+    }
+    return lane;
 }
 
 int segment_sync(SegmentStore *store)
 {
     pthread_mutex_lock(&store->lock);
-    uint64_t wanted = store->syncs_begun + 1; /* a sync under way may have missed our bytes */
+    uint64_t wanted = store->syncs_begun + 1; /* those under way may have missed our bytes */
     while (store->syncs_ended < wanted && !store->has_failed) {
-        if (store->is_syncing) {
-            pthread_cond_wait(&store->sync_ended, &store->lock);
+        unsigned lane = free_lane(store);
+        if (lane < SYNCS_AT_ONCE && store->syncs_begun < wanted) {
+            lead_sync(store, lane);
         } else {
-            lead_sync(store);
+            pthread_cond_wait(&store->sync_ended, &store->lock);
         }
     }
     int rc = store->has_failed ? -EIO : 0;
@@ -408,7 +456,7 @@ void segment_slot_undo(SegmentStore *store, SegmentSlot *slot)
 {
     /* Nobody was told of this record: if it comes back in a crash, a replay finds it and the sweep
      * frees it. */
-    (void)!bury(slot->segment->fd, slot->offset, record_total_bytes(slot->size_bytes));
+    (void)!bury(slot->segment->fds[0], slot->offset, record_total_bytes(slot->size_bytes));
     segment_slot_settle(store, slot);
 }
 

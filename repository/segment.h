@@ -8,9 +8,11 @@
  * behind a page that names the segment and its nonce. Records are 4 KiB aligned, so that a deleted
  * one can be punched out and leaves a hole.
  *
- * A place is reserved under a lock and written outside it. One fdatasync serves everyone who waits:
- * the first to come becomes the leader of the next sync, the others follow. After a failed sync or
- * write nothing is written any more (contract C6). Functions return 0 or -errno.
+ * A place is reserved under a lock and written outside it. One fdatasync serves everyone who has
+ * written before it begins: the first to come leads it, and the others follow. A few may be under
+ * way at once, each of everything that is not known to be durable; only when they all are does a
+ * newcomer wait for one to end. After a failed sync or write nothing is written any more (contract
+ * C6). Functions return 0 or -errno.
  *
  * No room is made ahead, unlike in the audit spool: zeros written twice cost more than the sync
  * saves once documents have some 100 KB (half the throughput), and fallocate() alone saves nothing,

@@ -1,12 +1,46 @@
+#include <errno.h>
+#include <openssl/sha.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "repository/record.h"
 
 #include "repository_fixture.h"
 
 #define SMALL ((size_t)100000)
+#define WRITERS 12
+#define FIRST_SEED 100U
+#define SYNC_US 20000
+
+/** What every fdatasync of this program goes through: those of writing threads are slow. */
+static _Thread_local bool is_writing_thread;
+static struct {
+    atomic_bool is_to_fail; /* one of them, at once */
+    atomic_uint now;
+    atomic_uint most;
+} syncs;
+
+int fdatasync(int fd)
+{
+    if (!is_writing_thread) {
+        return (int)syscall(SYS_fdatasync, fd);
+    }
+    if (atomic_exchange(&syncs.is_to_fail, false)) {
+        errno = EIO;
+        return -1;
+    }
+    unsigned now = atomic_fetch_add(&syncs.now, 1) + 1;
+    unsigned most = atomic_load(&syncs.most);
+    while (now > most && !atomic_compare_exchange_weak(&syncs.most, &most, now)) {
+    }
+    (void)usleep(SYNC_US);
+    int rc = (int)syscall(SYS_fdatasync, fd);
+    atomic_fetch_sub(&syncs.now, 1);
+    return rc;
+}
 
 /** Contract C5: a corrupt byte is never served, wherever it is. */
 static void test_flipped_byte_in_a_record_is_never_served(void **state)
@@ -253,6 +287,80 @@ static void test_segment_that_could_not_be_begun_is_begun_later(void **state)
     fixture_assert_holds(fixture, sha256, SMALL, 1);
 }
 
+typedef struct Writing {
+    pthread_t thread;
+    Fixture *fixture;
+    unsigned seed;
+    bool is_stored;
+} Writing;
+
+static void *write_one(void *ctx)
+{
+    Writing *writing = ctx;
+    BlobStore *store = writing->fixture->store;
+    uint8_t *bytes = fixture_bytes(SMALL, writing->seed);
+    Request *req = request_new(10000);
+    BlobWriter *writer = NULL;
+    is_writing_thread = true;
+    int rc = blob_writer_open(store, req, &writer);
+    rc = rc < 0 ? rc : blob_writer_write(writer, req, bytes, SMALL);
+    rc = rc < 0 ? rc : blob_writer_close(writer, req);
+    if (rc < 0) {
+        blob_writer_abandon(writer);
+    }
+    writing->is_stored = rc == 0 && blob_writers_commit(store, req, &writer, 1) == 0;
+    request_free(req);
+    free(bytes);
+    return NULL;
+}
+
+/** @return how many were told that theirs is stored */
+static unsigned write_at_once(Fixture *fixture)
+{
+    Writing writings[WRITERS];
+    unsigned stored = 0;
+    for (unsigned i = 0; i < WRITERS; i++) {
+        writings[i] = (Writing){.fixture = fixture, .seed = FIRST_SEED + i};
+        assert_int_equal(pthread_create(&writings[i].thread, NULL, write_one, &writings[i]), 0);
+    }
+    for (unsigned i = 0; i < WRITERS; i++) {
+        assert_int_equal(pthread_join(writings[i].thread, NULL), 0);
+        stored += writings[i].is_stored;
+    }
+    return stored;
+}
+
+static void test_several_syncs_are_under_way_at_once(void **state)
+{
+    Fixture *fixture = *state;
+    uint8_t sha256[32];
+    fixture_put_seed(fixture, SMALL, 1, sha256); /* the segment is begun */
+    atomic_store(&syncs.most, 0);
+    unsigned stored = write_at_once(fixture);
+    assert_int_equal(stored, WRITERS);
+    /* four, and that of a new segment's first page */
+    assert_in_range(atomic_load(&syncs.most), 2, 5);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        uint8_t *bytes = fixture_bytes(SMALL, FIRST_SEED + i);
+        SHA256(bytes, SMALL, sha256);
+        free(bytes);
+        fixture_assert_holds(fixture, sha256, SMALL, FIRST_SEED + i);
+    }
+}
+
+/** Contract C6: whichever of several syncs fails, nobody is told any more that a document is
+ * stored. */
+static void test_sync_that_fails_fails_all_who_wait(void **state)
+{
+    Fixture *fixture = *state;
+    uint8_t sha256[32];
+    fixture_put_seed(fixture, SMALL, 1, sha256);
+    atomic_store(&syncs.is_to_fail, true);
+    unsigned stored = write_at_once(fixture);
+    assert_int_equal(stored, 0);
+    assert_false(blob_store_is_writable(fixture->store));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +374,8 @@ int main(void)
         TEST(test_record_inside_a_body_is_not_taken_for_one),
         TEST(test_segment_that_could_not_be_begun_is_begun_later),
         TEST(test_deleted_record_gives_its_space_back_and_stays_away),
+        TEST(test_several_syncs_are_under_way_at_once),
+        TEST(test_sync_that_fails_fails_all_who_wait),
         TEST(test_documents_given_up_leave_no_blocks_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
