@@ -40,6 +40,9 @@ typedef struct BlobWriter {
 } BlobWriter;
 
 int blob_writer_open(BlobStore *store, Request *req, BlobWriter **ret_writer) MUST_CHECK;
+/** Before the first byte: nobody asks for the SHA-1 of this one (XDS does, DICOM does not), which
+ * costs as much as the SHA-256. content.sha1 and the record's stay zeros. */
+void blob_writer_skip_sha1(BlobWriter *writer);
 int blob_writer_write(BlobWriter *writer, Request *req, const void *bytes, size_t len) MUST_CHECK;
 /** Hashes are final; the bytes are in a segment or file, or were there already. Not durable yet. */
 int blob_writer_close(BlobWriter *writer, Request *req) MUST_CHECK;

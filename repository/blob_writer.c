@@ -11,7 +11,7 @@
 
 typedef struct BlobWriterState {
     BlobStore *store;
-    EVP_MD_CTX *sha1;
+    EVP_MD_CTX *sha1; /* NULL: not wanted */
     EVP_MD_CTX *sha256;
     BlockCrcs crcs;
     uint8_t *buffer; /* not yet written */
@@ -66,6 +66,12 @@ int blob_writer_open(BlobStore *store, Request *req, BlobWriter **ret_writer)
     }
     *ret_writer = writer;
     return 0;
+}
+
+void blob_writer_skip_sha1(BlobWriter *writer)
+{
+    EVP_MD_CTX_free(writer->state->sha1);
+    writer->state->sha1 = NULL;
 }
 
 /** Writes the buffer to the document's own file, which is begun with the first such write. */
@@ -123,7 +129,7 @@ static int buffer_bytes(BlobWriterState *state, const uint8_t *bytes, size_t len
 int blob_writer_write(BlobWriter *writer, Request *req, const void *bytes, size_t len)
 {
     BlobWriterState *state = writer->state;
-    if (!EVP_DigestUpdate(state->sha1, bytes, len) ||
+    if ((state->sha1 && !EVP_DigestUpdate(state->sha1, bytes, len)) ||
         !EVP_DigestUpdate(state->sha256, bytes, len)) {
         return refuse(req, -EIO);
     }
@@ -181,7 +187,7 @@ static int place_bytes(BlobWriter *writer)
 int blob_writer_close(BlobWriter *writer, Request *req)
 {
     BlobWriterState *state = writer->state;
-    if (!EVP_DigestFinal_ex(state->sha1, writer->content.sha1, NULL) ||
+    if ((state->sha1 && !EVP_DigestFinal_ex(state->sha1, writer->content.sha1, NULL)) ||
         !EVP_DigestFinal_ex(state->sha256, writer->content.sha256, NULL)) {
         return refuse(req, -EIO);
     }

@@ -175,6 +175,9 @@ int arrival_begin(Arrivals *arrivals, Request *req, const FileMeta *meta, Arriva
     int rc = arrival->digest && EVP_DigestInit_ex(arrival->digest, EVP_sha256(), NULL)
                  ? blob_writer_open(arrivals->imaging->blobs, req, &arrival->writer)
                  : refuse_digest(req);
+    if (rc == 0) {
+        blob_writer_skip_sha1(arrival->writer);
+    }
     if (rc == 0 && meta) {
         part10_write(meta, &arrival->head);
         arrival->data_set_offset = arrival->head.len;

@@ -32,6 +32,25 @@ static void test_documents_of_every_size_come_back_as_they_were(void **state)
     }
 }
 
+/** Images are named by no SHA-1. */
+static void test_document_without_sha1_is_as_any_other(void **state)
+{
+    static const uint8_t none[20];
+    Fixture *fixture = *state;
+    uint8_t *bytes = fixture_bytes(1000, 1);
+    uint8_t sha256[32];
+    BlobWriter *writer;
+    assert_int_equal(blob_writer_open(fixture->store, fixture->req, &writer), 0);
+    blob_writer_skip_sha1(writer);
+    assert_int_equal(blob_writer_write(writer, fixture->req, bytes, 1000), 0);
+    assert_int_equal(blob_writer_close(writer, fixture->req), 0);
+    assert_memory_equal(writer->content.sha1, none, sizeof(none));
+    assert_int_equal(blob_writers_commit(fixture->store, fixture->req, &writer, 1), 0);
+    SHA256(bytes, 1000, sha256);
+    fixture_assert_holds(fixture, sha256, 1000, 1);
+    free(bytes);
+}
+
 static void test_equal_documents_are_stored_once(void **state)
 {
     Fixture *fixture = *state;
@@ -250,6 +269,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_set_up, fixture_tear_down)
         TEST(test_lack_of_descriptors_is_told_as_busy),
         TEST(test_documents_of_every_size_come_back_as_they_were),
+        TEST(test_document_without_sha1_is_as_any_other),
         TEST(test_equal_documents_are_stored_once),
         TEST(test_eight_threads_store_the_same_small_documents_once),
         TEST(test_eight_threads_store_the_same_large_documents_once),
