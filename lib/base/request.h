@@ -33,7 +33,7 @@ typedef struct Request {
     int unconfirmed;                   /* what came of it: 0, or the negative ErrorCode */
     char
         ref[REQUEST_REF_LEN + 1]; /* "7F3K2": ends every error text to a sender, for musubi trace */
-    const char *refusal; /* the check that a security header failed, a word for the log, or NULL */
+    const char *refusal; /* the check that a security header or an association failed: a word for the log, or NULL */
     Str message_id;      /* wsa:MessageID or MSH-10 */
     struct AccessRules *rules; /* what lib/access has read for this request; NULL: nothing yet */
     Str peer_address;          /* "192.0.2.7", for audit and log */

@@ -20,7 +20,7 @@
 #define COMMENT_MAX 56
 
 typedef enum Rejection {
-#define REJECTION(name, result, source, reason, text) REJECTION_##name,
+#define REJECTION(name, result, source, reason, word, text) REJECTION_##name,
 #include "repository/imaging/rejections.def"
 #undef REJECTION
     REJECTION_COUNT
@@ -28,10 +28,11 @@ typedef enum Rejection {
 
 static const struct {
     uint64_t code;
+    const char *word;
     const char *text;
 } rejections[] = {
-#define REJECTION(name, result, source, reason, text)                                              \
-    {(result) << 16 | (source) << 8 | (reason), text},
+#define REJECTION(name, result, source, reason, word, text)                                        \
+    {(result) << 16 | (source) << 8 | (reason), word, text},
 #include "repository/imaging/rejections.def"
 #undef REJECTION
 };
@@ -118,7 +119,7 @@ void conversation_record_failure(DicomConversation *conversation, Request *req, 
     if (req->errors.first && req->errors.first->code == ERR_FORBIDDEN) {
         event = audit_refused_message(req);
     }
-    (void)!audit_append_event(conversation->imaging->config.audit, req, &event);
+    (void)!audit_record_event(conversation->imaging->config.audit, req, &event);
 }
 
 int conversation_check_right(Request *req, const char *transaction)
@@ -126,6 +127,7 @@ int conversation_check_right(Request *req, const char *transaction)
     if (access_may_use(req->principal, transaction)) {
         return 0;
     }
+    req->refusal = rejections[REJECTION_RIGHTS].word;
     return error_add(&req->errors, ERR_FORBIDDEN, NULL,
                      "this node has no right to %s: ask the operator for musubi node add "
                      "--transactions",
@@ -200,8 +202,10 @@ static Rejection judge(DicomConversation *conversation, const Principal *princip
 /** The refusal in audit trail and journal. */
 static void record_rejection(DicomConversation *conversation, Request *req, Rejection rejection)
 {
+    req->refusal = rejections[rejection].word;
     error_add(&req->errors, ERR_FORBIDDEN, NULL, "%s", rejections[rejection].text);
-    const AuditEvent event = audit_refused_message(req);
+    AuditEvent event = audit_refused_message(req);
+    event.outcome_text = str_from(rejections[rejection].text);
     (void)!audit_record_event(conversation->imaging->config.audit, req, &event);
     conversation->peer.finished(conversation->peer.ctx, req, false);
 }

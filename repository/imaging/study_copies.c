@@ -56,9 +56,13 @@ static int decide(const ImagingCodes *codes, Request *req, StudyCopy *copy, Acce
         .confidentiality_count = 1,
         .effective_us = copy->started_us,
     };
+    const AccessScope *existence;
     int rc = access_open(req, copy->patient, purpose, &scope);
+    rc = rc < 0 ? rc : access_open(req, copy->patient, ACCESS_LIST, &existence);
     if (rc == 0) {
         copy->is_permitted = access_decide(scope, &object) && copy->patient != 0;
+        copy->is_visible =
+            access_permits(access_explain(existence, &object).reason) && copy->patient != 0;
     }
     return rc;
 }
@@ -85,10 +89,10 @@ bool study_copies_conflict(const StudyCopy *copies, size_t count)
 {
     int64_t person = 0;
     for (size_t i = 0; i < count; i++) {
-        if (copies[i].is_permitted && person && copies[i].person != person) {
+        if (copies[i].is_visible && person && copies[i].person != person) {
             return true;
         }
-        person = copies[i].is_permitted ? copies[i].person : person;
+        person = copies[i].is_visible ? copies[i].person : person;
     }
     return false;
 }

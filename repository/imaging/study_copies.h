@@ -13,6 +13,7 @@ typedef struct StudyCopy {
     int64_t patient;    /* row of the XAD-PID; 0: none, it waits */
     int64_t started_us; /* INT64_MIN: not known */
     int32_t facility;
+    bool is_visible; /* that it exists may be known */
     bool is_permitted;
     Str study_uid;
 } StudyCopy;
@@ -41,7 +42,8 @@ int study_copies_find(Request *req, DbConn *conn, StudyNaming naming, Str uid,
 int study_copies_decide(const Imaging *imaging, Request *req, StudyCopy *copies, size_t count,
                         AccessPurpose purpose) MUST_CHECK;
 
-/** Whether the permitted ones are of different persons: none of them is given out. */
+/** Whether the visible ones are of different persons: none of them is given out, for whatever
+ * purpose. */
 bool study_copies_conflict(const StudyCopy *copies, size_t count);
 
 /** One study: the rows of it that are given out, the first of which stands for it. */
