@@ -9,11 +9,12 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 VERIFICATION = "1.2.840.10008.1.1"
 COMMITMENT = "1.2.840.10008.1.20.1"
 COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
+FIND = {"P": "1.2.840.10008.5.1.4.1.2.1.1", "S": "1.2.840.10008.5.1.4.1.2.2.1"}
 MOVE = {"P": "1.2.840.10008.5.1.4.1.2.1.2", "S": "1.2.840.10008.5.1.4.1.2.2.2"}
 GET = {"P": "1.2.840.10008.5.1.4.1.2.1.3", "S": "1.2.840.10008.5.1.4.1.2.2.3"}
 APPLICATION_CONTEXT = b"1.2.840.10008.3.1.1.1"
 PENDING = 0xFF00
-C_STORE, C_GET, C_MOVE, C_ECHO, C_CANCEL, N_EVENT, N_ACTION, RESPONSE = 1, 0x10, 0x21, 0x30, 0xFFF, 0x100, 0x130, 0x8000
+C_STORE, C_GET, C_FIND, C_MOVE, C_ECHO, C_CANCEL, N_EVENT, N_ACTION, RESPONSE = 1, 0x10, 0x20, 0x21, 0x30, 0xFFF, 0x100, 0x130, 0x8000
 NO_DATA_SET = 0x101
 PDU_MAX = 65536
 # Elements of group 0000 and how they are written.
@@ -197,10 +198,11 @@ class Association:
 class Requestor(Association):
     """An association that we ask for."""
 
-    def __init__(self, port, contexts, calling="TEST", called="MUSUBI", roles=(), timeout_s=60):
-        """contexts: (abstract syntax, [transfer syntaxes]); roles: abstract syntaxes for which we are the SCP."""
-        super().__init__(socket.create_connection(("127.0.0.1", port), timeout_s))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, port, contexts, calling="TEST", called="MUSUBI", roles=(), timeout_s=60, tls=None):
+        """contexts: (abstract syntax, [transfer syntaxes]); roles: abstract syntaxes for which we are the SCP; tls: an SSLContext."""
+        connection = socket.create_connection(("127.0.0.1", port), timeout_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().__init__(tls.wrap_socket(connection) if tls else connection)
         body = struct.pack(">HH", 1, 0) + called.ljust(16).encode() + calling.ljust(16).encode() + bytes(32)
         body += item(0x10, APPLICATION_CONTEXT)
         for number, (abstract, syntaxes) in enumerate(contexts):
@@ -210,7 +212,11 @@ class Requestor(Association):
         for role in roles:
             user += item(0x54, struct.pack(">H", len(role)) + role.encode() + b"\0\1")
         self.send_pdu(1, body + item(0x50, user))
-        self.accept_contexts(self.read_pdu()[1], contexts)
+        try:
+            self.accept_contexts(self.read_pdu()[1], contexts)
+        except Ended:
+            self.close()
+            raise
 
     def accept_contexts(self, content, proposed):
         """Reads A-ASSOCIATE-AC."""
@@ -232,6 +238,16 @@ class Requestor(Association):
         self.send(self.context(sop_class, syntax), {0x0002: sop_class, 0x0100: C_STORE, 0x0110: self.next_id(), 0x0700: 0,
                                                     0x1000: sop_instance}, data)
         return self.receive()[1][0x0900]
+
+    def find(self, keys, model="S"):
+        """C-FIND: the status at the end, and the matches as the bytes of their data sets."""
+        self.send(self.context(FIND[model]), {0x0002: FIND[model], 0x0100: C_FIND, 0x0110: self.next_id(), 0x0700: 0}, encode(keys))
+        matches = []
+        while True:
+            _, message, data = self.receive()
+            if data is None:
+                return message[0x0900], matches
+            matches.append(data)
 
     def commit(self, transaction, references):
         """N-ACTION of storage commitment; gives the status."""

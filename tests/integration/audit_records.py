@@ -74,3 +74,14 @@ def codes(record):
 def outcome_text(record):
     """EventOutcomeDescription, or nothing."""
     return record.findtext("EventIdentification/EventOutcomeDescription", "")
+
+
+def text(record):
+    """All of it."""
+    return etree.tostring(record, encoding="unicode")
+
+
+def question(record):
+    """What a query asked: ParticipantObjectQuery and the IDs of the objects."""
+    asked = [base64.b64decode(q.text or "").decode("utf-8", "replace") for q in record.iter("ParticipantObjectQuery")]
+    return "\n".join(asked + record.xpath("ParticipantObjectIdentification/@ParticipantObjectID"))

@@ -83,11 +83,15 @@ def make_certs(names):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="musubi-certs-"))
     os.chmod(folder, 0o755)
     certs.make(folder, names)
-    user = harness.service_user()
-    if user:
-        for path in folder.iterdir():
-            os.chown(path, user.pw_uid, user.pw_gid)
+    give_to_service_user(folder)
     return folder
+
+
+def give_to_service_user(folder):
+    """The server, which drops to that account, can read these files."""
+    user = harness.service_user()
+    for path in folder.iterdir() if user else ():
+        os.chown(path, user.pw_uid, user.pw_gid)
 
 
 class ServerCase(unittest.TestCase):
