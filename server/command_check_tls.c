@@ -15,7 +15,7 @@ typedef struct TlsListener {
     const char *address; /* empty: off */
 } TlsListener;
 
-#define MAX_LISTENERS 4
+#define MAX_LISTENERS 5
 
 static size_t find_listeners(const Config *config, TlsListener *ret_listeners)
 {
@@ -24,6 +24,7 @@ static size_t find_listeners(const Config *config, TlsListener *ret_listeners)
         {"mllp", config->server.mllp_listen},
         {"admin", config_is_admin_remote(config) ? config->server.admin_listen : ""},
         {"syslog", config->audit.syslog_tls_listen},
+        {"dicom", config->imaging.dicom_listen},
     };
     memcpy(ret_listeners, all, sizeof(all));
     return MAX_LISTENERS;

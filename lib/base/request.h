@@ -33,8 +33,9 @@ typedef struct Request {
     int unconfirmed;                   /* what came of it: 0, or the negative ErrorCode */
     char
         ref[REQUEST_REF_LEN + 1]; /* "7F3K2": ends every error text to a sender, for musubi trace */
-    const char *refusal; /* the check that a security header or an association failed: a word for the log, or NULL */
-    Str message_id;      /* wsa:MessageID or MSH-10 */
+    /** The check that a security header or an association failed: a word for the log, or NULL. */
+    const char *refusal;
+    Str message_id;            /* wsa:MessageID or MSH-10 */
     struct AccessRules *rules; /* what lib/access has read for this request; NULL: nothing yet */
     Str peer_address;          /* "192.0.2.7", for audit and log */
     Str endpoint;              /* what the peer called: URL, or MSH-6|MSH-5 */

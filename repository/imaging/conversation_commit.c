@@ -83,7 +83,7 @@ ConversationState conversation_commit(DicomConversation *conversation, Request *
     req->received_bytes = conversation->heard.len;
     if (conversation_check_right(req, "RAD-10") < 0) {
         const AuditEvent event = audit_refused_message(req);
-        (void)!audit_append_event(conversation->imaging->config.audit, req, &event);
+        (void)!audit_record_event(conversation->imaging->config.audit, req, &event);
         answer = failure(req);
     } else {
         answer = add(conversation, req);

@@ -95,6 +95,27 @@ def items(data):
         at += 4 + length
 
 
+def associate_request(contexts, calling="TEST", called="MUSUBI", roles=()):
+    """A-ASSOCIATE-RQ; arguments as Requestor has them."""
+    body = struct.pack(">HH", 1, 0) + called.ljust(16).encode() + calling.ljust(16).encode() + bytes(32)
+    body += item(0x10, APPLICATION_CONTEXT)
+    for number, (abstract, syntaxes) in enumerate(contexts):
+        content = struct.pack("BBBB", 2 * number + 1, 0, 0, 0) + item(0x30, abstract.encode())
+        body += item(0x20, content + b"".join(item(0x40, syntax.encode()) for syntax in syntaxes))
+    user = item(0x51, struct.pack(">I", PDU_MAX)) + item(0x52, b"1.2.826.0.1.3680043.10.1")
+    for role in roles:
+        user += item(0x54, struct.pack(">H", len(role)) + role.encode() + b"\0\1")
+    body += item(0x50, user)
+    return struct.pack(">BBI", 1, 0, len(body)) + body
+
+
+def echo_request(context=1):
+    """P-DATA-TF of a C-ECHO-RQ."""
+    body = encode({(0, 0x0002): VERIFICATION, (0, 0x0100): C_ECHO, (0, 0x0110): 1, (0, 0x0800): NO_DATA_SET})
+    body = encode({(0, 0): struct.pack("<I", len(body))}) + body
+    return struct.pack(">BBIIBB", 4, 0, len(body) + 6, len(body) + 2, context, 3) + body
+
+
 class Association:
     """What both sides have in common: PDUs and messages."""
 
@@ -203,15 +224,7 @@ class Requestor(Association):
         connection = socket.create_connection(("127.0.0.1", port), timeout_s)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().__init__(tls.wrap_socket(connection) if tls else connection)
-        body = struct.pack(">HH", 1, 0) + called.ljust(16).encode() + calling.ljust(16).encode() + bytes(32)
-        body += item(0x10, APPLICATION_CONTEXT)
-        for number, (abstract, syntaxes) in enumerate(contexts):
-            content = struct.pack("BBBB", 2 * number + 1, 0, 0, 0) + item(0x30, abstract.encode())
-            body += item(0x20, content + b"".join(item(0x40, syntax.encode()) for syntax in syntaxes))
-        user = item(0x51, struct.pack(">I", PDU_MAX)) + item(0x52, b"1.2.826.0.1.3680043.10.1")
-        for role in roles:
-            user += item(0x54, struct.pack(">H", len(role)) + role.encode() + b"\0\1")
-        self.send_pdu(1, body + item(0x50, user))
+        self.socket.sendall(associate_request(contexts, calling, called, roles))
         try:
             self.accept_contexts(self.read_pdu()[1], contexts)
         except Ended:

@@ -14,13 +14,14 @@ import time
 import unittest
 
 from conformance import client as xds
-from tests.harness import certs, server as harness
+from tests.harness import certs, dimse, server as harness
 from tests.integration import common
 
 HOSPITAL = "1.2.392.99999.2.1"
 FEED = b"\x0b" + xds.adt("A01", f"P1^^^&{HOSPITAL}&ISO").encode() + b"\x1c\r"
 SYSLOG_TEXT = b"<85>1 2026-01-01T00:00:00Z gateway-a test 1 IHE+RFC-3881 - <AuditMessage/>"
 SYSLOG = b"%d %s" % (len(SYSLOG_TEXT), SYSLOG_TEXT)
+ASSOCIATE = dimse.associate_request([(dimse.VERIFICATION, [dimse.IMPLICIT])])
 
 
 def query(port):
@@ -40,8 +41,9 @@ class Listener:
 
     NO_REPLY = None
 
-    def __init__(self, name, port, request, reply, role="gateway-a"):
+    def __init__(self, name, port, request, reply, role="gateway-a", further=None):
         self.name, self.port, self.request, self.reply, self.role = name, port, request, reply, role
+        self.further = further or (request, reply)  # on the same connection, after that
 
 
 def day(days):
@@ -78,11 +80,11 @@ class Listeners(unittest.TestCase):
     @classmethod
     def start(cls):
         """The server with its nodes; the admin listener is remote, so readiness is read from the log."""
-        admin, syslog = harness.free_ports(2)
+        admin, syslog, dicom = harness.free_ports(3)
         server = harness.Server(certs=cls.certs, mode="enforce", settings={
-            "server": {"plain_http_listen": None, "plain_mllp_listen": None, "admin_listen": f"0.0.0.0:{admin}",
+            "server": {"roles": "registry, repository, pix, atna, imaging", "plain_http_listen": None, "plain_mllp_listen": None, "admin_listen": f"0.0.0.0:{admin}",
                        "tls_crl": cls.certs / "crl.pem", "tls_preset": cls.preset},
-            "audit": {"syslog_tls_listen": f"127.0.0.1:{syslog}"}})
+            "audit": {"syslog_tls_listen": f"127.0.0.1:{syslog}"}, "imaging": {"dicom_listen": f"127.0.0.1:{dicom}"}})
         cls.addClassCleanup(server.close)
         server.is_ready = lambda: 'msg="ready"' in server.log()
         server.start()
@@ -90,6 +92,7 @@ class Listeners(unittest.TestCase):
         cls.listeners = [
             Listener("HTTPS", server.https_port, query(server.https_port), b"ResponseStatusType:Success"),
             Listener("MLLP", server.mllps_port, FEED, b"MSA|AA"),
+            Listener("DICOM", dicom, ASSOCIATE, dimse.APPLICATION_CONTEXT, further=(dimse.echo_request(), dimse.VERIFICATION.encode())),
             Listener("admin", admin, http_get("/health/live"), b"live", role="operator"),
         ]
         if cls.is_open(syslog):
@@ -107,6 +110,8 @@ class Listeners(unittest.TestCase):
                            "--certificate", str(cls.certs / f"{role}.pem"), *(["--operator"] if role == "operator" else []))
         server.command("node", "add", "expired", "--facility", "Hospital A", "--transactions", "*", "--fingerprint",
                        cls.fingerprint("expired"))
+        for role in ("gateway-a", "gateway-b", "appliance"):
+            server.command("ae", "add", "TEST", "--node", role)
 
     @classmethod
     def fingerprint(cls, role):
@@ -142,17 +147,18 @@ class Listeners(unittest.TestCase):
         return context.wrap_socket(raw, session=session)
 
     @staticmethod
-    def is_answered(listener, tls):
+    def is_answered(listener, tls, is_further=False):
         """Whether the listener serves one request on this connection."""
-        tls.sendall(listener.request)
-        if listener.reply is Listener.NO_REPLY:
+        request, reply = listener.further if is_further else (listener.request, listener.reply)
+        tls.sendall(request)
+        if reply is Listener.NO_REPLY:
             tls.settimeout(0.5)
             try:
                 return tls.recv(1) != b""
             except TimeoutError:
                 return True
         received = b""
-        while listener.reply not in received:
+        while reply not in received:
             chunk = tls.recv(65536)
             if not chunk:
                 return False
@@ -321,7 +327,7 @@ class Ends(Listeners):
         self.assert_end(ended, "revoked")
         for listener, tls in others:
             tls.settimeout(10)
-            self.assertTrue(self.is_answered(listener, tls), listener.name)
+            self.assertTrue(self.is_answered(listener, tls, is_further=True), listener.name)
 
     def test_a_revoked_node_and_a_revoked_certificate_lose_their_connections(self):
         appliance = self.open_connections("appliance")
@@ -334,6 +340,7 @@ class Ends(Listeners):
         self.give_files()
         self.server.command("node", "add", "gateway-c", "--facility", "Hospital A", "--transactions", "*", "--source", "*|*",
                             "--certificate", str(self.certs / "gateway-c.pem"))
+        self.server.command("ae", "add", "TEST", "--node", "gateway-c")
         self.server.command("node", "certificate", "add", "gateway-c", "--certificate", str(self.certs / "gateway-c-new.pem"))
         time.sleep(3)
         old, new = self.open_connections("gateway-c"), self.open_connections("gateway-c-new")
@@ -341,7 +348,7 @@ class Ends(Listeners):
         self.assert_end(old, "unregistered")
         for listener, tls in new:
             tls.settimeout(10)
-            self.assertTrue(self.is_answered(listener, tls), listener.name)
+            self.assertTrue(self.is_answered(listener, tls, is_further=True), listener.name)
         listed = self.server.command("node", "list").stdout
         self.assertRegex(listed, rf"gateway-c +Hospital A +registered +20\d\d-\d\d-\d\d +82\d +{self.fingerprint('gateway-c-new')[:8]}")
         self.assertNotIn(self.fingerprint("gateway-c")[:8], listed)
