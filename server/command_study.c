@@ -27,6 +27,7 @@
     "FROM imaging_study s LEFT JOIN facility f ON f.id = s.facility "                              \
     "LEFT JOIN assigning_authority a ON a.id = s.authority "                                       \
     "LEFT JOIN patient_identifier p ON p.authority = s.authority AND p.value = s.patient_number "  \
+    "COLLATE \"default\" "                                                                         \
     "LEFT JOIN patient_identifier x ON x.person = p.person AND x.is_xad_pid "                      \
     "AND x.survivor IS NULL "
 
@@ -37,11 +38,11 @@ static const DbStatement select_waiting = {"study_waiting", SELECT_STUDIES
                                            "WHERE x.id IS NULL ORDER BY s.id LIMIT $1::bigint"};
 
 static const DbStatement select_conflicts = {
-    "study_conflicts",
-    SELECT_STUDIES "WHERE EXISTS (SELECT FROM imaging_study o JOIN patient_identifier q "
-                   "ON q.authority = o.authority AND q.value = o.patient_number "
-                   "WHERE o.study_uid = s.study_uid AND o.id <> s.id AND q.person <> p.person) "
-                   "ORDER BY s.study_uid, s.id LIMIT $1::bigint"};
+    "study_conflicts", SELECT_STUDIES
+    "WHERE EXISTS (SELECT FROM imaging_study o JOIN patient_identifier q "
+    "ON q.authority = o.authority AND q.value = o.patient_number COLLATE \"default\" "
+    "WHERE o.study_uid = s.study_uid AND o.id <> s.id AND q.person <> p.person) "
+    "ORDER BY s.study_uid, s.id LIMIT $1::bigint"};
 
 static const DbStatement select_named = {"study_show", SELECT_STUDIES
                                          "WHERE s.study_uid = $1::text ORDER BY s.id"};

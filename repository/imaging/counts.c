@@ -6,7 +6,7 @@
 #define PATIENT_OF                                                                                 \
     "FROM patient_identifier i JOIN patient_identifier x ON x.person = i.person "                  \
     "AND x.is_xad_pid AND x.survivor IS NULL WHERE i.authority = s.authority "                     \
-    "AND i.value = s.patient_number"
+    "AND i.value = s.patient_number COLLATE \"default\""
 
 static const DbStatement select_counts = {
     "imaging_counts",
@@ -14,7 +14,8 @@ static const DbStatement select_counts = {
     "(SELECT count(*) FROM imaging_study WHERE is_manifest_due), "
     "(SELECT count(*) FROM imaging_study WHERE is_manifest_due AND manifest_failure <> ''), "
     "(SELECT count(*) FROM (SELECT s.study_uid FROM imaging_study s "
-    "JOIN patient_identifier p ON p.authority = s.authority AND p.value = s.patient_number "
+    "JOIN patient_identifier p ON p.authority = s.authority AND p.value = s.patient_number COLLATE "
+    "\"default\" "
     "GROUP BY s.study_uid HAVING min(p.person) <> max(p.person)) c)",
 };
 

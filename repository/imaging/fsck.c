@@ -44,6 +44,7 @@ enum {
 typedef struct Check {
     Inspection *inspection;
     const char *fault;
+    Arena *arena; /* of one row */
 } Check;
 
 static int report_faulty(void *ctx, UNUSED Request *req, const DbResult *row)
@@ -56,13 +57,13 @@ static int report_faulty(void *ctx, UNUSED Request *req, const DbResult *row)
 
 /* ---- what a row holds ---- */
 
-static const char *metadata_fault(Request *req, const DbResult *row)
+static const char *metadata_fault(Arena *arena, const DbResult *row)
 {
     Str json;
-    if (!instance_rows_metadata(req->arena, db_text(row, 0, COLUMN_METADATA), &json)) {
+    if (!instance_rows_metadata(arena, db_text(row, 0, COLUMN_METADATA), &json)) {
         return "has damaged metadata";
     }
-    Str uid = str_printf(req->arena, "\"%.*s\"", STR_ARG(db_text(row, 0, COLUMN_SOP_INSTANCE)));
+    Str uid = str_printf(arena, "\"%.*s\"", STR_ARG(db_text(row, 0, COLUMN_SOP_INSTANCE)));
     return str_contains(json, uid) ? NULL : "has the metadata of another one";
 }
 
@@ -91,13 +92,14 @@ static const char *frames_fault(const DbResult *row)
 static int check_contents(void *ctx, Request *req, const DbResult *row)
 {
     Check *check = ctx;
-    const char *faults[] = {metadata_fault(req, row), frames_fault(row)};
+    const char *faults[] = {metadata_fault(check->arena, row), frames_fault(row)};
     for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
         check->fault = faults[i];
         if (check->fault) {
             (void)report_faulty(check, req, row);
         }
     }
+    arena_clear(check->arena);
     return 0;
 }
 
@@ -164,7 +166,8 @@ static int check_registrations(Inspection *inspection, DbConn *conn)
 int imaging_fsck(Inspection *inspection)
 {
     Request *req = inspection->req;
-    Check check = {.inspection = inspection};
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    Check check = {.inspection = inspection, .arena = arena};
     DbParams none;
     db_params_init(&none, req->arena);
     _cleanup_(db_releasep) DbConn *conn = NULL;

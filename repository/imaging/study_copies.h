@@ -22,8 +22,10 @@ typedef struct StudyCopy {
  * imaging_study. */
 #define STUDY_COPY_COLUMNS                                                                         \
     "s.id, coalesce(i.person, 0), coalesce(x.id, 0), s.started_at, s.facility, s.study_uid"
+/* Under the collation of patient_identifier, or its index would not serve. */
 #define STUDY_COPY_JOINS                                                                           \
-    " LEFT JOIN patient_identifier i ON i.authority = s.authority AND i.value = s.patient_number " \
+    " LEFT JOIN patient_identifier i ON i.authority = s.authority "                                \
+    "AND i.value = s.patient_number COLLATE \"default\" "                                          \
     "LEFT JOIN patient_identifier x ON x.person = i.person AND x.is_xad_pid "                      \
     "AND x.survivor IS NULL "
 #define STUDY_COPY_COLUMN_COUNT 6
