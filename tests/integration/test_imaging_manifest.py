@@ -25,7 +25,6 @@ class ImagingManifest(unittest.TestCase):
         cls.port = imaging.free_port()
         settings = imaging.settings(cls.port, manifest_delay="2s", public_url=URL)
         cls.server = cls.enterClassContext(harness.Server(settings=settings))
-        cls.server.start()
 
     def setUp(self):
         self.client = common.client(self.server)

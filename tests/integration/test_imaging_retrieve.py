@@ -19,7 +19,6 @@ class ImagingRetrieve(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.port = imaging.free_port()
         cls.server = cls.enterClassContext(harness.Server(settings=imaging.settings(cls.port)))
-        cls.server.start()
         common.feed(cls.server, PATIENT)
         cls.first = imaging.Instance(PATIENT)
         cls.second = imaging.Instance(PATIENT, study=cls.first.study)
