@@ -207,8 +207,7 @@ static void settle_authority(const AeDirectory *directory, const Principal *prin
     }
 }
 
-static Ae *copy_ae(const AeDirectory *directory, Arena *arena, const Principal *principal,
-                   const Ae *ae)
+Ae *ae_copy(Arena *arena, const Ae *ae)
 {
     Ae *copy = ARENA_NEW(arena, Ae);
     *copy = *ae;
@@ -225,6 +224,13 @@ static Ae *copy_ae(const AeDirectory *directory, Arena *arena, const Principal *
     }
     copy->issuers = issuers;
     copy->institutions = institutions;
+    return copy;
+}
+
+static Ae *copy_ae(const AeDirectory *directory, Arena *arena, const Principal *principal,
+                   const Ae *ae)
+{
+    Ae *copy = ae_copy(arena, ae);
     settle_authority(directory, principal, copy);
     return copy;
 }

@@ -50,6 +50,9 @@ typedef struct ImagingCodes {
     int32_t confidentiality_code;
 } ImagingCodes;
 
+/** All of it in the arena. */
+Ae *ae_copy(Arena *arena, const Ae *ae);
+
 AeDirectory *ae_directory_new(const AeDirectoryConfig *config);
 void ae_directory_free(AeDirectory *directory);
 int ae_directory_refresh(AeDirectory *directory, Request *req) MUST_CHECK;

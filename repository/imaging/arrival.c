@@ -47,24 +47,6 @@ struct Arrival {
 
 /* ---- audit ---- */
 
-static const Ae *copy_of(Arena *arena, const Ae *ae)
-{
-    Ae *copy = ARENA_NEW(arena, Ae);
-    *copy = *ae;
-    copy->title = str_dup(arena, ae->title);
-    int32_t *issuers = ARENA_ARRAY(arena, int32_t, ae->issuer_count);
-    Str *institutions = ARENA_ARRAY(arena, Str, ae->institution_count);
-    for (size_t i = 0; i < ae->issuer_count; i++) {
-        issuers[i] = ae->issuers[i];
-    }
-    for (size_t i = 0; i < ae->institution_count; i++) {
-        institutions[i] = str_dup(arena, ae->institutions[i]);
-    }
-    copy->issuers = issuers;
-    copy->institutions = institutions;
-    return copy;
-}
-
 Arrivals *arrivals_new(Imaging *imaging, const Ae *ae, AuditEventType begun, AuditEventType stored)
 {
     Arrivals *arrivals = calloc(1, sizeof(*arrivals));
@@ -75,7 +57,7 @@ Arrivals *arrivals_new(Imaging *imaging, const Ae *ae, AuditEventType begun, Aud
     arrivals->begun = begun;
     arrivals->stored = stored;
     arrivals->arena = arena_new();
-    arrivals->ae = copy_of(arrivals->arena, ae);
+    arrivals->ae = ae_copy(arrivals->arena, ae);
     arrivals->counted = arena_new();
     arrivals->studies = ARENA_ARRAY(arrivals->arena, StudyCount, COUNTED_STUDIES);
     return arrivals;
