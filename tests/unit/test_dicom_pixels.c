@@ -11,6 +11,7 @@
 #include "lib/base/file_io.h"
 #include "lib/dicom/pixels_job.h"
 
+#include "tests/unit/child_process.h"
 #include "tests/unit/dicom_fixture.h"
 
 /* Real processes: images that are made here go through JOB_PIXELS, and what comes back is looked
@@ -183,20 +184,6 @@ typedef struct Blocks {
     int fails_with; /* after the first block; 0: not at all */
     bool kills;     /* the process that is fed */
 } Blocks;
-
-/** The first child of a process that runs; 0: none. */
-static pid_t child_of(pid_t pid)
-{
-    char path[64];
-    char text[64] = "";
-    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
-    FILE *file = fopen(path, "re");
-    if (file) {
-        (void)!fgets(text, sizeof(text), file);
-        (void)fclose(file);
-    }
-    return (pid_t)strtol(text, NULL, 10);
-}
 
 /** Our one worker: the nursery's child. Waits until both have been made. */
 static void crash_worker(void)

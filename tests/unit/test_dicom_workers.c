@@ -24,6 +24,8 @@
 #include "lib/dicom/workers.h"
 #include "lib/sandbox/sandbox.h"
 
+#include "tests/unit/child_process.h"
+
 /* Real processes: one of our requestors talks with one of our acceptors over a relay, and this
  * program is the server of both. */
 
@@ -41,20 +43,6 @@ static ErrorList errors;
 static DicomWorkers *workers;
 
 /* ---- processes ---- */
-
-/** The first child of a process that runs; 0: none. */
-static pid_t child_of(pid_t pid)
-{
-    char path[64];
-    char text[64] = "";
-    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
-    FILE *file = fopen(path, "re");
-    if (file) {
-        (void)!fgets(text, sizeof(text), file);
-        (void)fclose(file);
-    }
-    return (pid_t)strtol(text, NULL, 10);
-}
 
 static pid_t nursery_pid(void)
 {
