@@ -133,6 +133,21 @@ void *arena_calloc(Arena *arena, size_t count, size_t size_bytes)
     return memset(arena_alloc(arena, total), 0, total);
 }
 
+void *arena_grow(Arena *arena, const void *items, size_t *capacity, size_t first, size_t item_bytes)
+{
+    size_t wanted;
+    if (__builtin_mul_overflow(*capacity, (size_t)2, &wanted)) {
+        out_of_memory(SIZE_MAX);
+    }
+    wanted = wanted ? wanted : first;
+    void *larger = arena_calloc(arena, wanted, item_bytes);
+    if (*capacity) {
+        memcpy(larger, items, *capacity * item_bytes);
+    }
+    *capacity = wanted;
+    return larger;
+}
+
 void arena_defer(Arena *arena, void (*fn)(void *object), void *object)
 {
     Deferred *deferred = arena_alloc(arena, sizeof(*deferred));

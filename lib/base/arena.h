@@ -26,6 +26,17 @@ void *arena_alloc(Arena *arena, size_t size_bytes) NONNULL_RETURN;
 /** Zeroed memory for count items; an overflowing product ends the process. */
 void *arena_calloc(Arena *arena, size_t count, size_t size_bytes) NONNULL_RETURN;
 
+/**
+ * A full array with room for twice as many items; the new ones are zeroed. The old array stays
+ * where it is, so an array of n items costs less than two of them in the arena.
+ *
+ * @param items     may be NULL while *capacity is 0
+ * @param capacity  in: how many items there are and fit; out: how many fit now
+ * @param first     how many fit at first
+ */
+void *arena_grow(Arena *arena, const void *items, size_t *capacity, size_t first,
+                 size_t item_bytes) NONNULL_RETURN;
+
 /** Ties a foreign object to the arena: fn(object) runs in arena_free(). */
 void arena_defer(Arena *arena, void (*fn)(void *object), void *object);
 

@@ -216,13 +216,8 @@ static DicomElement *element_at(Arena *arena, DicomDataset *dataset, uint32_t ta
         return &dataset->elements[at];
     }
     if (dataset->count == dataset->capacity) {
-        size_t capacity = MAX(dataset->capacity * 2, (size_t)CAPACITY_FIRST);
-        DicomElement *elements = ARENA_ARRAY(arena, DicomElement, capacity);
-        if (dataset->count) {
-            memcpy(elements, dataset->elements, dataset->count * sizeof(*elements));
-        }
-        dataset->elements = elements;
-        dataset->capacity = capacity;
+        dataset->elements = arena_grow(arena, dataset->elements, &dataset->capacity, CAPACITY_FIRST,
+                                       sizeof(*dataset->elements));
     }
     DicomElement *place = &dataset->elements[at];
     memmove(place + 1, place, (dataset->count - at) * sizeof(*place));

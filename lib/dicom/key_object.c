@@ -40,13 +40,8 @@ static int add_reference(References *references, InstanceReference reference)
                          "The key object selection names more than 50000 instances");
     }
     if (references->count == references->capacity) {
-        size_t capacity = MAX(references->capacity * 2, (size_t)64);
-        InstanceReference *list = ARENA_ARRAY(references->arena, InstanceReference, capacity);
-        if (references->count) {
-            memcpy(list, references->list, references->count * sizeof(*list));
-        }
-        references->list = list;
-        references->capacity = capacity;
+        references->list = arena_grow(references->arena, references->list, &references->capacity,
+                                      64, sizeof(*references->list));
     }
     references->list[references->count++] = reference;
     return 0;

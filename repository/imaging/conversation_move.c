@@ -37,13 +37,8 @@ static int take_permitted(void *ctx, const ImagingInstance *instance)
 {
     Permitted *permitted = ctx;
     if (permitted->count == permitted->capacity) {
-        size_t capacity = permitted->capacity ? 2 * permitted->capacity : 64;
-        int64_t *rows = ARENA_ARRAY(permitted->arena, int64_t, capacity);
-        for (size_t i = 0; i < permitted->count; i++) {
-            rows[i] = permitted->instances[i];
-        }
-        permitted->instances = rows;
-        permitted->capacity = capacity;
+        permitted->instances = arena_grow(permitted->arena, permitted->instances,
+                                          &permitted->capacity, 64, sizeof(int64_t));
     }
     permitted->instances[permitted->count++] = instance->instance;
     return 0;

@@ -16,13 +16,8 @@ static int keep(void *ctx, const ImagingInstance *instance)
     Retrieval *retrieval = ctx;
     Arena *arena = retrieval->req->arena;
     if (retrieval->count == retrieval->capacity) {
-        size_t capacity = retrieval->capacity ? retrieval->capacity * 2 : INSTANCES_AT_FIRST;
-        ImagingInstance *larger = ARENA_ARRAY(arena, ImagingInstance, capacity);
-        if (retrieval->count > 0) {
-            memcpy(larger, retrieval->instances, retrieval->count * sizeof(*larger));
-        }
-        retrieval->instances = larger;
-        retrieval->capacity = capacity;
+        retrieval->instances = arena_grow(arena, retrieval->instances, &retrieval->capacity,
+                                          INSTANCES_AT_FIRST, sizeof(*instance));
     }
     retrieval->instances[retrieval->count++] = *instance;
     return 0;

@@ -121,13 +121,7 @@ typedef struct UidList {
 static void add_uid(UidList *list, Str uid)
 {
     if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? 2 * list->capacity : 16;
-        Str *items = ARENA_ARRAY(list->arena, Str, capacity);
-        for (size_t i = 0; i < list->count; i++) {
-            items[i] = list->items[i];
-        }
-        list->items = items;
-        list->capacity = capacity;
+        list->items = arena_grow(list->arena, list->items, &list->capacity, 16, sizeof(Str));
     }
     list->items[list->count++] = uid;
 }
@@ -205,13 +199,8 @@ static int collect(void *ctx, const ImagingInstance *instance)
         return 0;
     }
     if (collecting->count == collecting->capacity) {
-        size_t capacity = collecting->capacity ? 2 * collecting->capacity : 64;
-        ImagingInstance *instances = ARENA_ARRAY(collecting->arena, ImagingInstance, capacity);
-        for (size_t i = 0; i < collecting->count; i++) {
-            instances[i] = collecting->instances[i];
-        }
-        collecting->instances = instances;
-        collecting->capacity = capacity;
+        collecting->instances = arena_grow(collecting->arena, collecting->instances,
+                                           &collecting->capacity, 64, sizeof(*instance));
     }
     collecting->instances[collecting->count++] = *instance;
     return 0;
