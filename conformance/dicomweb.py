@@ -10,7 +10,7 @@ from conformance import fhir
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
-CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "SR": "1.2.840.10008.5.1.4.1.1.88.11"}
+CLASSES = {"CT": "1.2.840.10008.5.1.4.1.1.2", "KO": "1.2.840.10008.5.1.4.1.1.88.59", "SR": "1.2.840.10008.5.1.4.1.1.88.11"}
 LONG = ("OB", "OW", "SQ", "UN", "UT")
 BOUNDARY = "conformance-of-dicomweb"
 # Fields of a file in a scenario: tag, VR.
@@ -29,15 +29,40 @@ def _element(tag, vr, value, is_explicit):
     return place + vr.encode() + length + value
 
 
+def _sequence(tag, *items):
+    """An SQ in Explicit VR Little Endian; items are lists of elements that _element() made."""
+    return _element(tag, "SQ", b"".join(_element(0xFFFEE000, "", b"".join(item), False) for item in items), True)
+
+
+def _note(fields):
+    """(tag, VR, bytes) of the content of a note on instances of its study (PS3.3 A.35.4): title, and [[series, instance], ...]."""
+    def text(tag, vr, value):
+        return _element(tag, vr, value.encode(), True)
+    title = [text(0x00080100, "SH", fields.pop("title")), text(0x00080102, "SH", "DCM"), text(0x00080104, "LO", "Title")]
+    series = [[_sequence(0x00081199, [text(0x00081150, "UI", CLASSES["CT"]), text(0x00081155, "UI", instance)]),
+               text(0x0020000E, "UI", name)] for name, instance in fields.pop("names")]
+    evidence = _sequence(0x0040A375, [_sequence(0x00081115, *series), text(0x0020000D, "UI", fields["study"])])
+    head = _sequence(0x0040A043, title)
+    return [(0x0040A040, "CS", b"CONTAINER"), (0x0040A043, "SQ", head[12:]), (0x0040A375, "SQ", evidence[12:])]
+
+
+def syntax_of(file):
+    """Transfer Syntax UID (0002,0010) of a file; None if it is no file."""
+    found = re.search(rb"\x02\x00\x10\x00UI..([0-9.]+)", file[132:1000], re.S) if file[128:132] == b"DICM" else None
+    return found and found.group(1).decode()
+
+
 def make_file(fields):
-    """A file (PS3.10) of these fields: an image of 8 x 8 pixels of 16 bits for each frame, unless its modality is SR."""
+    """A file (PS3.10) of these fields: an image of 8 x 8 pixels of 16 bits for each frame, unless its modality is SR or KO."""
     fields = {"modality": "CT", "date": "20260401", "number": "1", "name": "Yamada^Tarou", **fields}
     fields.setdefault("sop_class", CLASSES[fields["modality"]])
     fields["patient"] = fields.get("patient", "").partition("^")[0]
     syntax = fields.pop("syntax", EXPLICIT)
+    note = _note(fields) if "names" in fields else []
     elements = [(*FIELDS[name], value.encode()) for name, value in fields.items() if value != ""]
     elements.append((0x00080005, "CS", b"ISO_IR 192"))
-    if fields["modality"] != "SR":
+    elements += note
+    if fields["modality"] not in ("KO", "SR"):
         numbers = {0x00280002: 1, 0x00280010: SIDE, 0x00280011: SIDE, 0x00280100: 16, 0x00280101: 16, 0x00280102: 15, 0x00280103: 0}
         elements += [(tag, "US", number.to_bytes(2, "little")) for tag, number in numbers.items()]
         elements.append((0x00280004, "CS", b"MONOCHROME2"))
@@ -98,6 +123,8 @@ def judge_parts(parts, expected, variables):
     for (_, body), frame in zip(parts, expected.get("frame_numbers", [])):
         if body != pixels(frame)[-2 * SIDE * SIDE:]:
             return f"a part of {len(body)} bytes is not frame {frame}"
+    if "syntax" in expected and syntax_of(parts[0][1]) != expected["syntax"]:
+        return f"the file is in transfer syntax {syntax_of(parts[0][1])}, expected {expected['syntax']}"
     for (_, body), start in zip(parts, expected.get("begin", [])):
         if not body.startswith(bytes.fromhex(start)):
             return f"a part begins with {body[:16].hex()}, expected {start}"

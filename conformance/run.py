@@ -68,6 +68,7 @@ class Target:
     ca: str = None
     authority: str = DEFAULT_AUTHORITY
     repository_uid: str = "1.3.6.1.4.1.21367.2011.2.3.7"
+    imaging_uid: str = IMAGING_UID
     provider: object = None  # tests.harness.saml.IdentityProvider that the server trusts
 
     def soap(self):
@@ -89,7 +90,7 @@ class Variables:
     ${patient:a}  CX of a patient that was fed; ${stranger:a}  CX of one that was not; ${foreign:a} of another authority
     ${oid:a}  a fresh uniqueId; ${uuid:a}  a fresh entryUUID; ${control:a} a fresh MSH-10
     ${domain:a}  OID of a hospital's domain (DOMAINS); ${id:a}  a fresh identifier
-    ${repository}; ${authority}; ${now}  the time as DTM; ${step}  number of the step
+    ${repository}; ${imaging}; ${authority}; ${now}  the time as DTM; ${step}  number of the step
     ${sha1:TEXT}; ${size:TEXT}; ${base64:TEXT}; ${repeat:N:TEXT}
     ${scheme:classCode}, ${association:RPLC}, ...  the tables of names.py
     ${NAME}  what an earlier step kept, or what the step set with `with`
@@ -97,7 +98,7 @@ class Variables:
 
     def __init__(self, target):
         self.target = target
-        self.values = {"repository": target.repository_uid, "authority": target.authority}
+        self.values = {"repository": target.repository_uid, "imaging": target.imaging_uid, "authority": target.authority}
 
     def _identifier(self):
         return f"C{hashlib.sha1(xds.new_oid().encode()).hexdigest()[:14]}"
@@ -293,12 +294,16 @@ def template_of(step, folder):
 
 
 def body_of(step, folder, variables):
-    """The body element's XML of a step: a query, a retrieve, or what template_of() finds."""
+    """The body element's XML of a step: a query, a retrieve of documents or images, or what template_of() finds."""
     if "query" in step:
         pairs = [(p[0], p[1]) for p in variables.fill(step.get("parameters", []))]
         return xds.query_xml(variables.fill(step["query"]), pairs, step.get("return_type", "LeafClass"))
     if "retrieve" in step:
         return xds.retrieve_xml([tuple(pair) for pair in variables.fill(step["retrieve"])], variables.fill(step.get("home", "")))
+    if "images" in step:
+        wanted = [tuple(names) for names in variables.fill(step["images"])]
+        syntaxes = variables.fill(step.get("syntaxes", [dicomweb.EXPLICIT]))
+        return xds.retrieve_images_xml(wanted, syntaxes, variables.fill(step.get("home", "")))
     return xml_of(template_of(step, folder), variables)
 
 
@@ -309,7 +314,7 @@ def attachments_of(step, variables):
 
 
 PATHS = {"ITI-41": "/repository", "ITI-43": "/repository", "ITI-42": "/registry", "ITI-18": "/registry",
-         "ITI-44": "/pix", "ITI-45": "/pix", "ITI-47": "/pix"}
+         "ITI-44": "/pix", "ITI-45": "/pix", "ITI-47": "/pix", "RAD-69": "/imaging"}
 
 
 def action_of(step, body):
@@ -351,7 +356,7 @@ def message_of(step, folder, variables):
     if "assertion" in step:
         header = assertion_header(variables.target, step["assertion"])
         message = message.replace(b"</soap:Header>", header.encode() + b"</soap:Header>", 1)
-    if step.get("mtom", step["tx"] in ("ITI-41", "ITI-43")):
+    if step.get("mtom", step["tx"] in ("ITI-41", "ITI-43", "RAD-69")):
         content_type, message = xds.mtom(message, attachments_of(step, variables), BOUNDARY, step.get("root_last", False))
     else:
         content_type = f'application/soap+xml; charset=UTF-8; action="{action}"'
@@ -400,11 +405,23 @@ def expect_reply(reply, expected, variables):
     for document, content in expected.get("documents", {}).items():
         if reply.documents().get(document) != content.encode():
             raise Failed(f"document {document} is missing or differs")
+    expect_files(reply, expected)
     if "document_count" in expected and len(reply.documents()) != expected["document_count"]:
         raise Failed(f"{len(reply.documents())} documents, expected {expected['document_count']}")
     for path in expected.get("xpath", []):
         if not reply.body.xpath(path, namespaces=NAMESPACES):
             raise Failed(f"XPath does not hold: {path}\n{etree.tostring(reply.body, encoding='unicode')[:3000]}")
+
+
+def expect_files(reply, expected):
+    """Images that RAD-69 gave: the files that were stored, and the transfer syntaxes that they are in."""
+    for instance, fields in expected.get("files", {}).items():
+        if reply.documents().get(instance) != dicomweb.make_file(dict(fields)):
+            raise Failed(f"instance {instance} is missing, or is not the file that was stored")
+    for instance, syntax in expected.get("in_syntax", {}).items():
+        found = dicomweb.syntax_of(reply.documents().get(instance, b""))
+        if found != syntax:
+            raise Failed(f"instance {instance} is in transfer syntax {found}, expected {syntax}")
 
 
 def expect_errors(reply, expected):
@@ -566,6 +583,7 @@ def main():
     parser.add_argument("--ca")
     parser.add_argument("--authority", default=DEFAULT_AUTHORITY)
     parser.add_argument("--repository-uid", default=Target.repository_uid)
+    parser.add_argument("--imaging-uid", default=Target.imaging_uid)
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
@@ -576,7 +594,8 @@ def main():
         server, target = start_server()
     else:
         target = Target(arguments.target, arguments.mllp or urllib.parse.urlsplit(arguments.target).hostname + ":2576",
-                        arguments.cert, arguments.key, arguments.ca, arguments.authority, arguments.repository_uid)
+                        arguments.cert, arguments.key, arguments.ca, arguments.authority, arguments.repository_uid,
+                        arguments.imaging_uid)
     passed = failed = skipped = 0
     try:
         for path in sorted(HERE.rglob("scenario.toml")):
