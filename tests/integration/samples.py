@@ -4,7 +4,7 @@ A sample is sent as it is, with four exceptions, because they are not what a sam
 patients become patients that were fed, SubmissionSet and Folder uniqueIds become fresh ones, and documents whose content the
 sample leaves out get some (their stated hash and size then go). HTTP dumps are sent with their own Content-Type and body.
 HL7 v3 samples go to /pix, in an envelope of ours, with the identifier domains that they name configured and the patients that they
-ask for or merge known.
+ask for or merge known. Manifests and requests of images are in samples_imaging.py.
 EXPECTED has a row for every sample; `why` says what decides where INDEX.tsv leaves it open. Replies are validated against
 the schemas.
 """
@@ -19,9 +19,9 @@ from lxml import etree
 
 from conformance import client as xds, schemas as v3_schemas
 from tests.harness import server as harness
-from tests.integration import samples_fhir, v3_messages as v3
+from tests.integration import samples_fhir, samples_imaging, v3_messages as v3
 
-PATIENT = f"SAMPLE^^^&{harness.AUTHORITY}&ISO"
+PATIENT = f"{samples_imaging.PATIENT_ID}^^^&{harness.AUTHORITY}&ISO"
 ROOTS = {  # body root -> (path, transaction)
     "ProvideAndRegisterDocumentSetRequest": ("/repository", "ITI-41"),
     "SubmitObjectsRequest": ("/registry", "ITI-42"),
@@ -37,6 +37,7 @@ V3_PATIENTS = (  # identifiers of one patient each, that samples ask for or merg
     (("1.3.6.1.4.1.21367.2017.2.5.103", "900010"), ("1.3.6.1.4.1.21367.2017.2.5.93", "E1"), ("2.16.756.5.30.1.127.3.10.3", "E2")),
     (("1.3.6.1.4.1.21367.2005.1.1", "PIX10501"), ("1.3.6.1.4.1.21367.2005.1.2", "M1")),
     (("2.16.840.1.113883.3.37.4.1.1.2.1.1", "142025"),), (("2.16.840.1.113883.3.37.4.1.1.2.1.1", "704686"),))
+OF_XDS_A = "metadata of XDS.a"
 A_REPLY = "a reply is no request"
 FOREIGN = "asks another repository"
 UNQUOTED = "values without quotes, as in the sample that INDEX.tsv calls invalid"
@@ -118,6 +119,13 @@ EXPECTED = {  # sample: (outcome, error code or text that the reply must hold, w
     "iti-47/ipf__PDQ_Maximal_Query_Response.xml": ("Fault", "", A_REPLY),
     "iti-47/ipf__PDQ_connectathon2011_namespaces_issue.xml": ("AA", 'code="NF"', "nobody is called so"),
     "iti-47/ipf__PDQ_with_PID4.xml": ("AA", 'code="NF"', "nobody was born then"),
+    "rad-68/nist2__IDS-DEPT001-a_metadata.xml": ("Fault", "", OF_XDS_A),
+    "rad-68/nist2__IDS-DEPT012-a_metadata.xml": ("Fault", "", OF_XDS_A),
+    "rad-68/nist2__IDS-DEPT021-a_metadata.xml": ("Fault", "", OF_XDS_A),
+    "rad-68/nist2__IDS-DEPT024-a_metadata.xml": ("Fault", "", OF_XDS_A),
+    "rad-68/nist2__IDS-DEPT025-a_metadata.xml": ("Fault", "", OF_XDS_A),
+    "rad-68/nist2__IDS-DEPT041-a_metadata.xml": ("Fault", "", OF_XDS_A),
+    "rad-68/wustl__SubmitObjetsRequest_Example.xml": ("Fault", "", "the request is in the namespace of its answer"),
     "generic-malformed/ipf__CDADocumentWithXXEInjection.xml": ("Fault", "document type", ""),
     "generic-malformed/nist2__empty-soap-wrapper.xml": ("Fault", "body", ""),
     "generic-malformed/nist2__regresp-suc-err.xml": ("Fault", "", A_REPLY),
@@ -232,7 +240,8 @@ def main():
     reference = pathlib.Path(os.environ["MUSUBI_REFERENCE"])
     schemas = Schemas(reference / "ihe" / "schema" / "xds-nist-v3")
     passed = failed = 0
-    with harness.Server() as server:
+    settings = {"server": {"roles": "registry, repository, pix, atna, imaging"}, "imaging": {"unique_id": samples_imaging.SOURCE}}
+    with harness.Server(settings=settings) as server:
         xds.MllpClient(f"127.0.0.1:{server.mllp_port}").send(xds.adt("A01", PATIENT))
         samples_fhir.configure(server)
         know_v3(server)
@@ -246,13 +255,16 @@ def main():
             if problem:
                 print(f"FAIL {name}: {problem}")
         fhir_passed, failures = samples_fhir.run(server, reference / "ihe" / "samples" / samples_fhir.FOLDER)
-        passed += fhir_passed
+        imaging_passed, imaging_failures = samples_imaging.run(server, reference / "ihe" / "samples", schemas, fresh)
+        failures += imaging_failures
+        passed += fhir_passed + imaging_passed
         failed += len(failures)
         for failure in failures:
             print(f"FAIL {failure}")
-    folders = {name.split("/")[0] for name in EXPECTED}
+    listed = EXPECTED.keys() | samples_imaging.LISTED
+    folders = {name.split("/")[0] for name in listed}
     unlisted = [f"{folder}/{path.name}" for folder in sorted(folders) for path in (reference / "ihe" / "samples" / folder).iterdir()
-                if path.name != "INDEX.tsv" and f"{folder}/{path.name}" not in EXPECTED]
+                if path.name != "INDEX.tsv" and f"{folder}/{path.name}" not in listed]
     if unlisted:
         failed += len(unlisted)
         print(f"FAIL samples without an expectation: {unlisted}")
