@@ -1,33 +1,23 @@
 #include "lib/soap/http_client.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/url.h"
-#include "lib/tls/connection.h"
+#include "lib/soap/http_connection.h"
 
 #define IDLE_MAX 16
-#define HEADERS_MAX_BYTES ((size_t)32 << 10)
-#define BODY_MAX_BYTES ((size_t)16 << 20)
-#define CHUNK_LINE_MAX_BYTES ((size_t)256)
-#define READ_BYTES ((size_t)16384)
 #define PROBLEM_BYTES ((size_t)400)
-
-typedef struct HttpConnection {
-    TlsConnection stream;
-    StrBuf received; /* not yet used */
-    size_t used;
-    struct HttpConnection *next;
-} HttpConnection;
 
 struct HttpClient {
     char *host;
     char *port;
     char *path;
     TlsPeer peer;
-    SSL_CTX *context;
+    SSL_CTX *context; /* NULL: plain */
     pthread_mutex_t lock;
     HttpConnection *idle;
     size_t idle_count;
@@ -44,14 +34,17 @@ static char *copy_text(Str text)
     return copy;
 }
 
-static bool parse_url(HttpClient *client, Str text)
+static bool parse_url(HttpClient *client, Str text, bool *ret_is_plain)
 {
     Url url;
-    if (!url_parse(text, &url) || !str_equal(url.scheme, STR("https"))) {
+    bool is_good = url_parse(text, &url);
+    *ret_is_plain = is_good && str_equal(url.scheme, STR("http"));
+    if (!is_good || (!*ret_is_plain && !str_equal(url.scheme, STR("https")))) {
         return false;
     }
+    Str port = *ret_is_plain ? STR("80") : STR("443");
     client->host = copy_text(url.host);
-    client->port = copy_text(str_is_empty(url.port) ? STR("443") : url.port);
+    client->port = copy_text(str_is_empty(url.port) ? port : url.port);
     client->path = copy_text(str_is_empty(url.path) ? STR("/") : url.path);
     return true;
 }
@@ -63,15 +56,16 @@ HttpClient *http_client_new(const HttpClientConfig *config, char *ret_problem, s
         abort();
     }
     pthread_mutex_init(&client->lock, NULL);
-    if (!parse_url(client, str_from(config->url))) {
+    bool is_plain;
+    if (!parse_url(client, str_from(config->url), &is_plain)) {
         snprintf(ret_problem, problem_size, "%s is not of the form https://host:port/path",
                  config->url);
         http_client_free(client);
         return NULL;
     }
     client->peer = (TlsPeer){client->host, config->fingerprint};
-    client->context = tls_client_context(config->tls, ret_problem, problem_size);
-    if (!client->context) {
+    client->context = is_plain ? NULL : tls_client_context(config->tls, ret_problem, problem_size);
+    if (!client->context && !is_plain) {
         http_client_free(client);
         return NULL;
     }
@@ -140,6 +134,7 @@ static void give_back(HttpClient *client, HttpConnection *connection)
 {
     strbuf_clear(&connection->received);
     connection->used = 0;
+    connection->has_received = false;
     pthread_mutex_lock(&client->lock);
     bool is_kept = client->idle_count < IDLE_MAX;
     if (is_kept) {
@@ -155,198 +150,108 @@ static void give_back(HttpClient *client, HttpConnection *connection)
 
 /* ---- one exchange ---- */
 
-static Str unused(const HttpConnection *connection)
+/** What is sent of one message, and what comes back. */
+typedef struct Exchange {
+    HttpClient *client;
+    Request *req;
+    const HttpMessage *message;
+    const HttpReceiver *receiver;
+    Str head;
+    HttpReply *reply;
+} Exchange;
+
+static Str request_head(const HttpClient *client, Arena *arena, const HttpMessage *message)
 {
-    return str_from_offset(strbuf_str(&connection->received), connection->used);
+    bool is_ipv6 = strchr(client->host, ':') != NULL;
+    bool is_chunked = message->source && message->source_bytes < 0;
+    int64_t length = (int64_t)message->text.len + (message->source ? message->source_bytes : 0);
+    return str_printf(
+        arena, "POST %s HTTP/1.1\r\nHost: %s%s%s:%s\r\nContent-Type: %s\r\n%s%.*s\r\n\r\n",
+        client->path, is_ipv6 ? "[" : "", client->host, is_ipv6 ? "]" : "", client->port,
+        message->content_type, is_chunked ? "Transfer-Encoding: chunked" : "Content-Length: ",
+        STR_ARG(is_chunked ? STR_EMPTY : str_printf(arena, "%" PRIi64, length)));
 }
 
-/** Reads some more; false at the end of the connection, on failure and at the deadline. */
-static bool receive(HttpConnection *connection, int64_t deadline_ns)
+/** One chunk (RFC 9112 7.1), or the bytes as they are. */
+static bool write_piece(const Exchange *exchange, HttpConnection *connection, Str piece)
 {
-    char *room = strbuf_reserve(&connection->received, READ_BYTES);
-    size_t count = tls_connection_read(&connection->stream, room, READ_BYTES, deadline_ns);
-    connection->received.len += count;
-    return count > 0;
+    int64_t deadline_ns = exchange->req->deadline_ns;
+    bool is_chunked = exchange->message->source_bytes < 0;
+    char size[32];
+    int len = is_chunked ? snprintf(size, sizeof(size), "%zx\r\n", piece.len) : 0;
+    return piece.len == 0 ||
+           (tls_connection_write(&connection->stream, (Str){size, (size_t)len}, deadline_ns) &&
+            tls_connection_write(&connection->stream, piece, deadline_ns) &&
+            tls_connection_write(&connection->stream, is_chunked ? STR("\r\n") : STR_EMPTY,
+                                 deadline_ns));
 }
 
-/** Takes bytes up to and without the terminator; false if it does not come within limit. */
-static bool take_until(HttpConnection *connection, Arena *arena, Str terminator, size_t limit,
-                       int64_t deadline_ns, Str *ret_bytes)
+static bool write_source(const Exchange *exchange, HttpConnection *connection)
 {
-    size_t at;
-    while ((at = str_find(unused(connection), terminator)) == SIZE_MAX) {
-        if (unused(connection).len > limit || !receive(connection, deadline_ns)) {
-            return false;
-        }
+    const HttpMessage *message = exchange->message;
+    StrBuf piece = {0};
+    bool is_good = write_piece(exchange, connection, message->text);
+    for (int more = 1; is_good && more > 0;) {
+        strbuf_clear(&piece);
+        more = message->source->next(message->source->ctx, &piece);
+        is_good = more >= 0 && write_piece(exchange, connection, strbuf_str(&piece));
     }
-    if (at > limit) {
-        return false;
-    }
-    *ret_bytes = str_dup(arena, str_slice(unused(connection), 0, at));
-    connection->used += at + terminator.len;
-    return true;
+    strbuf_done(&piece);
+    Str end = message->source_bytes < 0 ? STR("0\r\n\r\n") : STR_EMPTY;
+    return is_good && tls_connection_write(&connection->stream, end, exchange->req->deadline_ns);
 }
 
-static bool take_bytes(HttpConnection *connection, size_t len, int64_t deadline_ns, StrBuf *body)
+static bool write_message(const Exchange *exchange, HttpConnection *connection)
 {
-    while (unused(connection).len < len) {
-        if (!receive(connection, deadline_ns)) {
-            return false;
-        }
-    }
-    strbuf_append_bytes(body, unused(connection).data, len);
-    connection->used += len;
-    return true;
-}
-
-/** Value of a header; empty if absent. */
-static Str header_value(Str headers, Str name)
-{
-    Str rest = headers;
-    Str line;
-    while (str_split_next(&rest, '\n', &line)) {
-        size_t colon = str_find_char(line, ':');
-        if (colon != SIZE_MAX && str_equal_ci(str_slice(line, 0, colon), name)) {
-            return str_trim(str_from_offset(line, colon + 1));
-        }
-    }
-    return STR_EMPTY;
-}
-
-/** "HTTP/1.1 200 OK" */
-static bool parse_status(Str headers, int *ret_status)
-{
-    uint64_t status;
-    if (!str_starts_with(headers, STR("HTTP/1.")) ||
-        !str_to_u64(str_slice(headers, 9, 3), &status)) {
-        return false;
-    }
-    *ret_status = (int)status;
-    return true;
-}
-
-/** chunk-size [ chunk-ext ] (RFC 9112 7.1) */
-static bool parse_chunk_size(Str line, size_t *ret_size)
-{
-    Str digits = str_trim(str_slice(line, 0, MIN(str_find_char(line, ';'), line.len)));
-    size_t size = 0;
-    if (str_is_empty(digits) || digits.len > 8) {
-        return false;
-    }
-    for (size_t i = 0; i < digits.len; i++) {
-        char c = digits.data[i];
-        int digit = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
-        if (digit < 0) {
-            return false;
-        }
-        size = size * 16 + (size_t)digit;
-    }
-    *ret_size = size;
-    return true;
-}
-
-static bool take_chunks(HttpConnection *connection, Arena *arena, int64_t deadline_ns, StrBuf *body)
-{
-    for (;;) {
-        Str line;
-        size_t size;
-        if (!take_until(connection, arena, STR("\r\n"), CHUNK_LINE_MAX_BYTES, deadline_ns, &line) ||
-            !parse_chunk_size(line, &size) || size > BODY_MAX_BYTES - body->len) {
-            return false;
-        }
-        if (size == 0) {
-            break;
-        }
-        if (!take_bytes(connection, size, deadline_ns, body) ||
-            !take_until(connection, arena, STR("\r\n"), 0, deadline_ns, &line)) {
-            return false;
-        }
-    }
-    Str trailer;
-    do {
-        if (!take_until(connection, arena, STR("\r\n"), HEADERS_MAX_BYTES, deadline_ns, &trailer)) {
-            return false;
-        }
-    } while (!str_is_empty(trailer));
-    return true;
-}
-
-static bool take_body(HttpConnection *connection, Arena *arena, Str headers, int64_t deadline_ns,
-                      StrBuf *body)
-{
-    Str coding = header_value(headers, STR("Transfer-Encoding"));
-    if (str_equal_ci(coding, STR("chunked"))) {
-        return take_chunks(connection, arena, deadline_ns, body);
-    }
-    uint64_t length;
-    return str_is_empty(coding) &&
-           str_to_u64(header_value(headers, STR("Content-Length")), &length) &&
-           length <= BODY_MAX_BYTES && take_bytes(connection, (size_t)length, deadline_ns, body);
-}
-
-static bool take_reply(HttpConnection *connection, Request *req, HttpReply *reply,
-                       bool *ret_is_kept)
-{
-    Str headers;
-    do {
-        if (!take_until(connection, req->arena, STR("\r\n\r\n"), HEADERS_MAX_BYTES,
-                        req->deadline_ns, &headers) ||
-            !parse_status(headers, &reply->status)) {
-            return false;
-        }
-    } while (reply->status == 100);
-    StrBuf body = {0};
-    bool is_whole = take_body(connection, req->arena, headers, req->deadline_ns, &body);
-    reply->content_type = header_value(headers, STR("Content-Type"));
-    reply->body = str_dup(req->arena, strbuf_str(&body));
-    strbuf_done(&body);
-    *ret_is_kept = is_whole && str_starts_with(headers, STR("HTTP/1.1")) &&
-                   !str_equal_ci(header_value(headers, STR("Connection")), STR("close"));
-    return is_whole;
+    int64_t deadline_ns = exchange->req->deadline_ns;
+    return tls_connection_write(&connection->stream, exchange->head, deadline_ns) &&
+           (exchange->message->source
+                ? write_source(exchange, connection)
+                : tls_connection_write(&connection->stream, exchange->message->text, deadline_ns));
 }
 
 /** @return true if a whole reply came; the connection is given back or freed */
-static bool run_exchange(HttpClient *client, HttpConnection *connection, Request *req, Str head,
-                         Str body, HttpReply *reply, bool *ret_is_untouched)
+static bool run_exchange(const Exchange *exchange, HttpConnection *connection,
+                         bool *ret_is_untouched)
 {
     bool is_kept = false;
-    bool is_good = tls_connection_write(&connection->stream, head, req->deadline_ns) &&
-                   tls_connection_write(&connection->stream, body, req->deadline_ns) &&
-                   take_reply(connection, req, reply, &is_kept);
-    *ret_is_untouched = !is_good && connection->received.len == 0;
+    bool is_good =
+        write_message(exchange, connection) &&
+        http_reply_read(connection, exchange->req, exchange->receiver, exchange->reply, &is_kept);
+    *ret_is_untouched = !is_good && !connection->has_received && !exchange->message->source;
     if (is_kept) {
-        give_back(client, connection);
+        give_back(exchange->client, connection);
     } else {
         connection_free(connection);
     }
     return is_good;
 }
 
-int http_client_post(HttpClient *client, Request *req, const char *content_type, Str body,
-                     HttpReply *ret_reply, Str *ret_problem)
+int http_client_send(HttpClient *client, Request *req, const HttpMessage *message,
+                     const HttpReceiver *receiver, HttpReply *ret_reply, Str *ret_problem)
 {
-    bool is_ipv6 = strchr(client->host, ':') != NULL;
-    Str head = str_printf(
-        req->arena,
-        "POST %s HTTP/1.1\r\nHost: %s%s%s:%s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
-        client->path, is_ipv6 ? "[" : "", client->host, is_ipv6 ? "]" : "", client->port,
-        content_type, body.len);
+    const Exchange exchange = {
+        client, req, message, receiver, request_head(client, req->arena, message), ret_reply};
     bool is_untouched = false;
-    HttpConnection *connection = take_idle(client);
-    if (connection && run_exchange(client, connection, req, head, body, ret_reply, &is_untouched)) {
+    *ret_reply = (HttpReply){0};
+    HttpConnection *connection = message->source ? NULL : take_idle(client);
+    if (connection && run_exchange(&exchange, connection, &is_untouched)) {
         return 0;
     }
     char problem[PROBLEM_BYTES] = "the connection broke before the reply was whole";
     if (!connection || is_untouched) {
         connection = connection_new(client, req->deadline_ns, problem);
-        if (connection &&
-            run_exchange(client, connection, req, head, body, ret_reply, &is_untouched)) {
+        if (connection && run_exchange(&exchange, connection, &is_untouched)) {
             return 0;
         }
     }
     *ret_problem = str_dup(req->arena, str_from(problem));
     return -ERR_IO;
+}
+
+int http_client_post(HttpClient *client, Request *req, const char *content_type, Str body,
+                     HttpReply *ret_reply, Str *ret_problem)
+{
+    const HttpMessage message = {.content_type = content_type, .text = body};
+    return http_client_send(client, req, &message, NULL, ret_reply, ret_problem);
 }
