@@ -28,9 +28,12 @@ typedef struct Frames {
 
 /* ---- the question ---- */
 
+/** Number of Frames is what a sender wrote: beyond what an index can have there is no frame. */
 int64_t wado_frame_count(const ImagingInstance *instance)
 {
-    return instance->has_pixel_data ? MAX(instance->number_of_frames, INT64_C(1)) : 0;
+    return instance->has_pixel_data
+               ? MIN(MAX(instance->number_of_frames, INT64_C(1)), (int64_t)DICOM_FRAMES_MAX)
+               : 0;
 }
 
 int wado_frame_list(const DicomwebExchange *exchange, const ImagingInstance *instance,
@@ -91,6 +94,13 @@ static bool takes_samples(const MediaRange *range, const TransferSyntax *syntax)
            has_word(range->transfer_syntax, STR(UID_EXPLICIT_LITTLE_ENDIAN));
 }
 
+/** Whether bytes of the file are not those of a value: they are deflated, or numbers are big
+ * endian. */
+static bool is_rewritten(const TransferSyntax *syntax)
+{
+    return syntax->is_deflated || syntax->is_big_endian;
+}
+
 /** As stored wherever a range allows it at its place, else decoded. */
 static bool choose_by(const MediaRange *range, const TransferSyntax *syntax, Frames *frames)
 {
@@ -99,8 +109,7 @@ static bool choose_by(const MediaRange *range, const TransferSyntax *syntax, Fra
                    : TYPE_OCTETS;
     const bool is_single = may_be_single(range, frames->count);
     const bool is_multipart = range->is_multipart || str_equal(range->type, TYPE_ANY);
-    const bool is_swapped = syntax->is_big_endian || syntax->is_deflated;
-    const bool is_stored = !is_swapped && takes_stored(range, syntax, type);
+    const bool is_stored = !is_rewritten(syntax) && takes_stored(range, syntax, type);
     if ((!is_single && !is_multipart) || (!is_stored && !takes_samples(range, syntax))) {
         return false;
     }
@@ -297,6 +306,17 @@ static int is_encapsulated(const Frames *frames)
                : frame.offset >= frames->offset && frame.offset - frames->offset < frames->length;
 }
 
+static int check_rewritten(const DicomwebExchange *exchange, const Frames *frames)
+{
+    const TransferSyntax *syntax = transfer_syntax_find(frames->instance->transfer_syntax);
+    return syntax && is_rewritten(syntax)
+               ? error_add(&exchange->req->errors, ERR_DICOM_NOT_ACCEPTABLE, NULL,
+                           "The instance is stored in a deflated or big endian transfer syntax, of "
+                           "which no value is given alone; ask for its frames, or for the whole "
+                           "instance.")
+               : 0;
+}
+
 static void list_all(const DicomwebExchange *exchange, Frames *frames)
 {
     frames->count = (size_t)wado_frame_count(frames->instance);
@@ -312,6 +332,7 @@ int dicomweb_bulk_data(Imaging *imaging, DicomwebExchange *exchange)
     MediaRanges ranges;
     int is_of_frames = 0;
     int rc = find(imaging, exchange, &ranges, &frames);
+    rc = rc < 0 ? rc : check_rewritten(exchange, frames);
     rc = rc < 0 ? rc : read_place(exchange, frames);
     if (rc == 0) {
         is_of_frames = is_encapsulated(frames);

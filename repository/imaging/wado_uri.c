@@ -125,7 +125,7 @@ static int check_frame(const WadoUri *wado)
         return refuse(wado->exchange, ERR_DICOM_NOT_ACCEPTABLE, "contentType",
                       "asks for a picture of what is no image; ask for application/dicom");
     }
-    return wado->rendering.frame <= MAX(instance->number_of_frames, INT64_C(1))
+    return wado->rendering.frame <= wado_frame_count(instance)
                ? 0
                : refuse(wado->exchange, ERR_DICOM_NOT_FOUND, "frameNumber",
                         "is beyond the last frame");
