@@ -15,19 +15,11 @@ from tests.integration import common, imaging
 URL = "https://images.example/dicomweb"
 
 
-class ImagingManifest(unittest.TestCase):
-    """One server that waits two seconds for a study to be quiet."""
+class Manifests(unittest.TestCase):
+    """Instances that are pushed, and manifests that are read."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="musubi-imaging-"))
-        cls.addClassCleanup(shutil.rmtree, cls.folder)
-        cls.port = imaging.free_port()
-        settings = imaging.settings(cls.port, manifest_delay="2s", public_url=URL)
-        cls.server = cls.enterClassContext(harness.Server(settings=settings))
+    server = client = port = folder = None  # of the class or of the test
 
-    def setUp(self):
-        self.client = common.client(self.server)
 
     def push(self, *instances):
         """C-STORE."""
@@ -72,6 +64,21 @@ class ImagingManifest(unittest.TestCase):
         """[(code, coding scheme)] of a Classification."""
         return [(c.get("nodeRepresentation"), c.xpath("string(rim:Slot[@name='codingScheme']//rim:Value)", namespaces=xds.NS))
                 for c in entry.xpath(f"rim:Classification[@classificationScheme='{scheme}']", namespaces=xds.NS)]
+
+
+class ImagingManifest(Manifests):
+    """One server that waits two seconds for a study to be quiet."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="musubi-imaging-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+        cls.port = imaging.free_port()
+        settings = imaging.settings(cls.port, manifest_delay="2s", public_url=URL)
+        cls.server = cls.enterClassContext(harness.Server(settings=settings))
+
+    def setUp(self):
+        self.client = common.client(self.server)
 
     def test_manifest_of_a_quiet_study(self):
         number = "KOS1"
@@ -228,3 +235,64 @@ class ImagingManifest(unittest.TestCase):
         time.sleep(4)
         self.entries(number, 1)
         self.entries(number, 0, "Deprecated")
+
+
+class ManifestAfterKill(Manifests):
+    """The server is killed at the fault points of the maker of manifests."""
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="musubi-imaging-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.port = imaging.free_port()
+        self.server = self.enterContext(harness.Server(settings=imaging.settings(self.port, manifest_delay="2s")))
+        self.client = common.client(self.server)
+
+    def study_row(self, study):
+        """(number of manifests that were made, uniqueId of the last)"""
+        ((version, unique_id),) = common.rows(self.server, "SELECT manifest_version, manifest_unique_id FROM imaging_study"
+                                                           f" WHERE study_uid = '{study}'")
+        return version, unique_id
+
+    def push_and_die(self, step, instance):
+        """The instance is acknowledged; the server ends where its manifest is made. Gives the study's row as it was left."""
+        self.server.stop()
+        self.server.environment["MUSUBI_FAIL_AT"] = step
+        self.server.start()
+        self.push(instance)
+        self.server.process.wait(30)
+        del self.server.environment["MUSUBI_FAIL_AT"]
+        left = self.study_row(instance.study)
+        self.server.start()
+        self.client.close()
+        self.client = common.client(self.server)
+        return left
+
+    def assert_made_once(self, number, instances, versions):
+        """One Approved manifest that lists the instances, the earlier ones Deprecated, also after further rounds of the maker."""
+        self.entries(number, 1)
+        deadline = time.monotonic() + 20
+        while self.study_row(instances[0].study)[0] < versions and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(3)
+        (entry,) = self.entries(number, 1)
+        self.entries(number, versions - 1, "Deprecated")
+        path, unique_id = self.document(entry)
+        self.assertEqual(self.study_row(instances[0].study), (versions, unique_id))
+        text = self.tool("dcmdump", "+L", path)
+        self.assertEqual([text.count(f"(0008,1155) UI [{i.uid}]") for i in instances], [2] * len(instances))
+        fsck = self.server.command("fsck", check=False)
+        self.assertEqual((fsck.returncode, fsck.stdout), (0, "0 findings\n"), fsck.stderr)
+
+    def test_manifest_is_made_once_wherever_the_server_ends(self):
+        for number, step, versions in (("KILL1", "manifest.made", (0, 1)), ("KILL2", "manifest.registered", (1, 2))):
+            with self.subTest(step=step):
+                common.feed(self.server, number)
+                first = imaging.Instance(number)
+                second = imaging.Instance(number, study=first.study)
+                version, unique_id = self.push_and_die(step, first)
+                self.assertEqual(version, versions[0])
+                self.assert_made_once(number, [first], 1)
+                if version:
+                    self.assertEqual(self.study_row(first.study)[1], unique_id, "it is the one that was registered")
+                self.assertEqual(self.push_and_die(step, second)[0], versions[1])
+                self.assert_made_once(number, [first, second], 2)
