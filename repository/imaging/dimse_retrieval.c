@@ -31,18 +31,17 @@ static AuditEvent event_of(const DimseRetrieval *retrieval, AuditEventType of_ge
     return event;
 }
 
-/** Records instances; durable on return. */
-static int record(const DimseRetrieval *retrieval, const AuditEvent *event, bool is_sent_only)
+/** Appends events of those instances that are marked so. */
+static int append_events(const DimseRetrieval *retrieval, const AuditEvent *event,
+                         const bool *marks, bool mark)
 {
-    Imaging *imaging = retrieval->conversation->imaging;
     Request *req = retrieval->req;
     Transfer *transfers = ARENA_ARRAY(req->arena, Transfer, retrieval->count);
     const Transfer **listed = ARENA_ARRAY(req->arena, const Transfer *, retrieval->count);
     size_t count = 0;
     for (size_t i = 0; i < retrieval->count; i++) {
         const ImagingInstance *instance = &retrieval->instances[i];
-        bool is_listed = is_sent_only ? retrieval->is_sent[i] : !retrieval->is_withheld[i];
-        if (is_listed) {
+        if (marks[i] == mark) {
             transfers[count] =
                 (Transfer){instance->patient, instance->study_uid, instance->sop_class};
             listed[count] = &transfers[count];
@@ -50,8 +49,40 @@ static int record(const DimseRetrieval *retrieval, const AuditEvent *event, bool
         }
     }
     req->deadline_ns = clock_now_ns() + SETTLE_TIMEOUT_MS * NS_PER_MS;
-    int rc = count > 0 ? transfers_append_events(imaging, req, event, listed, count) : 0;
-    return rc < 0 ? rc : audit_settle(imaging->config.audit, req);
+    return count > 0 ? transfers_append_events(retrieval->conversation->imaging, req, event, listed,
+                                               count)
+                     : 0;
+}
+
+/** Nothing was found: the studies as they were named, of nobody. */
+static int append_in_vain(const DimseRetrieval *retrieval, const AuditEvent *event)
+{
+    Arena *arena = retrieval->req->arena;
+    Str rest = retrieval->studies;
+    size_t room = rest.len / 2 + 1; /* UIDs with backslash between */
+    Transfer *transfers = ARENA_ARRAY(arena, Transfer, room);
+    const Transfer **listed = ARENA_ARRAY(arena, const Transfer *, room);
+    size_t count = 0;
+    while (!str_is_empty(rest) && str_split_next(&rest, '\\', &transfers[count].study_uid)) {
+        listed[count] = &transfers[count];
+        count++;
+    }
+    return transfers_append_events(retrieval->conversation->imaging, retrieval->req, event, listed,
+                                   count);
+}
+
+/** What is not given out, because it may not be had or is not there, is on record as in
+ * DICOMweb. */
+static int append_refused(const DimseRetrieval *retrieval)
+{
+    Request *req = retrieval->req;
+    AuditEvent event = event_of(retrieval, AUDIT_RAD16_SENT, AUDIT_RAD16_MOVED);
+    ErrorList refusal;
+    error_list_init(&refusal, req->arena);
+    error_add(&refusal, ERR_DICOM_NOT_FOUND, NULL, "there is nothing of these keys for the peer");
+    audit_event_refuse_for(req, &event, refusal.first);
+    return retrieval->count == 0 ? append_in_vain(retrieval, &event)
+                                 : append_events(retrieval, &event, retrieval->is_withheld, true);
 }
 
 /* ---- answers ---- */
@@ -179,13 +210,17 @@ ConversationState dimse_retrieval_send(DimseRetrieval *retrieval)
 int dimse_retrieval_begin(DimseRetrieval *retrieval)
 {
     const AuditEvent event = event_of(retrieval, AUDIT_RAD16_BEGIN, AUDIT_RAD16_MOVE_BEGIN);
-    return record(retrieval, &event, false);
+    int rc = append_events(retrieval, &event, retrieval->is_withheld, false);
+    rc = rc < 0 ? rc : append_refused(retrieval);
+    return rc < 0 ? rc
+                  : audit_settle(retrieval->conversation->imaging->config.audit, retrieval->req);
 }
 
 ConversationState dimse_retrieval_end(DimseRetrieval *retrieval, ConversationState state)
 {
     const AuditEvent event = event_of(retrieval, AUDIT_RAD16_SENT, AUDIT_RAD16_MOVED);
-    if (record(retrieval, &event, true) < 0) {
+    if (append_events(retrieval, &event, retrieval->is_sent, true) < 0 ||
+        audit_settle(retrieval->conversation->imaging->config.audit, retrieval->req) < 0) {
         error_add(&retrieval->req->errors, ERR_IO, NULL, "what was sent cannot be recorded");
     }
     sub_operations_done(&retrieval->operations);
@@ -202,6 +237,7 @@ int dimse_retrieval_find(DimseRetrieval *retrieval)
     rc = rc < 0 ? rc
                 : retrieve_target_find(conversation->imaging, req, conversation->ae, &target,
                                        &retrieval->instances, &retrieval->count);
+    retrieval->studies = rc < 0 ? STR_EMPTY : target.uids[IMAGING_STUDY];
     retrieval->failures = ARENA_ARRAY(req->arena, size_t, retrieval->count);
     retrieval->is_withheld = ARENA_ARRAY(req->arena, bool, retrieval->count);
     retrieval->is_sent = ARENA_ARRAY(req->arena, bool, retrieval->count);

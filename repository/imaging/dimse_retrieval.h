@@ -10,6 +10,7 @@ typedef struct DimseRetrieval {
     Request *req;
     const Ae *destination; /* C-GET: NULL */
     SubOperations operations;
+    Str studies; /* that it names, with backslash between; empty: of a patient */
     ImagingInstance *instances;
     size_t count;
     size_t completed;
@@ -23,7 +24,8 @@ typedef struct DimseRetrieval {
 
 /** Reads the identifier and finds what it names, for who asks. */
 int dimse_retrieval_find(DimseRetrieval *retrieval) MUST_CHECK;
-/** Records that instances are about to go; durable on return. */
+/** Records that instances are about to go, and what was asked for and does not; durable on return.
+ */
 int dimse_retrieval_begin(DimseRetrieval *retrieval) MUST_CHECK;
 /** Sends them, as far as retrieval->operations can. @return CONVERSATION_OVER: the peer that asked
  * is gone */

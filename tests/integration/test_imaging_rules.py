@@ -349,9 +349,12 @@ class Disclosed(Rules):
     def test_moved_images_must_be_disclosed_to_where_they_go(self):
         """Who asks may have them, the node of the AE may not: failed, nothing sent."""
         picture = self.study("a")
-        before = len(self.c.receiver.instances)
+        before, records = len(self.c.receiver.instances), self.place.records()
         status = self.a.status({region.LEVEL: "STUDY", region.STUDY: picture.study}, f"TO_{self.c.title}")
         self.assertEqual((status, len(self.c.receiver.instances)), (0xA702, before))
+        found = self.place.records(records, 1)
+        self.assertEqual([audit_records.codes(r)[::3] for r in found], [("110104", "8")])
+        self.assertEqual(audit_records.ids(found[0], "2/3"), [picture.study])
 
 
 class Waiting(Rules):
@@ -412,13 +415,14 @@ class Recorded(Rules):
 
     def test_a_refused_retrieval_is_on_record_without_a_patient(self):
         picture = self.study("a")
-        for name in ("WADO-RS study", "frames", "rendered", "metadata", "WADO-URI file", "RAD-69"):
+        for name in ("WADO-RS study", "frames", "rendered", "metadata", "WADO-URI file", "RAD-69", "C-GET study", "C-GET image", "C-MOVE study"):
             with self.subTest(surface=name):
                 records = self.place.records()
                 SURFACES[name](self.c, picture)
                 found = self.place.records(records, 1)
                 self.assertEqual([audit_records.codes(r)[::3] for r in found], [("110104", "8")])
                 self.assertEqual(audit_records.ids(found[0], "1/1"), [])
+                self.assertEqual(audit_records.ids(found[0], "2/3"), [picture.study])
 
     def test_stored_instances_are_on_record(self):
         records = self.place.records()
