@@ -7,7 +7,8 @@
 
 static const DbStatement select_person = {
     "imaging_query_patient",
-    "SELECT p.authority, p.person FROM patient_identifier p "
+    "SELECT p.authority, p.person, coalesce(x.id, 0) FROM patient_identifier p "
+    "LEFT JOIN patient_identifier x ON x.person = p.person AND x.is_xad_pid AND x.survivor IS NULL "
     "WHERE p.value = $2::text AND p.authority = ANY ($1::integer[]) "
     "ORDER BY array_position($1::integer[], p.authority)",
 };
@@ -111,6 +112,36 @@ static Str issuer_of(AeDirectory *aes, Arena *arena, int32_t authority)
     return !found ? STR_EMPTY : str_is_empty(found->name) ? found->oid : found->name;
 }
 
+static bool is_own(const QueryReader *reader, int32_t authority)
+{
+    bool is = false;
+    for (size_t i = 0; i < reader->own_count && !is; i++) {
+        is = reader->own[i] == authority;
+    }
+    return is;
+}
+
+/** Whether it may be known whom another facility knows by a number: as the PIX manager tells, not
+ * as images of the person may be seen that are elsewhere. One round trip, of nobody as well.
+ * @param patient  row of the XAD-PID; 0: the number is unknown */
+static int decide_domain(Imaging *imaging, Request *req, const QueryReader *reader,
+                         int32_t authority, int64_t patient, bool *ret_may_know)
+{
+    const ImagingAuthority *domain = ae_directory_authority(imaging->aes, req->arena, authority);
+    const AccessScope *scope;
+    *ret_may_know = true;
+    if (!domain || domain->facility == 0 || is_own(reader, authority)) {
+        return 0;
+    }
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    Request passing = access_passing(req, arena);
+    int rc = access_prepare(&passing, &patient, patient != 0);
+    rc = rc < 0 ? rc : access_open(&passing, patient, ACCESS_LIST, &scope);
+    *ret_may_know = rc == 0 && access_decide_facility(scope, domain->facility);
+    access_passed(req, &passing);
+    return rc;
+}
+
 int query_person_find(Imaging *imaging, Request *req, const QueryReader *reader,
                       const QueryKeys *keys, QueryPerson *ret_person)
 {
@@ -135,12 +166,17 @@ int query_person_find(Imaging *imaging, Request *req, const QueryReader *reader,
     if (rc < 0) {
         return rc;
     }
-    ret_person->person = choose_person(imaging->aes, reader, rows);
+    bool may_know = true;
+    if (count == 1) { /* of an issuer */
+        rc = decide_domain(imaging, req, reader, domains[0],
+                           db_rows(rows) > 0 ? db_i64(rows, 0, 2) : 0, &may_know);
+    }
+    ret_person->person = may_know ? choose_person(imaging->aes, reader, rows) : QUERY_NOBODY;
     ret_person->number = number;
     if (ret_person->person != QUERY_NOBODY) {
         ret_person->issuer = issuer_of(imaging->aes, req->arena, db_i32(rows, 0, 0));
     }
-    return 0;
+    return rc;
 }
 
 /* ---- candidates ---- */

@@ -204,6 +204,18 @@ class Mixing(Rules):
             by_xad_pid = dataclasses.replace(picture, patient=self.place.xad_pid(hospital, patient))
             self.assert_shown(self.c, by_xad_pid, hospital, region.by_patient())
 
+    def test_whom_a_hospital_knows_by_a_number_is_told_as_by_the_pix_manager(self):
+        """C may see A's images of the person, and not that B has a number for him, until B's data are disclosed too."""
+        of_a = self.study("a", ("a", "c", "download"))
+        at_b = dataclasses.replace(of_a, patient=number())
+        self.place.feed("b", at_b.patient)
+        self.server.command("patient", "link", f"HA:{of_a.patient}", f"HB:{at_b.patient}")
+        self.assert_shown(self.c, at_b, "", region.by_patient("HB"))
+        self.assert_shown(self.c, of_a, "a", region.by_patient("HA"))
+        self.assert_shown(self.a, of_a, "a", region.by_patient())
+        self.place.disclose("a", of_a.patient, "b", "c", "view")
+        self.assert_shown(self.c, at_b, "a", region.by_patient("HB"))
+
     def copies(self, second=None):
         """One study of two hospitals, for two persons, by the same UIDs; B's copy has an image more."""
         of_a = self.study("a", *self.BOTH)
