@@ -237,11 +237,14 @@ static bool find_body_part(Str name, Code *ret_code)
     return false;
 }
 
-static void append_event_code(Metadata *metadata, Code code)
+/** @return false: it has no scheme that is known, or the affinity domain has no such code */
+static bool append_event_code(Metadata *metadata, Code code)
 {
-    if (!str_is_empty(code.scheme) && is_known(metadata, UUID_EVENT_CODE_LIST, &code)) {
-        append_code(metadata, metadata->entry, UUID_EVENT_CODE_LIST, code);
+    if (str_is_empty(code.scheme) || !is_known(metadata, UUID_EVENT_CODE_LIST, &code)) {
+        return false;
     }
+    append_code(metadata, metadata->entry, UUID_EVENT_CODE_LIST, code);
+    return true;
 }
 
 /** Acquisition modalities and anatomic region, as far as the images tell. */
@@ -251,16 +254,15 @@ static void append_event_codes(Metadata *metadata)
     Code code;
     for (size_t i = 0; i < study->modality_count; i++) {
         if (find_modality(study->modalities[i], &code)) {
-            append_event_code(metadata, code);
+            (void)append_event_code(metadata, code);
         }
     }
-    if (!str_is_empty(study->anatomy.code)) {
-        append_event_code(metadata, translated(study->anatomy));
+    if (append_event_code(metadata, translated(study->anatomy))) {
         return;
     }
     for (size_t i = 0; i < study->body_part_count; i++) {
         if (find_body_part(study->body_parts[i], &code)) {
-            append_event_code(metadata, code);
+            (void)append_event_code(metadata, code);
         }
     }
 }

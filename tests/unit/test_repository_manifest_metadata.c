@@ -183,6 +183,8 @@ static void test_event_codes_are_modalities_and_the_region(void **state)
          "816094009^" SCHEME_SCT " 69536005^" SCHEME_SCT " "},
         {{NULL}, {"T-D4000", "SRT", "Abdomen"}, {"CHEST"}, "T-D4000^" SCHEME_SCT " "},
         {{NULL}, {"1", "1.2.392.99999.9", ""}, {NULL}, "1^1.2.392.99999.9 "},
+        /* a region of a scheme without OID: the body part is told */
+        {{NULL}, {"THX", "99LOCAL", "Thorax"}, {"CHEST"}, "816094009^" SCHEME_SCT " "},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ManifestStudy study = manifest_study();
