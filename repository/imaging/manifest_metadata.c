@@ -322,14 +322,15 @@ static void append_patient_info(Metadata *metadata)
     append_slot(metadata->buf, "sourcePatientInfo", values, count);
 }
 
-/** CXi; the hospital's own authority where the images name none. */
+/** CXi; the hospital's own authority where the images name none that is an OID. */
 static Str reference(const Metadata *metadata, Str id, Str oid, const char *type)
 {
     Str cx =
-        hl7_cx_format(metadata->arena, id, str_is_empty(oid) ? metadata->study->authority : oid);
+        hl7_cx_format(metadata->arena, id, oid_is_valid(oid) ? oid : metadata->study->authority);
     return str_printf(metadata->arena, "%.*s^%s", STR_ARG(cx), type);
 }
 
+/** A study whose UID is no OID is registered without it: the registry would refuse the value. */
 static void append_references(Metadata *metadata)
 {
     const ManifestStudy *study = metadata->study;
@@ -343,9 +344,14 @@ static void append_references(Metadata *metadata)
         values[count++] = reference(metadata, study->placer_order, study->placer_order_oid,
                                     "urn:ihe:iti:xds:2013:order");
     }
-    values[count++] = str_printf(metadata->arena, "%.*s^^^^urn:ihe:iti:xds:2016:studyInstanceUID",
-                                 STR_ARG(study->study_uid));
-    append_slot(metadata->buf, "urn:ihe:iti:xds:2013:referenceIdList", values, count);
+    if (oid_is_valid(study->study_uid)) {
+        values[count++] =
+            str_printf(metadata->arena, "%.*s^^^^urn:ihe:iti:xds:2016:studyInstanceUID",
+                       STR_ARG(study->study_uid));
+    }
+    if (count > 0) {
+        append_slot(metadata->buf, "urn:ihe:iti:xds:2013:referenceIdList", values, count);
+    }
 }
 
 /** At most so many characters of UTF-8. */

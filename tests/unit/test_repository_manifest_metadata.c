@@ -147,6 +147,10 @@ static void test_reference_id_list_has_orders_and_the_study(void **state)
          "O7^^^&" HOSPITAL_OID "&ISO^urn:ihe:iti:xds:2013:order "},
         {"A^1&2", "1.2.5", "", "", "A\\S\\1\\T\\2^^^&1.2.5&ISO^urn:ihe:iti:xds:2013:accession "},
         {"", "1.2.5", "", "1.2.6", ""},
+        /* an issuer that is no OID is as none */
+        {"ACC1", "7", "O7", "7",
+         "ACC1^^^&" HOSPITAL_OID "&ISO^urn:ihe:iti:xds:2013:accession "
+         "O7^^^&" HOSPITAL_OID "&ISO^urn:ihe:iti:xds:2013:order "},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         ManifestStudy study = manifest_study();
@@ -280,7 +284,7 @@ static void test_odd_values_of_images_are_registered(void **state)
 {
     Request *req = *state;
     const ManifestStudy full = manifest_study();
-    ManifestStudy studies[] = {full, full, full, full, full, full, full, full};
+    ManifestStudy studies[] = {full, full, full, full, full, full, full, full, full};
     studies[0].study_description = STR("A\x01<B>&\"C\"\r\nD");
     studies[1].patient_birth_date = STR("1970.01.02");
     studies[1].patient_sex = STR("UNKNOWN");
@@ -290,6 +294,7 @@ static void test_odd_values_of_images_are_registered(void **state)
     studies[5].patient_name = STR("^^^^=^=");
     studies[6].procedure = (Code){STR("X 1"), STR("99LOCAL"), STR("")};
     studies[7].anatomy = (Code){STR("T-D4000"), STR("SRT"), STR("")};
+    studies[8].study_uid = STR("12345"); /* PS3.5 9.1 would have it under a root */
     for (size_t i = 0; i < ARRAY_LEN(studies); i++) {
         assert_non_null(made(req, NULL, &studies[i]).entry);
     }
