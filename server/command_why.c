@@ -1,34 +1,21 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/access/access.h"
+#include "lib/access/codes.h"
 #include "server/command_json.h"
-#include "server/disclosure_row.h"
-#include "server/enrolment.h"
+#include "server/command_why_study.h"
 #include "server/known_patient.h"
 #include "server/language.h"
+#include "server/why_decision.h"
 
-/* musubi why: replays a decision, and names the rule that decides it. */
+/* musubi why: replays a decision, and names the rule that decides it. Of images:
+ * command_why_study.c. */
 
-/** What is asked about. */
-typedef struct Target {
-    AccessObject object;
-    int64_t patient;
-    Str patient_value; /* XAD-PID; empty: unknown */
-    Str facility;      /* name; empty: unknown */
-    json_t *json;      /* for a reader; owned */
-} Target;
-
-/** The questions, and the transaction that each needs. */
-static const struct {
-    const char *name;
-    AccessPurpose purpose;
-    const char *transaction; /* NULL: no transaction of its own */
-} questions[] = {
-    {"list", ACCESS_LIST, "ITI-18"},
-    {"view", ACCESS_VIEW, NULL},
-    {"download", ACCESS_DOWNLOAD, "ITI-43"},
-    {"submit", ACCESS_SUBMIT, "ITI-41"},
+static const WhyQuestion questions[] = {
+    {"list", ACCESS_LIST, {"ITI-18"}},
+    {"view", ACCESS_VIEW, {NULL}},
+    {"download", ACCESS_DOWNLOAD, {"ITI-43"}},
+    {"submit", ACCESS_SUBMIT, {"ITI-41"}},
 };
 
 #define READING_COUNT 3 /* of the questions: what "permitted" means */
@@ -155,7 +142,7 @@ static json_t *texts_json(const IdentityCommand *command, const DbResult *rows, 
     return list;
 }
 
-static int read_document(const IdentityCommand *command, Target *ret_target)
+static int read_document(const IdentityCommand *command, WhyTarget *ret_target)
 {
     DbParams params;
     DbResult *rows = NULL;
@@ -170,7 +157,7 @@ static int read_document(const IdentityCommand *command, Target *ret_target)
         ret_target->json = json_pack("{s:o, s:b}", "document", json_text(unique_id), "is_known", 0);
         return rc;
     }
-    *ret_target = (Target){
+    *ret_target = (WhyTarget){
         .patient = db_i64(rows, 0, 0),
         .patient_value = db_text(rows, 0, 1),
         .facility = db_text(rows, 0, 3),
@@ -192,7 +179,7 @@ static int read_document(const IdentityCommand *command, Target *ret_target)
 }
 
 /** Some document of the facility: of no class, period and confidentiality. */
-static int read_facility(const IdentityCommand *command, Target *ret_target)
+static int read_facility(const IdentityCommand *command, WhyTarget *ret_target)
 {
     const Options *options = command->options;
     KnownPatient patient = {0};
@@ -212,7 +199,7 @@ static int read_facility(const IdentityCommand *command, Target *ret_target)
         return fault(command, tr("there is no such facility; musubi facility list shows them"),
                      str_from(options->facility));
     }
-    *ret_target = (Target){
+    *ret_target = (WhyTarget){
         .patient = patient.id,
         .patient_value = patient.value,
         .facility = str_from(options->facility),
@@ -223,214 +210,41 @@ static int read_facility(const IdentityCommand *command, Target *ret_target)
     return 0;
 }
 
-/* ---- the decision ---- */
-
-/** The object's codes that no role may see, one by one. */
-static json_t *hidden_codes(const AccessScope *scope, const Target *target)
-{
-    json_t *list = json_array();
-    json_t *texts = json_object_get(target->json, "confidentiality");
-
-    for (size_t i = 0; i < target->object.confidentiality_count; i++) {
-        AccessObject one = target->object;
-        one.confidentiality_codes = &target->object.confidentiality_codes[i];
-        one.confidentiality_count = 1;
-        if (access_explain(scope, &one).reason == ACCESS_CONFIDENTIALITY) {
-            json_array_append(list, json_array_get(texts, i));
-        }
-    }
-    return list;
-}
-
-/** The row of disclosure in words, as JSON; null: none decided. */
-static int rule_json(const IdentityCommand *command, int32_t disclosure, json_t **ret_json)
-{
-    const DisclosureSelection selection = {.id = disclosure, .has_ended = true};
-    DbResult *rows = NULL;
-    int rc = disclosure == 0 ? 0 : disclosure_rows_read(command, &selection, &rows);
-
-    if (rc == 0) {
-        *ret_json = disclosure != 0 && db_rows(rows) > 0 ? disclosure_row_json(command, rows, 0)
-                                                         : json_null();
-    }
-    return rc;
-}
-
-/** What an operator may do about it; empty: nothing is wrong. */
-static Str remedy(const IdentityCommand *command, const Target *target, AccessDecision decision,
-                  const char *level)
-{
-    const Principal *principal = command->context->req->principal;
-    Arena *arena = command->arena;
-
-    switch ((int)decision.reason) {
-    case ACCESS_NOT_ENROLLED:
-        return str_printf(arena, "musubi patient enroll %.*s", STR_ARG(target->patient_value));
-    case ACCESS_NOT_DISCLOSED:
-        return str_printf(arena,
-                          "musubi disclosure add --patient %.*s --source '%.*s' --reader '%.*s' "
-                          "--permit --level %s",
-                          STR_ARG(target->patient_value), STR_ARG(target->facility),
-                          STR_ARG(principal->facility_name), level);
-    case ACCESS_DENIED:
-        return str_printf(arena, "musubi disclosure revoke %d", decision.disclosure);
-    case ACCESS_CONFIDENTIALITY:
-        return STR("musubi role permit ROLE CODE^^SCHEME");
-    case ACCESS_ROLE_LEVEL:
-        return STR("musubi role list");
-    case ACCESS_NO_PRINCIPAL:
-        return STR("musubi node add NAME ...");
-    case ACCESS_MAY_NOT_SUBMIT:
-    case ACCESS_OTHER_FACILITY:
-        return STR("musubi node add NAME ... --also-for FACILITY");
-    default:
-        return STR_EMPTY;
-    }
-}
-
-static int decide(const IdentityCommand *command, const Target *target, size_t question,
-                  json_t **ret_json)
-{
-    Request *req = command->context->req;
-    const char *transaction = questions[question].transaction;
-    const AccessPurpose purpose = questions[question].purpose;
-    const AccessScope *scope = NULL;
-    json_t *rule = NULL;
-    int rc = access_open(req, target->patient, purpose, &scope);
-
-    if (rc < 0) {
-        return rc;
-    }
-    const AccessDecision decision = access_explain(scope, &target->object);
-    const bool may_use = !transaction || access_may_use(req->principal, transaction);
-    rc = rule_json(command, decision.disclosure, &rule);
-    if (rc < 0) {
-        return rc;
-    }
-    *ret_json = json_pack(
-        "{s:s, s:b, s:s, s:s, s:o, s:o, s:o, s:b, s:s}", "question", questions[question].name,
-        "is_permitted", may_use && access_permits(decision.reason), "reason",
-        access_reason_name(decision.reason), "text", access_reason_text(decision.reason), "rule",
-        rule, "hidden_codes",
-        decision.reason == ACCESS_CONFIDENTIALITY ? hidden_codes(scope, target) : json_array(),
-        "remedy",
-        json_text(
-            remedy(command, target, decision, purpose == ACCESS_DOWNLOAD ? "download" : "view")),
-        "may_use_transaction", may_use, "transaction", transaction ? transaction : "");
-    return 0;
-}
-
 /* ---- telling ---- */
 
-static void print_decision(const IdentityCommand *command, const json_t *decision)
+static void print_reader(const json_t *node)
 {
-    const json_t *rule = json_object_get(decision, "rule");
-    const char *text = json_string_value(json_object_get(decision, "remedy"));
-    size_t i;
-    json_t *code;
-
-    command_print_cell(json_string_value(json_object_get(decision, "question")), 10);
-    command_print_cell(
-        json_is_true(json_object_get(decision, "is_permitted")) ? tr("yes") : tr("no"), 6);
-    printf("%s\n", tr(json_string_value(json_object_get(decision, "text"))));
-    if (json_is_object(rule)) {
-        printf(tr("                 rule: %.*s\n"),
-               STR_ARG(disclosure_row_words(command->arena, rule)));
-    }
-    json_array_foreach(json_object_get(decision, "hidden_codes"), i, code)
-    {
-        printf(tr("                 code: %s\n"), json_string_value(code));
-    }
-    if (!json_is_true(json_object_get(decision, "may_use_transaction"))) {
-        printf(
-            tr("                 the node may not use %s: musubi node add NAME --transactions\n"),
-            json_string_value(json_object_get(decision, "transaction")));
-    }
-    if (text[0]) {
-        printf(tr("                 to change that: %s\n"), text);
-    }
+    why_field_print(node, "name", tr("node      "));
+    why_field_print(node, "facility", tr("of        "));
+    why_field_print(node, "revoked_at", tr("revoked at"));
+    why_field_print(node, "roles", tr("role      "));
 }
 
-static void print_field(const json_t *object, const char *name, const char *label)
+static void print_object(const json_t *object)
 {
-    const json_t *value = json_object_get(object, name);
-    size_t i;
-    json_t *item;
-
-    if (json_is_string(value) && json_string_length(value) > 0) {
-        printf("%s %s\n", label, json_string_value(value));
+    why_field_print(object, "document", tr("document  "));
+    if (json_is_false(json_object_get(object, "is_known"))) {
+        (void)puts(tr("no document of this registry has this uniqueId: everybody is told so"));
     }
-    json_array_foreach(value, i, item)
-    {
-        printf("%s %s\n", label, json_string_value(item));
-    }
+    why_field_print(object, "patient", tr("patient   "));
+    why_field_print(object, "facility", tr("source    "));
+    why_field_print(object, "classes", tr("class     "));
+    why_field_print(object, "confidentiality", tr("confid.   "));
+    why_field_print(object, "from", tr("from      "));
 }
 
 static void print_answer(const IdentityCommand *command, const json_t *answer)
 {
-    const json_t *node = json_object_get(answer, "node");
-    const json_t *object = json_object_get(answer, "object");
-    size_t i;
-    json_t *decision;
-
-    print_field(node, "name", tr("node      "));
-    print_field(node, "facility", tr("of        "));
-    print_field(node, "revoked_at", tr("revoked at"));
-    print_field(node, "roles", tr("role      "));
-    print_field(object, "document", tr("document  "));
-    if (json_is_false(json_object_get(object, "is_known"))) {
-        (void)puts(tr("no document of this registry has this uniqueId: everybody is told so"));
-    }
-    print_field(object, "patient", tr("patient   "));
-    print_field(object, "facility", tr("source    "));
-    print_field(object, "classes", tr("class     "));
-    print_field(object, "confidentiality", tr("confid.   "));
-    print_field(object, "from", tr("from      "));
-    if (json_object_get(answer, "is_enrolled")) {
-        enrolment_print(answer);
-    }
-    json_array_foreach(json_object_get(answer, "decisions_on_access"), i, decision)
-    {
-        print_decision(command, decision);
+    print_reader(json_object_get(answer, "node"));
+    if (command->options->study) {
+        why_study_print(command, answer);
+    } else {
+        print_object(json_object_get(answer, "object"));
+        why_decisions_print(command, answer);
     }
 }
 
-static int add_enrolment(const IdentityCommand *command, const Target *target, json_t *answer)
-{
-    int64_t *ids = NULL;
-    size_t count = 0;
-
-    if (target->patient == 0) {
-        return 0;
-    }
-    int rc = person_view_chain(command->context->conn, command->context->req, target->patient, &ids,
-                               &count);
-    return rc < 0 ? rc : enrolment_add(command, ids, count, answer);
-}
-
-/** @param ret_is_permitted  each way of reading is */
-static int add_decisions(const IdentityCommand *command, const Target *target, json_t *answer,
-                         bool *ret_is_permitted)
-{
-    json_t *list = json_array();
-    int rc = 0;
-
-    *ret_is_permitted = true;
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(questions); i++) {
-        json_t *decision = NULL;
-        rc = decide(command, target, i, &decision);
-        if (rc == 0 && i < READING_COUNT &&
-            !json_is_true(json_object_get(decision, "is_permitted"))) {
-            *ret_is_permitted = false;
-        }
-        json_array_append_new(list, decision);
-    }
-    json_object_set_new(answer, "decisions_on_access", list);
-    json_object_set_new(answer, "is_permitted", json_boolean(*ret_is_permitted));
-    return rc;
-}
-
-static int record_shown(const IdentityCommand *command, const Target *target)
+static int record_shown(const IdentityCommand *command, const WhyTarget *target)
 {
     if (str_is_empty(target->patient_value)) {
         return 0;
@@ -440,15 +254,34 @@ static int record_shown(const IdentityCommand *command, const Target *target)
     return identity_command_record_shown(command, &patient, 1);
 }
 
-static int explain(const IdentityCommand *command, const Target *target, json_t *answer)
+/** Of a document, or of some document of a facility. */
+static int add_document(const IdentityCommand *command, json_t *answer, bool *ret_is_permitted)
 {
-    bool is_permitted = false;
-    int rc = add_enrolment(command, target, answer);
+    WhyTarget target = {.object = {.effective_us = INT64_MIN}};
+    int rc = command->options->document ? read_document(command, &target)
+                                        : read_facility(command, &target);
 
-    rc = rc < 0 ? rc : add_decisions(command, target, answer, &is_permitted);
-    rc = rc < 0 ? rc : record_shown(command, target);
+    json_object_set_new(answer, "object", target.json);
+    rc = rc < 0 ? rc
+                : why_decisions_add(command, &target, questions, ARRAY_LEN(questions),
+                                    READING_COUNT, answer, ret_is_permitted);
+    return rc < 0 ? rc : record_shown(command, &target);
+}
+
+static int explain(const IdentityCommand *command, json_t *answer)
+{
+    json_t *node = NULL;
+    bool is_permitted = false;
+    int rc = read_node(command, &node);
+
+    json_object_set_new(answer, "node", node);
+    rc = rc < 0 ? rc : read_user(command);
+    if (rc == 0) {
+        rc = command->options->study ? why_study_add(command, answer, &is_permitted)
+                                     : add_document(command, answer, &is_permitted);
+    }
     if (rc < 0) {
-        return EXIT_FAILED;
+        return identity_command_status(rc);
     }
     if (command->options->json) {
         json_print(json_incref(answer));
@@ -461,18 +294,8 @@ static int explain(const IdentityCommand *command, const Target *target, json_t 
 static int run(IdentityCommand *command)
 {
     json_t *answer = json_object();
-    json_t *node = NULL;
-    Target target = {.object = {.effective_us = INT64_MIN}};
-    int rc = read_node(command, &node);
+    int status = explain(command, answer);
 
-    rc = rc < 0 ? rc : read_user(command);
-    if (rc == 0) {
-        rc = command->options->document ? read_document(command, &target)
-                                        : read_facility(command, &target);
-    }
-    json_object_set_new(answer, "node", node);
-    json_object_set_new(answer, "object", target.json);
-    int status = rc < 0 ? identity_command_status(rc) : explain(command, &target, answer);
     json_decref(answer);
     return status;
 }
@@ -480,10 +303,10 @@ static int run(IdentityCommand *command)
 int command_why(const Options *options)
 {
     CommandContext context;
-    bool has_facility = options->patient && options->facility;
+    const bool has_facility = options->patient && options->facility;
+    const int targets = (options->document != NULL) + (options->study != NULL) + has_facility;
 
-    if (!options->node || (options->document != NULL) == has_facility ||
-        options->argument_count > 0) {
+    if (!options->node || targets != 1 || options->argument_count > 0) {
         return options_usage(options->command);
     }
     int status = command_open(options, &context);

@@ -147,6 +147,7 @@ static const OptionRow option_rows[] = {
                 "the PurposeOfUse, e.g. BTG^^2.16.840.1.113883.5.8; --reason is its text"),
     TEXT_OPTION("reason", reason, "TEXT", "why", "the reason of an emergency"),
     TEXT_OPTION("document", document, "UNIQUEID", "why", "the document"),
+    TEXT_OPTION("study", study, "UID", "why", "the study of images (Study Instance UID)"),
     TEXT_OPTION("patient", patient, "ID", "why", "any number of the patient"),
     TEXT_OPTION("facility", facility, "NAME", "why", "whose documents of that patient"),
     TEXT_OPTION("node", node, "NAME", "submission", "import: the registered node that submits"),

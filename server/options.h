@@ -53,6 +53,7 @@ typedef struct Options {
     const char *limit;    /* patient review, audit */
     const char *form;     /* patient enroll */
     const char *document; /* patient enroll, why */
+    const char *study;    /* why */
     const char *patient;  /* disclosure, why, audit */
     const char *reader;   /* disclosure, consent-policy */
     const char *classes;

@@ -36,14 +36,6 @@ static const DbStatement select_authorities = {
     "FROM assigning_authority ORDER BY id",
 };
 
-static const DbStatement select_codes = {
-    "imaging_codes",
-    "SELECT coalesce(max(c.id) FILTER (WHERE c.code || '^^' || c.scheme = $1::text), 0), "
-    "coalesce(max(c.id) FILTER (WHERE c.code || '^^' || c.scheme = $2::text), 0) FROM code c "
-    "WHERE (c.code, c.scheme) IN ((split_part($1::text, '^^', 1), split_part($1::text, '^^', 2)), "
-    "(split_part($2::text, '^^', 1), split_part($2::text, '^^', 2)))",
-};
-
 /* Of mode open, where nobody has configured it. */
 static const DbStatement insert_authority = {
     "imaging_authority_insert",
@@ -102,7 +94,7 @@ static Snapshot read_snapshot(DbResult *const *results)
         .arena = arena_new(),
         .ae_count = (size_t)db_rows(aes),
         .authority_count = (size_t)db_rows(authorities),
-        .codes = {db_i32(results[3], 0, 0), db_i32(results[3], 0, 1)},
+        .codes = imaging_codes_read(results[3]),
     };
     snapshot.aes = ARENA_ARRAY(snapshot.arena, Ae, snapshot.ae_count);
     for (size_t i = 0; i < snapshot.ae_count; i++) {
@@ -127,17 +119,14 @@ int ae_directory_refresh(AeDirectory *directory, Request *req)
     _cleanup_(db_releasep) DbConn *conn = NULL;
     DbResult *results[4];
     DbParams authority;
-    DbParams codes;
     db_params_init(&authority, req->arena);
     db_param_text(&authority, directory->config.default_authority);
-    db_params_init(&codes, req->arena);
-    db_param_text(&codes, directory->config.class_code);
-    db_param_text(&codes, directory->config.confidentiality_code);
     int rc = db_acquire(directory->config.pool, req, &conn);
     if (rc < 0 || (rc = db_queue(conn, req, &insert_authority, &authority)) < 0 ||
         (rc = db_queue(conn, req, &select_aes, NULL)) < 0 ||
         (rc = db_queue(conn, req, &select_authorities, NULL)) < 0 ||
-        (rc = db_queue(conn, req, &select_codes, &codes)) < 0 ||
+        (rc = imaging_codes_queue(conn, req, directory->config.class_code,
+                                  directory->config.confidentiality_code)) < 0 ||
         (rc = db_sync(conn, req, results)) < 0) {
         return rc;
     }

@@ -1,7 +1,6 @@
 #pragma once
 
-#include "lib/access/access.h"
-#include "lib/db/db.h"
+#include "repository/imaging/study_copies.h"
 
 /**
  * Application entities of registered nodes and the assigning authorities of their PatientIDs, as a
@@ -43,12 +42,6 @@ typedef struct ImagingAuthority {
     Str oid;
     Str name; /* namespace */
 } ImagingAuthority;
-
-/** What access rules know of images: rows of table code; 0: nobody has named it yet. */
-typedef struct ImagingCodes {
-    int32_t class_code;
-    int32_t confidentiality_code;
-} ImagingCodes;
 
 /** All of it in the arena. */
 Ae *ae_copy(Arena *arena, const Ae *ae);

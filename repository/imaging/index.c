@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "repository/imaging/imaging_state.h"
 #include "repository/imaging/instance_rows.h"
 #include "repository/imaging/study_copies.h"
 
@@ -134,8 +135,8 @@ static int find_rows(Finding *finding, AccessPurpose purpose, DbResult **ret_row
     int rc = db_acquire(finding->imaging->config.pool, req, &conn);
     rc = rc < 0 ? rc : read_copies(finding, conn);
     rc = rc < 0 ? rc
-                : study_copies_decide(finding->imaging, req, finding->copies, finding->copy_count,
-                                      purpose);
+                : study_copies_decide(ae_directory_codes(finding->imaging->aes), req,
+                                      finding->copies, finding->copy_count, purpose);
     if (rc < 0) {
         return rc;
     }

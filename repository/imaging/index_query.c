@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "repository/imaging/imaging_state.h"
 #include "repository/imaging/person_set.h"
 #include "repository/imaging/query_candidates.h"
 #include "repository/imaging/query_counts.h"
@@ -192,7 +193,8 @@ static int decide_studies(Running *running, Page *page)
     for (size_t i = 0; i < page->count; i++) {
         copies[i] = page->found[i].copy;
     }
-    int rc = study_copies_decide(running->imaging, &page->req, copies, page->count, ACCESS_LIST);
+    int rc = study_copies_decide(ae_directory_codes(running->imaging->aes), &page->req, copies,
+                                 page->count, ACCESS_LIST);
     for (size_t i = 0; i < page->count && rc == 0; i++) {
         page->found[i].copy.is_permitted = copies[i].is_permitted;
     }
@@ -209,7 +211,8 @@ static int find_copies(Page *page, const Running *running, DbConn *conn, Found *
         rc = study_copies_find(&page->req, conn, STUDY_BY_UID, found->copy.study_uid, &copies,
                                &count);
         rc = rc < 0 ? rc
-                    : study_copies_decide(running->imaging, &page->req, copies, count, ACCESS_LIST);
+                    : study_copies_decide(ae_directory_codes(running->imaging->aes), &page->req,
+                                          copies, count, ACCESS_LIST);
     }
     if (rc == 0) {
         found->study = study_copies_unite(page->req.arena, copies, count);

@@ -127,7 +127,9 @@ int patient_counts_read(const Imaging *imaging, Request *req, DbConn *conn, int6
     size_t copy_count;
     *ret_counts = (PatientCounts){0};
     int rc = read_copies_of(req, conn, person, &copies, &copy_count);
-    rc = rc < 0 ? rc : study_copies_decide(imaging, req, copies, copy_count, ACCESS_LIST);
+    rc = rc < 0 ? rc
+                : study_copies_decide(ae_directory_codes(imaging->aes), req, copies, copy_count,
+                                      ACCESS_LIST);
     if (rc < 0) {
         return rc;
     }

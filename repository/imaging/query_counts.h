@@ -1,5 +1,6 @@
 #pragma once
 
+#include "repository/imaging/imaging_state.h"
 #include "repository/imaging/study_copies.h"
 
 /** What a reader gets of studies, counted: of several copies of one person their union, as

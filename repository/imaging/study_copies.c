@@ -1,5 +1,27 @@
 #include "repository/imaging/study_copies.h"
 
+static const DbStatement select_codes = {
+    "imaging_codes",
+    "SELECT coalesce(max(c.id) FILTER (WHERE c.code || '^^' || c.scheme = $1::text), 0), "
+    "coalesce(max(c.id) FILTER (WHERE c.code || '^^' || c.scheme = $2::text), 0) FROM code c "
+    "WHERE (c.code, c.scheme) IN ((split_part($1::text, '^^', 1), split_part($1::text, '^^', 2)), "
+    "(split_part($2::text, '^^', 1), split_part($2::text, '^^', 2)))",
+};
+
+int imaging_codes_queue(DbConn *conn, Request *req, Str class_code, Str confidentiality_code)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_text(&params, class_code);
+    db_param_text(&params, confidentiality_code);
+    return db_queue(conn, req, &select_codes, &params);
+}
+
+ImagingCodes imaging_codes_read(const DbResult *rows)
+{
+    return (ImagingCodes){db_i32(rows, 0, 0), db_i32(rows, 0, 1)};
+}
+
 StudyCopy study_copy_read(const DbResult *rows, int row)
 {
     return (StudyCopy){
@@ -46,16 +68,21 @@ int study_copies_find(Request *req, DbConn *conn, StudyNaming naming, Str uid,
     return 0;
 }
 
-static int decide(const ImagingCodes *codes, Request *req, StudyCopy *copy, AccessPurpose purpose)
+AccessObject study_copy_object(const ImagingCodes *codes, const StudyCopy *copy)
 {
-    const AccessScope *scope;
-    const AccessObject object = {
+    return (AccessObject){
         .source_facility = copy->facility,
         .class_code = codes->class_code,
         .confidentiality_codes = &codes->confidentiality_code,
         .confidentiality_count = 1,
         .effective_us = copy->started_us,
     };
+}
+
+static int decide(const ImagingCodes *codes, Request *req, StudyCopy *copy, AccessPurpose purpose)
+{
+    const AccessObject object = study_copy_object(codes, copy);
+    const AccessScope *scope;
     const AccessScope *existence;
     int rc = access_open(req, copy->patient, purpose, &scope);
     rc = rc < 0 ? rc : access_open(req, copy->patient, ACCESS_LIST, &existence);
@@ -67,10 +94,9 @@ static int decide(const ImagingCodes *codes, Request *req, StudyCopy *copy, Acce
     return rc;
 }
 
-int study_copies_decide(const Imaging *imaging, Request *req, StudyCopy *copies, size_t count,
+int study_copies_decide(ImagingCodes codes, Request *req, StudyCopy *copies, size_t count,
                         AccessPurpose purpose)
 {
-    const ImagingCodes codes = ae_directory_codes(imaging->aes);
     int64_t *patients = ARENA_ARRAY(req->arena, int64_t, count);
     size_t patient_count = 0;
     for (size_t i = 0; i < count; i++) {

@@ -70,15 +70,26 @@ class Rules(unittest.TestCase):
         return {name: "".join(sorted(marks(ask(reader, picture)))) for name, ask in surfaces.items()}
 
     def assert_shown(self, reader, picture, expected, surfaces=SURFACES):
-        """Every surface shows these hospitals' images."""
+        """Every surface shows these hospitals' images, and musubi why foretells it."""
+        if surfaces is SURFACES or surfaces is ORIGINALS:
+            self.assertEqual(self.why(reader, picture)["is_permitted"], expected != "")
         self.assertEqual({name: found for name, found in self.shown(reader, picture, surfaces).items() if found != expected}, {})
 
     def assert_like_nothing(self, reader, picture, surfaces=SURFACES):
-        """Every answer is that about what is not there."""
+        """Every answer is that about what is not there; only the operator learns by musubi why what is."""
+        if surfaces is SURFACES:
+            self.assertFalse(self.why(reader, picture)["is_permitted"])
         other = nowhere(picture)
         for name, ask in surfaces.items():
             with self.subTest(surface=name, reader=reader.name):
                 self.assertEqual(masked(ask(reader, picture), picture), masked(ask(reader, other), other))
+
+    def why(self, reader, picture, *arguments):
+        """What musubi why says of the study; the exit status agrees."""
+        result = self.server.command("why", "--node", reader.name, "--study", picture.study, *arguments, "--json", check=False)
+        answer = json.loads(result.stdout)
+        self.assertEqual(result.returncode, 0 if answer["is_permitted"] else 1, result.stderr)
+        return answer
 
     def lines(self, before, pattern, seconds=5):
         """The first line of the log behind what was there before."""
@@ -397,6 +408,68 @@ class Waiting(Rules):
         self.assert_shown(self.a, of_a, "a", region.by_patient())
         self.assert_shown(self.c, of_b, "b", region.by_patient(HOSPITALS["b"]))
         self.assert_shown(self.c, of_a, "a", region.by_patient(HOSPITALS["a"]))
+
+
+class Why(Rules):
+    """musubi why --study: what decides about each copy. That it agrees with every surface, assert_shown() looks at."""
+
+    def reasons(self, reader, picture, *arguments):
+        """Of each copy: its hospital, and the reasons by question."""
+        copies = self.why(reader, picture, *arguments)["copies"]
+        return {copy["facility"]: {d["question"]: d["reason"] for d in copy.get("decisions_on_access", [])} for copy in copies}
+
+    def text(self, reader, picture, *arguments):
+        """As an operator reads it."""
+        return self.server.command("why", "--node", reader.name, "--study", picture.study, *arguments, check=False).stdout
+
+    def test_it_names_the_rule_the_level_and_the_command_that_changes_it(self):
+        of_a = self.study("a", ("a", "c", "view"))
+        self.assertEqual(self.reasons(self.c, of_a), {"hospital-a": {"list": "DISCLOSED", "view": "DISCLOSED", "download": "NOT_DISCLOSED"}})
+        text = self.text(self.c, of_a)
+        self.assertIn("permits view of every class, from hospital-a to hospital-c", text)
+        self.assertIn("to change that: musubi disclosure add", text)
+        self.assertIn(f"class      {IMAGES}", text)
+        self.assertEqual(self.reasons(self.a, of_a)["hospital-a"]["download"], "OWN_DOCUMENT")
+        self.server.command("patient", "withdraw", f"HA:{of_a.patient}")
+        self.assertEqual(self.reasons(self.a, of_a)["hospital-a"]["list"], "NOT_ENROLLED")
+
+    def test_a_code_that_no_role_may_see_is_named(self):
+        of_a = self.study("a", ("a", "c", "download"))
+        self.server.command("role", "forbid", "node", NORMAL)
+        self.addCleanup(self.server.command, "role", "permit", "node", NORMAL)
+        self.assertEqual(self.reasons(self.c, of_a)["hospital-a"]["list"], "CONFIDENTIALITY")
+        self.assertIn(f"code: {NORMAL}", self.text(self.c, of_a))
+
+    def test_a_right_that_the_node_has_not_is_named(self):
+        of_a = self.study("a")
+        answer = self.why(self.place.reader("finder-a"), of_a)
+        self.assertEqual([d["is_permitted"] for d in answer["copies"][0]["decisions_on_access"]], [True, False, False])
+        self.assertIn("the node may not use RAD-69, RAD-107, RAD-16, RAD-55", self.text(self.place.reader("finder-a"), of_a))
+
+    def test_copies_of_several_persons_are_told_apart(self):
+        of_a = self.study("a", ("a", "c", "download"))
+        of_b = self.study("b", ("b", "c", "download"), study=of_a.study, series=of_a.series, uid=of_a.uid)
+        self.assertTrue(self.why(self.c, of_a)["object"]["is_conflict"])
+        self.assertIn("copies of it are of several persons", self.text(self.c, of_a))
+        self.assertFalse(self.why(self.a, of_a)["object"]["is_conflict"])
+        self.assertEqual([copy["patient"].partition("^")[0] for copy in self.why(self.a, of_a)["copies"]], [of_a.patient, of_b.patient])
+
+    def test_what_waits_and_what_is_not_there(self):
+        waiting = Picture("a", number())
+        self.store(waiting)
+        answer = self.why(self.a, waiting)
+        self.assertEqual([copy["is_waiting"] for copy in answer["copies"]], [True])
+        self.assertIn("the patient is unknown: it waits for the feed", self.text(self.a, waiting))
+        self.assertIn("患者が未登録です", self.text(self.a, waiting, "--lang", "ja"))
+        self.assertFalse(self.why(self.a, nowhere(waiting))["object"]["is_known"])
+        self.assertIn("no study with this UID is kept here", self.text(self.a, nowhere(waiting)))
+
+    def test_that_an_operator_looked_is_on_record(self):
+        of_a = self.study("a")
+        records = self.place.records()
+        self.why(self.a, of_a)
+        found = self.place.records(records, 1)
+        self.assertTrue(any(of_a.patient in audit_records.text(record) for record in found))
 
 
 class Recorded(Rules):
