@@ -1,5 +1,6 @@
 """Manifests that the server makes of what was pushed (RAD TF-2 4.68; PS3.3 A.35.4)."""
 
+import datetime
 import pathlib
 import re
 import shutil
@@ -111,6 +112,19 @@ class ImagingManifest(Manifests):
         wanted, location = self.read_evidence(text)
         reply = self.client.retrieve_images([(first.study, series, location, uid) for series, uid in wanted], [imaging.EXPLICIT])
         self.assertEqual((reply.outcome, set(reply.documents())), ("Success", {first.uid, second.uid}))
+
+    def test_offset_of_the_images_goes_before_the_zone_of_the_source(self):
+        number = "KOS9"
+        common.feed(self.server, number)
+        instance = imaging.Instance(number, tags={"0008,0201": "SH -0500"})
+        self.push(instance)
+        (entry,) = self.entries(number, 1)
+        self.assertEqual(self.slot(entry, "serviceStartTime"), ["20260401133000"], "08:30 five hours west of Greenwich")
+        text = self.tool("dcmdump", "+L", self.document(entry)[0])
+        self.assertIn("(0008,0201) SH [-0500]", text)
+        created = [re.search(rf"\(0008,{tag}\) \w\w \[(\d+)\]", text).group(1) for tag in ("0012", "0013")]
+        local = datetime.datetime.strptime("".join(created), "%Y%m%d%H%M%S")
+        self.assertEqual(self.slot(entry, "creationTime"), [f"{local + datetime.timedelta(hours=5):%Y%m%d%H%M%S}"])
 
     @staticmethod
     def read_evidence(text):
