@@ -1,9 +1,9 @@
 #include "repository/imaging/arrival.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/crc32c.h"
 #include "lib/base/fail.h"
 #include "repository/imaging/imaging_state.h"
 #include "repository/imaging/instance_rows.h"
@@ -39,9 +39,9 @@ struct Arrivals {
 struct Arrival {
     Arrivals *arrivals;
     BlobWriter *writer;
-    EVP_MD_CTX *digest; /* of the data set */
-    StrBuf head;        /* of a file whose data set has not begun yet */
+    StrBuf head; /* of a file whose data set has not begun yet */
     bool is_in_data_set;
+    uint32_t crc; /* of the data set */
     uint64_t data_set_offset;
 };
 
@@ -133,12 +133,6 @@ int arrivals_end(Arrivals *arrivals, Request *req)
 
 /* ---- bytes ---- */
 
-static int refuse_digest(Request *req)
-{
-    return error_add(&req->errors, ERR_STORAGE, NULL,
-                     "the instance cannot be hashed: nothing was stored; send it again later");
-}
-
 int arrival_begin(Arrivals *arrivals, Request *req, const FileMeta *meta, Arrival **ret_arrival)
 {
     const Ae *ae = arrivals->ae;
@@ -153,10 +147,7 @@ int arrival_begin(Arrivals *arrivals, Request *req, const FileMeta *meta, Arriva
         abort();
     }
     arrival->arrivals = arrivals;
-    arrival->digest = EVP_MD_CTX_new();
-    int rc = arrival->digest && EVP_DigestInit_ex(arrival->digest, EVP_sha256(), NULL)
-                 ? blob_writer_open(arrivals->imaging->blobs, req, &arrival->writer)
-                 : refuse_digest(req);
+    int rc = blob_writer_open(arrivals->imaging->blobs, req, &arrival->writer);
     if (rc == 0) {
         blob_writer_skip_sha1(arrival->writer);
     }
@@ -175,13 +166,13 @@ int arrival_begin(Arrivals *arrivals, Request *req, const FileMeta *meta, Arriva
     return 0;
 }
 
-static int hash_data_set(Arrival *arrival, Request *req, Str bytes)
+static void sum_data_set(Arrival *arrival, Str bytes)
 {
-    return EVP_DigestUpdate(arrival->digest, bytes.data, bytes.len) ? 0 : refuse_digest(req);
+    arrival->crc = crc32c(arrival->crc, bytes.data, bytes.len);
 }
 
 /** Looks for where the data set of a file begins. */
-static int hash_file(Arrival *arrival, Request *req, Str bytes)
+static int find_data_set(Arrival *arrival, Request *req, Str bytes)
 {
     FileMeta meta;
     size_t offset;
@@ -192,16 +183,20 @@ static int hash_file(Arrival *arrival, Request *req, Str bytes)
     }
     arrival->data_set_offset = offset;
     arrival->is_in_data_set = true;
-    rc = hash_data_set(arrival, req, str_from_offset(strbuf_str(&arrival->head), offset));
+    sum_data_set(arrival, str_from_offset(strbuf_str(&arrival->head), offset));
     strbuf_done(&arrival->head);
-    return rc;
+    return 0;
 }
 
 int arrival_write(Arrival *arrival, Request *req, const void *bytes, size_t len)
 {
     Str piece = {bytes, len};
-    int rc = arrival->is_in_data_set ? hash_data_set(arrival, req, piece)
-                                     : hash_file(arrival, req, piece);
+    int rc = 0;
+    if (arrival->is_in_data_set) {
+        sum_data_set(arrival, piece);
+    } else {
+        rc = find_data_set(arrival, req, piece);
+    }
     return rc < 0 ? rc : blob_writer_write(arrival->writer, req, bytes, len);
 }
 
@@ -211,7 +206,6 @@ void arrival_abandon(Arrival *arrival)
         return;
     }
     blob_writer_abandon(arrival->writer);
-    EVP_MD_CTX_free(arrival->digest);
     strbuf_done(&arrival->head);
     free(arrival);
 }
@@ -271,44 +265,91 @@ static Str patient_cx(const Arrivals *arrivals, Request *req, const NewInstance 
 
 /* ---- rows ---- */
 
+/** One transaction, and what is there already. */
+typedef struct InsertAttempt {
+    InstanceRowOutcome outcome;
+    StoredDataSet *held;
+    size_t held_count;
+} InsertAttempt;
+
 /** The instance, and with the first of its study the record that they begin to come. */
 static int insert(const Arrivals *arrivals, Request *req, const NewInstance *instance,
-                  const StudyCount *begun, InstanceRowOutcome *ret_outcome)
+                  const StudyCount *begun, InsertAttempt *ret_attempt)
 {
     _cleanup_(db_releasep) DbConn *conn = NULL;
     DbResult *results[2];
+    const ErrorList before = req->errors;
     int rc = db_acquire(arrivals->imaging->config.pool, req, &conn);
-    rc = rc < 0 ? rc : db_queue_begin(conn, req);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = db_queue_begin(conn, req);
     rc = rc < 0 ? rc : instance_rows_queue(req, conn, instance);
     if (rc == 0 && begun) {
         rc = queue_event(arrivals, req, conn, arrivals->begun, begun);
     }
     rc = rc < 0 ? rc : db_commit(conn, req, results);
     if (rc == 0) {
-        *ret_outcome = instance_rows_outcome(results[0]);
+        ret_attempt->outcome = instance_rows_outcome(req->arena, results[0], instance,
+                                                     &ret_attempt->held, &ret_attempt->held_count);
+    } else if (db_is_raced(conn, rc) && db_rollback(conn, req) == 0) {
+        error_list_rewind(&req->errors, &before);
+        ret_attempt->outcome = INSTANCE_ROW_RACED;
+        rc = -(int)ERR_DATABASE_BUSY;
     }
     return rc;
 }
 
-static int insert_repeatedly(const Arrivals *arrivals, Request *req, const NewInstance *instance,
-                             const StudyCount *begun, InstanceRowOutcome *ret_outcome)
+/** Other files of this UID: one of them may have the same data set under another file meta
+ * information. What differs is remembered in instance->others. */
+static int compare_held(const Arrivals *arrivals, Request *req, NewInstance *instance,
+                        InsertAttempt *attempt)
 {
-    InstanceRowOutcome outcome = INSTANCE_ROW_RACED;
-    for (int i = 0; i < ATTEMPTS && outcome == INSTANCE_ROW_RACED; i++) {
-        int rc = insert(arrivals, req, instance, begun, &outcome);
+    Str *others = ARENA_ARRAY(req->arena, Str, attempt->held_count);
+    for (size_t i = 0; i < attempt->held_count; i++) {
+        const StoredDataSet *held = &attempt->held[i];
+        bool is_same;
+        int rc = same_data_set(arrivals->imaging->blobs, &instance->file, held, &is_same);
         if (rc < 0) {
-            return rc;
+            return error_add(&req->errors, (ErrorCode)-rc, NULL,
+                             "the instance that is stored under this SOP Instance UID cannot be "
+                             "read: nothing was stored; send it again later");
         }
+        if (is_same) {
+            attempt->outcome = INSTANCE_THERE;
+            return 0;
+        }
+        others[i] = (Str){(const char *)held->sha256, sizeof(held->sha256)};
     }
-    if (outcome == INSTANCE_ROW_RACED) {
-        return error_add(&req->errors, ERR_XDS_REPOSITORY_BUSY, NULL,
-                         "many store the same instance at once: send it again");
-    }
-    *ret_outcome = outcome;
+    instance->others = others;
+    instance->other_count = attempt->held_count;
     return 0;
 }
 
-static int store_rows(Arrivals *arrivals, Request *req, const NewInstance *instance,
+static int insert_repeatedly(const Arrivals *arrivals, Request *req, NewInstance *instance,
+                             const StudyCount *begun, InstanceRowOutcome *ret_outcome)
+{
+    for (int i = 0; i < ATTEMPTS; i++) {
+        InsertAttempt attempt = {.outcome = INSTANCE_HELD};
+        int rc = insert(arrivals, req, instance, begun, &attempt);
+        if (rc < 0 && attempt.outcome != INSTANCE_ROW_RACED) {
+            return rc;
+        }
+        begun = rc == 0 ? NULL : begun; /* it is recorded now */
+        rc = attempt.outcome == INSTANCE_HELD ? compare_held(arrivals, req, instance, &attempt) : 0;
+        if (rc < 0) {
+            return rc;
+        }
+        if (attempt.outcome <= INSTANCE_THERE) {
+            *ret_outcome = attempt.outcome;
+            return 0;
+        }
+    }
+    return error_add(&req->errors, ERR_XDS_REPOSITORY_BUSY, NULL,
+                     "many store the same instance at once: send it again");
+}
+
+static int store_rows(Arrivals *arrivals, Request *req, NewInstance *instance,
                       ArrivalOutcome *ret_outcome)
 {
     static const ArrivalOutcome outcomes[] = {
@@ -326,7 +367,7 @@ static int store_rows(Arrivals *arrivals, Request *req, const NewInstance *insta
     StudyCount begun = {.study_uid = record->study_uid,
                         .patient = patient,
                         .accession = str_shown(req->arena, record->accession_number)};
-    InstanceRowOutcome outcome;
+    InstanceRowOutcome outcome = INSTANCE_THERE;
     rc = insert_repeatedly(arrivals, req, instance, known ? NULL : &begun, &outcome);
     if (rc < 0) {
         return rc;
@@ -378,21 +419,19 @@ static int store(Arrival *arrival, Request *req, const InstanceRecord *record,
         .node = arrivals->ae->node,
         .ae_title = arrivals->ae->title,
         .is_manifest_due = !arrivals->ae->makes_manifests,
-        .data_set_offset = arrival->data_set_offset,
+        .file = {.offset = arrival->data_set_offset, .crc32c = arrival->crc},
     };
     if (!study_time_utc_us(record->study_date, record->study_time, record->timezone_offset,
                            config->source_timezone, &instance.started_us)) {
         instance.started_us = INT64_MIN;
     }
     settle_origin(arrivals, req, &instance);
-    int rc = EVP_DigestFinal_ex(arrival->digest, instance.data_set_sha256, NULL)
-                 ? blob_writer_close(arrival->writer, req)
-                 : refuse_digest(req);
+    int rc = blob_writer_close(arrival->writer, req);
     if (rc < 0) {
         return rc;
     }
-    instance.size_bytes = arrival->writer->content.size_bytes;
-    memcpy(instance.sha256, arrival->writer->content.sha256, sizeof(instance.sha256));
+    instance.file.size_bytes = arrival->writer->content.size_bytes;
+    memcpy(instance.file.sha256, arrival->writer->content.sha256, sizeof(instance.file.sha256));
     BlobWriter *writer = arrival->writer;
     arrival->writer = NULL; /* freed with the commit */
     rc = blob_writers_commit(arrivals->imaging->blobs, req, &writer, 1);

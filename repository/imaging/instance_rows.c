@@ -20,9 +20,9 @@
  * not seen by its UPDATE, and needs none. */
 static const DbStatement insert_instance = {
     "imaging_instance_insert",
-    "WITH same AS (SELECT variant, data_set_sha256 FROM imaging_instance "
-    "WHERE sop_instance = $16::text AND facility = $1::integer), "
-    "is_new AS (SELECT WHERE NOT EXISTS (SELECT FROM same WHERE data_set_sha256 = $29::bytea)), "
+    "WITH same AS (SELECT variant, sha256, size_bytes, data_set_offset, data_set_crc32c "
+    "FROM imaging_instance WHERE sop_instance = $16::text AND facility = $1::integer), "
+    "is_new AS (SELECT WHERE NOT EXISTS (SELECT FROM same WHERE sha256 <> ALL ($36::bytea[]))), "
     "old_study AS (SELECT id FROM imaging_study WHERE study_uid = $4::text "
     "AND facility = $1::integer AND authority = $3::integer AND patient_number = $5::text), "
     "new_study AS (INSERT INTO imaging_study (facility, node, authority, study_uid, "
@@ -64,7 +64,7 @@ static const DbStatement insert_instance = {
     "added AS (INSERT INTO imaging_instance (series, study, facility, node, variant, "
     "sop_instance, position, size_bytes, data_set_offset, pixel_offset, number_of_frames, "
     "image_rows, image_columns, bits_allocated, samples_per_pixel, has_pixel_data, is_lossy, "
-    "sha256, data_set_sha256, sop_class, transfer_syntax, frames, metadata"
+    "sha256, data_set_crc32c, sop_class, transfer_syntax, frames, metadata"
 #define FIELD_STUDY NOTHING
 #define FIELD_SERIES NOTHING
 #define FIELD_INSTANCE COLUMN
@@ -77,17 +77,18 @@ static const DbStatement insert_instance = {
     ") SELECT series.id, study.id, $1::integer, $2::integer, "
     "coalesce((SELECT max(variant) + 1 FROM same), 0), $16::text, $17::bigint, $18::bigint, "
     "$19::bigint, $20::bigint, $21::bigint, $22::integer, $23::integer, $24::integer, "
-    "$25::integer, $26::boolean, $27::boolean, $28::bytea, $29::bytea, $30::text, $31::text, "
+    "$25::integer, $26::boolean, $27::boolean, $28::bytea, $29::bigint, $30::text, $31::text, "
     "$33::bytea, $34::bytea, t[1], t[2], t[3] "
     "FROM study, series, (SELECT $32::text[]) v (t), is_new "
-    "ON CONFLICT DO NOTHING RETURNING study, variant), "
+    "RETURNING study, variant), "
     "changed AS (UPDATE imaging_study s SET changed_at = clock_timestamp(), "
     "is_manifest_due = s.is_manifest_due OR $9::boolean, flags = s.flags | a.flags "
     "FROM (SELECT study, $8::integer | CASE WHEN variant > 0 THEN $35::integer ELSE 0 END flags "
     "FROM added) a WHERE s.id = a.study AND (s.changed_at < clock_timestamp() - interval '1 s' "
     "OR ($9::boolean AND NOT s.is_manifest_due) OR s.flags | a.flags <> s.flags)) "
-    "SELECT variant FROM added UNION ALL "
-    "SELECT -1 FROM same WHERE data_set_sha256 = $29::bytea LIMIT 1",
+    "SELECT variant, NULL, NULL, NULL, NULL FROM added UNION ALL "
+    "SELECT -1, sha256, size_bytes, data_set_offset, coalesce(data_set_crc32c, -1) FROM same "
+    "WHERE NOT EXISTS (SELECT FROM is_new)",
 };
 
 /** What a worker sends may be anything; columns hold well-formed texts of a bounded length. */
@@ -245,6 +246,11 @@ bool instance_rows_metadata(Arena *arena, Str metadata, Str *ret_json)
     return true;
 }
 
+static Str sha256_of(const StoredDataSet *file)
+{
+    return (Str){(const char *)file->sha256, sizeof(file->sha256)};
+}
+
 static int32_t small(int64_t value)
 {
     return (int32_t)MAX(MIN(value, INT32_MAX), 0);
@@ -267,8 +273,8 @@ static void bind_instance(DbParams *params, const NewInstance *instance)
     static_assert(ARRAY_LEN(texts) == 3, "the statement has as many");
     db_param_text(params, column_text(params->arena, record->sop_instance));
     db_param_i64(params, position_of(record->instance_number));
-    db_param_i64(params, (int64_t)instance->size_bytes);
-    db_param_i64(params, (int64_t)instance->data_set_offset);
+    db_param_i64(params, (int64_t)instance->file.size_bytes);
+    db_param_i64(params, (int64_t)instance->file.offset);
     db_param_i64(params, (int64_t)record->pixel_offset);
     db_param_i64(params, MAX(record->number_of_frames, 0));
     db_param_i32(params, small(record->rows));
@@ -277,15 +283,15 @@ static void bind_instance(DbParams *params, const NewInstance *instance)
     db_param_i32(params, small(record->samples_per_pixel));
     db_param_bool(params, record->has_pixel_data);
     db_param_bool(params, record->is_lossy);
-    db_param_bytes(params, (Str){(const char *)instance->sha256, sizeof(instance->sha256)});
-    db_param_bytes(
-        params, (Str){(const char *)instance->data_set_sha256, sizeof(instance->data_set_sha256)});
+    db_param_bytes(params, sha256_of(&instance->file));
+    db_param_i64(params, instance->file.crc32c);
     db_param_text(params, column_text(params->arena, record->sop_class));
     db_param_text(params, column_text(params->arena, record->transfer_syntax));
     bind_texts(params, texts, ARRAY_LEN(texts));
     db_param_bytes(params, pack_frames(params->arena, record));
     db_param_bytes(params, pack_metadata(params->arena, record->json));
     db_param_i32(params, STUDY_DIFFERENT_BYTES);
+    db_param_bytes_array(params, instance->others, instance->other_count);
 }
 
 int instance_rows_queue(Request *req, DbConn *conn, const NewInstance *instance)
@@ -298,11 +304,39 @@ int instance_rows_queue(Request *req, DbConn *conn, const NewInstance *instance)
     return db_queue(conn, req, &insert_instance, &params);
 }
 
-InstanceRowOutcome instance_rows_outcome(const DbResult *result)
+static bool read_held(const DbResult *result, int row, StoredDataSet *ret_held)
 {
-    if (db_rows(result) == 0) {
+    Str sha256 = db_text(result, row, 1);
+    if (sha256.len != sizeof(ret_held->sha256)) {
+        return false;
+    }
+    memcpy(ret_held->sha256, sha256.data, sha256.len);
+    ret_held->size_bytes = (uint64_t)db_i64(result, row, 2);
+    ret_held->offset = (uint64_t)db_i64(result, row, 3);
+    ret_held->crc32c = db_i64(result, row, 4);
+    return true;
+}
+
+InstanceRowOutcome instance_rows_outcome(Arena *arena, const DbResult *result,
+                                         const NewInstance *instance, StoredDataSet **ret_held,
+                                         size_t *ret_count)
+{
+    int rows = db_rows(result);
+    *ret_count = 0;
+    if (rows == 0) {
         return INSTANCE_ROW_RACED;
     }
     int32_t variant = db_i32(result, 0, 0);
-    return variant < 0 ? INSTANCE_THERE : variant == 0 ? INSTANCE_ADDED : INSTANCE_VARIANT;
+    if (variant >= 0) {
+        return variant == 0 ? INSTANCE_ADDED : INSTANCE_VARIANT;
+    }
+    StoredDataSet *held = ARENA_ARRAY(arena, StoredDataSet, (size_t)rows);
+    for (int row = 0; row < rows; row++) {
+        if (str_equal(db_text(result, row, 1), sha256_of(&instance->file))) {
+            return INSTANCE_THERE;
+        }
+        *ret_count += read_held(result, row, &held[*ret_count]);
+    }
+    *ret_held = held;
+    return INSTANCE_HELD;
 }

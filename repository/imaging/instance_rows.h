@@ -3,6 +3,7 @@
 #include "lib/db/db.h"
 #include "lib/dicom/record.h"
 #include "repository/imaging/index.h"
+#include "repository/imaging/same_data_set.h"
 
 /** Rows of imaging_study, imaging_series and imaging_instance as an instance makes them. */
 
@@ -15,17 +16,17 @@ typedef struct NewInstance {
     int32_t flags; /* StudyFlag */
     bool is_manifest_due;
     int64_t started_us; /* INT64_MIN: not known */
-    uint8_t sha256[32]; /* of the file */
-    uint8_t data_set_sha256[32];
-    uint64_t size_bytes; /* of the file */
-    uint64_t data_set_offset;
+    StoredDataSet file;
+    const Str *others; /* SHA-256 of files that are known to have other data sets */
+    size_t other_count;
 } NewInstance;
 
 typedef enum InstanceRowOutcome {
     INSTANCE_ADDED,     /* it is the one that is served */
     INSTANCE_VARIANT,   /* kept beside one with other bytes */
-    INSTANCE_THERE,     /* the same data set is there already */
-    INSTANCE_ROW_RACED, /* somebody else has just made a row that is needed: roll back, try again */
+    INSTANCE_THERE,     /* the same file is there already */
+    INSTANCE_HELD,      /* nothing was made: files are there that are not among the others */
+    INSTANCE_ROW_RACED, /* nothing was made: somebody else has just made a row that is needed */
 } InstanceRowOutcome;
 
 /**
@@ -34,8 +35,13 @@ typedef enum InstanceRowOutcome {
  * other.
  */
 int instance_rows_queue(Request *req, DbConn *conn, const NewInstance *instance) MUST_CHECK;
-/** What its result says. */
-InstanceRowOutcome instance_rows_outcome(const DbResult *result);
+/**
+ * What its result says.
+ * @param ret_held  with INSTANCE_HELD: all files that are there under the UID, in the arena
+ */
+InstanceRowOutcome instance_rows_outcome(Arena *arena, const DbResult *result,
+                                         const NewInstance *instance, StoredDataSet **ret_held,
+                                         size_t *ret_count);
 
 /** A row's frames as they were given (imaging_instance.frames). @return false: no such frame */
 bool instance_rows_frame(Str frames, int64_t frame, DicomFrame *ret_frame);

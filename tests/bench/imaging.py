@@ -41,10 +41,10 @@ series AS (
     SELECT id, number, study_uid || '.' || number, 'CT', number::text, 'CT', '', '', 'CHEST', '', '', '', '', 'Musubi'
     FROM study, generate_series(1, 2) number RETURNING id, study, series_uid)
 INSERT INTO imaging_instance (series, study, position, size_bytes, data_set_offset, pixel_offset, number_of_frames, facility, node, variant,
-    image_rows, image_columns, bits_allocated, samples_per_pixel, has_pixel_data, is_lossy, sha256, data_set_sha256, sop_instance,
+    image_rows, image_columns, bits_allocated, samples_per_pixel, has_pixel_data, is_lossy, sha256, sop_instance,
     sop_class, transfer_syntax, instance_number, content_date, content_time, frames, metadata)
 SELECT series.id, series.study, 1, template.size_bytes, template.data_set_offset, template.pixel_offset, 1, 0, 0, 0, 512, 512, 16, 1, true,
-    false, sha256(convert_to(series.series_uid, 'UTF8')), sha256(convert_to(series.series_uid, 'UTF8')), series.series_uid || '.1',
+    false, sha256(convert_to(series.series_uid, 'UTF8')), series.series_uid || '.1',
     template.sop_class, template.transfer_syntax, '1', '', '', '', template.metadata
 FROM series, (SELECT * FROM imaging_instance LIMIT 1) template"""
 

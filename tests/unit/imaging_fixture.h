@@ -141,12 +141,48 @@ static inline InstanceRecord image_record(Arena *arena, const Image *image)
     };
 }
 
-/** The statement that makes an instance's rows, once. */
-static inline InstanceRowOutcome image_insert_once(DbPool *pool, const Image *image)
+/** What is known of other files of an instance, by their CRC: nobody can read them here. */
+static inline InstanceRowOutcome image_compare(Arena *arena, NewInstance *instance,
+                                               const StoredDataSet *held, size_t count)
 {
-    Request *req = request_new(60000);
+    Str *others = ARENA_ARRAY(arena, Str, count);
+    for (size_t i = 0; i < count; i++) {
+        if (held[i].crc32c == instance->file.crc32c) {
+            return INSTANCE_THERE;
+        }
+        others[i] = (Str){(const char *)held[i].sha256, sizeof(held[i].sha256)};
+    }
+    instance->others = others;
+    instance->other_count = count;
+    return INSTANCE_HELD;
+}
+
+/** The statement that makes an instance's rows, once. */
+static inline InstanceRowOutcome image_attempt(DbPool *pool, Request *req, NewInstance *instance)
+{
     DbConn *conn = NULL;
     DbResult *results[2];
+    StoredDataSet *held;
+    size_t count;
+    if (db_acquire(pool, req, &conn) < 0 || db_queue_begin(conn, req) < 0 ||
+        instance_rows_queue(req, conn, instance) < 0) {
+        fail_msg("%s", db_last_failure());
+    }
+    InstanceRowOutcome outcome = INSTANCE_ROW_RACED;
+    int rc = db_commit(conn, req, results);
+    if (rc == 0) {
+        outcome = instance_rows_outcome(req->arena, results[0], instance, &held, &count);
+    } else if (!db_is_raced(conn, rc) || db_rollback(conn, req) < 0) {
+        fail_msg("%s", db_last_failure());
+    }
+    db_release(conn);
+    return outcome == INSTANCE_HELD ? image_compare(req->arena, instance, held, count) : outcome;
+}
+
+/** As arrivals do it: again while somebody else was as fast, and once others are known. */
+static inline InstanceRowOutcome image_insert(DbPool *pool, const Image *image)
+{
+    Request *req = request_new(60000);
     InstanceRecord record = image_record(req->arena, image);
     NewInstance instance = {
         .record = &record,
@@ -155,29 +191,16 @@ static inline InstanceRowOutcome image_insert_once(DbPool *pool, const Image *im
         .authority = image->authority ? image->authority : 2,
         .ae_title = STR("PACS1"),
         .started_us = INT64_MIN,
-        .size_bytes = image->size_bytes ? image->size_bytes : 4096,
-        .data_set_offset = 300,
+        .file = {.size_bytes = image->size_bytes ? image->size_bytes : 4096, .offset = 300},
     };
     Uuid digest = uuid_digest(text_or(image->bytes, image->sop));
-    memcpy(instance.sha256, image->sha256 ? image->sha256 : digest.bytes,
-           image->sha256 ? sizeof(instance.sha256) : sizeof(digest.bytes));
-    memcpy(instance.data_set_sha256, digest.bytes, sizeof(digest.bytes));
-    if (db_acquire(pool, req, &conn) < 0 || db_queue_begin(conn, req) < 0 ||
-        instance_rows_queue(req, conn, &instance) < 0 || db_commit(conn, req, results) < 0) {
-        fail_msg("%s", db_last_failure());
-    }
-    InstanceRowOutcome outcome = instance_rows_outcome(results[0]);
-    db_release(conn);
-    request_free(req);
-    return outcome;
-}
-
-/** As arrivals do it: again while somebody else was as fast. */
-static inline InstanceRowOutcome image_insert(DbPool *pool, const Image *image)
-{
+    memcpy(instance.file.sha256, image->sha256 ? image->sha256 : digest.bytes,
+           image->sha256 ? sizeof(instance.file.sha256) : sizeof(digest.bytes));
+    instance.file.crc32c = digest.bytes[0];
     InstanceRowOutcome outcome;
     do {
-        outcome = image_insert_once(pool, image);
-    } while (outcome == INSTANCE_ROW_RACED);
+        outcome = image_attempt(pool, req, &instance);
+    } while (outcome == INSTANCE_ROW_RACED || outcome == INSTANCE_HELD);
+    request_free(req);
     return outcome;
 }
