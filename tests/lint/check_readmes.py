@@ -1,0 +1,105 @@
+#!/usr/bin/python3
+"""What the pages of the tree (*.md) name is there: files, folders behind links, functions; and a folder's README names each of its sources."""
+
+import fnmatch
+import pathlib
+import posixpath
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SOURCES = (".c", ".cc", ".h", ".def", ".py")
+FILE = re.compile(r"[\w./*<>-]+\.(?:cc?|h|def|py|sql|sh|toml|svg|md)\b")
+WORD = re.compile(r"`([\w*-]+)`")
+LINK = re.compile(r"\]\(([^)#:]+)\)")
+FUNCTION = re.compile(r"\b([a-z_][a-z_0-9]+)\(\)")
+ELSEWHERE = ("/", "var/", "testssl.sh")  # of the machine, of a run, of others
+
+
+def tracked():
+    """Paths of the tree's files; None in a tree that is no clone."""
+    if not (ROOT / ".git").exists():
+        return None
+    found = subprocess.run(["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
+    return [name for name in found.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def pattern_of(name):
+    """A name as fnmatch knows it: NN and NNNN stand for digits, <word> for anything."""
+    return re.sub(r"<\w+>", "*", re.sub(r"(?:NN)+", "[0-9]*", name))
+
+
+class Tree:
+    """The files, by what a page may call them."""
+
+    def __init__(self, names):
+        self.names = names
+        self.by_base = {}
+        for name in names:
+            self.by_base.setdefault(posixpath.basename(name), []).append(name)
+        self.words = set()
+        for name in names:
+            if name.endswith(SOURCES):
+                self.words.update(re.findall(r"\w+", (ROOT / name).read_text(encoding="utf-8", errors="replace")))
+
+    def has_file(self, name, folder):
+        """Named from the root, from the page's folder, or by the end of a path that is somewhere."""
+        pattern = pattern_of(name)
+        bases = fnmatch.filter(self.by_base, posixpath.basename(pattern))
+        ends = (pattern, posixpath.normpath(posixpath.join(folder, pattern)), "*/" + pattern)
+        return any(fnmatch.fnmatch(path, end) for base in bases for path in self.by_base[base] for end in ends)
+
+    def has_path(self, name, folder):
+        """A link: a file, or a folder in which there are some."""
+        path = posixpath.normpath(posixpath.join(folder, name))
+        return any(other == path or other.startswith(path + "/") for other in self.names)
+
+
+def faults_of(page, text, tree):
+    """What a page names and is not there."""
+    folder = posixpath.dirname(page)
+    for name in sorted(set(FILE.findall(text))):
+        if not name.startswith(ELSEWHERE) and not tree.has_file(name, folder):
+            yield f"{page}: there is no file {name}"
+    for name in sorted(set(LINK.findall(text))):
+        if not tree.has_path(name, folder):
+            yield f"{page}: the link {name} leads nowhere"
+    for name in sorted(set(FUNCTION.findall(text))):
+        if name not in tree.words:
+            yield f"{page}: there is no function {name}()"
+
+
+def unnamed_of(page, text, tree):
+    """Sources in the folder of a README that it does not name: with or without their suffix, or by a pattern."""
+    folder = posixpath.dirname(page)
+    stems = [posixpath.basename(pattern_of(name)).partition(".")[0] for name in FILE.findall(text) + WORD.findall(text)]
+    for name in tree.names:
+        base = posixpath.basename(name)
+        stem = base.partition(".")[0]
+        if posixpath.dirname(name) == folder and base.endswith(SOURCES) and base != "__init__.py" and not any(
+                fnmatch.fnmatch(stem, pattern) for pattern in stems):
+            yield f"{page} does not name {base}"
+
+
+def main():
+    """Checks every page; skipped (77) in a tree that is no clone."""
+    names = tracked()
+    if names is None:
+        return 77
+    tree = Tree(names)
+    pages = [name for name in names if name.endswith(".md")]
+    faults = []
+    for page in pages:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        faults += faults_of(page, text, tree)
+        if posixpath.dirname(page) and posixpath.basename(page) == "README.md":
+            faults += unnamed_of(page, text, tree)
+    for fault in faults:
+        print(fault)
+    print(f"{len(pages)} pages, {len(faults)} faults")
+    return 1 if faults or not pages else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
