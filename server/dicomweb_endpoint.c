@@ -3,6 +3,8 @@
 /** After a refusal this much more of the body is still read, so that the peer sees the answer. */
 #define SWALLOW_BYTES (64ULL * 1024 * 1024)
 #define PREFLIGHT_MAX_AGE STR("600")
+/** Seconds, for who comes while all is taken. */
+#define RETRY_AFTER STR("5")
 
 /** One request: HttpExchange.state. */
 typedef struct DicomwebCall {
@@ -147,8 +149,11 @@ static void reply_errors(HttpExchange *http)
         strbuf_printf(&buf, "%.*s\n", STR_ARG(error->context));
     }
     strbuf_printf(&buf, "[ref %s]\n", req->ref);
-    http_reply(http, first ? error_info(first->code)->http_status : 500,
-               "text/plain; charset=utf-8", &buf);
+    const int status = first ? error_info(first->code)->http_status : 500;
+    if (status == 503) {
+        http_add_header(http, "Retry-After", RETRY_AFTER);
+    }
+    http_reply(http, status, "text/plain; charset=utf-8", &buf);
     strbuf_done(&buf);
 }
 

@@ -50,6 +50,9 @@
 #define FREE_BYTES_MAX ((size_t)64 << 20)
 #define STOP_GRACE_S 25
 #define ADMIN_CONNECTIONS 64U
+/* The default of [imaging] pixel_processes. */
+#define PIXEL_PROCESSES_LEAST 4
+#define PIXEL_PROCESSES_MOST 128
 /** Blob folders, segments, database connections, logs, and the admin listener. */
 #define DESCRIPTORS_OF_OWN (512 + ADMIN_CONNECTIONS)
 
@@ -338,6 +341,14 @@ static bool bind_syslog(Process *p)
 
 /* ------------------------------------------------------------------ DICOM */
 
+static unsigned pixel_processes(const Config *config)
+{
+    const long by_processors = 2 * sysconf(_SC_NPROCESSORS_ONLN);
+    return config->imaging.pixel_processes > 0
+               ? config->imaging.pixel_processes
+               : (unsigned)MIN(MAX(by_processors, PIXEL_PROCESSES_LEAST), PIXEL_PROCESSES_MOST);
+}
+
 /** Made while there are no threads, no keys and no sandbox yet. */
 static bool start_workers(Process *p)
 {
@@ -345,6 +356,9 @@ static bool start_workers(Process *p)
         return true;
     }
     p->workers = dicom_workers_start(p->problem, PROBLEM_BYTES);
+    if (p->workers) {
+        dicom_workers_limit(p->workers, JOB_PIXELS, pixel_processes(p->config));
+    }
     return p->workers != NULL;
 }
 

@@ -1,6 +1,7 @@
 #include "lib/dicom/pixels_job.h"
 
 #include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
@@ -8,19 +9,99 @@
 
 /** For what 60 s of processor time may take on a machine that does much else. */
 #define PATIENCE_NS (INT64_C(180) * 1000000000)
+/** Until one of the processes that run has ended. */
+#define PLACE_PATIENCE_NS (INT64_C(20) * 1000000000)
+/** So much is taken off a process at once: it waits for no slow reader. */
+#define AHEAD_BYTES ((size_t)1 << 20)
+/** A process that is kept has most of its time and memory left for what comes. */
+#define KEPT_MAX_NS (INT64_C(5) * 1000000000)
+#define KEPT_MAX_BYTES ((uint64_t)16 << 20)
 #define QUALITY 90
 
 /** A process that answers, until its last byte is taken. */
 typedef struct PixelsReply {
     WorkerProcess process;
-    StrBuf first; /* what was said before the caller began to read */
+    PixelsLine *line; /* NULL: the process is not kept */
+    int64_t started_ns;
+    int64_t study;
+    const TransferSyntax *syntax;
+    uint64_t bytes; /* that went in and came out */
+    StrBuf first;   /* what was said before the caller began to read */
     bool is_whole;
 } PixelsReply;
+
+/* ---- a process for one instance after the other ---- */
+
+static bool is_kept(const PixelsReply *reply)
+{
+    return reply->line && reply->is_whole && reply->bytes <= KEPT_MAX_BYTES &&
+           clock_now_ns() - reply->started_ns <= KEPT_MAX_NS;
+}
+
+/** The process has no work any more, or none that is wanted. */
+static void leave_process(PixelsReply *reply)
+{
+    if (reply->process.workers && is_kept(reply)) {
+        *reply->line = (PixelsLine){.workers = reply->process.workers,
+                                    .process = reply->process.id,
+                                    .started_ns = reply->started_ns,
+                                    .study = reply->study,
+                                    .syntax = reply->syntax,
+                                    .is_amidst = reply->line->is_amidst};
+        dicom_worker_park(&reply->process);
+    }
+    dicom_worker_end(&reply->process);
+}
+
+void pixels_line_done(PixelsLine *line)
+{
+    WorkerProcess process;
+    if (line->process != 0 && dicom_worker_unpark(line->workers, line->process, &process)) {
+        dicom_worker_end(&process);
+    }
+    line->process = 0;
+}
+
+/** Whether the process that the line keeps is there, and may have this instance too. */
+static bool take_kept(PixelsReply *reply)
+{
+    PixelsLine *line = reply->line;
+    const bool is_next =
+        line && line->process != 0 && line->study == reply->study && line->syntax == reply->syntax;
+    if (!is_next) {
+        return false;
+    }
+    const bool is_there = dicom_worker_unpark(line->workers, line->process, &reply->process);
+    line->process = 0;
+    reply->started_ns = line->started_ns;
+    struct pollfd control = {.fd = is_there ? reply->process.control : -1, .events = POLLIN};
+    if (is_there && poll(&control, 1, 0) > 0) { /* it has ended: there is nothing for it to say */
+        dicom_worker_end(&reply->process);
+        return false;
+    }
+    return is_there;
+}
+
+static int take_process(DicomWorkers *workers, ErrorList *errors, PixelsReply *reply)
+{
+    const bool is_amidst = reply->line && reply->line->is_amidst;
+    if (take_kept(reply)) {
+        return 0;
+    }
+    if (reply->line) {
+        pixels_line_done(reply->line);
+    }
+    int r = dicom_worker_start(workers, errors, JOB_PIXELS,
+                               clock_now_ns() + (is_amidst ? PATIENCE_NS : PLACE_PATIENCE_NS),
+                               &reply->process);
+    reply->started_ns = clock_now_ns();
+    return r;
+}
 
 static void reply_free(void *ctx)
 {
     PixelsReply *reply = ctx;
-    dicom_worker_end(&reply->process);
+    leave_process(reply);
     strbuf_done(&reply->first);
     free(reply);
 }
@@ -44,9 +125,10 @@ static bool say_bytes(int control, Str bytes)
     return is_said;
 }
 
-static int feed(int control, ErrorList *errors, const BodySource *data_set)
+static int feed(PixelsReply *reply, ErrorList *errors, const BodySource *data_set)
 {
     _cleanup_(strbuf_done) StrBuf piece = {0};
+    const int control = reply->process.control;
     int more = 1;
     while (more == 1) {
         strbuf_clear(&piece);
@@ -54,6 +136,7 @@ static int feed(int control, ErrorList *errors, const BodySource *data_set)
         if (more < 0) {
             return error_add(errors, (ErrorCode)-more, NULL, "The stored instance cannot be read");
         }
+        reply->bytes += piece.len;
         if (!say_bytes(control, strbuf_str(&piece))) {
             return 0;
         }
@@ -72,10 +155,12 @@ static int hear(PixelsReply *reply, ErrorList *errors, StrBuf *buf)
     int r = worker_hear(reply->process.control, clock_now_ns() + PATIENCE_NS, &kind, &content);
     if (r == 1 && kind == WORKER_SAYS_DATA) {
         strbuf_append(buf, strbuf_str(&content));
+        reply->bytes += content.len;
         return 1;
     }
     if (r == 1 && kind == WORKER_SAYS_STORED) {
         reply->is_whole = true;
+        leave_process(reply);
         return 0;
     }
     if (!errors) {
@@ -102,33 +187,42 @@ static int next_piece(void *ctx, StrBuf *buf)
     return reply->is_whole ? 0 : hear(reply, NULL, buf);
 }
 
+/** Gives a process its job and the data set, and takes the first bytes of the answer. */
+static int order(PixelsReply *reply, ErrorList *errors, WorkerMessageKind kind, Str wish,
+                 const PixelsSource *source)
+{
+    int r = 0;
+    if (worker_say(reply->process.control, kind, wish)) {
+        r = feed(reply, errors, source->data_set);
+    }
+    if (r == 0) {
+        do {
+            r = hear(reply, errors, &reply->first);
+        } while (r == 1 && reply->first.len < AHEAD_BYTES);
+    }
+    return r;
+}
+
 /**
- * Starts a process, gives it its job and the data set, and waits for the first bytes of the answer.
+ * Starts a process, or takes the one of the line, and has it begin.
  * @param wish  fields of kind
  * @param file  to begin with, or NULL
  */
 static int begin(DicomWorkers *workers, ErrorList *errors, WorkerMessageKind kind, Str wish,
                  const PixelsSource *source, const FileMeta *file, BodySource *ret_source)
 {
-    WorkerProcess process;
-    int r = dicom_worker_start(workers, errors, JOB_PIXELS, &process);
-    if (r < 0) {
-        return r;
-    }
     PixelsReply *reply = calloc(1, sizeof(*reply));
     if (!reply) {
         abort();
     }
-    reply->process = process;
+    reply->line = source->line;
+    reply->study = source->study;
+    reply->syntax = transfer_syntax_find(source->transfer_syntax);
     if (file) {
         part10_write(file, &reply->first);
     }
-    if (worker_say(process.control, kind, wish)) {
-        r = feed(process.control, errors, source->data_set);
-    }
-    if (r == 0) {
-        r = hear(reply, errors, &reply->first);
-    }
+    int r = take_process(workers, errors, reply);
+    r = r < 0 ? r : order(reply, errors, kind, wish, source);
     if (r < 0) {
         reply_free(reply);
         return r;

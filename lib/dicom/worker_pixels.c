@@ -1,5 +1,5 @@
 /* The worker that decodes: one instance in another transfer syntax, one of its frames, or a picture
- * of it. */
+ * of it; then perhaps another one. */
 
 #include <stdlib.h>
 #include <zlib.h>
@@ -267,26 +267,38 @@ static bool read_wish(int control, Arena *arena, Wish *ret_wish)
     return true;
 }
 
+static bool do_job(PixelJob *job)
+{
+    const TransferSyntax *source = job->wish.source;
+    job->scan = dicom_scan_new(job->arena, source);
+    job->pixels = dicom_pixels_new(inner_syntax(source), source->may_be_lossy);
+    bool is_ready = !source->is_deflated || inflateInit2(&job->zlib, RAW_DEFLATE) == Z_OK;
+    bool is_there = is_ready && take_data_set(job);
+    if (source->is_deflated) {
+        (void)inflateEnd(&job->zlib);
+    }
+    bool is_done =
+        is_there && answer(job) && worker_say(job->control, WORKER_SAYS_STORED, STR_EMPTY);
+    dicom_pixels_free(job->pixels);
+    dicom_scan_free(job->scan);
+    return is_done;
+}
+
 void worker_pixels(int control, int peer)
 {
-    PixelJob job = {.control = control, .arena = arena_new()};
+    const TransferSyntax *first = NULL;
+    bool is_done = true;
 
     (void)peer;
-    error_list_init(&job.errors, job.arena);
-    if (read_wish(control, job.arena, &job.wish)) {
-        const TransferSyntax *source = job.wish.source;
-        job.scan = dicom_scan_new(job.arena, source);
-        job.pixels = dicom_pixels_new(inner_syntax(source), source->may_be_lossy);
-        bool is_ready = !source->is_deflated || inflateInit2(&job.zlib, RAW_DEFLATE) == Z_OK;
-        bool is_there = is_ready && take_data_set(&job);
-        if (source->is_deflated) {
-            (void)inflateEnd(&job.zlib);
+    while (is_done) {
+        PixelJob job = {.control = control, .arena = arena_new()};
+        error_list_init(&job.errors, job.arena);
+        is_done = read_wish(control, job.arena, &job.wish);
+        first = first ? first : job.wish.source;
+        if (is_done && job.wish.source != first) { /* as dicom_pixels_new() asks */
+            is_done = say_problem(control, STR("another transfer syntax than that before"));
         }
-        if (is_there && answer(&job)) {
-            (void)worker_say(control, WORKER_SAYS_STORED, STR_EMPTY);
-        }
-        dicom_pixels_free(job.pixels);
-        dicom_scan_free(job.scan);
+        is_done = is_done && do_job(&job);
+        arena_free(job.arena);
     }
-    arena_free(job.arena);
 }

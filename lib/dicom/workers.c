@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "lib/base/file_io.h"
+#include "lib/base/thread.h"
 #include "lib/dicom/worker_main.h"
 #include "lib/sandbox/privileges.h"
 
@@ -47,8 +49,16 @@ struct DicomWorkers {
     pid_t keeper;
     int requests;
     Shared *shared;
-    _Atomic uint64_t last_id;
-    _Atomic unsigned running;
+    pthread_mutex_t lock; /* of all below */
+    pthread_cond_t ended; /* one of some job */
+    uint64_t last_id;
+    unsigned running;
+    struct {
+        unsigned most;
+        unsigned running;
+    } jobs[JOB_COUNT];
+    WorkerProcess parked[DICOM_WORKERS_MAX]; /* the longest first */
+    size_t parked_count;
 };
 
 static const bool has_peer[] = {
@@ -299,7 +309,17 @@ DicomWorkers *dicom_workers_start(char *ret_problem, size_t problem_size)
     }
     close(ends[1]);
     workers->requests = ends[0];
+    (void)pthread_mutex_init(&workers->lock, NULL);
+    thread_condition_init(&workers->ended);
+    for (size_t job = 0; job < JOB_COUNT; job++) {
+        workers->jobs[job].most = DICOM_WORKERS_MAX;
+    }
     return workers;
+}
+
+void dicom_workers_limit(DicomWorkers *workers, WorkerJob job, unsigned most)
+{
+    workers->jobs[job].most = most;
 }
 
 void dicom_workers_stop(DicomWorkers *workers)
@@ -310,7 +330,13 @@ void dicom_workers_stop(DicomWorkers *workers)
     close(workers->requests);
     while (waitpid(workers->keeper, NULL, 0) < 0 && errno == EINTR) {
     }
+    for (size_t i = 0; i < workers->parked_count; i++) {
+        io_closep(&workers->parked[i].control);
+        io_closep(&workers->parked[i].peer);
+    }
     (void)munmap(workers->shared, sizeof(Shared));
+    (void)pthread_cond_destroy(&workers->ended);
+    (void)pthread_mutex_destroy(&workers->lock);
     free(workers);
 }
 
@@ -346,18 +372,88 @@ static bool make_sockets(WorkerJob job, int control[2], int peer[2])
            (!has_peer[job] || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, peer) == 0);
 }
 
-int dicom_worker_start(DicomWorkers *workers, ErrorList *errors, WorkerJob job,
+/* ---- how many ---- */
+
+static WorkerProcess take_parked(DicomWorkers *workers, size_t at)
+{
+    WorkerProcess process = workers->parked[at];
+    workers->parked_count--;
+    memmove(&workers->parked[at], &workers->parked[at + 1],
+            (workers->parked_count - at) * sizeof(process));
+    return process;
+}
+
+/** Ends a process, whose place is still taken. */
+static void end_process(WorkerProcess *process)
+{
+    const NurseryRequest request = {.id = process->id, .is_end = true};
+    io_closep(&process->control);
+    io_closep(&process->peer);
+    (void)ask(process->workers, &request, NULL, 0);
+}
+
+static bool is_free(const DicomWorkers *workers, WorkerJob job)
+{
+    return workers->running < DICOM_WORKERS_MAX &&
+           workers->jobs[job].running < workers->jobs[job].most;
+}
+
+/** Where there is no place for one of the job, ends the one that has been parked longest. */
+static void end_parked_for(DicomWorkers *workers, WorkerJob job)
+{
+    size_t at = 0;
+    while (at < workers->parked_count && workers->parked[at].job != job) {
+        at++;
+    }
+    if (at < workers->parked_count && !is_free(workers, job)) {
+        WorkerProcess process = take_parked(workers, at);
+        end_process(&process);
+        workers->running--;
+        workers->jobs[job].running--;
+    }
+}
+
+/** @return the id of the process that may be started; 0: none may */
+static uint64_t take_place(DicomWorkers *workers, WorkerJob job, int64_t until_ns)
+{
+    uint64_t id = 0;
+    bool is_early = until_ns > 0;
+    (void)pthread_mutex_lock(&workers->lock);
+    end_parked_for(workers, job);
+    while (!is_free(workers, job) && is_early) {
+        is_early = thread_wait_until(&workers->ended, &workers->lock, until_ns);
+        end_parked_for(workers, job);
+    }
+    if (is_free(workers, job)) {
+        workers->running++;
+        workers->jobs[job].running++;
+        id = ++workers->last_id;
+    }
+    (void)pthread_mutex_unlock(&workers->lock);
+    return id;
+}
+
+static void leave_place(DicomWorkers *workers, WorkerJob job)
+{
+    (void)pthread_mutex_lock(&workers->lock);
+    workers->running--;
+    workers->jobs[job].running--;
+    (void)pthread_cond_broadcast(&workers->ended); /* each waits for its own job */
+    (void)pthread_mutex_unlock(&workers->lock);
+}
+
+int dicom_worker_start(DicomWorkers *workers, ErrorList *errors, WorkerJob job, int64_t until_ns,
                        WorkerProcess *ret_process)
 {
     int control[2] = {-1, -1};
     int peer[2] = {-1, -1};
+    const NurseryRequest request = {.id = take_place(workers, job, until_ns), .job = job};
 
-    if (atomic_fetch_add(&workers->running, 1) >= DICOM_WORKERS_MAX) {
-        atomic_fetch_sub(&workers->running, 1);
-        return error_add(errors, ERR_DICOM_BUSY, NULL, "%d DICOM workers run; try again later",
-                         DICOM_WORKERS_MAX);
+    if (request.id == 0) {
+        return error_add(errors, ERR_DICOM_BUSY, NULL,
+                         "as many processes of this kind run as may (%u); try again later",
+                         workers->jobs[job].most);
     }
-    const NurseryRequest request = {.id = atomic_fetch_add(&workers->last_id, 1) + 1, .job = job};
     bool is_made = make_sockets(job, control, peer);
     if (is_made) {
         const int passed[] = {control[1], peer[1]};
@@ -369,25 +465,46 @@ int dicom_worker_start(DicomWorkers *workers, ErrorList *errors, WorkerJob job,
     if (!is_made) {
         io_closep(&control[0]);
         io_closep(&peer[0]);
-        atomic_fetch_sub(&workers->running, 1);
+        leave_place(workers, job);
         return error_add(errors, ERR_DICOM_WORKER, NULL, "no process for DICOM can be made: %s",
                          strerror(failed));
     }
-    *ret_process = (WorkerProcess){
-        .control = control[0], .peer = peer[0], .workers = workers, .id = request.id};
+    *ret_process = (WorkerProcess){control[0], peer[0], workers, request.id, job};
     return 0;
 }
 
 void dicom_worker_end(WorkerProcess *process)
 {
-    const NurseryRequest request = {.id = process->id, .is_end = true};
-    io_closep(&process->control);
-    io_closep(&process->peer);
     if (process->workers) {
-        (void)ask(process->workers, &request, NULL, 0);
-        atomic_fetch_sub(&process->workers->running, 1);
+        end_process(process);
+        leave_place(process->workers, process->job);
         process->workers = NULL;
     }
+}
+
+void dicom_worker_park(WorkerProcess *process)
+{
+    DicomWorkers *workers = process->workers;
+    (void)pthread_mutex_lock(&workers->lock);
+    workers->parked[workers->parked_count++] = *process; /* not more than run */
+    (void)pthread_cond_broadcast(&workers->ended);       /* who waits may end it */
+    (void)pthread_mutex_unlock(&workers->lock);
+    process->workers = NULL;
+}
+
+bool dicom_worker_unpark(DicomWorkers *workers, uint64_t id, WorkerProcess *ret_process)
+{
+    size_t at = 0;
+    (void)pthread_mutex_lock(&workers->lock);
+    while (at < workers->parked_count && workers->parked[at].id != id) {
+        at++;
+    }
+    const bool is_there = at < workers->parked_count;
+    if (is_there) {
+        *ret_process = take_parked(workers, at);
+    }
+    (void)pthread_mutex_unlock(&workers->lock);
+    return is_there;
 }
 
 uint64_t dicom_workers_crashes(const DicomWorkers *workers)

@@ -35,23 +35,36 @@ DicomWorkers *dicom_workers_start(char *ret_problem, size_t problem_size);
 /** Ends nursery and workers. NULL is fine. */
 void dicom_workers_stop(DicomWorkers *workers);
 
+/** Of one job, at most so many at once. Before any is started; else DICOM_WORKERS_MAX. */
+void dicom_workers_limit(DicomWorkers *workers, WorkerJob job, unsigned most);
+
 /** One job's process, seen from serve. */
 typedef struct WorkerProcess {
     int control;
     int peer; /* -1 without */
     DicomWorkers *workers;
     uint64_t id;
+    WorkerJob job;
 } WorkerProcess;
 
 /**
  * Starts a process for a job; for any thread. Where it cannot be made after all, control is closed
  * by the other side.
+ * @param until_ns  how long to wait for others of the job to end (clock_now_ns()); 0: not at all
  * @return 0; -ERR_DICOM_BUSY: as many run as may; -ERR_DICOM_WORKER: no process can be made
  */
-int dicom_worker_start(DicomWorkers *workers, ErrorList *errors, WorkerJob job,
+int dicom_worker_start(DicomWorkers *workers, ErrorList *errors, WorkerJob job, int64_t until_ns,
                        WorkerProcess *ret_process) MUST_CHECK;
 /** Closes its sockets, and ends it. */
 void dicom_worker_end(WorkerProcess *process);
+
+/**
+ * Keeps a process that has no work now, for whoever takes it back by its id. It stands in nobody's
+ * way: where one of its job may not be started otherwise, it is ended.
+ */
+void dicom_worker_park(WorkerProcess *process);
+/** @return false: it was ended */
+bool dicom_worker_unpark(DicomWorkers *workers, uint64_t id, WorkerProcess *ret_process);
 
 /** Crashes since the start, for metrics: processes that ended by a signal. */
 uint64_t dicom_workers_crashes(const DicomWorkers *workers);

@@ -324,7 +324,7 @@ DicomConversation *imaging_conversation_start(Imaging *imaging, const DicomPeer 
     conversation->peer = *peer;
     conversation->arena = arena_new();
     Request *req = new_request(conversation, "DICOM");
-    int rc = dicom_worker_start(imaging->config.workers, &req->errors, JOB_ACCEPTOR,
+    int rc = dicom_worker_start(imaging->config.workers, &req->errors, JOB_ACCEPTOR, 0,
                                 &conversation->worker);
     if (rc == 0 && thread_start(&conversation->thread, converse, conversation) != 0) {
         dicom_worker_end(&conversation->worker);

@@ -14,12 +14,12 @@ static int data_set_next(void *ctx, StrBuf *buf)
     return file_part_next(ctx, buf);
 }
 
-static int data_set_open(DataSet *data_set, Imaging *imaging, ErrorList *errors,
+static int data_set_open(DataSet *data_set, Imaging *imaging, ErrorList *errors, PixelsLine *line,
                          const ImagingInstance *instance)
 {
     *data_set = (DataSet){
         .source = {&data_set->part, data_set_next, NULL},
-        .pixels = {instance->transfer_syntax, &data_set->source},
+        .pixels = {instance->transfer_syntax, &data_set->source, line, instance->study},
     };
     int rc =
         file_part_open(&data_set->part, imaging->blobs, instance->sha256, instance->data_set_offset,
@@ -30,11 +30,12 @@ static int data_set_open(DataSet *data_set, Imaging *imaging, ErrorList *errors,
 }
 
 /** @param meta  NULL: a bare data set */
-static int transcode(Imaging *imaging, ErrorList *errors, const ImagingInstance *instance,
-                     Str target, const FileMeta *meta, BodySource *ret_source)
+static int transcode(Imaging *imaging, ErrorList *errors, PixelsLine *line,
+                     const ImagingInstance *instance, Str target, const FileMeta *meta,
+                     BodySource *ret_source)
 {
     DataSet data_set;
-    int rc = data_set_open(&data_set, imaging, errors, instance);
+    int rc = data_set_open(&data_set, imaging, errors, line, instance);
     rc = rc < 0 ? rc
                 : pixels_transcode(imaging->config.workers, errors, &data_set.pixels, target, meta,
                                    ret_source);
@@ -42,27 +43,27 @@ static int transcode(Imaging *imaging, ErrorList *errors, const ImagingInstance 
     return rc;
 }
 
-int instance_transcode(Imaging *imaging, ErrorList *errors, const ImagingInstance *instance,
-                       Str target, BodySource *ret_file)
+int instance_transcode(Imaging *imaging, ErrorList *errors, PixelsLine *line,
+                       const ImagingInstance *instance, Str target, BodySource *ret_file)
 {
     const FileMeta meta = {.sop_class = instance->sop_class,
                            .sop_instance = instance->sop_instance,
                            .transfer_syntax = target};
-    return transcode(imaging, errors, instance, target, &meta, ret_file);
+    return transcode(imaging, errors, line, instance, target, &meta, ret_file);
 }
 
-int instance_transcode_data_set(Imaging *imaging, ErrorList *errors,
+int instance_transcode_data_set(Imaging *imaging, ErrorList *errors, PixelsLine *line,
                                 const ImagingInstance *instance, Str target,
                                 BodySource *ret_data_set)
 {
-    return transcode(imaging, errors, instance, target, NULL, ret_data_set);
+    return transcode(imaging, errors, line, instance, target, NULL, ret_data_set);
 }
 
-int instance_frame(Imaging *imaging, ErrorList *errors, const ImagingInstance *instance,
-                   int64_t frame, BodySource *ret_samples)
+int instance_frame(Imaging *imaging, ErrorList *errors, PixelsLine *line,
+                   const ImagingInstance *instance, int64_t frame, BodySource *ret_samples)
 {
     DataSet data_set;
-    int rc = data_set_open(&data_set, imaging, errors, instance);
+    int rc = data_set_open(&data_set, imaging, errors, line, instance);
     rc = rc < 0 ? rc
                 : pixels_frame(imaging->config.workers, errors, &data_set.pixels, (uint32_t)frame,
                                ret_samples);
@@ -70,11 +71,12 @@ int instance_frame(Imaging *imaging, ErrorList *errors, const ImagingInstance *i
     return rc;
 }
 
-int instance_render(Imaging *imaging, ErrorList *errors, const ImagingInstance *instance,
-                    const DicomRendering *rendering, StrBuf *ret_image)
+int instance_render(Imaging *imaging, ErrorList *errors, PixelsLine *line,
+                    const ImagingInstance *instance, const DicomRendering *rendering,
+                    StrBuf *ret_image)
 {
     DataSet data_set;
-    int rc = data_set_open(&data_set, imaging, errors, instance);
+    int rc = data_set_open(&data_set, imaging, errors, line, instance);
     rc = rc < 0 ? rc
                 : pixels_render(imaging->config.workers, errors, &data_set.pixels, rendering,
                                 ret_image);

@@ -93,8 +93,8 @@ static int read_document(const Reading *reading, const uint8_t sha256[32],
 {
     Request *req = reading->req;
     WorkerProcess worker;
-    int rc =
-        dicom_worker_start(reading->imaging->config.workers, &req->errors, JOB_INSPECTOR, &worker);
+    int rc = dicom_worker_start(reading->imaging->config.workers, &req->errors, JOB_INSPECTOR, 0,
+                                &worker);
     if (rc < 0) {
         return rc;
     }

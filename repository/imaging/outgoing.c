@@ -148,7 +148,7 @@ static int connect_to(Outgoing *outgoing, Request *req, const OutgoingSide *side
 
 static int start(Outgoing *outgoing, Request *req, const OutgoingSide *side)
 {
-    int rc = dicom_worker_start(side->workers, &req->errors, JOB_REQUESTOR, &outgoing->worker);
+    int rc = dicom_worker_start(side->workers, &req->errors, JOB_REQUESTOR, 0, &outgoing->worker);
     if (rc == 0 && thread_start(&outgoing->thread, relay, outgoing) != 0) {
         dicom_worker_end(&outgoing->worker);
         rc = error_add(&req->errors, ERR_DICOM_BUSY, NULL, "no thread can be started");

@@ -31,6 +31,7 @@ typedef struct Wanted {
     uint64_t size_bytes;
     uint64_t data_set_offset;
     uint8_t sha256[32];
+    int64_t study;
     Transfer transfer;
     StrBuf made;        /* the whole file in the other syntax, unless that takes too much memory */
     BodySource source;  /* while it is made and sent */
@@ -48,6 +49,7 @@ typedef struct Retrieve {
     size_t syntax_count;
     size_t part_count; /* that are still to be sent */
     size_t made_bytes;
+    PixelsLine line;
 } Retrieve;
 
 /* ---- the request ---- */
@@ -239,6 +241,7 @@ static void take(const StudyGroup *group, Wanted *wanted, const ImagingInstance 
     wanted->is_found = true;
     wanted->transfer_syntax = str_dup(group->arena, instance->transfer_syntax);
     wanted->size_bytes = instance->size_bytes;
+    wanted->study = instance->study;
     wanted->data_set_offset = instance->data_set_offset;
     memcpy(wanted->sha256, instance->sha256, sizeof(wanted->sha256));
     wanted->transfer = (Transfer){.patient = instance->patient,
@@ -338,6 +341,7 @@ static Str target_syntax(const Retrieve *retrieve, const Wanted *wanted)
 static int transcode(const Wanted *wanted, ErrorList *errors, BodySource *ret_file)
 {
     ImagingInstance instance = {
+        .study = wanted->study,
         .sop_class = wanted->transfer.sop_class,
         .sop_instance = wanted->asked->unique_id,
         .transfer_syntax = wanted->transfer_syntax,
@@ -345,8 +349,13 @@ static int transcode(const Wanted *wanted, ErrorList *errors, BodySource *ret_fi
         .data_set_offset = wanted->data_set_offset,
     };
     memcpy(instance.sha256, wanted->sha256, sizeof(instance.sha256));
-    return instance_transcode(wanted->retrieve->imaging, errors, &instance, wanted->target,
-                              ret_file);
+    return instance_transcode(wanted->retrieve->imaging, errors, &wanted->retrieve->line, &instance,
+                              wanted->target, ret_file);
+}
+
+static void done_line(void *line)
+{
+    pixels_line_done(line);
 }
 
 static void done_made(void *made)
@@ -556,6 +565,7 @@ static int made_next(Wanted *wanted, StrBuf *buf)
         strbuf_done(&wanted->made);
         return 0;
     }
+    wanted->retrieve->line.is_amidst = true;
     int rc = wanted->source.next
                  ? 0
                  : transcode(wanted, &wanted->retrieve->exchange->req->errors, &wanted->source);
@@ -620,6 +630,7 @@ int imaging_rad69_retrieve(void *imaging, SoapExchange *exchange)
     Request *req = exchange->req;
     Retrieve *retrieve = ARENA_NEW(req->arena, Retrieve);
     *retrieve = (Retrieve){.imaging = imaging, .exchange = exchange};
+    arena_defer(req->arena, done_line, &retrieve->line);
     if (read_request(retrieve) == 0) {
         (void)!decide_all(retrieve); /* its error is in the reply, which then holds no document */
     }

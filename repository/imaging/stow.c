@@ -88,7 +88,7 @@ static int start_worker(Stow *stow)
     if (stow->has_worker) {
         return 0;
     }
-    int rc = dicom_worker_start(stow->imaging->config.workers, &req->errors, JOB_INSPECTOR,
+    int rc = dicom_worker_start(stow->imaging->config.workers, &req->errors, JOB_INSPECTOR, 0,
                                 &stow->worker);
     stow->has_worker = rc == 0;
     return rc;

@@ -21,6 +21,7 @@
 void sub_operations_done(SubOperations *operations)
 {
     strbuf_done(&operations->heard);
+    pixels_line_done(&operations->line);
 }
 
 /* ---- what workers say ---- */
@@ -237,8 +238,8 @@ SubOperationOutcome sub_operation_send(SubOperations *operations, Request *req,
         return (SubOperationOutcome){.status = STATUS_NO_CONTEXT};
     }
     if (!str_equal(syntax, instance->transfer_syntax)) {
-        rc = instance_transcode_data_set(operations->imaging, &req->errors, instance, syntax,
-                                         &data_set);
+        rc = instance_transcode_data_set(operations->imaging, &req->errors, &operations->line,
+                                         instance, syntax, &data_set);
     } else if ((rc = open_stored(operations, instance, &part, &data_set)) < 0) {
         (void)add_unreadable(req, instance, rc);
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "lib/dicom/pixels_job.h"
 #include "lib/dicom/worker_fields.h"
 #include "repository/imaging/index.h"
 
@@ -15,6 +16,7 @@ typedef struct SubOperations {
     Str originator_ae; /* C-MOVE: who asked; C-GET: empty */
     uint64_t originator_id;
     StrBuf heard;
+    PixelsLine line;
     bool is_cancelled; /* the peer that asked wants no more */
     bool is_gone;      /* the association on which the instances go */
     bool is_asker_gone;

@@ -24,6 +24,7 @@ typedef struct Frames {
     FilePart part;
     bool is_decoded;    /* or as stored */
     BodySource samples; /* of the part that is sent, if a process makes them */
+    PixelsLine line;
 } Frames;
 
 /* ---- the question ---- */
@@ -170,6 +171,7 @@ static int frame_begin(void *ctx, size_t index, Str *ret_type, Str *ret_location
     const int64_t number = frames->numbers[index];
     const bool is_native = str_equal(frames->type, TYPE_OCTETS);
     arena_clear(frames->arena);
+    frames->line.is_amidst = index > 0;
     end_part(frames);
     *ret_type = str_printf(frames->arena, "%.*s; transfer-syntax=%.*s", STR_ARG(frames->type),
                            STR_ARG(frames->transfer_syntax));
@@ -180,8 +182,8 @@ static int frame_begin(void *ctx, size_t index, Str *ret_type, Str *ret_location
         return MIN(rc, 0);
     }
     return frames->is_decoded || is_native
-               ? instance_frame(retrieval->imaging, &retrieval->req->errors, frames->instance,
-                                number, &frames->samples)
+               ? instance_frame(retrieval->imaging, &retrieval->req->errors, &frames->line,
+                                frames->instance, number, &frames->samples)
                : -ERR_CORRUPT;
 }
 
@@ -196,6 +198,7 @@ static void frames_done(void *ctx, bool is_whole)
 {
     Frames *frames = ctx;
     end_part(frames);
+    pixels_line_done(&frames->line);
     arena_free(frames->arena);
     if (!is_whole) {
         retrieval_record_cut(frames->retrieval);

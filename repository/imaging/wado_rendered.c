@@ -19,6 +19,7 @@ typedef struct Pictures {
     Str type;
     Arena *arena; /* of the part that is sent */
     StrBuf image; /* the same */
+    PixelsLine line;
 } Pictures;
 
 static int picture_begin(void *ctx, size_t index, Str *ret_type, Str *ret_location)
@@ -28,12 +29,13 @@ static int picture_begin(void *ctx, size_t index, Str *ret_type, Str *ret_locati
     const ImagingInstance *instance = &retrieval->instances[pictures->frames ? 0 : index];
     arena_clear(pictures->arena);
     strbuf_clear(&pictures->image);
+    pictures->line.is_amidst = index > 0;
     *ret_type = pictures->type;
     *ret_location = wado_instance_url(pictures->arena, pictures->base, instance);
     if (pictures->frames) {
         pictures->rendering.frame = pictures->frames[index];
     }
-    return instance_render(retrieval->imaging, &retrieval->req->errors, instance,
+    return instance_render(retrieval->imaging, &retrieval->req->errors, &pictures->line, instance,
                            &pictures->rendering, &pictures->image);
 }
 
@@ -47,6 +49,7 @@ static int picture_next(void *ctx, StrBuf *buf)
 static void pictures_done(void *ctx, bool is_whole)
 {
     Pictures *pictures = ctx;
+    pixels_line_done(&pictures->line);
     strbuf_done(&pictures->image);
     arena_free(pictures->arena);
     if (!is_whole) {

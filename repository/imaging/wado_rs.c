@@ -68,6 +68,7 @@ typedef struct Instances {
     Arena *arena; /* of the part that is sent */
     FilePart part;
     BodySource made; /* the part, if a process makes it */
+    PixelsLine line;
 } Instances;
 
 static void end_part(Instances *instances)
@@ -86,6 +87,7 @@ static int instance_begin(void *ctx, size_t index, Str *ret_type, Str *ret_locat
     const ImagingInstance *instance = &retrieval->instances[index];
     Str target = STR_EMPTY;
     arena_clear(instances->arena);
+    instances->line.is_amidst = index > 0;
     end_part(instances);
     if (!media_choose_syntax(&instances->ranges, TYPE_DICOM, instances->is_multipart,
                              instance->transfer_syntax, &target)) {
@@ -94,10 +96,11 @@ static int instance_begin(void *ctx, size_t index, Str *ret_type, Str *ret_locat
     *ret_type = str_printf(instances->arena, "application/dicom; transfer-syntax=%.*s",
                            STR_ARG(str_is_empty(target) ? instance->transfer_syntax : target));
     *ret_location = wado_instance_url(instances->arena, instances->base, instance);
-    return str_is_empty(target) ? file_part_open(&instances->part, retrieval->imaging->blobs,
-                                                 instance->sha256, 0, instance->size_bytes)
-                                : instance_transcode(retrieval->imaging, &retrieval->req->errors,
-                                                     instance, target, &instances->made);
+    return str_is_empty(target)
+               ? file_part_open(&instances->part, retrieval->imaging->blobs, instance->sha256, 0,
+                                instance->size_bytes)
+               : instance_transcode(retrieval->imaging, &retrieval->req->errors, &instances->line,
+                                    instance, target, &instances->made);
 }
 
 static int instance_next(void *ctx, StrBuf *buf)
@@ -111,6 +114,7 @@ static void instances_done(void *ctx, bool is_whole)
 {
     Instances *instances = ctx;
     end_part(instances);
+    pixels_line_done(&instances->line);
     arena_free(instances->arena);
     if (!is_whole) {
         retrieval_record_cut(instances->retrieval);

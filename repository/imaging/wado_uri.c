@@ -135,8 +135,8 @@ static int answer_picture(WadoUri *wado)
 {
     DicomwebExchange *exchange = wado->exchange;
     wado->rendering.is_png = offers[wado->offer].is_png;
-    int rc = instance_render(wado->imaging, &exchange->req->errors, &wado->retrieval.instances[0],
-                             &wado->rendering, &exchange->reply);
+    int rc = instance_render(wado->imaging, &exchange->req->errors, NULL,
+                             &wado->retrieval.instances[0], &wado->rendering, &exchange->reply);
     rc = rc < 0 ? rc : retrieval_record(&wado->retrieval);
     exchange->status = 200;
     exchange->reply_type = offers[wado->offer].type;

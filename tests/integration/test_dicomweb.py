@@ -1,11 +1,15 @@
 """DICOMweb beyond what a scenario can see: audit records (PS3.15 A.5.3), connections that end early, scripts in browsers, speed."""
 
+import concurrent.futures
 import http.client
 import json
 import os
+import pathlib
 import re
+import signal
 import ssl
 import struct
+import threading
 import time
 import zlib
 
@@ -19,6 +23,7 @@ STORED_AT_ONCE = 1000
 METADATA_MAX_S = 0.05 * 4  # of 1000 instances: 50 ms are the goal; machines that run tests do other things too
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+PF_EXITING = 4  # of proc(5), stat, flags
 
 
 class Dicomweb(common.ServerCase):
@@ -170,6 +175,99 @@ class Dicomweb(common.ServerCase):
             self.assertEqual((status, raw.count(b'"00080018"')), (200, STORED_AT_ONCE))
         self.assertLess(min(took), METADATA_MAX_S, took)
         print(f"metadata of {STORED_AT_ONCE} instances: {min(took) * 1000:.0f} ms")
+
+
+def children_of(pid):
+    """Of a process that may have ended."""
+    try:
+        return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def is_named(pid, name):
+    """Whether the process is there, called so, and not about to end."""
+    try:
+        folder = pathlib.Path(f"/proc/{pid}")
+        flags = int((folder / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[6])
+        pending = re.search(r"ShdPnd:\s*(\w+)", (folder / "status").read_text(encoding="ascii"))
+        is_ending = flags & PF_EXITING or int(pending[1], 16) & 1 << signal.SIGKILL - 1
+        return not is_ending and (folder / "comm").read_text(encoding="ascii").strip() == name
+    except (FileNotFoundError, ProcessLookupError, TypeError):
+        return False
+
+
+class Pictures(common.ServerCase):
+    """Many pictures at once: so many processes make them as may, and all are answered."""
+
+    most = 3
+    settings = {"server": {"roles": "registry, repository, pix, atna, imaging"},
+                "imaging": {"unique_id": imaging.IMAGING_UID, "pixel_processes": "3"}}
+
+    def processes(self):
+        """Ids of those that work on pixels: nothing else uses workers here."""
+        keeper = next(pid for pid in children_of(self.server.process.pid) if is_named(pid, "musubi-dicom"))
+        return {pid for nursery in children_of(keeper) for pid in children_of(nursery) if is_named(pid, "musubi-worker")}
+
+    def watch(self, is_over, ret_counts):
+        """Counts those that two looks in a row see: what is about to end does not count."""
+        before = set()
+        while not is_over.is_set():
+            now = self.processes()
+            ret_counts.append(len(before & now))
+            before = now
+            time.sleep(0.003)
+
+    def ask(self, path, method="GET", body=None, **headers):
+        """(status, headers, bytes)."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=120)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
+        finally:
+            connection.close()
+
+    def test_many_pictures_at_once_are_made_by_few_processes(self):
+        common.feed(self.server, PATIENT)
+        study = dicom.Study(11, PATIENT)
+        series = dicom.Series(study, size=1024)
+        files = [bytes(series.file(number)) for number in range(8)]
+        self.assertEqual(self.ask("/dicomweb/studies", "POST", dicomweb.multipart(files), **{
+            "Content-Type": f'multipart/related; type="application/dicom"; boundary={dicomweb.BOUNDARY}'})[0], 200)
+        instances = [f"/dicomweb/studies/{study.uid}/series/{study.series_uid()}/instances/{series.sop_uid(number)}" for number in range(8)]
+        rle = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.5'
+        wanted = [(f"{instances[i % 8]}/rendered", "image/jpeg") if i % 2 else (instances[i % 8], rle) for i in range(64)]
+        is_over, counts = threading.Event(), []
+        watcher = threading.Thread(target=self.watch, args=(is_over, counts))
+        watcher.start()
+        with concurrent.futures.ThreadPoolExecutor(len(wanted)) as pool:
+            answers = list(pool.map(lambda one: self.ask(one[0], Accept=one[1]), wanted))
+        is_over.set()
+        watcher.join()
+        self.assertEqual({status for status, _, _ in answers}, {200})
+        self.assertLessEqual(max(counts), self.most)
+        self.assertGreater(max(counts), 1)
+
+    def test_who_finds_no_process_free_is_told_when_to_come_again(self):
+        common.feed(self.server, PATIENT)
+        study = dicom.Study(12, PATIENT)
+        large = study.image(modality="US", size=512, frames=40, content=dicom.pixels(512) * 40)
+        self.assertEqual(self.ask("/dicomweb/studies", "POST", dicomweb.multipart([large]), **{
+            "Content-Type": f'multipart/related; type="application/dicom"; boundary={dicomweb.BOUNDARY}'})[0], 200)
+        instance = f"/dicomweb/studies/{study.uid}/series/{study.series_uid()}/instances/{study.sop_uid(0, 0)}"
+        rle = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.5'
+        slow = [http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=60) for _ in range(self.most)]
+        try:
+            for connection in slow:
+                connection.request("GET", instance, headers={"Accept": rle})
+                self.assertEqual(connection.getresponse().status, 200)
+            status, headers, raw = self.ask(f"{instance}/rendered", Accept="image/jpeg")
+            self.assertEqual((status, headers.get("Retry-After")), (503, "5"), raw)
+        finally:
+            for connection in slow:
+                connection.close()
+        self.assertEqual(self.ask(f"{instance}/rendered", Accept="image/jpeg")[0], 200)
 
 
 class Access(common.ServerCase):

@@ -229,7 +229,7 @@ static int transcode(const char *from, const char *to, const FileMeta *file, Str
 {
     Blocks blocks = {.rest = bytes};
     BodySource data_set = {.ctx = &blocks, .next = next_block};
-    PixelsSource source = {str_from(from), &data_set};
+    PixelsSource source = {.transfer_syntax = str_from(from), .data_set = &data_set};
     BodySource made;
     error_list_init(&errors, arena);
     int r = pixels_transcode(workers, &errors, &source, str_from(to), file, &made);
@@ -251,7 +251,7 @@ static int render(const char *from, Str bytes, const DicomRendering *rendering, 
 {
     Blocks blocks = {.rest = bytes};
     BodySource data_set = {.ctx = &blocks, .next = next_block};
-    PixelsSource source = {str_from(from), &data_set};
+    PixelsSource source = {.transfer_syntax = str_from(from), .data_set = &data_set};
     error_list_init(&errors, arena);
     return pixels_render(workers, &errors, &source, rendering, ret_image);
 }
@@ -686,7 +686,7 @@ static int read_frame(const char *from, Str bytes, uint32_t frame, Str *ret_fram
 {
     Blocks blocks = {.rest = bytes};
     BodySource data_set = {.ctx = &blocks, .next = next_block};
-    PixelsSource source = {str_from(from), &data_set};
+    PixelsSource source = {.transfer_syntax = str_from(from), .data_set = &data_set};
     BodySource made;
     error_list_init(&errors, arena);
     int r = pixels_frame(workers, &errors, &source, frame, &made);
@@ -752,7 +752,7 @@ static void test_an_instance_that_cannot_be_read_is_none(void **state)
     (void)state;
     Blocks blocks = {.rest = written(dataset_of(&images[0])), .fails_with = -ERR_CORRUPT};
     BodySource data_set = {.ctx = &blocks, .next = next_block};
-    PixelsSource source = {STR(EXPLICIT), &data_set};
+    PixelsSource source = {.transfer_syntax = STR(EXPLICIT), .data_set = &data_set};
     BodySource made;
     error_list_init(&errors, arena);
     assert_int_equal(pixels_transcode(workers, &errors, &source, STR(RLE), NULL, &made),
@@ -767,7 +767,7 @@ static void test_a_crash_is_an_error_and_the_next_image_is_converted(void **stat
     Str bytes = written(dataset_of(&images[0]));
     Blocks blocks = {.rest = bytes, .kills = true};
     BodySource data_set = {.ctx = &blocks, .next = next_block};
-    PixelsSource source = {STR(EXPLICIT), &data_set};
+    PixelsSource source = {.transfer_syntax = STR(EXPLICIT), .data_set = &data_set};
     BodySource made;
     error_list_init(&errors, arena);
     assert_fault(pixels_transcode(workers, &errors, &source, STR(RLE), NULL, &made),
@@ -789,7 +789,7 @@ static void test_an_answer_may_be_left(void **state)
     dicom_put(arena, dataset, DICOM_TAG(0x0009, 0x1000), DICOM_VR_OB, (Str){opaque.data, 4U << 20});
     Blocks blocks = {.rest = written(dataset)};
     BodySource data_set = {.ctx = &blocks, .next = next_block};
-    PixelsSource source = {STR(EXPLICIT), &data_set};
+    PixelsSource source = {.transfer_syntax = STR(EXPLICIT), .data_set = &data_set};
     BodySource made;
     StrBuf piece = {0};
     error_list_init(&errors, arena);
@@ -798,6 +798,56 @@ static void test_an_answer_may_be_left(void **state)
     made.done(made.ctx);
     strbuf_done(&piece);
     strbuf_done(&opaque);
+}
+
+/* ---- one after the other ---- */
+
+/** @return the process that the line keeps then; 0: none */
+static uint64_t in_line(PixelsLine *line, const char *from, Str bytes, int64_t study)
+{
+    const char *to = strcmp(from, RLE) == 0 ? EXPLICIT : RLE;
+    Blocks blocks = {.rest = bytes};
+    BodySource data_set = {.ctx = &blocks, .next = next_block};
+    PixelsSource source = {str_from(from), &data_set, line, study};
+    BodySource made;
+    Str found;
+    error_list_init(&errors, arena);
+    assert_int_equal(pixels_transcode(workers, &errors, &source, str_from(to), NULL, &made), 0);
+    assert_int_equal(read_all(&made, &found), 0);
+    assert_true(str_equal(found, transcoded(from, to, bytes)));
+    return line->process;
+}
+
+static void test_a_process_makes_small_instances_of_one_study_in_one_syntax(void **state)
+{
+    (void)state;
+    PixelsLine line = {0};
+    Str plain = written(dataset_of(&images[0]));
+    Str other = written(dataset_of(&images[1]));
+    Str packed = transcoded(EXPLICIT, RLE, plain);
+    uint64_t first = in_line(&line, EXPLICIT, plain, 1);
+    assert_int_not_equal(first, 0);
+    assert_int_equal(in_line(&line, EXPLICIT, other, 1), first);
+    assert_int_equal(in_line(&line, EXPLICIT, plain, 1), first);
+    uint64_t of_another = in_line(&line, EXPLICIT, plain, 2);
+    assert_int_not_equal(of_another, first);
+    assert_int_not_equal(in_line(&line, RLE, packed, 2), of_another);
+    pixels_line_done(&line);
+    assert_int_equal(line.process, 0);
+}
+
+/** What it keeps is gone when somebody else needs its place. */
+static void test_a_line_goes_on_when_its_process_has_ended(void **state)
+{
+    (void)state;
+    PixelsLine line = {0};
+    Str plain = written(dataset_of(&images[0]));
+    dicom_workers_limit(workers, JOB_PIXELS, 1);
+    uint64_t first = in_line(&line, EXPLICIT, plain, 1); /* its own check takes the place */
+    uint64_t second = in_line(&line, EXPLICIT, plain, 1);
+    assert_int_not_equal(second, first);
+    dicom_workers_limit(workers, JOB_PIXELS, DICOM_WORKERS_MAX);
+    pixels_line_done(&line);
 }
 
 /* ---- what real systems write ---- */
@@ -1048,6 +1098,8 @@ int main(void)
         cmocka_unit_test(test_an_image_that_has_lost_something_says_so),
         cmocka_unit_test(test_an_instance_that_cannot_be_read_is_none),
         cmocka_unit_test(test_an_answer_may_be_left),
+        cmocka_unit_test(test_a_process_makes_small_instances_of_one_study_in_one_syntax),
+        cmocka_unit_test(test_a_line_goes_on_when_its_process_has_ended),
         cmocka_unit_test(test_real_files_keep_their_samples),
         cmocka_unit_test(test_broken_images_end_in_an_error_or_a_picture),
         cmocka_unit_test(test_an_image_that_is_larger_than_it_may_be_is_not_decoded),

@@ -51,8 +51,8 @@ static pid_t nursery_pid(void)
 
 static WorkerProcess start(WorkerJob job)
 {
-    WorkerProcess process = {-1, -1, NULL, 0};
-    assert_int_equal(dicom_worker_start(workers, &errors, job, &process), 0);
+    WorkerProcess process = {-1, -1, NULL, 0, job};
+    assert_int_equal(dicom_worker_start(workers, &errors, job, 0, &process), 0);
     return process;
 }
 
@@ -505,6 +505,52 @@ static void test_an_ended_worker_is_gone_and_no_crash(void **state)
     assert_int_equal(dicom_workers_crashes(workers), before);
 }
 
+static int try_start(WorkerJob job, int64_t wait_ns, WorkerProcess *ret_process)
+{
+    error_list_init(&errors, arena);
+    return dicom_worker_start(workers, &errors, job, wait_ns > 0 ? clock_now_ns() + wait_ns : 0,
+                              ret_process);
+}
+
+static void *end_soon(void *ctx)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    (void)nanosleep(&pause, NULL);
+    dicom_worker_end(ctx);
+    return NULL;
+}
+
+/* One who lets many images be decoded at once takes nothing from associations */
+static void test_of_one_job_no_more_run_than_may_and_who_comes_later_waits(void **state)
+{
+    WorkerProcess running[2];
+    WorkerProcess late;
+    pthread_t ender;
+    (void)state;
+    dicom_workers_limit(workers, JOB_PIXELS, 2);
+    running[0] = start(JOB_PIXELS);
+    running[1] = start(JOB_PIXELS);
+    assert_int_equal(try_start(JOB_PIXELS, 0, &late), -ERR_DICOM_BUSY);
+    int64_t begun_ns = clock_now_ns();
+    assert_int_equal(try_start(JOB_PIXELS, SECOND_NS / 10, &late), -ERR_DICOM_BUSY);
+    assert_true(clock_now_ns() - begun_ns >= SECOND_NS / 10);
+    WorkerProcess acceptor = start(JOB_ACCEPTOR);
+    assert_int_equal(pthread_create(&ender, NULL, end_soon, &running[0]), 0);
+    assert_int_equal(try_start(JOB_PIXELS, PATIENCE_NS, &late), 0);
+    (void)pthread_join(ender, NULL);
+
+    uint64_t id = running[1].id;
+    dicom_worker_park(&running[1]);
+    assert_true(dicom_worker_unpark(workers, id, &running[1]));
+    dicom_worker_park(&running[1]);
+    assert_int_equal(try_start(JOB_PIXELS, 0, &running[0]), 0); /* in its place */
+    assert_false(dicom_worker_unpark(workers, id, &running[1]));
+    dicom_worker_end(&running[0]);
+    dicom_worker_end(&late);
+    dicom_worker_end(&acceptor);
+    dicom_workers_limit(workers, JOB_PIXELS, DICOM_WORKERS_MAX);
+}
+
 static int start_nursery(void **state)
 {
     char problem[256];
@@ -543,6 +589,7 @@ int main(void)
         cmocka_unit_test(test_a_crash_harms_no_other_association),
         cmocka_unit_test(test_a_nursery_that_died_is_there_again_within_a_second),
         cmocka_unit_test(test_an_ended_worker_is_gone_and_no_crash),
+        cmocka_unit_test(test_of_one_job_no_more_run_than_may_and_who_comes_later_waits),
     };
     return cmocka_run_group_tests(tests, start_nursery, stop_nursery);
 }

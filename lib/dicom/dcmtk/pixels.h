@@ -24,7 +24,8 @@ typedef struct DicomPixels DicomPixels;
 #define DICOM_RENDERED_SIDE_MAX 16384U
 
 /**
- * Once per process: which one decoder there is of lossy colour follows from it.
+ * One at a time, all of a process with the same arguments: which one decoder there is of lossy
+ * colour follows from the first.
  * @param transfer_syntax  of what is pushed; none that is deflated
  * @param is_lossy  it loses: YCbCr becomes RGB when it is decoded, as in every other viewer, and
  * (0028,2110) says 01. Without, samples stay as they are, whatever they mean
