@@ -42,7 +42,7 @@ typedef struct Attribute {
     Str id; /* slot name, scheme or node UUID, XML attribute */
     bool is_many;
     DataType type;
-    Presence presence[3]; /* by SubmissionKind */
+    Presence presence[3]; /* by SubmissionKind of a registration */
     FieldKind field_kind;
     size_t field_offset;
 } Attribute;

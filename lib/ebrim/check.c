@@ -10,8 +10,13 @@
 
 const char *check_transaction(const Check *check)
 {
-    static const char *const names[] = {"ITI-41", "ITI-42", "ITI-61"};
+    static const char *const names[] = {"ITI-41", "ITI-42", "ITI-61", "ITI-57", "ITI-92"};
     return names[check->kind];
+}
+
+bool check_is_update(const Check *check)
+{
+    return check->kind == SUBMISSION_ITI57 || check->kind == SUBMISSION_ITI92;
 }
 
 bool check_is_full(const Request *req)

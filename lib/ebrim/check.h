@@ -20,8 +20,14 @@ typedef struct Check {
     ObjectSet transformations;  /* typed sources of XFRM and XFRM_RPLC */
 } Check;
 
+void object_set_sort(ObjectSet *set);
+/** How often the object is in the set, which is sorted. */
+size_t object_set_count(const ObjectSet *set, const void *object);
+
 /** "ITI-42": the transaction whose requirements apply. */
 const char *check_transaction(const Check *check);
+/** Whether registered objects are updated, ITI-57 or ITI-92. */
+bool check_is_update(const Check *check);
 
 /**
  * Adds a fault: "DocumentEntry 1.2.3 (id Document01): <text>".
@@ -75,3 +81,12 @@ void check_coded(Check *check, const RimObject *object, const Classification *c,
 void check_structure(Check *check);
 /** Associations, and what must be a member of what (TF-3 4.2.2). */
 void check_associations(Check *check);
+/** What holds for an Association of any transaction: type, ends, parts. */
+void check_association_form(Check *check, const Association *a);
+/** The fault of an Association, with its ends: senders often number their Associations alone. */
+void association_fault(Check *check, ErrorCode code, const Association *a, const char *text);
+/** Of an update: every object and Association is part of an operation (XDS Metadata Update
+ * 3.57.4.1.3.3, Restricted Metadata Update 3.92.4.1.2). */
+void check_operations(Check *check);
+/** lid of an updated object: the UUID of the logical object. */
+void check_updated_lid(Check *check, ObjectKind kind, const RimObject *object);

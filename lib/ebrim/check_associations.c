@@ -4,8 +4,7 @@
 
 /* Associations, and what must be a member of what (TF-3 4.2.2). */
 
-/** Every fault of an Association quotes its ends: senders often number their Associations alone. */
-static void fault(Check *check, ErrorCode code, const Association *a, const char *text)
+void association_fault(Check *check, ErrorCode code, const Association *a, const char *text)
 {
     check_fault(check, code, a->object, a->object->xml, "Association",
                 "%s (sourceObject \"%.*s\", targetObject \"%.*s\")", text,
@@ -17,11 +16,11 @@ static void fault(Check *check, ErrorCode code, const Association *a, const char
 static void check_type(Check *check, const Association *a)
 {
     Str urn = a->object->association_type;
-    if (a->type != ASSOCIATION_TYPE_COUNT) {
+    bool is_operation = association_type_is_operation(a->type);
+    if (a->type != ASSOCIATION_TYPE_COUNT && (!is_operation || check_is_update(check))) {
         return;
     }
-    if (str_equal(urn, STR(URN_UPDATE_AVAILABILITY_STATUS)) ||
-        str_equal(urn, STR(URN_SUBMIT_ASSOCIATION))) {
+    if (is_operation) {
         check_fault(
             check, ERR_XDS_REGISTRY_METADATA_ERROR, a->object, a->object->xml, "associationType",
             "associationType \"%.*s\" is a metadata update; send it as ITI-57", STR_ARG(urn));
@@ -29,8 +28,10 @@ static void check_type(Check *check, const Association *a)
     }
     StrBuf known = {0};
     for (unsigned type = 0; type < ASSOCIATION_TYPE_COUNT; type++) {
-        strbuf_printf(&known, "%s%s", type ? ", " : "",
-                      association_type_urn((AssociationType)type));
+        if (check_is_update(check) || !association_type_is_operation((AssociationType)type)) {
+            strbuf_printf(&known, "%s%s", type ? ", " : "",
+                          association_type_urn((AssociationType)type));
+        }
     }
     check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a->object, a->object->xml,
                 "associationType", "associationType is \"%.*s\"; send one of %s",
@@ -66,9 +67,10 @@ static void check_self_reference(Check *check, const Association *a)
     bool to_itself = str_equal(a->source.text, a->target.text) || str_equal(a->source.text, id) ||
                      str_equal(a->target.text, id);
     if (to_itself && !str_is_empty(a->target.text) && !str_is_empty(a->source.text)) {
-        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-              "sourceObject, targetObject and the id of the Association are not three different "
-              "objects; correct them");
+        association_fault(
+            check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+            "sourceObject, targetObject and the id of the Association are not three different "
+            "objects; correct them");
     }
 }
 
@@ -77,10 +79,10 @@ static void check_self_reference(Check *check, const Association *a)
 static bool is_update_slot(Str name)
 {
     static const Str names[] = {
-        STR_INIT("PreviousVersion"),
-        STR_INIT("AssociationPropagation"),
-        STR_INIT("OriginalStatus"),
-        STR_INIT("NewStatus"),
+        STR_INIT(SLOT_PREVIOUS_VERSION),
+        STR_INIT(SLOT_ASSOCIATION_PROPAGATION),
+        STR_INIT(SLOT_ORIGINAL_STATUS),
+        STR_INIT(SLOT_NEW_STATUS),
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (str_equal(name, names[i])) {
@@ -95,6 +97,9 @@ static void check_slots(Check *check, const Association *a)
     check_slot_names(check, a->object, a->object->slots, a->object->xml);
     for (const Slot *slot = a->object->slots; slot; slot = slot->next) {
         if (is_update_slot(slot->name)) {
+            if (check_is_update(check)) {
+                continue; /* check_update.c knows which operation has it */
+            }
             check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a->object, a->object->xml, "Slot",
                         "Slot %.*s belongs to a metadata update; leave it out, or send the update "
                         "as ITI-57",
@@ -125,8 +130,8 @@ static void check_classifications(Check *check, const Association *a)
         }
     }
     if (count > 1) {
-        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-              "the documentation Classification occurs more than once; send one");
+        association_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+                          "the documentation Classification occurs more than once; send one");
     }
 }
 
@@ -149,28 +154,33 @@ static void check_status_meaning(Check *check, const Association *a, const Slot 
     bool is_from_set = is_has_member(a) && is_in(&a->source, OBJECT_SUBMISSION_SET);
     if (!is_from_set) {
         if (a->is_original) {
-            fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-                  "SubmissionSetStatus is Original, but the source is not the SubmissionSet; leave "
-                  "the Slot out");
+            association_fault(
+                check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+                "SubmissionSetStatus is Original, but the source is not the SubmissionSet; leave "
+                "the Slot out");
         }
         return;
     }
     if (is_in(&a->target, OBJECT_DOCUMENT_ENTRY) && !a->is_original) {
-        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-              "the target is a DocumentEntry of this submission; send the Slot SubmissionSetStatus "
-              "with the value Original");
+        association_fault(
+            check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+            "the target is a DocumentEntry of this submission; send the Slot SubmissionSetStatus "
+            "with the value Original");
     } else if (a->target.is_in_submission && a->is_reference) {
-        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-              "SubmissionSetStatus is Reference, but the target is part of this submission; send "
-              "Original for a DocumentEntry, no Slot otherwise");
+        association_fault(
+            check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+            "SubmissionSetStatus is Reference, but the target is part of this submission; send "
+            "Original for a DocumentEntry, no Slot otherwise");
     } else if (!a->target.is_in_submission && a->is_original) {
-        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-              "SubmissionSetStatus is Original, but the target is not in this submission; send "
-              "Reference for a DocumentEntry of the registry");
+        association_fault(
+            check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+            "SubmissionSetStatus is Original, but the target is not in this submission; send "
+            "Reference for a DocumentEntry of the registry");
     } else if (!a->target.is_in_submission && !status) {
-        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-              "the target is not in this submission; send the Slot SubmissionSetStatus with the "
-              "value Reference");
+        association_fault(
+            check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+            "the target is not in this submission; send the Slot SubmissionSetStatus with the "
+            "value Reference");
     }
 }
 
@@ -179,8 +189,9 @@ static void check_status_meaning(Check *check, const Association *a, const Slot 
 static void check_member_ends(Check *check, const Association *a)
 {
     if (is_in(&a->target, OBJECT_SUBMISSION_SET)) {
-        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-              "the target is a SubmissionSet; a SubmissionSet is no member of anything");
+        association_fault(
+            check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+            "the target is a SubmissionSet; a SubmissionSet is no member of anything");
         return;
     }
     if (!a->source.is_in_submission) {
@@ -189,21 +200,24 @@ static void check_member_ends(Check *check, const Association *a)
     switch (a->source.kind) {
     case OBJECT_SUBMISSION_SET:
         if (is_in(&a->target, OBJECT_ASSOCIATION) && !is_folder_membership(a->target.object)) {
-            fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-                  "the target is an Association that does not put a DocumentEntry into a Folder; a "
-                  "SubmissionSet holds only such Associations");
+            association_fault(
+                check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+                "the target is an Association that does not put a DocumentEntry into a Folder; a "
+                "SubmissionSet holds only such Associations");
         }
         break;
     case OBJECT_FOLDER:
         if (a->target.is_in_submission && a->target.kind != OBJECT_DOCUMENT_ENTRY) {
-            fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-                  "the target is not a DocumentEntry; a Folder holds DocumentEntries only");
+            association_fault(
+                check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+                "the target is not a DocumentEntry; a Folder holds DocumentEntries only");
         }
         break;
     case OBJECT_DOCUMENT_ENTRY:
     case OBJECT_ASSOCIATION:
-        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-              "the source of HasMember is neither SubmissionSet nor Folder; correct sourceObject");
+        association_fault(
+            check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+            "the source of HasMember is neither SubmissionSet nor Folder; correct sourceObject");
         break;
     }
 }
@@ -218,29 +232,33 @@ static bool needs_registered_target(AssociationType type)
 static void check_relationship_ends(Check *check, const Association *a)
 {
     if (!is_in(&a->source, OBJECT_DOCUMENT_ENTRY)) {
-        fault(check, ERR_UNRESOLVED_REFERENCE, a,
-              "the source of a relationship is not a DocumentEntry of this submission; send the "
-              "new document's id as sourceObject");
+        association_fault(
+            check, ERR_UNRESOLVED_REFERENCE, a,
+            "the source of a relationship is not a DocumentEntry of this submission; send the "
+            "new document's id as sourceObject");
     } else if (a->type == ASSOCIATION_IS_SNAPSHOT_OF &&
                ((const DocumentEntry *)a->source.object)->is_on_demand) {
-        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-              "the source of IsSnapshotOf is On-Demand; send a Stable DocumentEntry");
+        association_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+                          "the source of IsSnapshotOf is On-Demand; send a Stable DocumentEntry");
     }
     if (!a->target.is_in_submission) {
         return; /* the registry looks it up */
     }
     if (a->target.kind != OBJECT_DOCUMENT_ENTRY) {
-        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-              "the target of a relationship is not a DocumentEntry; correct targetObject");
+        association_fault(
+            check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+            "the target of a relationship is not a DocumentEntry; correct targetObject");
     } else if (needs_registered_target(a->type)) {
-        fault(check, ERR_UNRESOLVED_REFERENCE, a,
-              "the target is part of this submission, but must be registered already; send the "
-              "entryUUID of the registered DocumentEntry as targetObject");
+        association_fault(
+            check, ERR_UNRESOLVED_REFERENCE, a,
+            "the target is part of this submission, but must be registered already; send the "
+            "entryUUID of the registered DocumentEntry as targetObject");
     } else if (a->type == ASSOCIATION_APND && is_transformation(check, a->target.object)) {
         /* TF-3 4.2.2.2.1 */
-        fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
-              "the target is a transformation in this submission, which cannot be appended to; "
-              "append to the document that it was made from");
+        association_fault(
+            check, ERR_XDS_REGISTRY_METADATA_ERROR, a,
+            "the target is a transformation in this submission, which cannot be appended to; "
+            "append to the document that it was made from");
     }
 }
 
@@ -252,9 +270,8 @@ static void check_identifiers(Check *check, const Association *a)
     }
 }
 
-static void check_association(Check *check, const Association *a)
+void check_association_form(Check *check, const Association *a)
 {
-    const Slot *status = rim_slot(a->object, SLOT_SUBMISSION_SET_STATUS);
     check_type(check, a);
     check_end(check, a, &a->source, "sourceObject");
     check_end(check, a, &a->target, "targetObject");
@@ -262,11 +279,17 @@ static void check_association(Check *check, const Association *a)
     check_slots(check, a);
     check_classifications(check, a);
     check_identifiers(check, a);
+}
+
+static void check_association(Check *check, const Association *a)
+{
+    const Slot *status = rim_slot(a->object, SLOT_SUBMISSION_SET_STATUS);
+    check_association_form(check, a);
     check_status_value(check, a, status);
     check_status_meaning(check, a, status);
     if (is_has_member(a)) {
         check_member_ends(check, a);
-    } else if (a->type != ASSOCIATION_TYPE_COUNT) {
+    } else if (a->type != ASSOCIATION_TYPE_COUNT && !association_type_is_operation(a->type)) {
         check_relationship_ends(check, a);
     }
 }
@@ -308,6 +331,10 @@ static void check_membership(Check *check)
 
 void check_associations(Check *check)
 {
+    if (check_is_update(check)) {
+        check_operations(check);
+        return;
+    }
     for (const Association *a = check->submission->associations; a; a = a->next) {
         check_association(check, a);
     }

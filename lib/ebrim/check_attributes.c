@@ -63,11 +63,23 @@ static const char *how_to_send(Arena *arena, const Attribute *attribute)
     return str_cstr(arena, text);
 }
 
+/** Of an update, the whole of the metadata is sent again: what its registration required, by the
+ * kind of entry. */
+static Presence presence_of(const Check *check, const RimObject *object, const Attribute *attribute)
+{
+    SubmissionKind kind = check->kind;
+    if (check_is_update(check)) {
+        kind = str_equal(object->object_type, STR(UUID_ON_DEMAND_DOCUMENT)) ? SUBMISSION_ITI61
+                                                                            : SUBMISSION_ITI42;
+    }
+    return attribute->presence[kind];
+}
+
 /** @return whether the attribute is there and may be */
 static bool check_presence(Check *check, const RimObject *object, const Attribute *attribute,
                            bool is_present)
 {
-    Presence presence = attribute->presence[check->kind];
+    Presence presence = presence_of(check, object, attribute);
     if (presence == PRESENCE_R && !is_present && !check_is_full(check->req)) {
         check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, NULL, attribute->name,
                     "%s is missing, %s requires it; send %s", attribute->name,
@@ -420,7 +432,8 @@ static void check_document_type(Check *check, const RimObject *object)
 {
     bool is_on_demand = str_equal(object->object_type, STR(UUID_ON_DEMAND_DOCUMENT));
     bool takes_on_demand = check->kind == SUBMISSION_ITI61;
-    if (is_document_type(object->object_type) && is_on_demand != takes_on_demand) {
+    if (!check_is_update(check) && is_document_type(object->object_type) &&
+        is_on_demand != takes_on_demand) {
         check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, object->xml, "objectType",
                     "objectType is \"%.*s\" (%s), but %s registers %s entries; send \"%s\", or use "
                     "%s",

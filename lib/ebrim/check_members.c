@@ -26,7 +26,7 @@ static int compare_addresses(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-static void set_sort(ObjectSet *set)
+void object_set_sort(ObjectSet *set)
 {
     if (set->count > 0) {
         qsort(set->items, set->count, sizeof(const void *), compare_addresses);
@@ -49,7 +49,7 @@ static size_t set_rank(const ObjectSet *set, uintptr_t address)
     return low;
 }
 
-static size_t set_count(const ObjectSet *set, const void *object)
+size_t object_set_count(const ObjectSet *set, const void *object)
 {
     return set_rank(set, (uintptr_t)object + 1) - set_rank(set, (uintptr_t)object);
 }
@@ -65,7 +65,7 @@ static void collect_transformations(Check *check)
             set->items[set->count++] = a->source.object;
         }
     }
-    set_sort(set);
+    object_set_sort(set);
 }
 
 void check_collect_members(Check *check)
@@ -79,7 +79,7 @@ void check_collect_members(Check *check)
             check->members.items[check->members.count++] = a->target.object;
         }
     }
-    set_sort(&check->members);
+    object_set_sort(&check->members);
     check->unlinked_folders.items = ARENA_ARRAY(check->req->arena, const void *, max);
     for (const Association *a = submission->associations; a; a = a->next) {
         if (is_has_member(a) && is_in(&a->source, OBJECT_FOLDER) &&
@@ -88,22 +88,23 @@ void check_collect_members(Check *check)
             check->unlinked_folders.items[check->unlinked_folders.count++] = folder->object;
         }
     }
-    set_sort(&check->unlinked_folders);
+    object_set_sort(&check->unlinked_folders);
     collect_transformations(check);
 }
 
 bool is_transformation(const Check *check, const void *document)
 {
-    return set_count(&check->transformations, document) > 0;
+    return object_set_count(&check->transformations, document) > 0;
 }
 
 size_t membership_count(const Check *check, const void *typed)
 {
-    return set_count(&check->members, typed);
+    return object_set_count(&check->members, typed);
 }
 
 bool is_first_edition_folder(const Check *check, const RimObject *folder)
 {
     const char *codes = attribute_named(OBJECT_FOLDER, "codeList")->id.data;
-    return set_count(&check->unlinked_folders, folder) > 0 && !rim_classification(folder, codes);
+    return object_set_count(&check->unlinked_folders, folder) > 0 &&
+           !rim_classification(folder, codes);
 }

@@ -271,14 +271,19 @@ static void check_ids(Check *check)
     }
 }
 
-/** lid belongs to metadata update only (TF-2 3.57.4.1.3.3.1). */
+/** lid belongs to metadata update only (TF-2 3.57.4.1.3.3.1), and there to what has versions. */
 static void check_logical_ids(Check *check)
 {
     for (const RimObject *object = check->submission->objects; object; object = object->next) {
-        if (!str_is_empty(object->lid) && !str_equal(object->lid, object->id)) {
+        ObjectKind kind;
+        if (check_is_update(check) && rim_object_kind(object, &kind) &&
+            (kind == OBJECT_DOCUMENT_ENTRY || kind == OBJECT_FOLDER)) {
+            check_updated_lid(check, kind, object);
+        } else if (!str_is_empty(object->lid) && !str_equal(object->lid, object->id)) {
             check_fault(check, ERR_XDS_REGISTRY_METADATA_ERROR, object, object->xml, "lid",
-                        "lid \"%.*s\" differs from the id, which is a metadata update; leave lid "
-                        "out to register a new object, or send the update as ITI-57",
+                        "lid \"%.*s\" differs from the id, which is a metadata update of a "
+                        "DocumentEntry or Folder; leave lid out to register a new object, or send "
+                        "the update as ITI-57",
                         STR_ARG(shown(object->lid)));
         }
     }

@@ -35,6 +35,8 @@ typedef enum AvailabilityStatus { STATUS_APPROVED = 0, STATUS_DEPRECATED = 1 } A
 typedef struct DocumentEntry {
     RimObject *object;
     Uuid entry_uuid; /* assigned or as submitted */
+    Uuid lid;        /* of a further version */
+    bool is_version; /* lid is a UUID other than the id: a further version of a registered object */
     bool is_on_demand;
     Str unique_id;
     Str patient_id;        /* CX, assigning authority required */
@@ -57,6 +59,7 @@ typedef struct DocumentEntry {
     Str size;                 /* decimal */
     uint64_t size_bytes;      /* of size; 0 if absent */
     Str title;
+    Str document_availability; /* URN; empty: online */
     struct DocumentEntry *next;
 } DocumentEntry;
 
@@ -74,6 +77,8 @@ typedef struct SubmissionSet {
 typedef struct Folder {
     RimObject *object;
     Uuid entry_uuid;
+    Uuid lid; /* as of a DocumentEntry */
+    bool is_version;
     Str unique_id;
     Str patient_id;
     CodeList code_list;
@@ -92,6 +97,12 @@ const char *association_type_urn(AssociationType type);
 /** ASSOCIATION_TYPE_COUNT if unknown. */
 AssociationType association_type_from_urn(Str urn);
 
+/** Whether it says what is to be done to registered objects (XDS Metadata Update 3.57.4.1.3.3). */
+static inline bool association_type_is_operation(AssociationType type)
+{
+    return type == ASSOCIATION_UPDATE_AVAILABILITY_STATUS || type == ASSOCIATION_SUBMIT_ASSOCIATION;
+}
+
 /** One end of an Association. */
 typedef struct ObjectReference {
     Str text;  /* as submitted */
@@ -107,8 +118,12 @@ typedef struct Association {
     AssociationType type;
     ObjectReference source;
     ObjectReference target;
-    bool is_original;  /* SubmissionSetStatus = Original */
-    bool is_reference; /* SubmissionSetStatus = Reference */
+    bool is_original;         /* SubmissionSetStatus = Original */
+    bool is_reference;        /* SubmissionSetStatus = Reference */
+    int32_t previous_version; /* PreviousVersion, from 1; 0: absent or no number */
+    bool propagates;          /* AssociationPropagation, unless it is "no" */
+    int original_status;      /* OriginalStatus, an AvailabilityStatus; -1: absent or another */
+    int new_status;           /* NewStatus, the same */
     struct Association *next;
 } Association;
 
@@ -130,7 +145,13 @@ typedef struct Submission {
 } Submission;
 
 /** Where the metadata comes from decides what is required (TF-3 Table 4.3.1-3). */
-typedef enum SubmissionKind { SUBMISSION_ITI41, SUBMISSION_ITI42, SUBMISSION_ITI61 } SubmissionKind;
+typedef enum SubmissionKind {
+    SUBMISSION_ITI41,
+    SUBMISSION_ITI42,
+    SUBMISSION_ITI61,
+    SUBMISSION_ITI57, /* of what is there already: ITI-42 or ITI-61 by the kind of each entry */
+    SUBMISSION_ITI92,
+} SubmissionKind;
 
 /**
  * Reads lcm:SubmitObjectsRequest into a Submission, without judging it: unknown parts are kept.

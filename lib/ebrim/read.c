@@ -280,12 +280,25 @@ typedef struct Tails {
     Association **association;
 } Tails;
 
+/** A version carries the lid of the object that it is a version of (XDS Metadata Update
+ * 3.57.4.1.3.3.1). */
+static bool read_lid(const Identified *item, Uuid *ret_lid)
+{
+    Uuid lid;
+    if (!uuid_parse_urn(item->object->lid, &lid) || uuid_equal(lid, item->uuid)) {
+        return false;
+    }
+    *ret_lid = lid;
+    return true;
+}
+
 static void *make_document(Arena *arena, const Identified *item, Submission *submission,
                            Tails *tails)
 {
     DocumentEntry *entry = ARENA_NEW(arena, DocumentEntry);
     entry->object = item->object;
     entry->entry_uuid = item->uuid;
+    entry->is_version = read_lid(item, &entry->lid);
     attributes_fill(arena, OBJECT_DOCUMENT_ENTRY, item->object, entry);
     *tails->document = entry;
     tails->document = &entry->next;
@@ -310,11 +323,34 @@ static void *make_folder(Arena *arena, const Identified *item, Submission *submi
     Folder *folder = ARENA_NEW(arena, Folder);
     folder->object = item->object;
     folder->entry_uuid = item->uuid;
+    folder->is_version = read_lid(item, &folder->lid);
     attributes_fill(arena, OBJECT_FOLDER, item->object, folder);
     *tails->folder = folder;
     tails->folder = &folder->next;
     submission->folder_count++;
     return folder;
+}
+
+static int status_of(Str urn)
+{
+    if (str_equal(urn, STR(URN_STATUS_APPROVED))) {
+        return STATUS_APPROVED;
+    }
+    return str_equal(urn, STR(URN_STATUS_DEPRECATED)) ? STATUS_DEPRECATED : -1;
+}
+
+/** What the Slots of a metadata update say (XDS Metadata Update 3.57.4.1.3.1.3, .3.3.2). */
+static void read_annotations(const RimObject *object, Association *association)
+{
+    uint64_t version;
+    Str previous = slot_value(rim_slot(object, SLOT_PREVIOUS_VERSION));
+    if (str_to_u64(previous, &version) && version <= INT32_MAX) {
+        association->previous_version = (int32_t)version;
+    }
+    association->propagates =
+        !str_equal(slot_value(rim_slot(object, SLOT_ASSOCIATION_PROPAGATION)), STR("no"));
+    association->original_status = status_of(slot_value(rim_slot(object, SLOT_ORIGINAL_STATUS)));
+    association->new_status = status_of(slot_value(rim_slot(object, SLOT_NEW_STATUS)));
 }
 
 static void *make_association(Arena *arena, const Identified *item, Submission *submission,
@@ -327,6 +363,7 @@ static void *make_association(Arena *arena, const Identified *item, Submission *
     Str status = slot_value(rim_slot(item->object, SLOT_SUBMISSION_SET_STATUS));
     association->is_original = str_equal(status, STR("Original"));
     association->is_reference = str_equal(status, STR("Reference"));
+    read_annotations(item->object, association);
     *tails->association = association;
     tails->association = &association->next;
     submission->association_count++;

@@ -43,11 +43,14 @@
 #define SLOT_SUBMISSION_SET_STATUS "SubmissionSetStatus"
 /* TF-2 3.64.4.1.3.1.4; XDS Metadata Update 3.57 */
 #define SLOT_PREVIOUS_VERSION "PreviousVersion"
+#define SLOT_ASSOCIATION_PROPAGATION "AssociationPropagation"
+#define SLOT_ORIGINAL_STATUS "OriginalStatus"
+#define SLOT_NEW_STATUS "NewStatus"
 /* TF-3 4.2.3.1.2 */
 #define SLOT_CODING_SCHEME "codingScheme"
 /* TF-3 4.2.3.4.6: set by the registry */
 #define SLOT_LAST_UPDATE_TIME "lastUpdateTime"
 
-/* XDS Metadata Update 3.57: never in a registration */
-#define URN_UPDATE_AVAILABILITY_STATUS "urn:ihe:iti:2010:AssociationType:UpdateAvailabilityStatus"
-#define URN_SUBMIT_ASSOCIATION "urn:ihe:iti:2010:AssociationType:SubmitAssociation"
+/* XDS Metadata Update: documentAvailability of a DocumentEntry */
+#define URN_AVAILABILITY_ONLINE "urn:ihe:iti:2010:DocumentAvailability:Online"
+#define URN_AVAILABILITY_OFFLINE "urn:ihe:iti:2010:DocumentAvailability:Offline"
