@@ -30,6 +30,7 @@
 #define SIGNALS_FD 4
 #define RESPAWN_PAUSE_NS 50000000L
 #define PASSED_MAX 2 /* descriptors of one request */
+#define OOM_SCORE_MAX "1000"
 /** More than serve asks for at once: some are ending while others begin. */
 #define WARDS_MAX (2 * DICOM_WORKERS_MAX)
 
@@ -183,6 +184,20 @@ static void reap(Nursery *nursery)
     }
 }
 
+/** Should memory run out, the kernel ends the largest worker first: a small file may decode to
+ * much, and neither serve nor its database is to make room for it. Where that cannot be said, it is
+ * as for any process. */
+static void offer_memory(void)
+{
+    (void)prctl(PR_SET_DUMPABLE, 1); /* or this file would be root's */
+    int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (score >= 0) {
+        (void)!write(score, OOM_SCORE_MAX, strlen(OOM_SCORE_MAX));
+        close(score);
+    }
+    privileges_forbid_core_files();
+}
+
 /** It never looks at what came from outside. */
 static _Noreturn void nurse(Shared *shared, pid_t keeper)
 {
@@ -191,6 +206,7 @@ static _Noreturn void nurse(Shared *shared, pid_t keeper)
 
     (void)prctl(PR_SET_NAME, "musubi-nursery");
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    offer_memory();
     nursery.shared = shared;
     (void)sigemptyset(&child);
     (void)sigaddset(&child, SIGCHLD);

@@ -551,6 +551,32 @@ static void test_of_one_job_no_more_run_than_may_and_who_comes_later_waits(void 
     dicom_workers_limit(workers, JOB_PIXELS, DICOM_WORKERS_MAX);
 }
 
+static int oom_score_of(pid_t pid)
+{
+    char path[64];
+    char text[16] = "";
+    (void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof(text), file));
+    (void)fclose(file);
+    return (int)strtol(text, NULL, 10);
+}
+
+/* One small file may decode to gigabytes, in many processes at once */
+static void test_a_worker_goes_first_when_memory_runs_out(void **state)
+{
+    (void)state;
+    await_no_worker();
+    WorkerProcess process = start(JOB_PIXELS);
+    int64_t until = clock_now_ns() + SECOND_NS;
+    while (child_of(nursery_pid()) == 0 && clock_now_ns() < until) {
+    }
+    assert_int_equal(oom_score_of(child_of(nursery_pid())), 1000);
+    assert_true(oom_score_of(getpid()) < 1000);
+    dicom_worker_end(&process);
+}
+
 static int start_nursery(void **state)
 {
     char problem[256];
@@ -590,6 +616,7 @@ int main(void)
         cmocka_unit_test(test_a_nursery_that_died_is_there_again_within_a_second),
         cmocka_unit_test(test_an_ended_worker_is_gone_and_no_crash),
         cmocka_unit_test(test_of_one_job_no_more_run_than_may_and_who_comes_later_waits),
+        cmocka_unit_test(test_a_worker_goes_first_when_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, start_nursery, stop_nursery);
 }
