@@ -118,7 +118,8 @@ static ConversationState say_status(const DimseRetrieval *retrieval, const Dimse
 
 static uint16_t final_status(const DimseRetrieval *retrieval)
 {
-    if (retrieval->operations.is_cancelled && remaining(retrieval) > 0) {
+    const SubOperations *operations = &retrieval->operations;
+    if (operations->is_cancelled && (remaining(retrieval) > 0 || operations->is_gone)) {
         return STATUS_CANCELLED;
     }
     if (retrieval->failed == 0 && retrieval->warnings == 0) {

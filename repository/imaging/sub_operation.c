@@ -12,6 +12,9 @@
 #define HEAR_TIMEOUT_NS (10 * INT64_C(1000000000))
 /** Until a peer has stored what it was sent. */
 #define OUTCOME_TIMEOUT_MS 660000
+/** The same, once who asked has cancelled: what is under way may still end. */
+#define CANCEL_TIMEOUT_NS (10 * INT64_C(1000000000))
+#define NS_PER_MS INT64_C(1000000)
 #define STATUS_NO_CONTEXT 0x0122
 #define STATUS_FAILED 0x0110
 /** What is smaller is looked at in whole before its first byte is sent: should it be damaged, the
@@ -31,12 +34,25 @@ static bool hear(SubOperations *operations, int control, WorkerMessageKind *ret_
     return worker_hear(control, clock_now_ns() + HEAR_TIMEOUT_NS, ret_kind, &operations->heard) > 0;
 }
 
+static void cancel(SubOperations *operations)
+{
+    operations->cancelled_ns = operations->is_cancelled ? operations->cancelled_ns : clock_now_ns();
+    operations->is_cancelled = true;
+}
+
+/** For the peer to answer, in milliseconds; 0: it has had its time. */
+static int time_left_ms(const SubOperations *operations)
+{
+    int64_t left = operations->cancelled_ns + CANCEL_TIMEOUT_NS - clock_now_ns();
+    return operations->is_cancelled ? (int)(MAX(left, 0) / NS_PER_MS) : OUTCOME_TIMEOUT_MS;
+}
+
 /** From the peer that asked: it can only cancel, or be gone. */
 static void hear_asker(SubOperations *operations)
 {
     WorkerMessageKind kind;
     if (hear(operations, operations->asking, &kind) && kind == WORKER_SAYS_CANCEL) {
-        operations->is_cancelled = true;
+        cancel(operations);
     } else {
         operations->is_asker_gone = true;
     }
@@ -57,7 +73,7 @@ static bool hear_outcome(SubOperations *operations)
     if (!hear(operations, operations->control, &kind)) {
         operations->is_gone = true;
     } else if (kind == WORKER_SAYS_CANCEL) { /* of C-GET */
-        operations->is_cancelled = true;
+        cancel(operations);
     } else if (kind == WORKER_SAYS_OUTCOME) {
         return true;
     } else {
@@ -72,7 +88,7 @@ static bool await_outcome(SubOperations *operations)
     struct pollfd sides[] = {{.fd = operations->control, .events = POLLIN},
                              {.fd = is_get ? -1 : operations->asking, .events = POLLIN}};
     while (!operations->is_gone && !operations->is_asker_gone) {
-        int rc = poll(sides, ARRAY_LEN(sides), OUTCOME_TIMEOUT_MS);
+        int rc = poll(sides, ARRAY_LEN(sides), time_left_ms(operations));
         if (rc < 0 && errno == EINTR) {
             continue;
         }
@@ -152,6 +168,8 @@ static int say_data_set(SubOperations *operations, Request *req, const BodySourc
             rc >= 0 && bytes.len > 0 &&
             !worker_say(operations->control, WORKER_SAYS_DATA_OUT, strbuf_str(&bytes));
         req->sent_bytes += bytes.len;
+        sub_operations_look(operations);
+        operations->is_gone |= operations->is_asker_gone || time_left_ms(operations) == 0;
     }
     return rc;
 }

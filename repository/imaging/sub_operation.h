@@ -18,7 +18,8 @@ typedef struct SubOperations {
     StrBuf heard;
     PixelsLine line;
     bool is_cancelled; /* the peer that asked wants no more */
-    bool is_gone;      /* the association on which the instances go */
+    int64_t cancelled_ns;
+    bool is_gone; /* the association on which the instances go */
     bool is_asker_gone;
 } SubOperations;
 

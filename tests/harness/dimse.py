@@ -298,11 +298,12 @@ class Requestor(Association):
 class Acceptor:
     """Takes associations in a thread and accepts every context, instances in its first transfer syntax: keeps them and reports."""
 
-    def __init__(self, store_status=0, delay_s=0):
+    def __init__(self, store_status=0, delay_s=0, tls=None):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.store_status = store_status
         self.delay_s = delay_s
+        self.tls = tls  # a context for the side of the server; None: plain
         self.commands = []
         self.instances = []  # (SOP class, UID, transfer syntax, data set)
         self.reports = []  # (event type, {element: value})
@@ -321,7 +322,11 @@ class Acceptor:
 
     def serve(self, connection):
         """One association."""
-        association = Association(connection)
+        try:
+            association = Association(self.tls.wrap_socket(connection, server_side=True) if self.tls else connection)
+        except OSError:  # no handshake
+            connection.close()
+            return
         try:
             self.accept(association)
             while True:

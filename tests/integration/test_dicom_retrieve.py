@@ -107,6 +107,13 @@ class RetrieveCase(common.ServerCase):
         self.add_ae(title, acceptor.port)
         return acceptor
 
+    def wait_until(self, condition, timeout_s=30):
+        """Until it holds."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+
     def assert_counters(self, response, completed, failed=0, warning=0, remaining=None):
         """PS3.4 C.4.2.1.6."""
         self.assertEqual([response.get(key) for key in (0x1020, 0x1021, 0x1022, 0x1023)], [remaining, completed, failed, warning])
@@ -257,6 +264,27 @@ class Retrieve(RetrieveCase):
         responses, _ = self.requestor().retrieve({LEVEL: "STUDY", STUDY: study}, "SLOW", cancel_after=3)
         self.assertEqual(responses[-1][0x0900], CANCELLED)
         self.assertGreater(responses[-1][0x1020], 0)
+
+    def test_a_destination_that_hangs_does_not_keep_who_cancels(self):
+        """It has 10 s yet; its sub-operation counts as failed, and the others remain (PS3.4 C.4.2.3.1)."""
+        study, _ = self.study(count=3)
+        hanging = self.receiver("HANGING", delay_s=100)
+        for count, remaining in ((3, 2), (1, 0)):
+            with self.subTest(count=count):
+                uid, _ = (study, None) if count == 3 else self.study(count=1)
+                calls = len(hanging.called)
+                asking = self.requestor()
+                context = asking.context(dimse.MOVE["S"])
+                asking.send(context, {0x0002: dimse.MOVE["S"], 0x0100: dimse.C_MOVE, 0x0110: 1, 0x0700: 0, 0x0600: "HANGING"},
+                            dimse.encode({LEVEL: "STUDY", STUDY: uid}))
+                self.wait_until(lambda before=calls: len(hanging.called) > before)
+                time.sleep(0.5)
+                asking.send(context, {0x0100: dimse.C_CANCEL, 0x0120: 1})
+                begun = time.monotonic()
+                _, response, _ = asking.receive()
+                self.assertEqual(response[0x0900], CANCELLED)
+                self.assertLess(time.monotonic() - begun, 20)
+                self.assert_counters(response, 0, failed=1, remaining=remaining)
 
     def test_transfers_are_recorded_before_they_begin(self):
         """110102 when it begins, 110104 with what arrived; C-MOVE names three parties (PS3.15 A.5.3.3, A.5.3.7)."""

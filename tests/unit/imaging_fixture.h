@@ -179,13 +179,11 @@ static inline InstanceRowOutcome image_attempt(DbPool *pool, Request *req, NewIn
     return outcome == INSTANCE_HELD ? image_compare(req->arena, instance, held, count) : outcome;
 }
 
-/** As arrivals do it: again while somebody else was as fast, and once others are known. */
-static inline InstanceRowOutcome image_insert(DbPool *pool, const Image *image)
+/** The row of an image. @param record  image_record() of it; borrowed */
+static inline NewInstance image_row(const Image *image, const InstanceRecord *record)
 {
-    Request *req = request_new(60000);
-    InstanceRecord record = image_record(req->arena, image);
     NewInstance instance = {
-        .record = &record,
+        .record = record,
         .facility = image->facility ? image->facility : 1,
         .node = image->facility ? image->facility : 1,
         .authority = image->authority ? image->authority : 2,
@@ -197,6 +195,15 @@ static inline InstanceRowOutcome image_insert(DbPool *pool, const Image *image)
     memcpy(instance.file.sha256, image->sha256 ? image->sha256 : digest.bytes,
            image->sha256 ? sizeof(instance.file.sha256) : sizeof(digest.bytes));
     instance.file.crc32c = digest.bytes[0];
+    return instance;
+}
+
+/** As arrivals do it: again while somebody else was as fast, and once others are known. */
+static inline InstanceRowOutcome image_insert(DbPool *pool, const Image *image)
+{
+    Request *req = request_new(60000);
+    InstanceRecord record = image_record(req->arena, image);
+    NewInstance instance = image_row(image, &record);
     InstanceRowOutcome outcome;
     do {
         outcome = image_attempt(pool, req, &instance);

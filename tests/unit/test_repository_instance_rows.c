@@ -101,6 +101,55 @@ static void test_four_at_once_make_one_study_and_lose_nothing(void **state)
     assert_number(images, "variants", "SELECT count(*) FROM imaging_instance WHERE variant > 0", 0);
 }
 
+typedef struct Attempt {
+    DbPool *pool;
+    InstanceRowOutcome outcome;
+} Attempt;
+
+/** Once, under another series than that of who is as fast. */
+static void *attempt_once(void *ctx)
+{
+    Attempt *attempt = ctx;
+    Request *req = request_new(60000);
+    const Image image = {"1.2.6", "1.2.6.2", "1.2.6.1.1", .bytes = "b"};
+    InstanceRecord record = image_record(req->arena, &image);
+    NewInstance instance = image_row(&image, &record);
+    attempt->outcome = image_attempt(attempt->pool, req, &instance);
+    request_free(req);
+    return NULL;
+}
+
+/** Who comes too late leaves nothing: no series, no study without an instance. */
+static void test_an_attempt_that_lost_a_race_leaves_no_empty_series(void **state)
+{
+    Images *images = *state;
+    DbPool *pool = images->service->pool;
+    Request *req = images_request(images);
+    const Image image = {"1.2.5", "1.2.6.1", "1.2.6.1.1", .bytes = "a"};
+    InstanceRecord record = image_record(req->arena, &image);
+    NewInstance instance = image_row(&image, &record);
+    Attempt attempt = {.pool = pool};
+    DbConn *conn = NULL;
+    DbResult *results[2];
+    pthread_t thread;
+    assert_int_equal(db_acquire(pool, req, &conn), 0);
+    assert_int_equal(db_queue_begin(conn, req), 0);
+    assert_int_equal(instance_rows_queue(req, conn, &instance), 0);
+    assert_int_equal(db_sync(conn, req, results), 0);
+    assert_int_equal(pthread_create(&thread, NULL, attempt_once, &attempt), 0);
+    while (service_number(pool, "waiting",
+                          "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                          "AND query LIKE '%INSERT INTO imaging_instance%'") == 0) {
+    }
+    assert_int_equal(db_commit(conn, req, results), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(attempt.outcome, INSTANCE_ROW_RACED);
+    assert_number(images, "studies", "SELECT count(*) FROM imaging_study", 1);
+    assert_number(images, "series", "SELECT count(*) FROM imaging_series", 1);
+    db_release(conn);
+    request_free(req);
+}
+
 int main(void)
 {
     if (!getenv("MUSUBI_TEST_CONNINFO")) {
@@ -109,6 +158,8 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_comes_again_is_known_or_kept_beside_the_first,
+                                        images_set_up, images_tear_down),
+        cmocka_unit_test_setup_teardown(test_an_attempt_that_lost_a_race_leaves_no_empty_series,
                                         images_set_up, images_tear_down),
         cmocka_unit_test_setup_teardown(test_four_at_once_make_one_study_and_lose_nothing,
                                         images_set_up, images_tear_down),
