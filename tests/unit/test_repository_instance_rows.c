@@ -139,7 +139,7 @@ static void test_an_attempt_that_lost_a_race_leaves_no_empty_series(void **state
     assert_int_equal(pthread_create(&thread, NULL, attempt_once, &attempt), 0);
     while (service_number(pool, "waiting",
                           "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-                          "AND query LIKE '%INSERT INTO imaging_instance%'") == 0) {
+                          "AND query LIKE 'WITH same AS %'") == 0) {
     }
     assert_int_equal(db_commit(conn, req, results), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
