@@ -5,7 +5,9 @@
 #include "lib/tls/tls.h"
 
 /**
- * ATNA audit events: build, spool, send. The only header of atna/ that other folders include.
+ * ATNA audit events: build, spool, send. The header of atna/ that every module includes; the
+ * repository of received records, and searching it, have headers of their own for server/
+ * (repository.h, record_search.h, iti81.h, verify.h, ...; tests/lint/check_layers.py lists them).
  *
  * Events of writes go into table audit_outbox in the same database transaction (audit_queue_event);
  * events of reads go to a durable spool with group commit before the first byte of the reply

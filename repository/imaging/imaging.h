@@ -7,8 +7,8 @@
 
 /**
  * The Imaging Document Source of the center (XDS-I.b, RAD TF-1 18): keeps what hospitals push,
- * serves it by DICOM, DICOMweb and RAD-69, and sees to manifests. The only header of this folder
- * for others.
+ * serves it by DICOM, DICOMweb and RAD-69, and sees to manifests. For others there are besides
+ * dicomweb.h and study_copies.h.
  */
 
 typedef struct ImagingConfig {

@@ -4,6 +4,7 @@ end over mutual TLS, prints each step, and says what to try next. `--once` stops
 every step held."""
 
 import argparse
+import io
 import json
 import os
 import pathlib
@@ -15,16 +16,19 @@ import subprocess
 import sys
 import time
 
+import pydicom
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from conformance import client as xds  # noqa: E402  pylint: disable=wrong-import-position
-from tests.harness import certs, server as harness  # noqa: E402  pylint: disable=wrong-import-position
+from tests.harness import certs, dicom, server as harness  # noqa: E402  pylint: disable=wrong-import-position
 
 NODES = (  # name, facility, transactions, HL7 source, operator
     ("gateway-a", "Hospital A", "ITI-8,ITI-9,ITI-18,ITI-41,ITI-42,ITI-43", "GATEWAY|HOSPITAL-A", False),
     ("gateway-b", "Hospital B", "ITI-8,ITI-9,ITI-18,ITI-41,ITI-42,ITI-43", "GATEWAY|HOSPITAL-B", False),
-    ("viewer-a", "Hospital A", "ITI-18,ITI-43", None, False),
+    ("pacs-a", "Hospital A", "RAD-8,RAD-10", None, False),
+    ("viewer-a", "Hospital A", "ITI-18,ITI-43,RAD-69,RAD-107,RAD-129", None, False),
     ("auditor", "Data center", "ITI-20", None, False),
     ("operator", "Data center", "ITI-18", None, True),
 )
@@ -35,6 +39,9 @@ RECORD_A = ("髙橋^花子^^^^^L^I~タカハシ^ハナコ^^^^^L^P||19700102|F|||
 RECORD_B = ("高橋^花子^^^^^L^I~タカハシ^ハナコ^^^^^L^P||19700102|F|||^^^^150-0001||^PRN^PH^^^^^^^^^03-1234-5678")
 SOURCE_PATIENT = "1001^^^&1.2.392.99999.2.1&ISO"
 PACS_NUMBER = "0000001001"
+DICOM_PORT = 2762
+IMAGING_UID = "1.3.6.1.4.1.21367.13.80.110"
+MANIFEST_S = 30  # until it must have come
 
 CDA = """<?xml version="1.0" encoding="UTF-8"?>
 <ClinicalDocument xmlns="urn:hl7-org:v3">
@@ -66,6 +73,11 @@ def make_pdf(text):
     return out + b"xref\n0 6\n0000000000 65535 f \n" + table + b"trailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % len(out)
 
 
+def data_set(file):
+    """The bytes behind the file meta information: what must not change on its way."""
+    return file[144 + int.from_bytes(file[140:144], "little"):]
+
+
 class Demo:
     """The region and the steps that it plays."""
 
@@ -73,12 +85,16 @@ class Demo:
         self.folder = folder
         self.failed = 0
         self.patient = ""
+        self.study = None
         self.certs = certs.make(folder / "certs")
         self._open_to_service_user()
         self.server = harness.Server(data_dir=folder, certs=self.certs, mode="enforce",
                                      settings={"server": {"plain_http_listen": None, "plain_mllp_listen": None,
                                                           "https_listen": "0.0.0.0:8443", "mllp_listen": "0.0.0.0:2576",
-                                                          "admin_listen": "127.0.0.1:9443"}})
+                                                          "admin_listen": "127.0.0.1:9443",
+                                                          "roles": "registry, repository, pix, atna, imaging"},
+                                               "imaging": {"dicom_listen": f"0.0.0.0:{DICOM_PORT}", "unique_id": IMAGING_UID,
+                                                           "manifest_delay": "2s", "public_url": "https://localhost:8443/dicomweb"}})
         self.server.https_port, self.server.mllps_port, self.server.admin_port = 8443, 2576, 9443
 
     def _open_to_service_user(self):
@@ -110,6 +126,10 @@ class Demo:
             result = self.server.command(*arguments, check=False)
             known = "already" in result.stderr
             self.step(f"node {name} of {facility} registered", result.returncode == 0 or known, result.stderr.strip()[-200:])
+
+    def register_application_entity(self):
+        """musubi ae add: what the PACS calls itself, and whose numbers its images have."""
+        self.musubi("musubi ae add PACS_A --node pacs-a --authority HOSP-A", "ae", "add", "PACS_A", "--node", "pacs-a", "--authority", "HOSP-A")
 
     def import_authorities(self):
         """musubi authority import: the number ranges of the two hospitals, and of a PACS that sends no feed."""
@@ -172,6 +192,75 @@ class Demo:
         reply = self.client("gateway-a").provide(xds.Submission(self.patient, [cda, pdf]))
         self.step("ITI-41  CDA and PDF submitted by gateway-a over mutual TLS", reply.outcome == "Success", reply.errors or reply.outcome)
         return cda, pdf
+
+    def store_image(self):
+        """C-STORE by DCMTK: a study of its own each time. Its texts are Shift_JIS, of which the image says nothing."""
+        self.study = dicom.Study(int(time.time()) % dicom.NUMBER_BASE, PATIENT_A.partition("^")[0], "高橋^花子", "sjis_undeclared", description="胸部CT")
+        (self.folder / "requests" / "image.dcm").write_bytes(self.study.image(size=128))
+        sent = self.dcmtk("storescu", self.folder / "requests" / "image.dcm")
+        self.step("C-STORE a CT image pushed by pacs-a over mutual TLS (DCMTK storescu)", sent.returncode == 0, sent.stderr.strip()[-200:])
+
+    def dcmtk(self, tool, *arguments):
+        """One of DCMTK's programs as PACS_A."""
+        return subprocess.run([tool, "+tls", str(self.certs / "pacs-a.key"), str(self.certs / "pacs-a.pem"), "+cf", str(self.certs / "ca.pem"),
+                               "-aet", "PACS_A", "-aec", "MUSUBI", "localhost", str(DICOM_PORT), *map(str, arguments)],
+                              check=False, capture_output=True, text=True, timeout=60)
+
+    def manifests(self, node="viewer-a"):
+        """ITI-18 for imaging documents: uniqueIds of the manifests of this study."""
+        reply = self.client(node).query("FindDocumentsByReferenceId", {
+            "$XDSDocumentEntryPatientId": f"'{self.patient}'", "$XDSDocumentEntryStatus": f"('{xds.STATUS}Approved')",
+            "$XDSDocumentEntryReferenceIdList": f"('{self.study.uid}^^^^urn:ihe:iti:xds:2016:studyInstanceUID')"})
+        return [entry.xpath("rim:ExternalIdentifier[@identificationScheme='urn:uuid:2e82c1f6-a085-4c72-9da3-8640a32e42ab']/@value",
+                            namespaces=xds.NS)[0] for entry in reply.objects("ExtrinsicObject")]
+
+    def show_images(self):
+        """What a viewer does who knows the patient's number and the registry."""
+        deadline = time.monotonic() + MANIFEST_S
+        found = self.manifests()
+        while not found and time.monotonic() < deadline:
+            time.sleep(0.2)
+            found = self.manifests()
+        if not self.step("ITI-18  the study is in the registry, by a manifest that Musubi made", len(found) == 1, found[0] if found else "none"):
+            return
+        manifest = self.client("viewer-a").retrieve([(harness.REPOSITORY_UID, found[0])]).documents().get(found[0], b"")
+        listed = self.listed(manifest)
+        self.step("ITI-43  the manifest fetched: one image, and where it is", listed == [(
+            self.study.uid, self.study.series_uid(), IMAGING_UID, self.study.sop_uid(0, 0))], f"{len(manifest)} bytes")
+        sent = (self.folder / "requests" / "image.dcm").read_bytes()
+        reply = self.client("viewer-a").retrieve_images(listed, [dicom.EXPLICIT])
+        got = reply.documents().get(self.study.sop_uid(0, 0), b"")
+        self.step("RAD-69  the image fetched by viewer-a, data set byte-identical", data_set(got) == data_set(sent), f"{len(got)} bytes")
+        status, body = self.get("viewer-a", f"/dicomweb/studies/{self.study.uid}/rendered", 'multipart/related; type="image/jpeg"')
+        self.step("WADO-RS viewer-a gets the study as a picture", status == 200 and b"\xff\xd8\xff" in body, f"{len(body)} bytes")
+        status, body = self.get("viewer-a", f"/dicomweb/studies?StudyInstanceUID={self.study.uid}&includefield=all", "application/dicom+json")
+        self.step("QIDO-RS names and texts are readable, though the image declares no character set",
+                  status == 200 and "高橋^花子" in body.decode() and "胸部CT" in body.decode())
+        why = ("why", "--node", "gateway-b", "--study", self.study.uid)
+        text = self.musubi("musubi why --node gateway-b --study ... says what is missing", *why, status=1)
+        self.step("        and names the command that changes it", "musubi disclosure add" in text)
+
+    @staticmethod
+    def listed(manifest):
+        """What a Key Object Selection lists, as RAD-69 asks for it."""
+        try:
+            selection = pydicom.dcmread(io.BytesIO(manifest))
+        except pydicom.errors.InvalidDicomError:
+            return []
+        return [(str(study.StudyInstanceUID), str(series.SeriesInstanceUID), str(series.RetrieveLocationUID), str(item.ReferencedSOPInstanceUID))
+                for study in selection.CurrentRequestedProcedureEvidenceSequence for series in study.ReferencedSeriesSequence
+                for item in series.ReferencedSOPSequence]
+
+    def get(self, node, path, accept):
+        """Status and body of a GET with the certificate of a node."""
+        client = self.client(node)
+        connection = client._connect()  # pylint: disable=protected-access
+        try:
+            connection.request("GET", path, headers={"Accept": accept})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
 
     def musubi(self, what, *arguments, status=0):
         """One musubi command as a step; gives what it printed."""
@@ -251,7 +340,7 @@ class Demo:
         """The audit trail has each of these transactions."""
         time.sleep(1.0)
         result = self.server.command("audit", "search", "--json", check=False)
-        wanted = ("ITI-8", "ITI-9", "ITI-41", "ITI-18", "ITI-43", "110126")
+        wanted = ("ITI-8", "ITI-9", "ITI-41", "ITI-18", "ITI-43", "RAD-8", "RAD-69", "RAD-107", "110126")
         messages = [json.loads(line)["message"] for line in result.stdout.splitlines()]
         missing = [w for w in wanted if not any(f'"{w}"' in message for message in messages)]
         self.step("audit events written", not missing, f"missing {missing}" if missing else f"{len(messages)} records")
@@ -260,8 +349,10 @@ class Demo:
         """All steps in order."""
         self.register_nodes()
         self.import_authorities()
+        self.register_application_entity()
         time.sleep(3)  # running servers notice new nodes within seconds
         self.identify()
+        self.store_image()
         self.musubi("musubi patient withdraw HOSP-A:1001, so that the demo begins anew", "patient", "withdraw", "HOSP-A:1001")
         cda, pdf = self.submit()
         self.enroll()
@@ -271,6 +362,7 @@ class Demo:
         new = self.replace(found.get(cda.unique_id, "urn:uuid:00000000-0000-4000-8000-000000000000"))
         approved, deprecated = self.find(), self.find("Deprecated")
         self.step("ITI-18  replacement Approved, original Deprecated", new.unique_id in approved and cda.unique_id in deprecated and cda.unique_id not in approved)
+        self.show_images()
         self.disclose(new)
         self.withdraw()
         self.denied()
@@ -286,6 +378,8 @@ The region keeps serving. Configuration: {self.server.config_path}
   {harness.binary()} patient show HOSP-A:1001 --config {self.server.config_path}
   {harness.binary()} authority test {PACS_NUMBER} --config {self.server.config_path}
   {harness.binary()} why --node gateway-b --patient HOSP-A:1001 --facility 'Hospital A' --config {self.server.config_path}
+  {harness.binary()} study list --config {self.server.config_path}
+  {harness.binary()} why --node gateway-b --study {self.study.uid} --config {self.server.config_path}
   {harness.binary()} disclosure list --config {self.server.config_path}
   curl http://127.0.0.1:9443/metrics
   curl --cacert {c}/ca.pem --cert {c}/viewer-a.pem --key {c}/viewer-a.key 'https://localhost:8443/registry?wsdl'
@@ -321,7 +415,7 @@ def main():
     except harness.ServerFailed as error:
         print(f"{error}\nTo begin anew, remove {folder}", file=sys.stderr)
         return 1
-    demo.step("server ready (embedded PostgreSQL, mutual TLS)", True, "https://localhost:8443, MLLP 2576, admin 127.0.0.1:9443")
+    demo.step("server ready (embedded PostgreSQL, mutual TLS)", True, "https://localhost:8443, MLLP 2576, DICOM 2762, admin 127.0.0.1:9443")
     try:
         demo.play()
         print("every step held" if not demo.failed else f"{demo.failed} steps FAILED", flush=True)

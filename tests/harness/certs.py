@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 import subprocess
 
-ROLES = ("server", "gateway-a", "gateway-b", "viewer-a", "auditor", "operator", "stranger")
+ROLES = ("server", "gateway-a", "gateway-b", "pacs-a", "viewer-a", "auditor", "operator", "stranger")
 
 
 def _openssl(*arguments):
