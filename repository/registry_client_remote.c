@@ -171,7 +171,8 @@ RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, c
     if (!remote) {
         abort();
     }
-    HttpClientConfig http = {config->url, config->tls, config->fingerprint};
+    HttpClientConfig http = {
+        .url = config->url, .tls = config->tls, .fingerprint = config->fingerprint};
     remote->http = http_client_new(&http, ret_problem, problem_size);
     if (!remote->http) {
         free(remote);

@@ -34,11 +34,11 @@ static char *copy_text(Str text)
     return copy;
 }
 
-static bool parse_url(HttpClient *client, Str text, bool *ret_is_plain)
+static bool parse_url(HttpClient *client, Str text, bool may_be_plain, bool *ret_is_plain)
 {
     Url url;
     bool is_good = url_parse(text, &url);
-    *ret_is_plain = is_good && str_equal(url.scheme, STR("http"));
+    *ret_is_plain = is_good && may_be_plain && str_equal(url.scheme, STR("http"));
     if (!is_good || (!*ret_is_plain && !str_equal(url.scheme, STR("https")))) {
         return false;
     }
@@ -57,7 +57,7 @@ HttpClient *http_client_new(const HttpClientConfig *config, char *ret_problem, s
     }
     pthread_mutex_init(&client->lock, NULL);
     bool is_plain;
-    if (!parse_url(client, str_from(config->url), &is_plain)) {
+    if (!parse_url(client, str_from(config->url), config->may_be_plain, &is_plain)) {
         snprintf(ret_problem, problem_size, "%s is not of the form https://host:port/path",
                  config->url);
         http_client_free(client);

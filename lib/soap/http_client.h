@@ -11,9 +11,10 @@
 typedef struct HttpClient HttpClient;
 
 typedef struct HttpClientConfig {
-    const char *url;         /* https://host[:port]/path; http:// reaches loopback addresses only */
+    const char *url;         /* https://host[:port]/path */
     Tls *tls;                /* borrowed; not looked at for http:// */
     const char *fingerprint; /* of the server's certificate, as in TlsPeer; borrowed */
+    bool may_be_plain;       /* http:// too, which reaches loopback addresses only */
 } HttpClientConfig;
 
 HttpClient *http_client_new(const HttpClientConfig *config, char *ret_problem, size_t problem_size);

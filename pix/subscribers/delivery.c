@@ -36,7 +36,7 @@ Delivery *delivery_new(const SubscribersConfig *config, const Subscriber *subscr
     } else if (!config->tls) {
         snprintf(ret_problem, problem_size, "%s needs tls_certificate, tls_key and tls_ca", url);
     } else {
-        const HttpClientConfig http = {url, config->tls, fingerprint};
+        const HttpClientConfig http = {.url = url, .tls = config->tls, .fingerprint = fingerprint};
         delivery->http = http_client_new(&http, ret_problem, problem_size);
     }
     if (!delivery->mllp && !delivery->http) {
