@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -11,7 +12,7 @@ import time
 import unittest
 
 from conformance import client as xds
-from tests.harness import dimse
+from tests.harness import certs, dimse
 from tests.harness import server as harness
 from tests.integration import audit_records, common
 
@@ -517,6 +518,50 @@ class Tools(RetrieveCase):
         self.assertIn("OK", self.server.command("ae", "test", "SECURE").stdout)
         self.run_tool("movescu", "-S", "-aem", "SECURE", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}")
         self.assertEqual(self.received(), sorted(instances))
+
+    def secure_receiver(self, title, certificate, *options):
+        """An AE with TLS that demands our certificate, and shows this one."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.with_suffix(".pem"), certificate.with_suffix(".key"))
+        context.load_verify_locations(self.certs / "ca.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+        acceptor = dimse.Acceptor(tls=context)
+        self.addCleanup(acceptor.close)
+        self.server.command("ae", "add", title, "--node", "pacs", "--address", f"localhost:{acceptor.port}", *options)
+        time.sleep(2.5)
+        return acceptor
+
+    def test_a_destination_with_a_wrong_certificate_is_sent_nothing(self):
+        """Of another authority, of none, expired, or not the one that is registered: the operator is told, all sub-operations fail."""
+        study, _ = self.study()
+        others = certs.make(self.folder / "certs", ("receiver",))
+        certs.make_self_signed(self.certs, "alone")
+        certs.make_dated(self.certs, "expired", "20240101000000Z", "20250101000000Z")
+        for number, (certificate, options, words) in enumerate((
+                (others / "receiver", (), "certificate"), (self.certs / "alone", (), "certificate"),
+                (self.certs / "expired", (), "expired"), (self.certs / "receiver", ("--fingerprint", "2" * 64), "fingerprint"))):
+            with self.subTest(certificate=certificate.name, options=options):
+                receiver = self.secure_receiver(f"WRONG{number}", certificate, *options)
+                done = self.server.command("ae", "test", f"WRONG{number}", check=False)
+                self.assertEqual(done.returncode, 1, done)
+                self.assertIn(words, done.stdout)
+                responses, _ = self.requestor().retrieve({LEVEL: "STUDY", STUDY: study}, f"WRONG{number}")
+                self.assertEqual(responses[-1][0x0900], ALL_FAILED)
+                self.assert_counters(responses[-1], 0, failed=3)
+                self.assertEqual((receiver.called, receiver.instances), ([], []))
+
+    def test_commitment_is_reported_over_tls(self):
+        """To the AE with the certificate of its name, on an association of its own (PS3.4 J.3)."""
+        receiver = self.secure_receiver("SECURED", self.certs / "receiver")
+        instances = [image("P1", new_uid()) for _ in range(2)]
+        self.assertEqual(self.store(*instances, calling="SECURED"), [0, 0])
+        association = dimse.Requestor(self.dicom_port, [(dimse.COMMITMENT, [dimse.IMPLICIT])], calling="SECURED")
+        self.addCleanup(association.close)
+        self.assertEqual(association.commit(new_uid(), [(instance[0], instance[1]) for instance in instances]), 0)
+        association.release()
+        self.assertTrue(receiver.wait_for(lambda: receiver.reports))
+        (event, report), = receiver.reports
+        self.assertEqual((event, len(report[0x0008, 0x1199])), (1, 2))
 
     def test_getscu(self):
         """What it prefers by itself is what is stored."""
