@@ -18,10 +18,16 @@ static const DbStatement reject = {
     "AND i.facility = $1::integer JOIN imaging_study s ON s.id = i.study "
     "WHERE w.study_uid IN ('', s.study_uid) AND i.rejected = ''), "
     "marked AS (UPDATE imaging_instance i SET rejected = $2::text, rejected_by = $3::text "
-    "FROM named n WHERE i.id = n.id RETURNING i.study) "
+    "FROM named n WHERE i.id = n.id RETURNING i.study, i.sop_class), "
+    "counted AS (SELECT study, array_agg(sop_class ORDER BY sop_class) classes, "
+    "array_agg(instances ORDER BY sop_class) counts FROM (SELECT study, sop_class, "
+    "count(*) instances FROM marked GROUP BY study, sop_class) c GROUP BY study) "
     "UPDATE imaging_study s SET changed_at = clock_timestamp(), "
     "is_manifest_due = s.is_manifest_due OR s.manifest_kind = 2 "
-    "WHERE s.id IN (SELECT study FROM marked)",
+    "FROM counted c, assigning_authority a "
+    "WHERE s.id = c.study AND a.id = s.authority "
+    "RETURNING s.study_uid, s.accession_number, s.patient_number || '^^^&' || a.oid || '&ISO', "
+    "c.classes, c.counts",
 };
 
 static bool is_title(const DicomCode *title)
@@ -37,6 +43,46 @@ bool rejection_note_is(const InstanceRecord *record)
 {
     return str_equal(record->sop_class, STR(UID_KEY_OBJECT_SELECTION)) &&
            is_title(&record->selection.title);
+}
+
+/** What is rejected of a study: on record with the transaction that rejects it (PS3.15
+ * A.5.3.6). */
+static int queue_event(const Imaging *imaging, Request *req, DbConn *conn, const DbResult *rows,
+                       int row)
+{
+    Str *classes;
+    int64_t *counts;
+    size_t count = db_text_array(rows, row, 3, req->arena, &classes);
+    (void)db_i64_array(rows, row, 4, req->arena, &counts);
+    AuditSopClass *sop_classes = ARENA_ARRAY(req->arena, AuditSopClass, count);
+    for (size_t i = 0; i < count; i++) {
+        sop_classes[i] = (AuditSopClass){.uid = classes[i], .instance_count = (uint64_t)counts[i]};
+    }
+    const AuditObject objects[] = {
+        {.kind = AUDIT_OBJECT_STUDY,
+         .id = db_text(rows, row, 0),
+         .accession = db_text(rows, row, 1),
+         .sop_classes = sop_classes,
+         .sop_class_count = count},
+        {.kind = AUDIT_OBJECT_PATIENT, .id = db_text(rows, row, 2)},
+    };
+    const AuditEvent event = {
+        .type = AUDIT_RAD66_REJECTED, .objects = objects, .object_count = ARRAY_LEN(objects)};
+    return audit_queue_event(imaging->config.audit, conn, req, &event);
+}
+
+static int mark(const Imaging *imaging, Request *req, const DbParams *params)
+{
+    DbResult *results[1];
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(imaging->config.pool, req, &conn);
+    rc = rc < 0 ? rc : db_queue_begin(conn, req);
+    rc = rc < 0 ? rc : db_queue(conn, req, &reject, params);
+    rc = rc < 0 ? rc : db_sync(conn, req, results);
+    for (int row = 0; rc == 0 && row < db_rows(results[0]); row++) {
+        rc = queue_event(imaging, req, conn, results[0], row);
+    }
+    return rc < 0 ? rc : db_commit(conn, req, NULL);
 }
 
 int rejection_note_apply(Imaging *imaging, Request *req, int32_t facility,
@@ -60,7 +106,5 @@ int rejection_note_apply(Imaging *imaging, Request *req, int32_t facility,
     db_param_text(&params, note->sop_instance);
     db_param_text_array(&params, studies, count);
     db_param_text_array(&params, instances, count);
-    _cleanup_(db_releasep) DbConn *conn = NULL;
-    int rc = db_acquire(imaging->config.pool, req, &conn);
-    return rc < 0 ? rc : db_exec(conn, req, &reject, &params, NULL);
+    return mark(imaging, req, &params);
 }

@@ -9,12 +9,13 @@ import tempfile
 import time
 import unittest
 
-from tests.harness import dimse, saml
+from tests.harness import dicom, dimse, saml
 from tests.integration import audit_records, imaging_region as region, test_xua
 from tests.integration.imaging_region import HOSPITALS, ORIGINALS, SURFACES, VIEWS, Picture, marks, masked, nowhere
 
 IMAGES = "IMAGES^^1.3.6.1.4.1.19376.1.2.6.1"
 NORMAL = "N^^2.16.840.1.113883.5.25"
+KEY_OBJECT = "1.2.840.10008.5.1.4.1.1.88.59"
 PHYSICIAN = ("112247003", "2.16.840.1.113883.6.96")
 BREAK_GLASS = ("BTG", "2.16.840.1.113883.5.8", "break the glass", "found unconscious")
 VERIFICATION = [(dimse.VERIFICATION, [dimse.IMPLICIT])]
@@ -518,6 +519,32 @@ class Recorded(Rules):
             self.assertEqual(audit_records.ids(record, "2/3"), [picture.study])
             self.assertIn(picture.patient, " ".join(audit_records.ids(record, "1/1")))
             self.assertIn(' UserName="pacs-a" ', audit_records.text(record))
+
+    def test_a_rejection_is_on_record_once_with_what_it_takes_out(self):
+        """Instances accessed, action D (PS3.15 A.5.3.6); the note itself is taken out too (IOCM)."""
+        picture = self.study("a")
+
+        def code(value):
+            return [{0x00080100: ("SH", value), 0x00080102: ("SH", "DCM"), 0x00080104: ("LO", "Rejected")}]
+        note = region.new_uid()
+        data_set = dicom.data_set({
+            0x00080016: ("UI", KEY_OBJECT), 0x00080018: ("UI", note), 0x00080060: ("CS", "KO"), 0x00100020: ("LO", picture.patient),
+            0x0020000D: ("UI", picture.study), 0x0020000E: ("UI", region.new_uid()), 0x0040A040: ("CS", "CONTAINER"),
+            0x0040A043: ("SQ", code("113037")), 0x0040A375: ("SQ", [{0x0020000D: ("UI", picture.study), 0x00081115: ("SQ", [
+                {0x0020000E: ("UI", picture.series), 0x00081199: ("SQ", [
+                    {0x00081150: ("UI", region.CT_IMAGE), 0x00081155: ("UI", picture.uid)}])}])}])})
+        records = self.place.records()
+        for _ in range(2):
+            association = self.a.associate([(KEY_OBJECT, [dimse.EXPLICIT])])
+            self.assertEqual(association.store(KEY_OBJECT, note, dimse.EXPLICIT, data_set), 0)
+            association.release()
+        self.assert_shown(self.a, picture, "")
+        time.sleep(1)
+        found = [r for r in self.place.records(records, 1) if audit_records.codes(r)[0] == "110103"]
+        self.assertEqual([audit_records.codes(r) for r in found], [("110103", "RAD-66", "D", "0")])
+        self.assertEqual(audit_records.ids(found[0], "2/3"), [picture.study])
+        self.assertTrue(audit_records.ids(found[0], "1/1")[0].startswith(f"{picture.patient}^^^&"))
+        self.assertEqual(audit_records.text(found[0]).count('NumberOfInstances="1"'), 2)
 
     def test_two_patients_are_two_records(self):
         one, other = (self.study("a", ("a", "c", "download")) for _ in range(2))
