@@ -5,6 +5,9 @@
 #include "lib/soap/registry_response.h"
 #include "lib/xml/write.h"
 
+/** Of the reply's list of documents so much is made at a time. */
+#define PIECE_BYTES 65536
+
 /* ---- the request ---- */
 
 /** TF-2 3.43.4.1.2: these children in this order; the first is optional. */
@@ -117,10 +120,48 @@ static void append_document(StrBuf *buf, const DocumentRequest *document)
     strbuf_literal(buf, "\"/></xds:Document></xds:DocumentResponse>");
 }
 
+/** The documents of a reply, in order. */
+typedef struct DocumentList {
+    const DocumentRequest *documents;
+    size_t count;
+    size_t next;
+} DocumentList;
+
+/** Made while it is sent: of many documents the list is longer than what is known of them. */
+static int documents_next(void *ctx, StrBuf *buf)
+{
+    DocumentList *list = ctx;
+    const size_t begin = buf->len;
+    for (; list->next < list->count && buf->len - begin < PIECE_BYTES; list->next++) {
+        if (list->documents[list->next].is_delivered) {
+            append_document(buf, &list->documents[list->next]);
+        }
+    }
+    if (list->next < list->count) {
+        return 1;
+    }
+    strbuf_literal(buf, "</xds:RetrieveDocumentSetResponse>");
+    return 0;
+}
+
+static uint64_t list_bytes(DocumentList list)
+{
+    _cleanup_(strbuf_done) StrBuf piece = {0};
+    uint64_t bytes = 0;
+    int more;
+    do {
+        strbuf_clear(&piece);
+        more = documents_next(&list, &piece);
+        bytes += piece.len;
+    } while (more > 0);
+    return bytes;
+}
+
 void retrieval_write_reply(SoapExchange *exchange, const DocumentRequest *documents, size_t count)
 {
     Request *req = exchange->req;
     StrBuf *buf = &exchange->reply_xml;
+    DocumentList *list = ARENA_NEW(req->arena, DocumentList);
     const size_t delivered_count = count_delivered(documents, count);
     const char *status = delivered_count == 0       ? URN_RESPONSE_FAILURE
                          : delivered_count == count ? URN_RESPONSE_SUCCESS
@@ -128,10 +169,7 @@ void retrieval_write_reply(SoapExchange *exchange, const DocumentRequest *docume
     req->outcome_is_partial = delivered_count > 0 && delivered_count < count;
     strbuf_literal(buf, "<xds:RetrieveDocumentSetResponse xmlns:xds=\"" NS_XDSB "\">");
     registry_response_write(req, status, buf);
-    for (size_t i = 0; i < count; i++) {
-        if (documents[i].is_delivered) {
-            append_document(buf, &documents[i]);
-        }
-    }
-    strbuf_literal(buf, "</xds:RetrieveDocumentSetResponse>");
+    *list = (DocumentList){.documents = documents, .count = count};
+    exchange->reply_source = (BodySource){.ctx = list, .next = documents_next};
+    exchange->reply_source_bytes = list_bytes(*list);
 }

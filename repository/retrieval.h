@@ -41,5 +41,6 @@ typedef OutgoingDocument (*RetrievalOpenFn)(void *ctx, size_t index);
 void retrieval_add_parts(SoapExchange *exchange, DocumentRequest *documents, size_t count,
                          RetrievalOpenFn open, void *ctx);
 
-/** Writes the xds:RetrieveDocumentSetResponse: what is delivered, and the errors of the request. */
+/** Begins the xds:RetrieveDocumentSetResponse with the errors of the request; what is delivered is
+ * listed while the reply is sent. @param documents  in the request's arena */
 void retrieval_write_reply(SoapExchange *exchange, const DocumentRequest *documents, size_t count);

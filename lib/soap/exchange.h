@@ -26,10 +26,11 @@ typedef struct SoapPart {
 typedef struct SoapExchange {
     Request *req;
     SoapMessage *message;
-    SoapReceiver *receiver;  /* for soap_message_take_document() */
-    StrBuf reply_xml;        /* freed by the listener */
-    BodySource reply_source; /* next == NULL: reply_xml is the whole body element */
-    SoapPart *parts;         /* in req->arena, in order */
+    SoapReceiver *receiver;      /* for soap_message_take_document() */
+    StrBuf reply_xml;            /* freed by the listener */
+    BodySource reply_source;     /* next == NULL: reply_xml is the whole body element */
+    uint64_t reply_source_bytes; /* that it makes; 0: only its end tells */
+    SoapPart *parts;             /* in req->arena, in order */
     size_t part_count;
     struct SoapPackage *package; /* of reply.c */
 } SoapExchange;

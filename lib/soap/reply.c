@@ -311,14 +311,16 @@ static bool has_unknown_part(const SoapExchange *exchange)
 static int64_t package_size(const Package *package)
 {
     const SoapExchange *exchange = package->exchange;
-    if (exchange->reply_source.next || has_unknown_part(exchange)) {
+    if ((exchange->reply_source.next && exchange->reply_source_bytes == 0) ||
+        has_unknown_part(exchange)) {
         return -1;
     }
-    uint64_t size = exchange->reply_xml.len;
+    uint64_t size = exchange->reply_xml.len + exchange->reply_source_bytes;
     StrBuf frame = {0};
     for (size_t i = 0; i < exchange->part_count; i++) {
         append_part_head(package, &exchange->parts[i], &frame);
-        size += exchange->parts[i].size_bytes;
+        size += frame.len + exchange->parts[i].size_bytes;
+        strbuf_clear(&frame);
     }
     append_end(package, &frame);
     size += frame.len;

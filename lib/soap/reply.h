@@ -41,6 +41,6 @@ bool soap_reply_take(SoapExchange *exchange, StrBuf *ret_text);
  * The source borrows exchange and req->arena until its done(), which also calls done() of
  * reply_source and of every part.
  *
- * @param ret_content_length  in bytes; -1 if reply_source or a part makes it unknown
+ * @param ret_content_length  in bytes; -1 if reply_source or a part does not tell its size
  */
 void soap_reply_source(SoapExchange *exchange, BodySource *ret_source, int64_t *ret_content_length);

@@ -48,6 +48,9 @@ typedef struct Finding {
     const ImagingTarget *target;
     StudyCopy *copies;
     size_t copy_count;
+    ImagingInstance last; /* that was read */
+    ImagingInstanceFn found;
+    void *ctx; /* of found */
 } Finding;
 
 /** From the study down: what is not named is told by what is below it. */
@@ -66,8 +69,53 @@ static int read_copies(Finding *finding, DbConn *conn)
                              &finding->copy_count);
 }
 
-static int select_instances(const Finding *finding, DbConn *conn, const StudyUnion *study,
-                            DbResult **ret_rows)
+static const StudyCopy *copy_of(const Finding *finding, int64_t study)
+{
+    const StudyCopy *copy = finding->copies;
+    while (copy->study != study) {
+        copy++;
+    }
+    return copy;
+}
+
+/** A text that is mostly that of the row before is kept once. */
+static Str keep_text(const Finding *finding, const DbResult *row, int column, Str last)
+{
+    Str text = db_text(row, 0, column);
+    return str_equal(text, last) ? last : str_dup(finding->req->arena, text);
+}
+
+/** A study may have so many instances that their rows are never all in memory. */
+static int take_row(void *ctx, Request *req, const DbResult *row)
+{
+    Finding *finding = ctx;
+    ImagingInstance *last = &finding->last;
+    const StudyCopy *copy = copy_of(finding, db_i64(row, 0, 2));
+    Str digest = db_text(row, 0, 8);
+    *last = (ImagingInstance){
+        .instance = db_i64(row, 0, 0),
+        .series = db_i64(row, 0, 1),
+        .study = copy->study,
+        .facility = db_i32(row, 0, 3),
+        .patient = copy->patient,
+        .study_uid = copy->study_uid,
+        .series_uid = keep_text(finding, row, 4, last->series_uid),
+        .sop_class = keep_text(finding, row, 5, last->sop_class),
+        .sop_instance = str_dup(finding->req->arena, db_text(row, 0, 6)),
+        .transfer_syntax = keep_text(finding, row, 7, last->transfer_syntax),
+        .size_bytes = (uint64_t)db_i64(row, 0, 9),
+        .data_set_offset = (uint64_t)db_i64(row, 0, 10),
+        .number_of_frames = db_i64(row, 0, 11),
+        .has_pixel_data = db_bool(row, 0, 12),
+    };
+    if (digest.len != sizeof(last->sha256)) {
+        return error_add(&req->errors, ERR_CORRUPT, NULL, "a row of imaging_instance is damaged");
+    }
+    memcpy(last->sha256, digest.data, digest.len);
+    return finding->found(finding->ctx, last);
+}
+
+static int read_instances(Finding *finding, DbConn *conn, const StudyUnion *study)
 {
     const ImagingTarget *target = finding->target;
     const bool has_series = !str_is_empty(target->series_uid);
@@ -82,82 +130,29 @@ static int select_instances(const Finding *finding, DbConn *conn, const StudyUni
     if (has_instance) {
         db_param_text(&params, target->sop_instance);
     }
-    return db_exec(conn, finding->req,
-                   has_instance ? &select_one
-                   : has_series ? &select_of_series
-                                : &select_of_study,
-                   &params, ret_rows);
-}
-
-static const StudyCopy *copy_of(const Finding *finding, int64_t study)
-{
-    const StudyCopy *copy = finding->copies;
-    while (copy->study != study) {
-        copy++;
-    }
-    return copy;
-}
-
-static int read_instance(const Finding *finding, const DbResult *rows, int row,
-                         ImagingInstance *ret_instance)
-{
-    const StudyCopy *copy = copy_of(finding, db_i64(rows, row, 2));
-    Str digest = db_text(rows, row, 8);
-    *ret_instance = (ImagingInstance){
-        .instance = db_i64(rows, row, 0),
-        .series = db_i64(rows, row, 1),
-        .study = copy->study,
-        .facility = db_i32(rows, row, 3),
-        .patient = copy->patient,
-        .study_uid = copy->study_uid,
-        .series_uid = db_text(rows, row, 4),
-        .sop_class = db_text(rows, row, 5),
-        .sop_instance = db_text(rows, row, 6),
-        .transfer_syntax = db_text(rows, row, 7),
-        .size_bytes = (uint64_t)db_i64(rows, row, 9),
-        .data_set_offset = (uint64_t)db_i64(rows, row, 10),
-        .number_of_frames = db_i64(rows, row, 11),
-        .has_pixel_data = db_bool(rows, row, 12),
-    };
-    if (digest.len != sizeof(ret_instance->sha256)) {
-        return error_add(&finding->req->errors, ERR_CORRUPT, NULL,
-                         "a row of imaging_instance is damaged");
-    }
-    memcpy(ret_instance->sha256, digest.data, digest.len);
-    return 0;
-}
-
-/** The connection is given back before any of them is handed on. */
-static int find_rows(Finding *finding, AccessPurpose purpose, DbResult **ret_rows)
-{
-    Request *req = finding->req;
-    _cleanup_(db_releasep) DbConn *conn = NULL;
-    int rc = db_acquire(finding->imaging->config.pool, req, &conn);
-    rc = rc < 0 ? rc : read_copies(finding, conn);
-    rc = rc < 0 ? rc
-                : study_copies_decide(ae_directory_codes(finding->imaging->aes), req,
-                                      finding->copies, finding->copy_count, purpose);
-    if (rc < 0) {
-        return rc;
-    }
-    const StudyUnion study = study_copies_unite(req->arena, finding->copies, finding->copy_count);
-    return select_instances(finding, conn, &study, ret_rows);
+    return db_stream(conn, finding->req,
+                     has_instance ? &select_one
+                     : has_series ? &select_of_series
+                                  : &select_of_study,
+                     &params, take_row, finding);
 }
 
 int index_find_instances(Imaging *imaging, Request *req, const ImagingTarget *target,
                          AccessPurpose purpose, ImagingInstanceFn found, void *ctx)
 {
-    Finding finding = {.imaging = imaging, .req = req, .target = target};
-    DbResult *rows;
-    int rc = find_rows(&finding, purpose, &rows);
-    for (int i = 0; rc == 0 && i < db_rows(rows); i++) {
-        ImagingInstance instance;
-        rc = read_instance(&finding, rows, i, &instance);
-        if (rc == 0 && found(ctx, &instance) != 0) {
-            break;
-        }
+    Finding finding = {
+        .imaging = imaging, .req = req, .target = target, .found = found, .ctx = ctx};
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    int rc = db_acquire(imaging->config.pool, req, &conn);
+    rc = rc < 0 ? rc : read_copies(&finding, conn);
+    rc = rc < 0 ? rc
+                : study_copies_decide(ae_directory_codes(imaging->aes), req, finding.copies,
+                                      finding.copy_count, purpose);
+    if (rc < 0) {
+        return rc;
     }
-    return rc;
+    const StudyUnion study = study_copies_unite(req->arena, finding.copies, finding.copy_count);
+    return read_instances(&finding, conn, &study);
 }
 
 /* ---- metadata and frames ---- */

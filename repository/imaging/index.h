@@ -56,8 +56,8 @@ typedef struct ImagingTarget {
     Str sop_instance;
 } ImagingTarget;
 
-/** Called for each instance, in the order of series and instance number; nonzero ends the reading.
- */
+/** Called for each instance, in the order of series and instance number, while a connection to the
+ * database is held. @return 0 to go on, or a negative ErrorCode, which ends the reading */
 typedef int (*ImagingInstanceFn)(void *ctx, const ImagingInstance *instance);
 
 /**

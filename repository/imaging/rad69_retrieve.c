@@ -276,7 +276,7 @@ static ImagingTarget target_of(const StudyGroup *group)
     return target;
 }
 
-/** Rows are read into an arena of their own: what is not asked for takes no room. */
+/** Instances are read into an arena of their own: what is not asked for takes no room. */
 static int find_study(const Retrieve *retrieve, StudyGroup *group, Arena *arena)
 {
     Request *req = retrieve->exchange->req;

@@ -256,6 +256,9 @@ static inline Exchanged service_call(Service *service, SoapHandler handler, cons
     done.req->started_ns -= (int64_t)service->used_ms * 1000000;
     done.req->deadline_ns -= (int64_t)service->used_ms * 1000000;
     done.rc = handler(service->repository, &done.exchange);
+    const BodySource *rest = &done.exchange.reply_source;
+    while (rest->next && rest->next(rest->ctx, &done.exchange.reply_xml) > 0) {
+    }
     return done;
 }
 

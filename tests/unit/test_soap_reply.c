@@ -175,6 +175,32 @@ static void test_an_mtom_reply_reads_back(void **state)
     strbuf_done(&exchange.reply_xml);
 }
 
+/* A body element that is made while it is sent, before documents. */
+static void test_a_source_that_tells_its_size_makes_the_length_known(void **state)
+{
+    Request *req = *state;
+    Pieces rest = {.rest = STR("<b/><b/></R>")};
+    Pieces document = {.rest = STR("document")};
+    SoapPart part = {.content_id = STR("d"), .size_bytes = 8, .source = source_of(&document)};
+    SoapExchange exchange = {.req = req,
+                             .reply_source = source_of(&rest),
+                             .reply_source_bytes = rest.rest.len,
+                             .parts = &part,
+                             .part_count = 1};
+    soap_reply_open(&exchange, "urn:reply", true);
+    strbuf_literal(&exchange.reply_xml, "<R>");
+    BodySource source;
+    int64_t content_length = 0;
+    soap_reply_source(&exchange, &source, &content_length);
+    StrBuf body = {0};
+    assert_int_equal(pull(&source, &body), 0);
+    assert_int_equal(content_length, body.len);
+    assert_contains(strbuf_str(&body), "<R><b/><b/></R></env:Body></env:Envelope>\r\n--");
+    assert_int_equal(rest.done_count + document.done_count, 2);
+    strbuf_done(&body);
+    strbuf_done(&exchange.reply_xml);
+}
+
 static void test_a_simple_reply_with_a_source_has_no_known_length(void **state)
 {
     Request *req = *state;
@@ -328,6 +354,7 @@ int main(void)
         REQUEST_TEST(test_every_error_has_its_fault),
         REQUEST_TEST(test_a_fault_without_errors_is_ours),
         REQUEST_TEST(test_an_mtom_reply_reads_back),
+        REQUEST_TEST(test_a_source_that_tells_its_size_makes_the_length_known),
         REQUEST_TEST(test_a_simple_reply_with_a_source_has_no_known_length),
         REQUEST_TEST(test_a_reply_of_one_text_is_taken_whole),
         REQUEST_TEST(test_a_part_of_another_size_cuts_the_reply),
