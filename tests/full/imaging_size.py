@@ -2,7 +2,6 @@
 
     python3 -m tests.full.imaging_size [NAME...]
 
-What grows is counted over all processes of the server but PostgreSQL's: what they share is counted once for each.
 MUSUBI_STUDY_IMAGES and MUSUBI_INSTANCE_FRAMES (32 MiB each) make it smaller.
 """
 
@@ -14,73 +13,24 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 import unittest
 
 from tests.bench import imaging as requests
-from tests.full.imaging_clients import ImagingCase
-from tests.harness import counting, dicom
+from tests.full.imaging_clients import ImagingCase, data_set_digest
+from tests.harness import counting, dicom, memory
 from tests.integration import common
 
 IMAGES = int(os.environ.get("MUSUBI_STUDY_IMAGES", "25000"))
 FRAMES = int(os.environ.get("MUSUBI_INSTANCE_FRAMES", "96"))
+SMALL_IMAGES = 100  # of the study that is served first
+ASSOCIATIONS = 4
 SIZE = 64  # pixels a side
 LIMIT_BYTES = 64 * common.MIB
 PIECE_BYTES = 1 << 20
-SEND_S = 1800
+WAIT_S = 1800
+NO_DELAY = dict(os.environ, TCP_NODELAY="1")  # for DCMTK's clients
+METADATA_UID = re.compile(rb'"00080018":{"vr":"UI","Value":\["([0-9.]+)"\]}')
 ALL_OF_IT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-
-
-def processes(pid):
-    """The server's processes without PostgreSQL's."""
-    children, names = {}, {}
-    for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            head, _, rest = status.read_text(encoding="utf-8", errors="replace").rpartition(")")
-        except OSError:
-            continue
-        children.setdefault(int(rest.split()[1]), []).append(int(status.parent.name))
-        names[int(status.parent.name)] = head.partition("(")[2]
-    found, left = [], [pid]
-    while left:
-        one = left.pop()
-        if not names.get(one, "").startswith("postgres"):
-            found.append(one)
-            left += children.get(one, [])
-    return found
-
-
-def memory_bytes(pid):
-    """RssAnon + RssShmem of all of them."""
-    total = 0
-    for one in processes(pid):
-        try:
-            total += common.memory_bytes(one)
-        except OSError:
-            pass  # ended meanwhile
-    return total
-
-
-class Watch(threading.Thread):
-    """Samples the memory while something runs."""
-
-    def __init__(self, pid):
-        super().__init__(daemon=True)
-        self.pid = pid
-        self.before = self.peak = memory_bytes(pid)
-        self._done = threading.Event()
-
-    def run(self):
-        while not self._done.wait(0.1):
-            self.peak = max(self.peak, memory_bytes(self.pid))
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._done.set()
-        self.join()
 
 
 class Parts:
@@ -146,65 +96,132 @@ class DataSet:
         return self.digest.hexdigest() if self.digest else ""
 
 
+class Stored:
+    """A study that is sent: its files, and what must come back of it."""
+
+    def __init__(self, folder, study):
+        self.folder, self.study = pathlib.Path(folder), study
+        self.digests = {}  # of data sets, by SOP Instance UID
+
+    def write(self, images):
+        """So many CT images, a folder for each association."""
+        series = dicom.Series(self.study, size=SIZE)
+        for part in range(ASSOCIATIONS):
+            folder = self.folder / str(part)
+            folder.mkdir()
+            for number in range(part, images, ASSOCIATIONS):
+                content = bytes(series.file(number))
+                (folder / f"{number:06}.dcm").write_bytes(content)
+                self.digests[series.sop_uid(number)] = data_set_digest(content)
+        return self
+
+    def write_large(self, frames):
+        """One image of so many frames."""
+        (self.folder / "0").mkdir()
+        path = self.folder / "0" / "large.dcm"
+        dicom.write_large(path, self.study, frames)
+        self.digests[self.study.sop_uid(0, 0)] = digest_of(path)
+        return self
+
+
+def digest_of(path):
+    """SHA-256 of the data set of a file of any size."""
+    whole = DataSet()
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            whole.update(piece)
+    return whole.hexdigest()
+
+
 class Size(ImagingCase):
-    """The archive's memory (DESIGN: constant, whatever a study or an instance has)."""
+    """The server's memory (DESIGN: constant, whatever a study or an instance has): each surface after a start of its own, and after it has
+    served a small study."""
 
-    def send(self, folder):
-        """C-STORE of a folder over one association, watched."""
-        with Watch(self.server.process.pid) as memory:
-            subprocess.run(["storescu", "-aet", "SENDER", "-aec", "MUSUBI", "+sd", "127.0.0.1", str(self.dicom_port), folder], check=True,
-                           timeout=SEND_S)
-        self.assert_small(memory, "C-STORE")
+    def setUp(self):
+        self.enterContext(self.folder())
+        self.small = Stored(self.enterContext(self.folder()), dicom.Study(9, "P9")).write(SMALL_IMAGES)
+        self.send(self.small)
 
-    def assert_small(self, memory, what):
-        """The growth is printed, and below the limit."""
-        growth = memory.peak - memory.before
-        print(f"{what}: {memory.before >> 20} MiB before, {growth / common.MIB:.1f} MiB more at most", flush=True)
-        self.assertLess(growth, LIMIT_BYTES, what)
+    @staticmethod
+    def folder():
+        """A folder that goes with the test."""
+        return tempfile.TemporaryDirectory()
 
-    def fetch(self, what, method, path, expected, body=None, headers=None):
-        """A multipart answer must hold data sets with these digests, each once."""
-        with Watch(self.server.process.pid) as memory:
-            connection = http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=SEND_S)
-            connection.request(method, path, body, headers or {})
-            response = connection.getresponse()
-            self.assertEqual(response.status, 200, what)
-            found = list(Parts(response).digests())
-            connection.close()
-        self.assertEqual(sorted(found), sorted(expected), what)
-        self.assert_small(memory, what)
+    # ------------------------------------------------------------------ the surfaces
 
-    def fetch_all(self, study, series_uid, uids, digests):
-        """By WADO-RS and by RAD-69."""
-        self.fetch("WADO-RS", "GET", f"/dicomweb/studies/{study.uid}", digests, headers={"Accept": ALL_OF_IT})
-        content_type, body = requests.rad69_request(study.uid, series_uid, uids)
-        self.fetch("RAD-69", "POST", "/imaging", digests, body, {"Content-Type": content_type})
+    def send(self, stored):
+        """C-STORE, with as many associations as there are folders."""
+        senders = [subprocess.Popen(["storescu", "-aet", "SENDER", "-aec", "MUSUBI", "+sd", "127.0.0.1", str(self.dicom_port), folder],
+                                    env=NO_DELAY) for folder in stored.folder.iterdir()]
+        self.assertEqual({sender.wait(WAIT_S) for sender in senders}, {0})
+
+    def get(self, stored):
+        """C-GET into files."""
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(["getscu", "-q", "-S", "+B", "-aet", "SENDER", "-aec", "MUSUBI", "-k", "0008,0052=STUDY", "-k",
+                            f"0020,000d={stored.study.uid}", "-od", folder, "127.0.0.1", str(self.dicom_port)], check=True, timeout=WAIT_S,
+                           env=NO_DELAY)
+            self.assert_whole(stored, map(digest_of, pathlib.Path(folder).iterdir()))
+
+    def wado_rs(self, stored):
+        """WADO-RS of the study."""
+        self.assert_whole(stored, self.fetch("GET", study_path(stored), {"Accept": ALL_OF_IT}, parts=True))
+
+    def rad69(self, stored):
+        """RAD-69 of all instances in one request."""
+        content_type, body = requests.rad69_request(stored.study.uid, stored.study.series_uid(), stored.digests)
+        self.assert_whole(stored, self.fetch("POST", "/imaging", {"Content-Type": content_type}, body, parts=True))
+
+    def metadata(self, stored):
+        """/metadata of the study."""
+        found = self.fetch("GET", f"{study_path(stored)}/metadata", {"Accept": "application/dicom+json"})
+        self.assertEqual(sorted(found), sorted(uid.encode() for uid in stored.digests))
+
+    def assert_whole(self, stored, digests):
+        """Each data set came once."""
+        self.assertEqual(sorted(digests), sorted(stored.digests.values()))
+
+    def fetch(self, method, path, headers, body=None, parts=False):
+        """The digests of an answer's parts, or the SOP Instance UIDs of its metadata."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=WAIT_S)
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        self.assertEqual(response.status, 200, path)
+        found = list(Parts(response).digests()) if parts else METADATA_UID.findall(response.read())
+        connection.close()
+        return found
+
+    # ------------------------------------------------------------------ memory
+
+    def assert_small(self, surface, stored):
+        """It works, and what more the server holds meanwhile is below the limit."""
+        self.server.stop()
+        self.server.start()
+        surface(self.small)
+        with self.subTest(surface.__name__), memory.Watch(self.server.process.pid) as watch:
+            surface(stored)
+        print(f"{surface.__name__}: {watch.seconds:.1f} s, {watch.before_bytes / common.MIB:.1f} MiB before, "
+              f"{watch.growth_bytes / common.MIB:.1f} MiB more at most", flush=True)
+        self.assertLess(watch.growth_bytes, LIMIT_BYTES, surface.__name__)
 
     def test_a_study_of_very_many_images(self):
-        study = dicom.Study(1, "P1")
-        series = dicom.Series(study, size=SIZE)
-        digests = []
         with tempfile.TemporaryDirectory() as folder:
-            for number in range(IMAGES):
-                content = bytes(series.file(number))
-                (pathlib.Path(folder) / f"{number:06}.dcm").write_bytes(content)
-                whole = DataSet()
-                whole.update(content)
-                digests.append(whole.hexdigest())
-            self.send(folder)
-        self.fetch_all(study, study.series_uid(), [series.sop_uid(number) for number in range(IMAGES)], digests)
+            stored = Stored(folder, dicom.Study(1, "P1")).write(IMAGES)
+            self.assert_small(self.send, stored)
+        for surface in (self.get, self.wado_rs, self.rad69, self.metadata):
+            self.assert_small(surface, stored)
 
     def test_a_very_large_instance(self):
-        study = dicom.Study(2, "P2")
         with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "large.dcm"
-            dicom.write_large(path, study, FRAMES)
-            whole = DataSet()
-            with open(path, "rb") as file:
-                while piece := file.read(PIECE_BYTES):
-                    whole.update(piece)
-            self.send(folder)
-        self.fetch_all(study, study.series_uid(), [study.sop_uid(0, 0)], [whole.hexdigest()])
+            stored = Stored(folder, dicom.Study(2, "P2")).write_large(FRAMES)
+            self.assert_small(self.send, stored)
+        for surface in (self.get, self.wado_rs, self.rad69):
+            self.assert_small(surface, stored)
+
+
+def study_path(stored):
+    """The study below the root of DICOMweb."""
+    return f"/dicomweb/studies/{stored.study.uid}"
 
 
 def main():

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import shutil
 import tempfile
 import unittest
@@ -59,12 +58,6 @@ def find(soap, number, status="Approved", return_type="LeafClass"):
 def fetch(soap, *documents):
     """ITI-43 of documents of this repository."""
     return soap.retrieve([(harness.REPOSITORY_UID, d if isinstance(d, str) else d.unique_id) for d in documents])
-
-
-def memory_bytes(pid):
-    """RssAnon + RssShmem of a process: what it holds beside the page cache."""
-    text = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return 1024 * sum(int(n) for n in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", text, re.M))
 
 
 def rows(server, statement, *values):

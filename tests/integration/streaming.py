@@ -5,7 +5,6 @@ import hashlib
 import http.client
 import os
 import re
-import threading
 import time
 
 from conformance import client as xds
@@ -38,33 +37,6 @@ class Content:
         for block in self.blocks():
             digest.update(block)
         return digest.hexdigest()
-
-
-class MemoryWatch(threading.Thread):
-    """Samples the memory of a process while something runs."""
-
-    def __init__(self, pid):
-        super().__init__(daemon=True)
-        self.pid = pid
-        self.before = self.peak = common.memory_bytes(pid)
-        self._done = threading.Event()
-
-    def run(self):
-        while not self._done.wait(0.02):
-            self.peak = max(self.peak, common.memory_bytes(self.pid))
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._done.set()
-        self.join()
-
-    @property
-    def growth_bytes(self):
-        """Most that it had beyond what it had at first."""
-        return self.peak - self.before
 
 
 def _base64_blocks(content):

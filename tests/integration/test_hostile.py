@@ -11,7 +11,7 @@ import time
 import unittest
 
 from conformance import client as xds
-from tests.harness import server as harness
+from tests.harness import memory, server as harness
 from tests.hostile import corpus
 from tests.integration import common
 
@@ -171,14 +171,14 @@ class Hostile(common.ServerCase):
         pid = self.server.process.pid
         for number in range(WARM_UP):
             self.be_healthy(number)
-        before = most = common.memory_bytes(pid)
+        before = most = memory.process_bytes(pid)
         count = 0
         for case, is_tls in self.inputs():
             count += 1
             self.send(case, is_tls)
-            most = max(most, common.memory_bytes(pid))
+            most = max(most, memory.process_bytes(pid))
             self.assertIsNone(self.server.process.poll(), f"the server ended at {case.name}")
-        growth = common.memory_bytes(pid) - before
+        growth = memory.process_bytes(pid) - before
         print(f"{count} inputs, memory {before / common.MIB:.1f} MiB before, {most / common.MIB:.1f} MiB at most, "
               f"{growth / common.MIB:+.1f} MiB after", end=" ", flush=True)
         self.assertGreaterEqual(count, LEAST)

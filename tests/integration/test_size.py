@@ -6,7 +6,7 @@
 import unittest
 
 from conformance import client as xds
-from tests.harness import server as harness
+from tests.harness import memory, server as harness
 from tests.integration import common, streaming
 
 DOCUMENT_BYTES = 4096 * common.MIB if common.IS_FULL else 64 * common.MIB
@@ -25,14 +25,14 @@ class LargeDocument(common.ServerCase):
         """Stores and fetches one document; checks its bytes and the server's memory."""
         content = streaming.Content(DOCUMENT_BYTES)
         submission = common.submission("P1", b"", mime_type="application/dicom")
-        with streaming.MemoryWatch(self.server.process.pid) as memory:
+        with memory.Watch(self.server.process.pid) as watch:
             reply = streaming.provide(self.server.plain_port, submission, content, **how)
             self.assertIn(b"ResponseStatusType:Success", reply)
             digest, rest = streaming.retrieve(self.server.plain_port, harness.REPOSITORY_UID,
                                               submission.documents[0].unique_id, DOCUMENT_BYTES)
         self.assertEqual(digest, content.sha256())
         self.assertTrue(rest.startswith(b"\r\n--") and rest.rstrip().endswith(b"--"), rest[:200])
-        self.assertLess(memory.growth_bytes, 32 * common.MIB)
+        self.assertLess(watch.growth_bytes, 32 * common.MIB)
 
     def test_as_mtom_part_with_content_length(self):
         self.round_trip()
@@ -69,10 +69,10 @@ class ManyEntries(common.ServerCase):
         """FindDocuments LeafClass; checks memory and the time of the first byte, gives the uniqueIds."""
         parameters = [("$XDSDocumentEntryPatientId", f"'{common.patient('P1')}'"),
                       ("$XDSDocumentEntryStatus", f"('{xds.STATUS}Approved')"), *more]
-        with streaming.MemoryWatch(self.server.process.pid) as memory:
+        with memory.Watch(self.server.process.pid) as watch:
             count, ids, first_byte_s = streaming.query(self.server.plain_port, "FindDocuments", parameters)
         self.assertEqual(count, len(ids))
-        self.assertLess(memory.growth_bytes, 64 * common.MIB)
+        self.assertLess(watch.growth_bytes, 64 * common.MIB)
         self.assertLess(first_byte_s, 2.0)
         return ids
 

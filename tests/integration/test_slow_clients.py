@@ -11,7 +11,7 @@ import time
 import unittest
 
 from conformance import client as xds
-from tests.harness import server as harness
+from tests.harness import memory, server as harness
 from tests.hostile.case import SOAP_TYPE, post, query
 from tests.integration import common
 
@@ -86,7 +86,7 @@ class SlowClients(common.ServerCase):
 
         def watch():
             while not is_over.wait(0.25):
-                most[0] = max(most[0], common.memory_bytes(self.server.process.pid))
+                most[0] = max(most[0], memory.process_bytes(self.server.process.pid))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -100,7 +100,7 @@ class SlowClients(common.ServerCase):
             results.append(json.loads(output))
         is_over.set()
         watcher.join()
-        held = common.memory_bytes(self.server.process.pid)
+        held = memory.process_bytes(self.server.process.pid)
         after = self.healthy_times(MEASURED_S)  # what else this machine does has changed meanwhile
         p99 = [times[int(len(times) * 0.99)] for times in (quiet, beside, after)]
         print(f"p99 {p99[0] * 1000:.1f} ms alone, {p99[1] * 1000:.1f} ms beside, {p99[2] * 1000:.1f} ms after; memory {most[0] / common.MIB:.0f} MiB at most, {held / common.MIB:.0f} MiB then; "
