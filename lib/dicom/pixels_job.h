@@ -67,7 +67,9 @@ bool pixels_can_transcode(Str from, Str to);
 int pixels_transcode(DicomWorkers *workers, ErrorList *errors, const PixelsSource *source,
                      Str target, const FileMeta *file, BodySource *ret_source) MUST_CHECK;
 
-/** The samples of one frame, as Explicit VR Little Endian has them. @param frame from 1 */
+/** The samples of one frame, as Explicit VR Little Endian has them. Lossy YCbCr, which becomes RGB
+ * when it is decoded and would not be what the metadata say, is refused: -ERR_DICOM_PIXELS.
+ * @param frame from 1 */
 int pixels_frame(DicomWorkers *workers, ErrorList *errors, const PixelsSource *source,
                  uint32_t frame, BodySource *ret_source) MUST_CHECK;
 

@@ -102,8 +102,9 @@ static bool is_rewritten(const TransferSyntax *syntax)
     return syntax->is_deflated || syntax->is_big_endian;
 }
 
-/** As stored wherever a range allows it at its place, else decoded. */
-static bool choose_by(const MediaRange *range, const TransferSyntax *syntax, Frames *frames)
+/** As stored wherever a range allows it at its place, else decoded, if it may be. */
+static bool choose_by(const MediaRange *range, const TransferSyntax *syntax, bool may_decode,
+                      Frames *frames)
 {
     Str type = syntax->is_encapsulated && syntax->frame_media_type
                    ? str_from(syntax->frame_media_type)
@@ -111,7 +112,8 @@ static bool choose_by(const MediaRange *range, const TransferSyntax *syntax, Fra
     const bool is_single = may_be_single(range, frames->count);
     const bool is_multipart = range->is_multipart || str_equal(range->type, TYPE_ANY);
     const bool is_stored = !is_rewritten(syntax) && takes_stored(range, syntax, type);
-    if ((!is_single && !is_multipart) || (!is_stored && !takes_samples(range, syntax))) {
+    if ((!is_single && !is_multipart) ||
+        (!is_stored && !(may_decode && takes_samples(range, syntax)))) {
         return false;
     }
     frames->is_multipart = !is_single;
@@ -126,9 +128,13 @@ static bool choose_by(const MediaRange *range, const TransferSyntax *syntax, Fra
 static int choose(const DicomwebExchange *exchange, const MediaRanges *ranges, Frames *frames)
 {
     const TransferSyntax *syntax = transfer_syntax_find(frames->instance->transfer_syntax);
-    for (size_t i = 0; syntax && i < ranges->count; i++) {
-        if (choose_by(&ranges->items[i], syntax, frames)) {
-            return 0;
+    /* What has lost something stays as stored where any range takes that: decoded, its colours may
+     * be others than the metadata say. */
+    for (int may_decode = !syntax || !syntax->may_be_lossy; may_decode <= 1; may_decode++) {
+        for (size_t i = 0; syntax && i < ranges->count; i++) {
+            if (choose_by(&ranges->items[i], syntax, may_decode == 1, frames)) {
+                return 0;
+            }
         }
     }
     return wado_refuse_accept(exchange, "The frames are not to be had like that.");

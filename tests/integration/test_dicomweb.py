@@ -9,6 +9,8 @@ import re
 import signal
 import ssl
 import struct
+import subprocess
+import tempfile
 import threading
 import time
 import zlib
@@ -155,6 +157,40 @@ class Dicomweb(common.ServerCase):
             bulk = metadata["00420011"]["BulkDataURI"].partition(path)[2]
             status, _, raw = self.ask("GET", path + bulk, headers={"Accept": "application/octet-stream"})
             self.assertEqual((status, raw if status == 200 else None), expected)
+
+    def test_frames_of_lossy_colour_are_given_as_stored(self):
+        """Decoded they would be RGB, where the metadata say YBR_FULL_422 (PS3.18 10.4.1.1.3): only monochrome is decoded."""
+        for photometric, samples, lossy in (("RGB", 3, "YBR_FULL_422"), ("MONOCHROME2", 1, "MONOCHROME2")):
+            with self.subTest(photometric=photometric), tempfile.TemporaryDirectory() as folder:
+                plain, packed = pathlib.Path(folder) / "plain.dcm", pathlib.Path(folder) / "packed.dcm"
+                study = dicom.Study(20 + samples, PATIENT)
+                elements = study.elements("OT", SECONDARY_CAPTURE, 0, 0)
+                elements.update({0x00080064: ("CS", "WSD"), 0x00280002: ("US", samples), 0x00280004: ("CS", photometric),
+                                 0x00280010: ("US", 16), 0x00280011: ("US", 16), 0x00280100: ("US", 8), 0x00280101: ("US", 8),
+                                 0x00280102: ("US", 7), 0x00280103: ("US", 0), 0x7FE00010: ("OB", bytes(range(256)) * samples)})
+                if samples == 3:
+                    elements[0x00280006] = ("US", 0)
+                plain.write_bytes(study.file(SECONDARY_CAPTURE, elements))
+                subprocess.run(["dcmcjpeg", "+eb", plain, packed], check=True, capture_output=True)
+                self.assertEqual(self.ask("POST", "/dicomweb/studies", dicomweb.multipart([packed.read_bytes()]), {
+                    "Content-Type": f'multipart/related; type="application/dicom"; boundary={dicomweb.BOUNDARY}'})[0], 200)
+                _, _, raw = self.ask("GET", f"/dicomweb/studies/{study.uid}/metadata")
+                (metadata,) = json.loads(raw)
+                self.assertEqual(metadata["00280004"]["Value"], [lossy])
+                frame = (f"/dicomweb/studies/{study.uid}/series/{study.series_uid()}/instances/"
+                         f"{metadata['00080018']['Value'][0]}/frames/1")
+                octets, jpeg = 'multipart/related; type="application/octet-stream"', 'multipart/related; type="image/jpeg"'
+                status, _, raw = self.ask("GET", frame, headers={"Accept": octets})
+                self.assertEqual(status, 406 if samples == 3 else 200, raw)
+                for accept in (jpeg, f"{octets}, {jpeg}", f"{octets}; transfer-syntax=*", "*/*"):
+                    status, headers, raw = self.ask("GET", frame, headers={"Accept": accept})
+                    self.assertEqual(status, 200, accept)
+                    ((_, part),) = dicomweb.parts_of(headers["Content-Type"], raw)
+                    self.assertEqual(part[:2], b"\xff\xd8", accept)
+                status, headers, raw = self.ask("GET", frame.partition("/frames")[0], headers={
+                    "Accept": 'multipart/related; type="application/dicom"'})
+                ((_, part),) = dicomweb.parts_of(headers["Content-Type"], raw)
+                self.assertEqual((status, photometric.encode() in part), (200, True))  # a data set says what it is
 
     def test_only_scripts_of_configured_origins_may_read(self):
         status, headers, _ = self.ask("OPTIONS", self.path(), headers={"Origin": ORIGIN})

@@ -299,6 +299,19 @@ static bool check_frame(DicomPixels *pixels, uint32_t frame, ImageSize *ret_size
            fail(pixels, "there is no frame %u; the image has %u", frame, ret_size->frames);
 }
 
+/** A frame goes without the data set that could say of its colours otherwise than the metadata. */
+static bool check_colours(DicomPixels *pixels, const OFString &decoded)
+{
+    OFString stored;
+    (void)pixels->dataset.findAndGetOFString(DCM_PhotometricInterpretation, stored);
+    return decoded.empty() || decoded == stored ||
+           fail(
+               pixels,
+               "Photometric Interpretation (0028,0004) is %.16s, and decoded frames are %.16s: ask "
+               "for frames as they are stored, or for a rendered image",
+               stored.c_str(), decoded.c_str());
+}
+
 bool dicom_pixels_write_frame(DicomPixels *pixels, uint32_t frame, DicomPixelsSink sink, void *ctx)
 {
     return guarded(pixels, [=] {
@@ -323,8 +336,9 @@ bool dicom_pixels_write_frame(DicomPixels *pixels, uint32_t frame, DicomPixelsSi
         if (result.bad()) {
             return fail_of(pixels, "the frame cannot be decoded", result);
         }
-        return sink(ctx, buffer.data(), static_cast<size_t>(size.frame_bytes)) ||
-               fail(pixels, "nobody takes the frame");
+        return check_colours(pixels, color_model) &&
+               (sink(ctx, buffer.data(), static_cast<size_t>(size.frame_bytes)) ||
+                fail(pixels, "nobody takes the frame"));
     });
 }
 

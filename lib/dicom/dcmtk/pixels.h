@@ -49,7 +49,8 @@ typedef bool (*DicomPixelsSink)(void *ctx, const void *bytes, size_t len);
 /** The data set in the transfer syntax of dicom_pixels_convert(). */
 bool dicom_pixels_write(DicomPixels *pixels, DicomPixelsSink sink, void *ctx);
 
-/** The samples of one frame as Explicit VR Little Endian has them. @param frame from 1 */
+/** The samples of one frame as Explicit VR Little Endian has them; none whose colours are other
+ * ones than the data set says. @param frame from 1 */
 bool dicom_pixels_write_frame(DicomPixels *pixels, uint32_t frame, DicomPixelsSink sink, void *ctx);
 
 typedef enum DicomWindowFunction {
