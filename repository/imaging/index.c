@@ -36,7 +36,8 @@ static const DbStatement select_metadata = {
 static const DbStatement select_frame = {
     "imaging_frame",
     "SELECT substr(frames, ($2::integer - 1) * 20 + 1, 20), length(frames), pixel_offset, "
-    "image_rows::bigint * image_columns * samples_per_pixel * bits_allocated, "
+    "least(image_rows::numeric * image_columns * samples_per_pixel * bits_allocated, "
+    "9223372036854775807)::bigint, "
     "greatest(number_of_frames, 1) FROM imaging_instance WHERE id = $1::bigint",
 };
 

@@ -143,6 +143,15 @@ class Dicomweb(common.ServerCase):
         self.assertEqual((status, [part for _, part in dicomweb.parts_of(headers["Content-Type"], raw)]), (200, [fragment]))
         self.assertEqual(self.ask("GET", f"{path}/frames/1000001", headers=everything)[0], 404)
 
+    def test_a_size_that_no_image_has_is_no_fault_of_the_database(self):
+        """Rows, Columns, Samples per Pixel and Bits Allocated of 65535 are more bits than a number of 64 bits counts."""
+        elements = dicom.image_module(65535, 65535)
+        elements.update({0x00280002: ("US", 65535), 0x00280100: ("US", 65535), 0x7FE00010: ("OW", bytes(128))})
+        path, _ = self.stored(23, dicom.EXPLICIT, elements)
+        status, _, raw = self.ask("GET", f"{path}/frames/1")
+        self.assertNotEqual(status, 200)
+        self.assertNotIn(b"database", raw)
+
     def test_no_value_of_a_deflated_instance_is_given_alone(self):
         """Its place is one of the data set, not of the file (PS3.5 A.5)."""
         document, noise = b"document" * 1024, os.urandom(1 << 16)
