@@ -195,7 +195,8 @@ ConversationState conversation_move(DicomConversation *conversation, Request *re
     req->received_bytes = heard.len;
     retrieval.operations.originator_ae = conversation->ae->title;
     (void)worker_get_number(heard, WORKER_ORIGINATOR_ID, &retrieval.operations.originator_id);
-    int rc = find_destination(&retrieval);
+    int rc = conversation_check_right(req, "RAD-16"); /* before it is told who is registered */
+    rc = rc < 0 ? rc : find_destination(&retrieval);
     rc = rc < 0 ? rc : dimse_retrieval_find(&retrieval);
     rc = rc < 0 ? rc : withhold(&retrieval);
     rc = rc < 0 ? rc : dimse_retrieval_begin(&retrieval);

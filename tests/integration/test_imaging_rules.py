@@ -166,10 +166,11 @@ class Associations(Rules):
                   "pacs-a": {"C-STORE", "C-FIND", "C-GET", "C-MOVE"}}
         for name, allowed in rights.items():
             reader = self.place.reader(name)
+            destination = "TO_PACS_A" if "C-MOVE" in allowed else "NOBODY"  # who may not is not told who is registered
             asks = {"C-STORE": lambda r=reader: r.store(Picture("a", picture.patient))[0],
                     "C-FIND": lambda r=reader: int(r.find({region.LEVEL: "STUDY", region.STUDY: picture.study})[:4], 16),
                     "C-GET": lambda r=reader: r.status({region.LEVEL: "STUDY", region.STUDY: picture.study}),
-                    "C-MOVE": lambda r=reader: r.status({region.LEVEL: "STUDY", region.STUDY: picture.study}, "TO_PACS_A")}
+                    "C-MOVE": lambda r=reader, d=destination: r.status({region.LEVEL: "STUDY", region.STUDY: picture.study}, d)}
             for service, ask in asks.items():
                 with self.subTest(node=name, service=service):
                     before, records = len(self.server.log()), self.place.records()
