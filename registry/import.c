@@ -1,4 +1,5 @@
 #include "lib/base/clock.h"
+#include "registry/attempts.h"
 #include "registry/registration.h"
 #include "registry/registration_audit.h"
 
@@ -195,7 +196,7 @@ static int store_together(Batch *batch)
         bool is_raced = rc < 0 && db_is_raced(batch->conn, rc);
         int rollback = db_rollback(batch->conn, batch->req);
         races += is_raced;
-        if (rollback < 0 || (rc < 0 && (!is_raced || races == REGISTRATION_ATTEMPTS_MAX))) {
+        if (rollback < 0 || (rc < 0 && (!is_raced || races == ATTEMPTS_MAX))) {
             return -(int)ERR_DATABASE;
         }
     }

@@ -1,8 +1,9 @@
 #include "registry/registration.h"
 
-#include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "registry/attempts.h"
 #include "registry/consent.h"
+#include "registry/permission.h"
 #include "registry/resubmission.h"
 #include "registry/store.h"
 #include "registry/submitter.h"
@@ -15,7 +16,7 @@ typedef struct Registration {
     const PreparedSubmission *prepared;
     TransactionHook hook;
     void *caller;
-    bool *is_repeated; /* set by check_resubmission() */
+    bool *is_repeated; /* set by resubmission_check() */
 } Registration;
 
 int registration_check(Registry *registry, Request *req, const Submission *submission)
@@ -30,53 +31,6 @@ int registration_check(Registry *registry, Request *req, const Submission *submi
     return rc;
 }
 
-/** Contract C3: whoever sends a message again because its reply was lost learns that nothing is
- * left to do. */
-static int check_resubmission(const Registration *registration, const RegistryState *state)
-{
-    Request *req = registration->req;
-    const UniqueIdClaim *set = registry_state_set_claim(state);
-    if (!set->is_taken || set->taken_kind != OBJECT_SUBMISSION_SET) {
-        return 0;
-    }
-    EarlierRegistration earlier;
-    int rc = resubmission_compare(registration->registry, req, registration->conn,
-                                  registration->prepared, state->patient.id, &earlier);
-    if (rc < 0 || !earlier.is_identical) {
-        return rc;
-    }
-    *registration->is_repeated = true;
-    return error_add(&req->errors, ERR_XDS_DUPLICATE_UNIQUE_ID_IN_REGISTRY,
-                     "XDSSubmissionSet.uniqueId",
-                     "identical submission already registered at %.*s as %.*s: treat as done",
-                     STR_ARG(clock_iso8601(req->arena, earlier.registered_at_us)),
-                     STR_ARG(uuid_urn(req->arena, earlier.entry_uuid)));
-}
-
-static int add_forbidden(Request *req, const char *action, Str id)
-{
-    return error_add(&req->errors, ERR_FORBIDDEN, NULL,
-                     "node %.*s may not %s %.*s: ask the network operator which facilities and "
-                     "document classes it is registered for",
-                     STR_ARG(req->principal != NULL ? req->principal->node_name : STR_EMPTY),
-                     action, STR_ARG(id));
-}
-
-/** New objects are of the facility that the submission is for. */
-static int check_submit_access(const Registration *registration, const RegistryState *state)
-{
-    Request *req = registration->req;
-    const Submission *submission = registration->prepared->submission;
-    const AccessObject set = {.source_facility = submission->source_facility,
-                              .effective_us = INT64_MIN};
-    const AccessScope *scope;
-    int rc = access_open(req, state->patient.id, ACCESS_SUBMIT, &scope);
-    if (rc == 0 && !access_decide(scope, &set)) {
-        add_forbidden(req, "submit SubmissionSet", submission->submission_set->unique_id);
-    }
-    return rc;
-}
-
 /** The end that a registered object must allow: what gets replaced, and the Folder that gets a
  * member. Other relationships leave their target as it is. */
 static const ObjectReference *changed_end(const Association *association)
@@ -85,19 +39,6 @@ static const ObjectReference *changed_end(const Association *association)
         return &association->source;
     }
     return association_type_replaces(association->type) ? &association->target : NULL;
-}
-
-/** Whether the submission may name a registered object: one of a facility that the node submits
- * for, or one that it may list. */
-static int may_name(Request *req, const StoredObject *stored, bool *ret_may)
-{
-    const AccessScope *scope;
-    *ret_may = access_may_submit_for(req->principal, stored->access.source_facility);
-    int rc = *ret_may ? 0 : access_open(req, stored->patient, ACCESS_LIST, &scope);
-    if (rc == 0 && !*ret_may) {
-        *ret_may = access_decide(scope, &stored->access);
-    }
-    return rc;
 }
 
 /** How many ends of Associations are neither in the submission nor the node's own: whether they are
@@ -122,8 +63,7 @@ static size_t count_foreign_ends(const Registration *registration, const Registr
 static int hide_objects(const Registration *registration, RegistryState *state)
 {
     Request *req = registration->req;
-    bool sees_all = req->principal == NULL || req->principal->may_do_everything;
-    if (sees_all || count_foreign_ends(registration, state) == 0) {
+    if (permission_names_all(req) || count_foreign_ends(registration, state) == 0) {
         return 0;
     }
     int64_t *patients = ARENA_ARRAY(req->arena, int64_t, state->object_count);
@@ -133,7 +73,7 @@ static int hide_objects(const Registration *registration, RegistryState *state)
     int rc = access_prepare(req, patients, state->object_count);
     for (size_t i = 0; i < state->object_count && rc == 0; i++) {
         bool may;
-        rc = may_name(req, &state->objects[i], &may);
+        rc = permission_to_name(req, &state->objects[i], &may);
         state->objects[i].is_hidden = rc == 0 && !may;
     }
     return rc;
@@ -154,7 +94,7 @@ static int check_change_access(const Registration *registration, const RegistryS
         const StoredObject *stored =
             end == NULL || end->is_in_submission ? NULL : registry_state_find(state, end->uuid);
         if (stored != NULL && !stored->is_hidden && !access_decide(scope, &stored->access)) {
-            add_forbidden(req, "change", end->text);
+            permission_refuse(req, "change", end->text);
         }
     }
     return 0;
@@ -170,12 +110,13 @@ static int judge(const Registration *registration, const RegistryState *state)
     if (req->errors.error_count > errors_before) {
         return -(int)ERR_FORBIDDEN;
     }
-    int rc = check_resubmission(registration, state);
+    int rc = resubmission_check(registration->registry, req, registration->conn,
+                                registration->prepared, state, registration->is_repeated);
     if (rc < 0) {
         return rc;
     }
     rc = submission_rules_check(req, registration->prepared->submission, state);
-    int opened = check_submit_access(registration, state);
+    int opened = permission_to_submit(req, registration->prepared->submission, state->patient.id);
     opened = opened < 0 ? opened : check_change_access(registration, state);
     rc = rc < 0 ? rc : opened;
     opened = consent_check(registration->registry, req, registration->conn,
@@ -196,8 +137,9 @@ int registration_judge(Registry *registry, Request *req, DbConn *conn,
 }
 
 /** One transaction; the caller rolls back on failure. */
-static int attempt(const Registration *registration)
+static int attempt(void *ctx)
 {
+    const Registration *registration = ctx;
     Request *req = registration->req;
     DbConn *conn = registration->conn;
     RegistryState state;
@@ -230,24 +172,6 @@ static int attempt(const Registration *registration)
     return rc;
 }
 
-static int run_attempts(const Registration *registration)
-{
-    Request *req = registration->req;
-    const ErrorList before = req->errors;
-    for (unsigned attempts = 1;; attempts++) {
-        int rc = attempt(registration);
-        if (rc == 0) {
-            return 0;
-        }
-        bool is_raced = db_is_raced(registration->conn, rc);
-        int rollback = db_rollback(registration->conn, req);
-        if (!is_raced || rollback < 0 || attempts == REGISTRATION_ATTEMPTS_MAX) {
-            return rc;
-        }
-        error_list_rewind(&req->errors, &before);
-    }
-}
-
 int registration_run(Registry *registry, Request *req, Submission *submission, TransactionHook hook,
                      void *caller)
 {
@@ -273,7 +197,6 @@ int registration_run_once(Registry *registry, Request *req, Submission *submissi
     if (rc < 0) {
         return rc;
     }
-    const Registration registration = {registry, req,    conn,           prepared,
-                                       hook,     caller, ret_is_repeated};
-    return run_attempts(&registration);
+    Registration registration = {registry, req, conn, prepared, hook, caller, ret_is_repeated};
+    return attempts_run(req, conn, attempt, &registration);
 }

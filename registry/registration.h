@@ -33,6 +33,3 @@ int registration_check(Registry *registry, Request *req, const Submission *submi
  * fault found. */
 int registration_judge(Registry *registry, Request *req, DbConn *conn,
                        const PreparedSubmission *prepared, const RegistryState *state) MUST_CHECK;
-
-/** How often a transaction that lost a race is tried, in all. */
-#define REGISTRATION_ATTEMPTS_MAX 3

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/dtm.h"
 
 static const DbStatement select_set = {
@@ -22,16 +23,17 @@ static const DbStatement select_folders = {
                             "  FROM association a JOIN folder f ON f.entry_uuid = a.target_object"
                             " WHERE a.source_object = $1::uuid AND a.target_kind = $2::int"};
 
-/* Members of the set; memberships in Folders, which are members of the set; relationships of its
- * documents. $2 kind Association, $3 SubmissionSetStatus Original, $4 type HasMember */
+/* Members of the set, and changes of status; memberships in Folders and submitted Associations,
+ * which belong to the set; relationships of its documents. $2 kind Association, $3
+ * SubmissionSetStatus Original, $4 type HasMember, $5 type UpdateAvailabilityStatus */
 static const DbStatement select_associations = {
     "resubmission_associations",
     "SELECT source_object, target_object, type, submission_set_status, metadata FROM association"
-    " WHERE source_object = $1::uuid AND target_kind <> $2::int"
+    " WHERE source_object = $1::uuid AND (target_kind <> $2::int OR type = $5::int)"
     " UNION ALL"
     " SELECT b.source_object, b.target_object, b.type, b.submission_set_status, b.metadata"
     "   FROM association a JOIN association b ON b.entry_uuid = a.target_object"
-    "  WHERE a.source_object = $1::uuid AND a.target_kind = $2::int"
+    "  WHERE a.source_object = $1::uuid AND a.target_kind = $2::int AND a.type <> $5::int"
     " UNION ALL"
     " SELECT r.source_object, r.target_object, r.type, r.submission_set_status, r.metadata"
     "   FROM association a JOIN association r ON r.source_object = a.target_object"
@@ -47,6 +49,13 @@ enum {
     ROW_HASH,
     ROW_REPOSITORY
 };
+
+/** The registration under which a SubmissionSet.uniqueId is known. */
+typedef struct EarlierRegistration {
+    bool is_identical; /* same metadata, documents, Folders and Associations */
+    Uuid entry_uuid;   /* of its SubmissionSet */
+    int64_t registered_at_us;
+} EarlierRegistration;
 
 /** A registered DocumentEntry or Folder. */
 typedef struct Member {
@@ -258,6 +267,13 @@ static Uuid registered_end(const Comparison *comparison, const ObjectReference *
         ->entry_uuid;
 }
 
+/** A replacement brought memberships of its own into the set (TF-3 4.2.2.2.3), a new version the
+ * relationships of the one before. */
+static bool updates_documents(const Submission *submission)
+{
+    return submission->document_count > 0 && submission->documents->is_version;
+}
+
 static bool has_same_associations(const Comparison *comparison)
 {
     size_t stored_count = (size_t)db_rows(comparison->associations);
@@ -276,12 +292,12 @@ static bool has_same_associations(const Comparison *comparison)
     }
     size_t count = 0;
     size_t position = 0;
-    bool has_replacement = false;
+    bool brings_more = updates_documents(comparison->prepared->submission);
     for (const Association *a = comparison->prepared->submission->associations; a != NULL;
          a = a->next) {
         Str metadata = comparison->prepared->association_metadata[position++];
         if (a->target.is_in_submission && a->target.kind == OBJECT_ASSOCIATION) {
-            continue; /* says only that the membership in a Folder belongs to the set */
+            continue; /* says only that the Association belongs to the set */
         }
         const Link link = {
             .source = registered_end(comparison, &a->source),
@@ -296,11 +312,10 @@ static bool has_same_associations(const Comparison *comparison)
             !is_same_metadata(comparison, OBJECT_ASSOCIATION, same->metadata, metadata)) {
             return false;
         }
-        has_replacement = has_replacement || association_type_replaces(a->type);
+        brings_more = brings_more || association_type_replaces(a->type);
         count++;
     }
-    /* A replacement brought memberships of its own into the set (TF-3 4.2.2.2.3). */
-    return count == stored_count || (has_replacement && count < stored_count);
+    return count == stored_count || (brings_more && count < stored_count);
 }
 
 static int read_members(Comparison *comparison, DbConn *conn)
@@ -321,6 +336,7 @@ static int read_members(Comparison *comparison, DbConn *conn)
     db_param_i32(&params, OBJECT_ASSOCIATION);
     db_param_i32(&params, SET_STATUS_ORIGINAL);
     db_param_i32(&params, ASSOCIATION_HAS_MEMBER);
+    db_param_i32(&params, ASSOCIATION_UPDATE_AVAILABILITY_STATUS);
     rc = rc < 0 ? rc : db_queue(conn, req, &select_associations, &params);
     DbResult *results[3];
     rc = rc < 0 ? rc : db_sync(conn, req, results);
@@ -333,9 +349,9 @@ static int read_members(Comparison *comparison, DbConn *conn)
     return 0;
 }
 
-int resubmission_compare(Registry *registry, Request *req, DbConn *conn,
-                         const PreparedSubmission *prepared, int64_t patient,
-                         EarlierRegistration *ret_earlier)
+static int compare(Registry *registry, Request *req, DbConn *conn,
+                   const PreparedSubmission *prepared, int64_t patient,
+                   EarlierRegistration *ret_earlier)
 {
     Comparison comparison = {
         .registry = registry, .req = req, .prepared = prepared, .patient = patient};
@@ -363,4 +379,25 @@ int resubmission_compare(Registry *registry, Request *req, DbConn *conn,
         .registered_at_us = db_timestamp(set, 0, 2),
     };
     return 0;
+}
+
+int resubmission_check(Registry *registry, Request *req, DbConn *conn,
+                       const PreparedSubmission *prepared, const RegistryState *state,
+                       bool *ret_is_repeated)
+{
+    const UniqueIdClaim *set = registry_state_set_claim(state);
+    if (!set->is_taken || set->taken_kind != OBJECT_SUBMISSION_SET) {
+        return 0;
+    }
+    EarlierRegistration earlier;
+    int rc = compare(registry, req, conn, prepared, state->patient.id, &earlier);
+    if (rc < 0 || !earlier.is_identical) {
+        return rc;
+    }
+    *ret_is_repeated = true;
+    return error_add(&req->errors, ERR_XDS_DUPLICATE_UNIQUE_ID_IN_REGISTRY,
+                     "XDSSubmissionSet.uniqueId",
+                     "identical submission already registered at %.*s as %.*s: treat as done",
+                     STR_ARG(clock_iso8601(req->arena, earlier.registered_at_us)),
+                     STR_ARG(uuid_urn(req->arena, earlier.entry_uuid)));
 }

@@ -2,9 +2,10 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/dtm.h"
+#include "lib/ebrim/vocabulary.h"
 #include "registry/consent.h"
 #include "registry/replacement.h"
-#include "registry/uuid_set.h"
+#include "registry/store_rows.h"
 
 #define MICROSECONDS_PER_SECOND 1000000
 
@@ -28,7 +29,7 @@ static const DbStatement touch_folders = {
     " service_stop_time, version, class_code, type_code, format_code, practice_setting_code,"      \
     " healthcare_facility_type_code, repository, source_facility, status, is_on_demand,"           \
     " is_latest, hash, unique_id, source_patient_id, confidentiality_code, event_code_list,"       \
-    " reference_id_list, metadata)"
+    " reference_id_list, metadata, lid, document_availability)"
 #define FIRST_VERSION 1
 
 static const DbStatement insert_submission_set = {
@@ -46,16 +47,16 @@ static const DbStatement insert_document_entry = {
     " VALUES ($1::uuid, $2::bigint, $3::bigint, $4::timestamptz, $5::timestamptz, $6::timestamptz,"
     " $7::int, $8::int, $9::int, $10::int, $11::int, $12::int, $13::int, $14::int, $15::smallint,"
     " $16::boolean, $17::boolean, $18::bytea, $19::text, $20::text, $21::int[], $22::int[],"
-    " $23::text[], $24::bytea)"};
+    " $23::text[], $24::bytea, $25::uuid, $26::smallint)"};
 
 static const DbStatement document_entries_copy = {
     "document_entry_copy", "COPY " DOCUMENT_ENTRY_COLUMNS " FROM STDIN (FORMAT binary)"};
 
 static const DbStatement insert_folder = {
     "folder_insert", "INSERT INTO folder (entry_uuid, patient, last_update_time, version,"
-                     " source_facility, status, is_latest, unique_id, code_list, metadata)"
-                     " VALUES ($1::uuid, $2::bigint, $3::timestamptz, 1, $4::int, $5::int, true,"
-                     " $6::text, $7::int[], $8::bytea)"};
+                     " source_facility, status, is_latest, unique_id, code_list, metadata, lid)"
+                     " VALUES ($1::uuid, $2::bigint, $3::timestamptz, $4::int, $5::int, $6::int,"
+                     " true, $7::text, $8::int[], $9::bytea, $10::uuid)"};
 
 static const DbStatement insert_associations = {
     "association_insert",
@@ -73,20 +74,7 @@ static const DbStatement associations_copy = {
     "COPY association (entry_uuid, source_object, target_object, type, source_kind, target_kind,"
     " submission_set_status, status, metadata) FROM STDIN (FORMAT binary)"};
 
-/** The rows of table association, column by column, as unnest() takes them. */
-typedef struct AssociationRows {
-    Uuid *entry_uuid;
-    Uuid *source;
-    Uuid *target;
-    int32_t *type;
-    int32_t *source_kind;
-    int32_t *target_kind;
-    int32_t *submission_set_status;
-    Str *metadata;
-    size_t count;
-} AssociationRows;
-
-static AssociationRows association_rows(Arena *arena, size_t capacity)
+AssociationRows association_rows(Arena *arena, size_t capacity)
 {
     return (AssociationRows){
         .entry_uuid = ARENA_ARRAY(arena, Uuid, capacity),
@@ -105,8 +93,8 @@ static ObjectKind end_kind(const RegistryState *state, const ObjectReference *en
     return end->is_in_submission ? end->kind : registry_state_find(state, end->uuid)->kind;
 }
 
-static void add_submitted_associations(const PreparedSubmission *prepared,
-                                       const RegistryState *state, AssociationRows *rows)
+void association_rows_add_submitted(AssociationRows *rows, const PreparedSubmission *prepared,
+                                    const RegistryState *state)
 {
     for (const Association *a = prepared->submission->associations; a != NULL; a = a->next) {
         size_t i = rows->count++;
@@ -138,9 +126,8 @@ static void add_membership(AssociationRows *rows, Uuid entry_uuid, Uuid source,
  * A replacement becomes a member of the Folder, and the membership one of its SubmissionSet (TF-3
  * 4.2.2.2.3): two Associations made by the registry.
  */
-static void add_propagated_associations(const Submission *submission,
-                                        const FolderMembership *memberships, size_t count,
-                                        AssociationRows *rows)
+void association_rows_add_memberships(AssociationRows *rows, const Submission *submission,
+                                      const FolderMembership *memberships, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         Uuid membership = uuid_new();
@@ -162,12 +149,12 @@ static int collect_associations(Request *req, const PreparedSubmission *prepared
         return rc;
     }
     *ret_rows = association_rows(req->arena, submission->association_count + 2 * count);
-    add_submitted_associations(prepared, state, ret_rows);
-    add_propagated_associations(submission, propagated, count, ret_rows);
+    association_rows_add_submitted(ret_rows, prepared, state);
+    association_rows_add_memberships(ret_rows, submission, propagated, count);
     return 0;
 }
 
-static int queue_associations(Request *req, DbConn *conn, const AssociationRows *rows)
+int store_queue_associations(Request *req, DbConn *conn, const AssociationRows *rows)
 {
     if (rows->count == 0) {
         return 0;
@@ -192,9 +179,7 @@ void store_bind_followers(DbParams *params)
     db_param_i32_array(params, followers, ARRAY_LEN(followers));
 }
 
-/** The replaced entries and their direct XFRM and APND. Queued before the new Associations, so that
- * it does not reach an addendum to the old entry that comes with its replacement. */
-static int queue_deprecation(Request *req, DbConn *conn, const Submission *submission)
+int store_queue_deprecation(Request *req, DbConn *conn, const Submission *submission)
 {
     UuidSet replaced;
     uuid_set_init(&replaced, req->arena);
@@ -214,6 +199,18 @@ static int queue_deprecation(Request *req, DbConn *conn, const Submission *submi
     return db_queue(conn, req, &deprecate_documents, &params);
 }
 
+int store_queue_touch(Request *req, DbConn *conn, const UuidSet *folders, int64_t now_us)
+{
+    if (folders->count == 0) {
+        return 0;
+    }
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, folders->items, folders->count);
+    db_param_timestamp(&params, now_us);
+    return db_queue(conn, req, &touch_folders, &params);
+}
+
 /** lastUpdateTime of the registered Folders that got a member. */
 static int queue_touched_folders(Request *req, DbConn *conn, const RegistryState *state,
                                  const AssociationRows *rows, int64_t now_us)
@@ -226,14 +223,7 @@ static int queue_touched_folders(Request *req, DbConn *conn, const RegistryState
             uuid_set_add(&touched, rows->source[i]);
         }
     }
-    if (touched.count == 0) {
-        return 0;
-    }
-    DbParams params;
-    db_params_init(&params, req->arena);
-    db_param_uuid_array(&params, touched.items, touched.count);
-    db_param_timestamp(&params, now_us);
-    return db_queue(conn, req, &touch_folders, &params);
+    return store_queue_touch(req, conn, &touched, now_us);
 }
 
 void store_bind_dtm(DbParams *params, Str dtm)
@@ -265,9 +255,33 @@ static DbParams submission_set_row(const Request *req, const PreparedSubmission 
     return row;
 }
 
+int store_queue_set(Request *req, DbConn *conn, const PreparedSubmission *prepared, int64_t patient)
+{
+    const DbParams row = submission_set_row(req, prepared, patient);
+    return db_queue(conn, req, &insert_submission_set, &row);
+}
+
+RowVersion row_version_first(const Submission *submission, int64_t now_us)
+{
+    return (RowVersion){.version = FIRST_VERSION,
+                        .source_facility = submission->source_facility,
+                        .status = STATUS_APPROVED,
+                        .last_update_us = now_us};
+}
+
+/** NULL for the first version: it is its own. */
+static void bind_lid(DbParams *params, const RowVersion *version)
+{
+    if (version->version > FIRST_VERSION) {
+        db_param_uuid(params, version->lid);
+    } else {
+        db_param_null(params);
+    }
+}
+
 /** The row of DOCUMENT_ENTRY_COLUMNS. */
-static DbParams document_row(const Request *req, const Submission *submission,
-                             const PreparedDocument *document, int64_t patient)
+static DbParams document_row(const Request *req, const PreparedDocument *document, int64_t patient,
+                             const RowVersion *version)
 {
     const DocumentEntry *entry = document->entry;
     DbParams row;
@@ -282,13 +296,13 @@ static DbParams document_row(const Request *req, const Submission *submission,
     store_bind_dtm(&row, entry->creation_time);
     store_bind_dtm(&row, entry->service_start_time);
     store_bind_dtm(&row, entry->service_stop_time);
-    db_param_i32(&row, FIRST_VERSION);
+    db_param_i32(&row, version->version);
     for (size_t i = 0; i < SINGLE_CODE_COUNT; i++) {
         db_param_i32(&row, document->codes[i]);
     }
     db_param_i32(&row, document->repository);
-    db_param_i32(&row, submission->source_facility);
-    db_param_i16(&row, STATUS_APPROVED);
+    db_param_i32(&row, version->source_facility);
+    db_param_i16(&row, version->status);
     db_param_bool(&row, entry->is_on_demand);
     db_param_bool(&row, true);
     db_param_text_or_null(&row, document->hash);
@@ -306,48 +320,64 @@ static DbParams document_row(const Request *req, const Submission *submission,
         db_param_null(&row);
     }
     db_param_bytes(&row, document->metadata);
+    bind_lid(&row, version);
+    if (str_equal(entry->document_availability, STR(URN_AVAILABILITY_OFFLINE))) {
+        db_param_i16(&row, AVAILABILITY_OFFLINE);
+    } else {
+        db_param_null(&row);
+    }
     return row;
 }
 
-static int queue_folder(Request *req, DbConn *conn, const Submission *submission,
-                        const PreparedFolder *prepared, int64_t patient, int64_t now_us)
+int store_queue_document(Request *req, DbConn *conn, const PreparedDocument *document,
+                         int64_t patient, const RowVersion *version)
+{
+    const DbParams row = document_row(req, document, patient, version);
+    return db_queue(conn, req, &insert_document_entry, &row);
+}
+
+int store_queue_folder(Request *req, DbConn *conn, const PreparedFolder *prepared, int64_t patient,
+                       const RowVersion *version)
 {
     const Folder *folder = prepared->folder;
     DbParams params;
     db_params_init(&params, req->arena);
     db_param_uuid(&params, folder->entry_uuid);
     db_param_i64(&params, patient);
-    db_param_timestamp(&params, now_us);
-    db_param_i32(&params, submission->source_facility);
-    db_param_i32(&params, STATUS_APPROVED);
+    db_param_timestamp(&params, version->last_update_us);
+    db_param_i32(&params, version->version);
+    db_param_i32(&params, version->source_facility);
+    db_param_i32(&params, version->status);
     db_param_text(&params, folder->unique_id);
     db_param_i32_array(&params, prepared->code_list, folder->code_list.count);
     db_param_bytes(&params, prepared->metadata);
+    bind_lid(&params, version);
     return db_queue(conn, req, &insert_folder, &params);
+}
+
+int64_t store_now_us(void)
+{
+    return clock_utc_us() / MICROSECONDS_PER_SECOND * MICROSECONDS_PER_SECOND;
 }
 
 int store_queue(Request *req, DbConn *conn, const PreparedSubmission *prepared,
                 const RegistryState *state)
 {
     const Submission *submission = prepared->submission;
-    /* lastUpdateTime is a DTM with seconds (TF-3 4.2.3.4.6). */
-    int64_t now_us = clock_utc_us() / MICROSECONDS_PER_SECOND * MICROSECONDS_PER_SECOND;
+    int64_t now_us = store_now_us();
+    const RowVersion first = row_version_first(submission, now_us);
     AssociationRows rows = {0};
     int rc = collect_associations(req, prepared, state, &rows);
-    rc = rc < 0 ? rc : queue_deprecation(req, conn, submission);
+    rc = rc < 0 ? rc : store_queue_deprecation(req, conn, submission);
     rc = rc < 0 ? rc : queue_touched_folders(req, conn, state, &rows, now_us);
-    const DbParams set = submission_set_row(req, prepared, state->patient.id);
-    rc = rc < 0 ? rc : db_queue(conn, req, &insert_submission_set, &set);
+    rc = rc < 0 ? rc : store_queue_set(req, conn, prepared, state->patient.id);
     for (size_t i = 0; rc == 0 && i < submission->document_count; i++) {
-        const DbParams document =
-            document_row(req, prepared->submission, &prepared->documents[i], state->patient.id);
-        rc = db_queue(conn, req, &insert_document_entry, &document);
+        rc = store_queue_document(req, conn, &prepared->documents[i], state->patient.id, &first);
     }
     for (size_t i = 0; rc == 0 && i < submission->folder_count; i++) {
-        rc = queue_folder(req, conn, prepared->submission, &prepared->folders[i], state->patient.id,
-                          now_us);
+        rc = store_queue_folder(req, conn, &prepared->folders[i], state->patient.id, &first);
     }
-    return rc < 0 ? rc : queue_associations(req, conn, &rows);
+    return rc < 0 ? rc : store_queue_associations(req, conn, &rows);
 }
 
 bool store_can_copy(const Submission *submission)
@@ -397,15 +427,16 @@ void store_copy_add(StoreCopy *copy, Request *req, const PreparedSubmission *pre
                     const RegistryState *state)
 {
     const Submission *submission = prepared->submission;
+    const RowVersion first = row_version_first(submission, 0);
     const DbParams set = submission_set_row(req, prepared, state->patient.id);
     db_copy_add(&copy->submission_sets, &set);
     for (size_t i = 0; i < submission->document_count; i++) {
         const DbParams document =
-            document_row(req, prepared->submission, &prepared->documents[i], state->patient.id);
+            document_row(req, &prepared->documents[i], state->patient.id, &first);
         db_copy_add(&copy->document_entries, &document);
     }
     AssociationRows rows = association_rows(req->arena, submission->association_count);
-    add_submitted_associations(prepared, state, &rows);
+    association_rows_add_submitted(&rows, prepared, state);
     copy_associations(req->arena, &rows, &copy->associations);
 }
 

@@ -2,6 +2,7 @@
 
 #include "registry/registry_private.h"
 #include "registry/submission_rules.h"
+#include "registry/uuid_set.h"
 
 /**
  * Submissions into rows (TF-2 3.42.4.1.3.1: all objects or none). One registration is
@@ -23,6 +24,9 @@ typedef enum SingleCode {
 
 /** Column association.submission_set_status. */
 typedef enum SetStatus { SET_STATUS_NONE, SET_STATUS_ORIGINAL, SET_STATUS_REFERENCE } SetStatus;
+
+/** Column document_entry.document_availability; NULL: online. */
+enum { AVAILABILITY_OFFLINE = 1 };
 
 static inline SetStatus submission_set_status(const Association *association)
 {

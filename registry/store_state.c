@@ -1,7 +1,6 @@
-#include <stdlib.h>
+#include "registry/store_state.h"
 
-#include "registry/store.h"
-#include "registry/uuid_set.h"
+#include <stdlib.h>
 
 /* The first statement of every registration: whoever comes second waits here for the first one's
  * outcome. All transactions wait in the same order: the parameters come sorted by digest, and
@@ -120,7 +119,7 @@ static Questions collect_questions(Arena *arena, const Submission *submission)
     return questions;
 }
 
-static UniqueIdClaim make_claim(ObjectKind kind, Str unique_id, int64_t size_bytes, Str hash)
+UniqueIdClaim store_make_claim(ObjectKind kind, Str unique_id, int64_t size_bytes, Str hash)
 {
     return (UniqueIdClaim){.digest = uuid_digest(unique_id),
                            .unique_id = unique_id,
@@ -134,25 +133,30 @@ static int compare_claims(const void *a, const void *b)
     return uuid_compare(&((const UniqueIdClaim *)a)->digest, &((const UniqueIdClaim *)b)->digest);
 }
 
+void store_sort_claims(RegistryState *state)
+{
+    qsort(state->claims, state->claim_count, sizeof(*state->claims), compare_claims);
+}
+
 static void collect_claims(Arena *arena, const PreparedSubmission *prepared, RegistryState *state)
 {
     const Submission *submission = prepared->submission;
     size_t count = 1 + submission->document_count + submission->folder_count;
     UniqueIdClaim *claims = ARENA_ARRAY(arena, UniqueIdClaim, count);
     size_t n = 0;
-    claims[n++] =
-        make_claim(OBJECT_SUBMISSION_SET, submission->submission_set->unique_id, -1, STR_EMPTY);
+    claims[n++] = store_make_claim(OBJECT_SUBMISSION_SET, submission->submission_set->unique_id, -1,
+                                   STR_EMPTY);
     for (size_t i = 0; i < submission->document_count; i++) {
         const PreparedDocument *d = &prepared->documents[i];
         claims[n++] =
-            make_claim(OBJECT_DOCUMENT_ENTRY, d->entry->unique_id, d->size_bytes, d->hash);
+            store_make_claim(OBJECT_DOCUMENT_ENTRY, d->entry->unique_id, d->size_bytes, d->hash);
     }
     for (const Folder *f = submission->folders; f != NULL; f = f->next) {
-        claims[n++] = make_claim(OBJECT_FOLDER, f->unique_id, -1, STR_EMPTY);
+        claims[n++] = store_make_claim(OBJECT_FOLDER, f->unique_id, -1, STR_EMPTY);
     }
-    qsort(claims, n, sizeof(*claims), compare_claims);
     state->claims = claims;
     state->claim_count = n;
+    store_sort_claims(state);
 }
 
 /** The values of claim_unique_ids. */
@@ -194,11 +198,11 @@ static int queue_claim_rows(Request *req, DbConn *conn, const ClaimRows *rows)
     return db_queue(conn, req, &claim_unique_ids, &params);
 }
 
-static int queue_claims(Request *req, DbConn *conn, const RegistryState *state)
+int store_queue_claims(Request *req, DbConn *conn, const UniqueIdClaim *claims, size_t count)
 {
-    ClaimRows rows = claim_rows(req->arena, state->claim_count);
-    for (size_t i = 0; i < state->claim_count; i++) {
-        add_claim(&rows, &state->claims[i]);
+    ClaimRows rows = claim_rows(req->arena, count);
+    for (size_t i = 0; i < count; i++) {
+        add_claim(&rows, &claims[i]);
     }
     return queue_claim_rows(req, conn, &rows);
 }
@@ -212,8 +216,7 @@ static int queue_uuids(Request *req, DbConn *conn, const DbStatement *statement,
     return db_queue(conn, req, statement, &params);
 }
 
-/** Two results: of the lock, and the entryUUIDs that exist. */
-static int queue_submitted(Request *req, DbConn *conn, const UuidSet *submitted)
+int store_queue_submitted(Request *req, DbConn *conn, const UuidSet *submitted)
 {
     int rc = submitted->count <= HELD_UUIDS_MAX ? queue_uuids(req, conn, &hold_uuids, submitted)
                                                 : db_queue(conn, req, &hold_all_uuids, NULL);
@@ -282,6 +285,20 @@ static size_t sort_texts(Str *texts, size_t count)
     return kept;
 }
 
+size_t store_source_patients(Arena *arena, const Submission *submission, Str **ret_texts)
+{
+    Str *texts = ARENA_ARRAY(arena, Str, submission->document_count);
+    size_t count = 0;
+    add_source_patients(submission, texts, &count);
+    *ret_texts = texts;
+    return sort_texts(texts, count);
+}
+
+UuidSet store_submitted_uuids(Arena *arena, const Submission *submission)
+{
+    return collect_questions(arena, submission).submitted;
+}
+
 /** The results of the batch, in the order in which its statements were queued. */
 typedef struct StateBatch {
     DbResult *claimed;
@@ -307,10 +324,10 @@ static int run_state_batch(const Registry *registry, Request *req, DbConn *conn,
     size_t count = 0;
     size_t lock_count = 0;
     int rc = db_queue_begin(conn, req);
-    rc = rc < 0 ? rc : queue_claims(req, conn, state);
+    rc = rc < 0 ? rc : store_queue_claims(req, conn, state->claims, state->claim_count);
     places[count++] = &ret_batch->claimed;
     if (questions.submitted.count > 0) {
-        rc = rc < 0 ? rc : queue_submitted(req, conn, &questions.submitted);
+        rc = rc < 0 ? rc : store_queue_submitted(req, conn, &questions.submitted);
         places[count++] = &ret_batch->held_uuids;
         places[count++] = &ret_batch->taken_uuids;
     }
@@ -344,25 +361,28 @@ static UniqueIdClaim *find_claim(const RegistryState *state, Uuid digest)
     return bsearch(&key, state->claims, state->claim_count, sizeof(UniqueIdClaim), compare_claims);
 }
 
-/** Reads what the uniqueIds that could not be claimed stand for. */
-static int read_taken_claims(Request *req, DbConn *conn, const DbResult *claimed,
-                             RegistryState *state)
+/** Marks the claims whose digest is not among those that were free. */
+static void note_taken_claims(const DbResult *claimed, RegistryState *state)
 {
-    if ((size_t)db_rows(claimed) == state->claim_count) {
-        return 0;
-    }
     for (size_t i = 0; i < state->claim_count; i++) {
         state->claims[i].is_taken = true;
     }
     for (int row = 0; row < db_rows(claimed); row++) {
         find_claim(state, db_uuid(claimed, row, 0))->is_taken = false;
     }
+}
+
+int store_read_taken_claims(Request *req, DbConn *conn, RegistryState *state)
+{
     UuidSet taken;
     uuid_set_init(&taken, req->arena);
     for (size_t i = 0; i < state->claim_count; i++) {
         if (state->claims[i].is_taken) {
             uuid_set_add(&taken, state->claims[i].digest);
         }
+    }
+    if (taken.count == 0) {
+        return 0;
     }
     int rc = queue_uuids(req, conn, &select_unique_ids, &taken);
     DbResult *rows;
@@ -440,7 +460,7 @@ static void read_objects(Arena *arena, const StateBatch *batch, RegistryState *s
     }
 }
 
-static void read_taken_uuids(Arena *arena, const DbResult *rows, RegistryState *state)
+void store_read_taken_uuids(Arena *arena, const DbResult *rows, RegistryState *state)
 {
     if (rows == NULL) {
         return;
@@ -468,10 +488,8 @@ static void read_memberships(Arena *arena, const DbResult *rows, RegistryState *
     }
 }
 
-/** Puts the survivor in place of each referenced object's patient; asks only about patients other
- * than the submission's. */
-static int resolve_merged_patients(const Registry *registry, Request *req, DbConn *conn,
-                                   RegistryState *state)
+int store_resolve_merged_patients(const Registry *registry, Request *req, DbConn *conn,
+                                  RegistryState *state)
 {
     size_t *positions = ARENA_ARRAY(req->arena, size_t, state->object_count);
     int64_t *ids = ARENA_ARRAY(req->arena, int64_t, state->object_count);
@@ -498,10 +516,9 @@ static int resolve_merged_patients(const Registry *registry, Request *req, DbCon
     return 0;
 }
 
-/** Reads the answer about patients; what it says of sourcePatientIds goes to the state. */
-static void read_patients(const Registry *registry, Request *req, const DbResult *result,
-                          const PatientQuestion *question, Patient *ret_patients,
-                          RegistryState *state)
+void store_read_patients(const Registry *registry, Request *req, const DbResult *result,
+                         const PatientQuestion *question, Patient *ret_patients,
+                         RegistryState *state)
 {
     const PatientDirectory *patients = registry->config.patients;
     int64_t *owners = ARENA_ARRAY(req->arena, int64_t, question->source_count);
@@ -518,23 +535,23 @@ int store_read_state(Registry *registry, Request *req, DbConn *conn,
     StateBatch batch = {0};
     collect_claims(req->arena, prepared, &state);
     const Submission *submission = prepared->submission;
-    Str *sources = ARENA_ARRAY(req->arena, Str, submission->document_count);
-    size_t source_count = 0;
-    add_source_patients(submission, sources, &source_count);
+    Str *sources;
+    size_t source_count = store_source_patients(req->arena, submission, &sources);
     const PatientQuestion question = {.patient_ids = &submission->submission_set->patient_id,
                                       .count = 1,
                                       .source_patient_ids = sources,
-                                      .source_count = sort_texts(sources, source_count)};
+                                      .source_count = source_count};
     int rc = run_state_batch(registry, req, conn, submission, &question, &state, &batch);
     if (rc < 0) {
         return rc;
     }
-    read_taken_uuids(req->arena, batch.taken_uuids, &state);
+    store_read_taken_uuids(req->arena, batch.taken_uuids, &state);
     read_objects(req->arena, &batch, &state);
     read_memberships(req->arena, batch.memberships, &state);
-    read_patients(registry, req, batch.patient, &question, &state.patient, &state);
-    rc = read_taken_claims(req, conn, batch.claimed, &state);
-    rc = rc < 0 ? rc : resolve_merged_patients(registry, req, conn, &state);
+    store_read_patients(registry, req, batch.patient, &question, &state.patient, &state);
+    note_taken_claims(batch.claimed, &state);
+    rc = store_read_taken_claims(req, conn, &state);
+    rc = rc < 0 ? rc : store_resolve_merged_patients(registry, req, conn, &state);
     if (rc < 0) {
         return rc;
     }
@@ -604,7 +621,7 @@ static void note_claimed(const ClaimList *all, const DbResult *claimed)
 
 static UuidSet submitted_by(const StoreItem *item)
 {
-    return collect_questions(item->req->arena, item->prepared->submission).submitted;
+    return store_submitted_uuids(item->req->arena, item->prepared->submission);
 }
 
 /** Marks the items of which another one chose the same entryUUID: no primary key would notice if
@@ -734,7 +751,7 @@ int store_read_states(Registry *registry, Request *req, DbConn *conn, StoreItem 
     size_t lock_count = 0;
     int rc = db_queue_begin(conn, req);
     rc = rc < 0 ? rc : queue_all_claims(req, conn, &claims);
-    rc = rc < 0 ? rc : queue_submitted(req, conn, &submitted);
+    rc = rc < 0 ? rc : store_queue_submitted(req, conn, &submitted);
     rc = rc < 0 ? rc : directory->queue_lock(directory->ctx, req, conn, &question, &lock_count);
     rc = rc < 0 ? rc : db_sync(conn, req, results);
     if (rc < 0) {
@@ -744,7 +761,8 @@ int store_read_states(Registry *registry, Request *req, DbConn *conn, StoreItem 
     note_taken_uuids(items, count, results[TAKEN_UUIDS]);
     Patient *patients = ARENA_ARRAY(req->arena, Patient, question.count);
     RegistryState sources = {0};
-    read_patients(registry, req, results[PATIENTS + lock_count - 1], &question, patients, &sources);
+    store_read_patients(registry, req, results[PATIENTS + lock_count - 1], &question, patients,
+                        &sources);
     note_patients(sorted, count, question.patient_ids, patients, &sources);
     return 0;
 }
