@@ -130,6 +130,7 @@ typedef struct Running {
     QueryPerson person;
     QueryCandidates candidates;
     PersonSet persons;     /* that were given, for level PATIENT */
+    PersonSet studies;     /* of several rows, by the first of them: that one matched */
     uint64_t passed_count; /* of query->offset */
     uint64_t given_count;
     bool is_over;
@@ -220,10 +221,15 @@ static int find_copies(Page *page, const Running *running, DbConn *conn, Found *
     return rc;
 }
 
-/** Of several rows of a study that are given out the first stands for all. */
-static bool stands(const Found *found)
+/** Of several rows of a study that are given out the first that matches stands for all. */
+static bool stands(Running *running, const Found *found)
 {
-    return found->study.copy_count > 0 && found->study.copies[0] == found->copy.study;
+    bool is_given = false;
+    for (size_t i = 0; i < found->study.copy_count && !is_given; i++) {
+        is_given = found->study.copies[i] == found->copy.study;
+    }
+    return is_given && (found->study.copy_count == 1 ||
+                        person_set_add(&running->studies, found->study.copies[0]));
 }
 
 static bool matches_person(const Running *running, Arena *arena, const Found *found)
@@ -267,7 +273,7 @@ static int choose_studies(Running *running, Page *page, DbConn *conn)
         if (rc < 0) {
             return rc;
         }
-        if (stands(found)) {
+        if (stands(running, found)) {
             page->found[count++] = *found;
         }
     }
@@ -537,6 +543,7 @@ int index_query(Imaging *imaging, Request *req, const ImagingQuery *query, Imagi
     running.candidates = query_candidates_choose(req->arena, &running.keys, running.person.person);
     rc = rc < 0 ? rc : run_pages(&running);
     person_set_done(&running.persons);
+    person_set_done(&running.studies);
     arena_free(running.match_arena);
     return rc;
 }

@@ -4,7 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** Persons that were given already; zero-initialise it, free with person_set_done(). */
+/** Persons, or other rows, that were given already; zero-initialise it, free with
+ * person_set_done(). */
 typedef struct PersonSet {
     int64_t *slots;  /* 0: free */
     size_t capacity; /* a power of two */

@@ -7,7 +7,8 @@ static const Image stored[] = {
     {"1.2.1", "1.2.1.2", "1.2.1.2.1", .modality = "SR", .number = "+3"},
     /* the other hospital's copy of the same study: one instance the same, one more, of another
        series one */
-    {"1.2.1", "1.2.1.1", "1.2.1.1.2", "B1", .facility = 2, .authority = 3, .bytes = "other"},
+    {"1.2.1", "1.2.1.1", "1.2.1.1.2", "B1", .facility = 2, .authority = 3, .bytes = "other",
+     .accession = "ACC1B"},
     {"1.2.1", "1.2.1.1", "1.2.1.1.4", "B1", .facility = 2, .authority = 3, .number = "4"},
     {"1.2.1", "1.2.1.3", "1.2.1.3.1", "B1", .facility = 2, .authority = 3},
     /* the same number, another person in hospital two */
@@ -424,6 +425,34 @@ static void test_a_patient_id_is_the_callers_own(void **state)
     assert_queries(state, cases, ARRAY_LEN(cases));
 }
 
+/** A study is found by what any of its copies says, once; the one that matches tells it. */
+static void test_a_copy_is_found_by_its_own_attributes(void **state)
+{
+    static const QueryCase cases[] = {
+        {.level = IMAGING_STUDY,
+         .keys = {KEY(ACCESSION, "ACC1B")},
+         .given = STUDY_UID,
+         .expected = "1.2.1"},
+        {.level = IMAGING_STUDY,
+         .keys = {KEY(ACCESSION, "ACC1B")},
+         .given = STUDY_INSTANCES,
+         .expected = "5"},
+        {.level = IMAGING_STUDY,
+         .keys = {KEY(ACCESSION, "ACC1*")},
+         .given = ACCESSION,
+         .expected = "ACC1"},
+        {.level = IMAGING_SERIES,
+         .keys = {KEY(ACCESSION, "ACC1B"), KEY(STUDY_UID, "1.2.1")},
+         .given = SERIES_INSTANCES,
+         .expected = "3 1 1"},
+        {.level = IMAGING_PATIENT,
+         .keys = {EMPTY(PATIENT_ID)},
+         .given = PATIENT_STUDIES,
+         .expected = "1 2"},
+    };
+    assert_queries(state, cases, ARRAY_LEN(cases));
+}
+
 /** PS3.4 C.6.1.1: numbers are of what a retrieve gives, the union of all copies of one person. */
 static void test_counts_are_of_what_a_retrieve_gives(void **state)
 {
@@ -628,6 +657,7 @@ int main(void)
         WITH_IMAGES(test_keys_match_as_the_standard_has_them),
         WITH_IMAGES(test_every_level_is_answered),
         WITH_IMAGES(test_a_patient_id_is_the_callers_own),
+        WITH_IMAGES(test_a_copy_is_found_by_its_own_attributes),
         WITH_IMAGES(test_counts_are_of_what_a_retrieve_gives),
         cmocka_unit_test(test_keys_without_effect_are_counted),
         WITH_IMAGES(test_instances_are_found_from_any_level),
