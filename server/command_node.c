@@ -9,6 +9,7 @@
 #include "server/command.h"
 #include "server/command_facility.h"
 #include "server/command_json.h"
+#include "server/command_node_endpoint.h"
 #include "server/command_node_test.h"
 #include "server/csv.h"
 #include "server/language.h"
@@ -542,9 +543,13 @@ static int node_list(const Options *options, CommandContext *context)
 int command_node(const Options *options)
 {
     static const Subcommand subcommands[] = {
-        {"add", 1, 1, node_add},       {"list", 0, 0, node_list},
-        {"revoke", 1, 1, node_revoke}, {"certificate", 2, 2, node_certificate_command},
-        {"import", 1, 1, node_import}, {"test", 1, 1, node_test_command},
+        {"add", 1, 1, node_add},
+        {"list", 0, 0, node_list},
+        {"revoke", 1, 1, node_revoke},
+        {"certificate", 2, 2, node_certificate_command},
+        {"import", 1, 1, node_import},
+        {"test", 1, 1, node_test_command},
+        {"endpoint", 1, 3, node_endpoint_command},
     };
 
     return command_run(options, subcommands, ARRAY_LEN(subcommands));

@@ -173,7 +173,7 @@ static const char *const grants[] = {
     "break_glass FROM",
     "GRANT EXECUTE ON FUNCTION audit_make_partition(timestamptz), "
     "audit_drop_partition(timestamptz), audit_merge_keys() TO",
-    "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate, "
+    "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate, node_endpoint, "
     "identity_provider, access_role, access_role_code, access_role_confidentiality, "
     "consent_policy, consent_policy_disclosure, audit_retention, imaging_ae FROM",
     "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "

@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "lib/access/endpoints.h"
+
 #define RULE_CONNECTIONS 8
 
 typedef struct Node {
@@ -26,6 +28,8 @@ typedef struct Snapshot {
     size_t node_count;
     Certificate *certificates; /* by fingerprint */
     size_t certificate_count;
+    Endpoint *endpoints;
+    size_t endpoint_count;
 } Snapshot;
 
 struct NodeDirectory {
@@ -118,7 +122,8 @@ static void read_node(const DbResult *rows, int row, Arena *arena, Node *node)
     node->source_id_count = db_text_array(rows, row, 7, arena, &node->source_ids);
 }
 
-static Snapshot read_snapshot(const DbResult *nodes, const DbResult *certificates)
+static Snapshot read_snapshot(const DbResult *nodes, const DbResult *certificates,
+                              const DbResult *endpoints)
 {
     Snapshot snapshot = {
         .arena = arena_new(),
@@ -138,13 +143,14 @@ static Snapshot read_snapshot(const DbResult *nodes, const DbResult *certificate
         snapshot.certificates[i].not_after_us =
             db_bool(certificates, (int)i, 3) ? db_timestamp(certificates, (int)i, 2) : INT64_MAX;
     }
+    snapshot.endpoint_count = endpoints_read(endpoints, snapshot.arena, &snapshot.endpoints);
     return snapshot;
 }
 
 int node_directory_refresh(NodeDirectory *directory, Request *req)
 {
     _cleanup_(db_releasep) DbConn *conn = NULL;
-    DbResult *results[2];
+    DbResult *results[3];
 
     int rc = db_acquire(directory->pool, req, &conn);
     if (rc < 0) {
@@ -152,10 +158,11 @@ int node_directory_refresh(NodeDirectory *directory, Request *req)
     }
     if ((rc = db_queue(conn, req, &select_nodes, NULL)) < 0 ||
         (rc = db_queue(conn, req, &select_certificates, NULL)) < 0 ||
+        (rc = db_queue(conn, req, &endpoint_select, NULL)) < 0 ||
         (rc = db_sync(conn, req, results)) < 0) {
         return rc;
     }
-    Snapshot fresh = read_snapshot(results[0], results[1]);
+    Snapshot fresh = read_snapshot(results[0], results[1], results[2]);
     pthread_rwlock_wrlock(&directory->lock);
     Snapshot old = directory->snapshot;
     directory->snapshot = fresh;
@@ -346,4 +353,38 @@ size_t node_directory_certificates(NodeDirectory *directory, Arena *arena,
     pthread_rwlock_unlock(&directory->lock);
     *ret_certificates = list;
     return count;
+}
+
+/** What the sender is to ask its operator for. */
+static Str unregistered(Arena *arena, Str node_name, Str url)
+{
+    return str_printf(arena,
+                      "%.*s is no registered address of node %.*s, and nothing is sent there; the "
+                      "operator of this server can register it: musubi node endpoint add %.*s URL",
+                      STR_ARG(url), STR_ARG(node_name), STR_ARG(node_name));
+}
+
+bool node_directory_may_send_to(NodeDirectory *directory, Arena *arena, int32_t node_id, Str url,
+                                Str *ret_fingerprint, Str *ret_problem)
+{
+    const char *problem;
+    Str shown = str_printable(arena, url);
+    if (!endpoint_url_is_good(url, &problem)) {
+        *ret_problem = str_printf(arena, "%.*s is an address that nothing is sent to: %s",
+                                  STR_ARG(shown), problem);
+        return false;
+    }
+    pthread_rwlock_rdlock(&directory->lock);
+    const Snapshot *snapshot = &directory->snapshot;
+    const Node *node = find_node(snapshot, node_id);
+    const Endpoint *endpoint =
+        node ? endpoint_find(snapshot->endpoints, snapshot->endpoint_count, node_id, url) : NULL;
+    bool may = endpoint || (directory->mode == ACCESS_OPEN && endpoint_url_is_loopback(url));
+    *ret_fingerprint = endpoint ? str_dup(arena, endpoint->fingerprint) : STR_EMPTY;
+    if (!may) {
+        Str name = node ? node->principal.node_name : STR("NAME");
+        *ret_problem = unregistered(arena, name, shown);
+    }
+    pthread_rwlock_unlock(&directory->lock);
+    return may;
 }

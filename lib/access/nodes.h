@@ -39,6 +39,19 @@ bool node_directory_may_send_as(NodeDirectory *directory, const Principal *princ
 bool node_directory_may_submit_as(NodeDirectory *directory, const Principal *principal,
                                   Str source_id);
 
+/**
+ * Whether messages for this node may be sent to a URL: one that its operator registered, and in
+ * mode open also a loopback address (endpoints.h). Asked before each connection: a registration
+ * may have been removed meanwhile.
+ *
+ * @param node_id          Principal.node_id, of a registered node
+ * @param ret_fingerprint  in the arena, for HttpClientConfig; empty: the certificate of the server
+ *                         there must name the host
+ * @param ret_problem      in the arena; of a refusal: the address, and what to ask the operator for
+ */
+bool node_directory_may_send_to(NodeDirectory *directory, Arena *arena, int32_t node_id, Str url,
+                                Str *ret_fingerprint, Str *ret_problem);
+
 /** A certificate in force of a registered node; in the caller's arena. */
 typedef struct NodeCertificate {
     Str node_name;

@@ -477,3 +477,41 @@ class ConsentDocuments(Commands):
         link = self.run_json("patient", "show", "HOSP-A:501")["links"][-1]["id"]
         self.server.command("patient", "undo", link)
         self.assertEqual((self.state(one), self.state(other)), (everything, (False, [])))
+
+
+class Endpoints(Commands):
+    """musubi node endpoint: where messages for a node may be sent."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server.command("facility", "add", "Hospital A")
+        cls.server.command("node", "add", "gateway-a", "--facility", "Hospital A", "--transactions", "ITI-18",
+                           "--fingerprint", "ab" * 32)
+
+    def test_an_endpoint_is_added_changed_listed_and_removed_and_each_is_on_record(self):
+        url = "https://gw.example:8443/async"
+        self.server.command("node", "endpoint", "add", "gateway-a", url)
+        self.server.command("node", "endpoint", "add", "gateway-a", url, "--fingerprint", "AB:" * 31 + "AB")
+        expected = [{"node": "gateway-a", "url": url, "fingerprint": "ab" * 32}]
+        self.assertEqual(self.run_json("node", "endpoint", "list"), expected)
+        self.assertEqual(self.run_json("node", "endpoint", "list", "gateway-a"), expected)
+        self.assertEqual(self.run_json("node", "endpoint", "list", "gateway-b"), [])
+        self.assertIn(url, self.server.command("node", "endpoint", "list").stdout)
+        text = self.server.command("node", "endpoint", "remove", "gateway-a", url, "--lang", "ja").stdout
+        self.assertIn("送信しません", text)
+        self.assertEqual(self.server.command("node", "endpoint", "remove", "gateway-a", url, check=False).returncode, 1)
+        self.assertEqual(self.run_json("node", "endpoint", "list"), [])
+        found = audit_records.of_messages(self.server, "gateway-a@", 4)
+        texts = [base64.b64decode(v).decode() for r in found for v in r.xpath("//ParticipantObjectDetail/@value")]
+        self.assertEqual(len([t for t in texts if "add endpoint" in t]), 2, texts)
+        self.assertEqual(len([t for t in texts if "remove endpoint" in t]), 1, texts)
+
+    def test_what_is_wrong_is_told(self):
+        for arguments, text in ((("gateway-a", "http://gw.example/async"), "it has to be https"),
+                                (("gateway-a", "https://user@gw.example/async"), "without user name"),
+                                (("gateway-b", "https://gw.example/async"), "there is no registered node"),
+                                (("gateway-a", "https://gw.example/", "--fingerprint", "ab"), "64 hexadecimal digits"),
+                                (("gateway-a",), "endpoint add NAME URL")):
+            with self.subTest(arguments=arguments):
+                self.assertIn(text, self.refused("node", "endpoint", "add", *arguments))

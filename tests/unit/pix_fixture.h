@@ -102,10 +102,10 @@ static inline int fixture_set_up(void **state)
              "CREATE SCHEMA %s",
              schema, schema);
     fixture_run_script(fixture->pool, script);
-    static const char *const migrations[] = {"0001_identity.sql",         "0002_registry.sql",
-                                             "0003_repository.sql",       "0004_operation.sql",
-                                             "0005_identity_manager.sql", "0006_access.sql",
-                                             "0009_node_certificates.sql"};
+    static const char *const migrations[] = {
+        "0001_identity.sql",          "0002_registry.sql",         "0003_repository.sql",
+        "0004_operation.sql",         "0005_identity_manager.sql", "0006_access.sql",
+        "0009_node_certificates.sql", "0016_node_endpoints.sql"};
     for (size_t i = 0; i < ARRAY_LEN(migrations); i++) {
         fixture_migrate(fixture->pool, migrations[i]);
     }

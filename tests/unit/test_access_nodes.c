@@ -82,6 +82,10 @@ static const char *const tables =
     "may_submit boolean DEFAULT true, facilities integer[] DEFAULT '{}');"
     "CREATE TABLE node_certificate (fingerprint text, node integer, not_after timestamptz, "
     "revoked_at timestamptz);"
+    "CREATE TABLE node_endpoint (node integer, url text, fingerprint text);"
+    "INSERT INTO node_endpoint VALUES (1, 'https://a.example/async', 'ee'), (1, "
+    "'https://a.example/async/deep', ''), (2, 'https://b.example', ''), (3, 'https://c.example', "
+    "'');"
     "INSERT INTO facility VALUES (7, 'Hospital A');"
     "INSERT INTO node VALUES (1, 'gateway-a', 7, '{ITI-41,ITI-8}', '{HIS|A,*|B}', '{}', false, "
     "NULL),"
@@ -96,6 +100,38 @@ static void run(DbPool *pool, Request *req, const char *sql)
     _cleanup_(db_releasep) DbConn *conn = NULL;
     if (db_acquire(pool, req, &conn) < 0 || db_run_script(conn, req, sql) < 0) {
         fail_msg("%s", db_last_failure());
+    }
+}
+
+/** The directory has read the tables. */
+static void check_endpoints(NodeDirectory *directory, Arena *arena)
+{
+    static const struct {
+        int32_t node;
+        const char *url;
+        const char *fingerprint; /* NULL: nothing is sent there */
+    } rows[] = {
+        {1, "https://a.example/async", "ee"},
+        {1, "https://a.example/async/x", "ee"},
+        {1, "https://a.example/async/deep/x", ""},
+        {1, "https://a.example/asynchronous", NULL},
+        {1, "https://b.example/", NULL},
+        {2, "https://b.example/", ""},
+        {3, "https://c.example", NULL}, /* revoked */
+        {0, "https://a.example/async", NULL},
+        {1, "https://127.0.0.1/", NULL},
+        {1, "http://a.example/async", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        Str fingerprint = STR_EMPTY;
+        Str problem = STR_EMPTY;
+        bool may = node_directory_may_send_to(directory, arena, rows[i].node, str_from(rows[i].url),
+                                              &fingerprint, &problem);
+        if (may != (rows[i].fingerprint != NULL) ||
+            (may && !str_equal(fingerprint, str_from(rows[i].fingerprint))) ||
+            (!may && str_find(problem, str_from(rows[i].url)) == SIZE_MAX)) {
+            fail_msg("row %zu: %s: %s", i, rows[i].url, str_cstr(arena, problem));
+        }
     }
 }
 
@@ -144,8 +180,13 @@ static void test_the_directory_follows_the_tables(void **state)
     assert_null(node_directory_find(directory, req->arena, STR_EMPTY, STR_EMPTY));
     assert_null(node_directory_find_name(directory, req->arena, STR("gone")));
 
+    check_endpoints(directory, req->arena);
+
     run(pool, req, "UPDATE test_access.node SET revoked_at = now() WHERE id = 1");
     assert_int_equal(node_directory_refresh(directory, req), 0);
+    Str unused;
+    assert_false(node_directory_may_send_to(directory, req->arena, 1,
+                                            STR("https://a.example/async"), &unused, &unused));
     assert_null(node_directory_find(directory, req->arena, STR("aa"), subject));
 
     run(pool, req, "DROP SCHEMA test_access CASCADE");
@@ -166,6 +207,11 @@ static void test_in_mode_open_everybody_may_do_everything(void **state)
     assert_true(access_may_use(stranger, "ITI-42"));
     assert_true(decide(stranger, ACCESS_CHANGE, 3));
     assert_true(node_directory_may_send_as(directory, plain, STR("X"), STR("Y")));
+    Str unused;
+    assert_true(node_directory_may_send_to(directory, req->arena, 0, STR("http://127.0.0.1:81/a"),
+                                           &unused, &unused));
+    assert_false(node_directory_may_send_to(directory, req->arena, 0, STR("https://a.example/"),
+                                            &unused, &unused));
     request_free(req);
     node_directory_free(directory);
     (void)state;
