@@ -36,6 +36,7 @@ typedef enum AuditObjectKind {
     AUDIT_OBJECT_AUDIT_LOG, /* id: URI of what was read: the endpoint, or AUDIT_LOG_URI */
     AUDIT_OBJECT_STUDY,     /* id: Study Instance UID; accession, sop_classes */
     AUDIT_OBJECT_DATA_SET,  /* id: SOP Class UID of a query; query: its data set; transfer_syntax */
+    AUDIT_OBJECT_BACKUP,    /* id: URI of a backup; name; description */
     AUDIT_OBJECT_KIND_COUNT
 } AuditObjectKind;
 

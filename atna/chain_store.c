@@ -137,7 +137,8 @@ int chain_store_open(DbPool *pool, Request *req, Uuid chain, const HeadKey *key,
     return rc < 0 ? rc : read_chain_row(req, results[1], ret_row);
 }
 
-int chain_store_loaded_own(DbConn *conn, Request *req, Uuid chain, SpoolPosition *ret_loaded)
+int chain_store_loaded(DbConn *conn, Request *req, Uuid chain,
+                       SpoolPosition ret_loaded[SPOOL_COUNT])
 {
     DbResult *rows = NULL;
     DbParams params;
@@ -149,7 +150,7 @@ int chain_store_loaded_own(DbConn *conn, Request *req, Uuid chain, SpoolPosition
         rc = read_chain_row(req, rows, &row);
     }
     if (rc == 0) {
-        *ret_loaded = row.loaded[SPOOL_OWN];
+        memcpy(ret_loaded, row.loaded, sizeof(row.loaded));
     }
     return rc;
 }

@@ -37,10 +37,10 @@ int chain_store_merge_keys(DbPool *pool, Request *req) MUST_CHECK;
 /** Adds a row of audit_head; one that is there stays. */
 int chain_store_head(DbPool *pool, Request *req, int32_t chain_id, const Head *head) MUST_CHECK;
 
-/** What the spool of own events holds before *ret_loaded is in the chain; {0, 0} if the database
- * does not know the chain. */
-int chain_store_loaded_own(DbConn *conn, Request *req, Uuid chain,
-                           SpoolPosition *ret_loaded) MUST_CHECK;
+/** What the spools hold before these places is in the chain; {0, 0} if the database does not know
+ * the chain. */
+int chain_store_loaded(DbConn *conn, Request *req, Uuid chain,
+                       SpoolPosition ret_loaded[SPOOL_COUNT]) MUST_CHECK;
 
 /**
  * The oldest month of audit_record that was over before this time.

@@ -97,6 +97,7 @@ static const struct {
     [AUDIT_OBJECT_NODE] = {"2", "13", {"110182", "DCM", "Node ID"}, NULL, NULL},
     [AUDIT_OBJECT_RULE] = {"2", "13", {"12", "RFC-3881", "URI"}, NULL, NULL},
     [AUDIT_OBJECT_AUDIT_LOG] = {"2", "13", {"12", "RFC-3881", "URI"}, NULL, "Security Audit Log"},
+    [AUDIT_OBJECT_BACKUP] = {"2", "17", {"12", "RFC-3881", "URI"}, NULL, NULL},
     [AUDIT_OBJECT_DATA_SET] = {"2", "3", {"110181", "DCM", "SOP Class UID"}, NULL, NULL},
     [AUDIT_OBJECT_STUDY] = {"2", "3", {"110180", "DCM", "Study Instance UID"}, NULL, "Study"},
 };

@@ -5,6 +5,7 @@
 /** Names and form of the spool's files, shared by writer and reader. Private to spool*.c. */
 
 #define SPOOL_LOCK_FILE "lock"
+#define SPOOL_CURSOR_FILE "cursor"
 #define SPOOL_NAME_SIZE 24 /* 16 hexadecimal digits, ".spool", NUL */
 
 void spool_segment_name(uint64_t segment, char ret_name[SPOOL_NAME_SIZE]);

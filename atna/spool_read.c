@@ -14,7 +14,6 @@
 #include "lib/base/file_io.h"
 
 #define SEGMENT_SUFFIX ".spool"
-#define CURSOR_FILE "cursor"
 #define CURSOR_NEW_FILE "cursor.new"
 
 /** Before each message, little-endian. */
@@ -345,7 +344,7 @@ SpoolPosition spool_cursor_load(const char *directory)
 {
     SpoolPosition position = {0, 0};
     char text[64];
-    int file = open_in(directory, CURSOR_FILE, O_RDONLY);
+    int file = open_in(directory, SPOOL_CURSOR_FILE, O_RDONLY);
     if (file < 0) {
         return position;
     }
@@ -381,7 +380,7 @@ int spool_cursor_store(const char *directory, SpoolPosition delivered)
     if (rc < 0) {
         return rc;
     }
-    snprintf(path, sizeof path, "%s/" CURSOR_FILE, directory);
+    snprintf(path, sizeof path, "%s/" SPOOL_CURSOR_FILE, directory);
     snprintf(new_path, sizeof new_path, "%s/" CURSOR_NEW_FILE, directory);
     if (rename(new_path, path) < 0) {
         return -errno;

@@ -8,13 +8,14 @@ int audit_waiting_read(const char *directory, DbConn *conn, Request *req, AuditR
 {
     char problem[256];
     unsigned damaged = 0;
-    SpoolPosition loaded = {0, 0};
+    SpoolPosition loaded[SPOOL_COUNT] = {{0, 0}};
     Uuid chain;
     bool has_chain = chain_files_read(directory, &chain) > 0;
-    int rc = has_chain ? chain_store_loaded_own(conn, req, chain, &loaded) : 0;
+    int rc = has_chain ? chain_store_loaded(conn, req, chain, loaded) : 0;
     if (rc < 0) {
         return rc;
     }
-    rc = spool_read_from(directory, loaded, callback, ctx, &damaged, problem, sizeof(problem));
+    rc = spool_read_from(directory, loaded[SPOOL_OWN], callback, ctx, &damaged, problem,
+                         sizeof(problem));
     return rc == -ERR_IO ? error_add(&req->errors, ERR_IO, NULL, "%s", problem) : rc;
 }

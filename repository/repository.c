@@ -51,6 +51,18 @@ bool repository_is_writable(const Repository *repository)
     return blob_store_is_writable(repository->blobs);
 }
 
+int repository_rebuild_locator(const RepositoryConfig *config, char *ret_problem,
+                               size_t problem_size)
+{
+    const BlobStoreConfig blob_config = {
+        .blobs_dir = config->blobs_dir,
+        .locator_dir = config->locator_dir,
+        .segment_max_document_bytes = config->segment_max_document_bytes,
+        .segment_max_bytes = SEGMENT_MAX_BYTES,
+    };
+    return blob_store_rebuild_locator(&blob_config, ret_problem, problem_size);
+}
+
 static int follow_documents(void *ctx, Request *req, DbConn *conn, Str patient_id,
                             const Str *unique_ids, size_t count)
 {

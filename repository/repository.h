@@ -54,6 +54,11 @@ RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, c
                                            size_t problem_size);
 void registry_client_remote_free(RegistryClient *client);
 
+/** Writes LMDB anew from segments and files, which nobody else may use meanwhile. @return 0 or a
+ * negative ErrorCode with the reason */
+int repository_rebuild_locator(const RepositoryConfig *config, char *ret_problem,
+                               size_t problem_size) MUST_CHECK;
+
 /** One finding of fsck or scrub, as one line for the operator: names document, patient and file, or
  * image and study. */
 typedef void (*RepositoryFindingFn)(void *ctx, const char *line);

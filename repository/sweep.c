@@ -6,6 +6,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
 #include "repository/document_rows.h"
+#include "repository/hold.h"
 #include "repository/repository_private.h"
 
 #define SECOND_US INT64_C(1000000)
@@ -85,28 +86,25 @@ static void marked_add(MarkedBlobs *marked, const MarkedBlob *blob)
 }
 
 /** Which of these digests a row names. */
-static int ask_rows(Repository *repository, const MarkedBlob *blobs, size_t count,
+static int ask_rows(DbConn *conn, Request *req, const MarkedBlob *blobs, size_t count,
                     bool *ret_is_named)
 {
-    Request *req = request_new(REQUEST_TIMEOUT_MS);
     Str *names = ARENA_ARRAY(req->arena, Str, count);
     for (size_t i = 0; i < count; i++) {
         names[i] = (Str){(const char *)blobs[i].sha256, sizeof(blobs[i].sha256)};
     }
-    DbConn *conn = NULL;
-    int rc = db_acquire(repository->config.pool, req, &conn);
-    if (rc == 0) {
-        rc = document_rows_name(req, conn, names, count, ret_is_named);
-    }
-    db_release(conn);
-    request_free(req);
-    return rc;
+    return document_rows_name(req, conn, names, count, ret_is_named);
 }
 
 static int mark_candidates(MarkPass *pass)
 {
     bool is_named[BATCH];
-    int rc = ask_rows(pass->repository, pass->candidates, pass->count, is_named);
+    Request *req = request_new(REQUEST_TIMEOUT_MS);
+    DbConn *conn = NULL;
+    int rc = db_acquire(pass->repository->config.pool, req, &conn);
+    rc = rc < 0 ? rc : ask_rows(conn, req, pass->candidates, pass->count, is_named);
+    db_release(conn);
+    request_free(req);
     for (size_t i = 0; rc == 0 && i < pass->count; i++) {
         if (is_named[i]) {
             continue;
@@ -135,19 +133,29 @@ int sweep_mark(Repository *repository, int64_t before_us, MarkedBlobs *marked)
     return rc < 0 ? rc : mark_candidates(&pass);
 }
 
-/** Frees or revives one batch; without an answer from the database all are revived. */
+/** Frees or revives one batch; without an answer from the database all are revived, and while
+ * somebody holds the blobs (hold.h). */
 static int free_batch(Repository *repository, const MarkedBlob *blobs, size_t count)
 {
+    Request *req = request_new(REQUEST_TIMEOUT_MS);
+    DbConn *conn = NULL;
     bool is_named[BATCH];
-    int answer = ask_rows(repository, blobs, count, is_named);
-    int rc = answer;
+    bool may_free = false;
+    int rc = db_acquire(repository->config.pool, req, &conn);
+    rc = rc < 0 ? rc : db_queue_begin(conn, req);
+    rc = rc < 0 ? rc : db_sync(conn, req, NULL);
+    rc = rc < 0 ? rc : repository_hold_ask(conn, req, &may_free);
+    rc = rc < 0 ? rc : ask_rows(conn, req, blobs, count, is_named);
+    may_free = may_free && rc == 0;
     for (size_t i = 0; i < count; i++) {
-        if (answer < 0 || is_named[i]) {
+        if (!may_free || is_named[i]) {
             blob_store_revive(repository->blobs, blobs[i].sha256);
         } else {
             rc = MIN(rc, blob_store_delete(repository->blobs, blobs[i].sha256));
         }
     }
+    db_release(conn); /* ends the transaction, and with it what keeps a hold waiting */
+    request_free(req);
     return MIN(rc, 0);
 }
 

@@ -8,6 +8,7 @@
 
 #include "server/language.h"
 #include "server/postgres_embedded.h"
+#include "server/restore_mark.h"
 
 /** Long enough for a migration of a large database. */
 #define COMMAND_TIMEOUT_MS (24U * 3600 * 1000)
@@ -55,22 +56,30 @@ static int open_embedded(CommandContext *context)
     return rc;
 }
 
+int command_connect(CommandContext *context)
+{
+    const char *conninfo = context->config->database.owner_conninfo;
+    if (context->config->database.embedded) {
+        int rc = open_embedded(context);
+        if (rc < 0) {
+            return rc;
+        }
+        conninfo = postgres_conninfo(context->postgres, POSTGRES_OWNER_ROLE);
+    }
+    context->pool = db_pool_new(conninfo, 2);
+    return db_acquire(context->pool, context->req, &context->conn);
+}
+
 int command_open(const Options *options, CommandContext *ret_context)
 {
     int status = command_open_config(options, ret_context);
     if (status != EXIT_GOOD) {
         return status;
     }
-    const char *conninfo = ret_context->config->database.owner_conninfo;
-    if (ret_context->config->database.embedded) {
-        if (open_embedded(ret_context) < 0) {
-            return EXIT_FAILED;
-        }
-        conninfo = postgres_conninfo(ret_context->postgres, POSTGRES_OWNER_ROLE);
+    if (restore_mark_check(ret_context->config, &ret_context->req->errors) < 0) {
+        return EXIT_USAGE;
     }
-    ret_context->pool = db_pool_new(conninfo, 2);
-    return db_acquire(ret_context->pool, ret_context->req, &ret_context->conn) < 0 ? EXIT_FAILED
-                                                                                   : EXIT_GOOD;
+    return command_connect(ret_context) < 0 ? EXIT_FAILED : EXIT_GOOD;
 }
 
 const char *command_service_conninfo(const CommandContext *context)

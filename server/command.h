@@ -29,6 +29,14 @@ int command_open_config(const Options *options, CommandContext *ret_context);
  */
 int command_open(const Options *options, CommandContext *ret_context);
 
+/** The second half of command_open(), for who has called command_open_config(). @return 0 or a
+ * negative ErrorCode in context->req->errors */
+int command_connect(CommandContext *context) MUST_CHECK;
+
+/** musubi migrate: what is missing of the schema, rights of the service role, retention of audit
+ * records. */
+int command_apply_migrations(CommandContext *context, unsigned *ret_applied) MUST_CHECK;
+
 /** How serve connects to the same database: without DDL. */
 const char *command_service_conninfo(const CommandContext *context);
 

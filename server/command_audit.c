@@ -9,6 +9,7 @@
 #include "lib/base/clock.h"
 #include "server/command.h"
 #include "server/command_audit_search.h"
+#include "server/command_checks.h"
 #include "server/command_json.h"
 #include "server/language.h"
 #include "server/services.h"
@@ -62,24 +63,58 @@ static void print_verify_result(const VerifyPrinter *printer, const VerifyResult
     }
 }
 
-static int verify(const Options *options, CommandContext *context)
+static int run_verify(CommandContext *context, const char *head_file,
+                      void (*finding)(void *ctx, const VerifyFinding *finding), void *ctx,
+                      VerifyResult *ret_result)
 {
-    VerifyPrinter printer = {options->json ? json_array() : NULL};
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned connections = (unsigned)MIN(MAX(processors, 1), 8);
     const VerifyConfig config = {
         .directory = services_path(context->arena, context->config, "audit"),
         .head_copy = context->config->audit.head_copy,
-        .head_file = options->head,
+        .head_file = head_file,
         .pool = db_pool_beside(context->pool, connections),
         .connections = connections,
-        .ctx = &printer,
-        .finding = print_finding,
+        .ctx = ctx,
+        .finding = finding,
     };
+    int rc = audit_verify(&config, context->req, ret_result);
+    db_pool_free(config.pool);
+    return rc;
+}
+
+/** Another command's way to print findings. */
+typedef struct LineTaker {
+    CheckFindingFn finding;
+    void *ctx;
+} LineTaker;
+
+static void take_line(void *ctx, const VerifyFinding *finding)
+{
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    const LineTaker *taker = ctx;
+    taker->finding(taker->ctx, finding->sequence == 0
+                                   ? finding->text
+                                   : str_printf(arena, "record %llu %s",
+                                                (unsigned long long)finding->sequence,
+                                                finding->text)
+                                         .data);
+}
+
+int64_t command_run_audit_verify(CommandContext *context, CheckFindingFn finding, void *ctx)
+{
+    LineTaker taker = {finding, ctx};
+    VerifyResult result = {0};
+    int rc = run_verify(context, NULL, take_line, &taker, &result);
+    return rc < 0 ? rc : (int64_t)result.finding_count;
+}
+
+static int verify(const Options *options, CommandContext *context)
+{
+    VerifyPrinter printer = {options->json ? json_array() : NULL};
     VerifyResult result = {0};
     int64_t began_ns = clock_now_ns();
-    int rc = audit_verify(&config, context->req, &result);
-    db_pool_free(config.pool);
+    int rc = run_verify(context, options->head, print_finding, &printer, &result);
     if (rc < 0) {
         json_decref(printer.list);
         return EXIT_FAILED;

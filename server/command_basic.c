@@ -91,16 +91,21 @@ static const char *service_role(CommandContext *context)
     return role;
 }
 
+int command_apply_migrations(CommandContext *context, unsigned *ret_applied)
+{
+    int rc = migrate_apply(context->conn, context->req, service_role(context), ret_applied);
+    return rc < 0 ? rc
+                  : migrate_set_retention(context->conn, context->req,
+                                          context->config->audit.retention_days);
+}
+
 int command_migrate(const Options *options)
 {
     CommandContext context;
     unsigned applied = 0;
 
     int status = command_open(options, &context);
-    if (status == EXIT_GOOD &&
-        (migrate_apply(context.conn, context.req, service_role(&context), &applied) < 0 ||
-         migrate_set_retention(context.conn, context.req, context.config->audit.retention_days) <
-             0)) {
+    if (status == EXIT_GOOD && command_apply_migrations(&context, &applied) < 0) {
         status = EXIT_FAILED;
     }
     if (status == EXIT_GOOD) {

@@ -10,6 +10,7 @@
 #include "lib/xml/read.h"
 #include "pix/identity_counts.h"
 #include "server/command.h"
+#include "server/command_checks.h"
 #include "server/command_json.h"
 #include "server/command_subscriber.h"
 #include "server/command_time.h"
@@ -81,28 +82,33 @@ static int finish_findings(Findings *findings, int64_t count)
     return count < 0 ? EXIT_FAILED : count > 0 ? EXIT_FOUND : EXIT_GOOD;
 }
 
+int64_t command_run_fsck(CommandContext *context, CheckFindingFn finding, void *ctx)
+{
+    RepositoryConfig config =
+        services_repository_config(context->arena, context->config, context->pool);
+    const DocumentCatalogue catalogue = registry_document_catalogue();
+    const bool has_registry = config_has_role(context->config, ROLE_REGISTRY) &&
+                              !context->config->repository.registry_url[0];
+    config.catalogue = has_registry ? &catalogue : NULL;
+    const PixConfig pix = {
+        .pool = context->pool,
+        .patient_id_authority = context->config->affinity_domain.patient_id_authority,
+        .pid_owner = (PidOwner)context->config->affinity_domain.pid_owner,
+    };
+    int64_t documents = repository_fsck(&config, context->req, finding, ctx);
+    int64_t patients = pix_fsck(&pix, context->req, finding, ctx);
+    int64_t versions = registry_fsck(context->pool, context->req, finding, ctx);
+    bool has_failed = documents < 0 || patients < 0 || versions < 0;
+    return has_failed ? -1 : documents + patients + versions;
+}
+
 int command_fsck(const Options *options)
 {
     CommandContext context;
     int status = command_open(options, &context);
     if (status == EXIT_GOOD) {
         Findings findings = {options->json ? json_array() : NULL};
-        RepositoryConfig config =
-            services_repository_config(context.arena, context.config, context.pool);
-        const DocumentCatalogue catalogue = registry_document_catalogue();
-        const bool has_registry = config_has_role(context.config, ROLE_REGISTRY) &&
-                                  !context.config->repository.registry_url[0];
-        config.catalogue = has_registry ? &catalogue : NULL;
-        const PixConfig pix = {
-            .pool = context.pool,
-            .patient_id_authority = context.config->affinity_domain.patient_id_authority,
-            .pid_owner = (PidOwner)context.config->affinity_domain.pid_owner,
-        };
-        int64_t documents = repository_fsck(&config, context.req, take_finding, &findings);
-        int64_t patients = pix_fsck(&pix, context.req, take_finding, &findings);
-        int64_t versions = registry_fsck(context.pool, context.req, take_finding, &findings);
-        bool has_failed = documents < 0 || patients < 0 || versions < 0;
-        status = finish_findings(&findings, has_failed ? -1 : documents + patients + versions);
+        status = finish_findings(&findings, command_run_fsck(&context, take_finding, &findings));
     }
     return command_close(&context, status);
 }

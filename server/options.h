@@ -83,8 +83,12 @@ typedef struct Options {
     const char *action;
     const char *outcome;
     const char *sender;
-    const char *head;     /* audit verify */
-    const char *listener; /* check-tls */
+    const char *head;       /* audit verify */
+    const char *listener;   /* check-tls */
+    const char *generation; /* backup, restore */
+    const char *keep;       /* backup */
+    bool full;              /* backup */
+    bool without_keys;      /* backup */
 } Options;
 
 typedef int (*CommandFn)(const Options *options);

@@ -284,6 +284,23 @@ static int find_bin_dir(Postgres *postgres, const char *configured)
         candidates[0]);
 }
 
+const char *postgres_program(const char *bin_dir, const char *name, Arena *arena, ErrorList *errors)
+{
+    const size_t count = bin_dir[0] ? 1 : ARRAY_LEN(usual_bin_dirs);
+    const char *const *candidates = bin_dir[0] ? &bin_dir : usual_bin_dirs;
+
+    for (size_t i = 0; i < count; i++) {
+        const char *path = join(arena, candidates[i], name);
+        if (access(path, X_OK) == 0) {
+            return path;
+        }
+    }
+    (void)error_add(errors, ERR_CONFIGURATION, NULL,
+                    "%s is not in %s; install postgresql-client-15, or set [database] bin_dir",
+                    name, candidates[0]);
+    return NULL;
+}
+
 static uint64_t default_shared_buffers(void)
 {
     uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);

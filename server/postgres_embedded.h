@@ -47,6 +47,14 @@ bool postgres_find(const Config *config, Arena *arena, Postgres **ret_postgres);
  */
 int postgres_stop(Postgres *postgres, ErrorList *errors);
 
+/**
+ * A program of PostgreSQL's: in [database] bin_dir, else where distributions put version 15.
+ * @param bin_dir  empty: not configured
+ * @return its path in the arena; NULL with the reason in errors
+ */
+const char *postgres_program(const char *bin_dir, const char *name, Arena *arena,
+                             ErrorList *errors);
+
 /** conninfo text for this role; in the arena of the Postgres. */
 const char *postgres_conninfo(const Postgres *postgres, const char *role);
 

@@ -40,6 +40,7 @@
 #include "server/open_peers.h"
 #include "server/postgres_keeper.h"
 #include "server/refused_peer.h"
+#include "server/restore_mark.h"
 #include "server/services.h"
 #include "server/soap_endpoint.h"
 #include "server/time_sync.h"
@@ -124,6 +125,15 @@ static bool lock_data_dir(Process *p)
         return fail(p, "another musubi serves data_dir %s", p->config->server.data_dir);
     }
     return true;
+}
+
+/** What an interrupted restore has left is no data of anybody. */
+static bool check_restored(Process *p)
+{
+    ErrorList errors;
+    error_list_init(&errors, p->arena);
+    return restore_mark_check(p->config, &errors) == 0 ||
+           fail(p, "%s: %.*s", p->config->server.data_dir, STR_ARG(errors.first->context));
 }
 
 /* ------------------------------------------------------------------ limits */
@@ -727,7 +737,7 @@ static bool start(Process *p)
     const char *conninfo = NULL;
     privileges_forbid_core_files();
     if (!check_plain_access(p) || !services_make_folders(p->config, p->problem, PROBLEM_BYTES) ||
-        !lock_data_dir(p) || !start_workers(p) || !open_tls(p) || !reserve_ports(p) ||
+        !lock_data_dir(p) || !check_restored(p) || !start_workers(p) || !open_tls(p) || !reserve_ports(p) ||
         !drop_privileges(p)) {
         return false;
     }

@@ -65,6 +65,9 @@ static const AuditObject objects[] = {
      .description = STR_INIT("revoked")},
     {.kind = AUDIT_OBJECT_RULE, .id = STR_INIT("musubi:role/physician")},
     {.kind = AUDIT_OBJECT_AUDIT_LOG, .id = STR_INIT(AUDIT_LOG_URI)},
+    {.kind = AUDIT_OBJECT_BACKUP,
+     .id = STR_INIT("file:///srv/backup/20260401T003000Z"),
+     .name = STR_INIT("20260401T003000Z")},
 };
 
 typedef struct Fixture {
@@ -208,6 +211,8 @@ static const struct {
     {AUDIT_EMERGENCY_ACCESS, "110113", "110127", "E"},
     {AUDIT_AUDIT_LOG_USED, "110101", "", "R"},
     {AUDIT_ITI81_RETRIEVE, "110101", "ITI-81", "R"},
+    {AUDIT_BACKUP, "110106", "backup", "R"},
+    {AUDIT_RESTORE, "110107", "restore", "C"},
     {AUDIT_NETWORK_CONFIGURATION, "110113", "110128", "E"},
     {AUDIT_SECURITY_CONFIGURATION, "110113", "110129", "E"},
     {AUDIT_CONSENT_CHANGE, "110113", "110135", "E"},
