@@ -1,6 +1,7 @@
 """What the row `imaging` measures: C-STORE, WADO-RS, RAD-69, metadata and QIDO-RS, beside Orthanc in the same run."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -8,6 +9,7 @@ import ssl
 import statistics as numbers
 import subprocess
 import time
+import urllib.request
 
 from conformance import client as xds
 from tests.bench import data, statements
@@ -224,10 +226,18 @@ class Imaging:
     # ------------------------------------------------------------------ queries
 
     def fill(self, studies):
-        """So many studies in the index, as rows."""
+        """So many studies in the index, as rows; checks that they are there, and what a patient's answer holds."""
+        patients = studies // STUDIES_PER_PATIENT
         with contextlib.closing(statements.connect(self.server)) as connection, connection.cursor() as cursor:
-            cursor.execute(FILL, {"authority": harness.AUTHORITY, "studies": studies, "patients": studies // STUDIES_PER_PATIENT})
+            cursor.execute(FILL, {"authority": harness.AUTHORITY, "studies": studies, "patients": patients})
             cursor.execute("VACUUM ANALYZE")
+            cursor.execute("SELECT count(*), count(DISTINCT patient_number) FROM imaging_study WHERE study_uid LIKE '1.2.392.99999.87.%'")
+            if (found := cursor.fetchone()) != (studies, patients):
+                raise Failed(f"the index has {found[0]} studies of {found[1]} patients, not {studies} of {patients}")
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.server.plain_port}/dicomweb/studies?PatientID=BQ{1:012}") as answer:
+            given = json.load(answer)
+        if len(given) != STUDIES_PER_PATIENT:
+            raise Failed(f"a patient has {len(given)} studies, not {STUDIES_PER_PATIENT}")
 
     def qido(self, patients, connections):
         """QIDO-RS by PatientID over TLS; every answer names the patient."""
