@@ -172,7 +172,7 @@ class Dicomweb(common.ServerCase):
         for photometric, samples, lossy in (("RGB", 3, "YBR_FULL_422"), ("MONOCHROME2", 1, "MONOCHROME2")):
             with self.subTest(photometric=photometric), tempfile.TemporaryDirectory() as folder:
                 plain, packed = pathlib.Path(folder) / "plain.dcm", pathlib.Path(folder) / "packed.dcm"
-                study = dicom.Study(20 + samples, PATIENT)
+                study = dicom.Study(600 + samples, PATIENT)
                 elements = study.elements("OT", SECONDARY_CAPTURE, 0, 0)
                 elements.update({0x00080064: ("CS", "WSD"), 0x00280002: ("US", samples), 0x00280004: ("CS", photometric),
                                  0x00280010: ("US", 16), 0x00280011: ("US", 16), 0x00280100: ("US", 8), 0x00280101: ("US", 8),
