@@ -33,10 +33,14 @@ NS = {
 }
 ACTIONS = {
     "ITI-18": "urn:ihe:iti:2007:RegistryStoredQuery",
+    "ITI-38": "urn:ihe:iti:2007:CrossGatewayQuery",
+    "ITI-39": "urn:ihe:iti:2007:CrossGatewayRetrieve",
     "ITI-41": "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b",
     "ITI-42": "urn:ihe:iti:2007:RegisterDocumentSet-b",
     "ITI-43": "urn:ihe:iti:2007:RetrieveDocumentSet",
     "RAD-69": "urn:ihe:rad:2009:RetrieveImagingDocumentSet",
+    "RAD-75": "urn:ihe:rad:2011:CrossGatewayRetrieveImagingDocumentSet",
+    "ITI-55": "urn:hl7-org:v3:PRPA_IN201305UV02:CrossGatewayPatientDiscovery",
 }
 STATUS = "urn:oasis:names:tc:ebxml-regrep:StatusType:"
 HAS_MEMBER = "urn:oasis:names:tc:ebxml-regrep:AssociationType:HasMember"
@@ -245,16 +249,17 @@ class SoapClient:
         return self.send("/imaging", "RAD-69", retrieve_images_xml(requests, syntaxes, home), as_mtom=True)
 
 
-def query_xml(name, parameters, return_type="LeafClass"):
+def query_xml(name, parameters, return_type="LeafClass", home=None):
     """An AdhocQueryRequest; name is a query's name or its UUID."""
     pairs = parameters.items() if isinstance(parameters, dict) else parameters
     slots = "".join(
         f"<rim:Slot name={quoteattr(key)}><rim:ValueList>"
         + "".join(f"<rim:Value>{escape(v)}</rim:Value>" for v in ([value] if isinstance(value, str) else value))
         + "</rim:ValueList></rim:Slot>" for key, value in pairs)
+    home_xml = f" home={quoteattr(home)}" if home else ""
     return (f'<query:AdhocQueryRequest xmlns:query="{NS["query"]}" xmlns:rim="{NS["rim"]}">'
             f'<query:ResponseOption returnComposedObjects="true" returnType="{return_type}"/>'
-            f'<rim:AdhocQuery id="{QUERIES.get(name, name)}">{slots}</rim:AdhocQuery></query:AdhocQueryRequest>')
+            f'<rim:AdhocQuery id="{QUERIES.get(name, name)}"{home_xml}>{slots}</rim:AdhocQuery></query:AdhocQueryRequest>')
 
 
 def document_request_xml(repository, document, home=None):
@@ -265,17 +270,17 @@ def document_request_xml(repository, document, home=None):
 
 
 def retrieve_xml(requests, home=None):
-    """A RetrieveDocumentSetRequest."""
+    """A RetrieveDocumentSetRequest; a request may have a home of its own behind the two ids."""
     return (f'<xds:RetrieveDocumentSetRequest xmlns:xds="{NS["xds"]}">'
-            + "".join(document_request_xml(repository, document, home) for repository, document in requests)
+            + "".join(document_request_xml(repository, document, *(own or [home])) for repository, document, *own in requests)
             + "</xds:RetrieveDocumentSetRequest>")
 
 
 def retrieve_images_xml(requests, syntaxes, home=None):
     """A RetrieveImagingDocumentSetRequest (RAD-69): a StudyRequest for each study, a SeriesRequest for each series."""
     studies = {}
-    for study, series, repository, instance in requests:
-        studies.setdefault(study, {}).setdefault(series, []).append(document_request_xml(repository, instance, home))
+    for study, series, repository, instance, *own in requests:
+        studies.setdefault(study, {}).setdefault(series, []).append(document_request_xml(repository, instance, *(own or [home])))
     return (f'<iherad:RetrieveImagingDocumentSetRequest xmlns:iherad="{NS["iherad"]}" xmlns:xds="{NS["xds"]}">' + "".join(
         f"<iherad:StudyRequest studyInstanceUID={quoteattr(study)}>" + "".join(
             f"<iherad:SeriesRequest seriesInstanceUID={quoteattr(series)}>{''.join(documents)}</iherad:SeriesRequest>"

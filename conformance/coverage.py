@@ -16,8 +16,6 @@ EXEMPT = {
     # Need a server without room or without registry: tests/integration and tests/fault show them.
     "XDSRegistryBusy", "XDSRepositoryBusy", "XDSRegistryOutOfResources", "XDSRepositoryOutOfResources",
     "XDSRegistryNotAvailable",
-    # Codes of gateways (ITI-38, ITI-39).
-    "XDSMissingHomeCommunityId", "XDSUnknownCommunity",
     # Everything is stored, nothing is cut, and content is not looked into.
     "XDSExtraMetadataNotSaved", "XDSTooManyResults", "InvalidDocumentContent",
 }

@@ -43,6 +43,7 @@ DOMAIN_OPTIONS = {
     "elsewhere": ("--facility", "Elsewhere Hospital", "--source", "ELSEWHERE|HOSPITAL"),
 }
 IMAGING_UID = "1.2.392.99999.6.1"
+HOME = "urn:oid:1.2.392.99999.7.1"  # of the community whose gateway is under test
 GIVEN = HERE / "given"
 GIVEN_NS = "urn:musubi:given"
 NAMESPACES = xds.NS
@@ -69,6 +70,7 @@ class Target:
     authority: str = DEFAULT_AUTHORITY
     repository_uid: str = "1.3.6.1.4.1.21367.2011.2.3.7"
     imaging_uid: str = IMAGING_UID
+    home: str = HOME
     provider: object = None  # tests.harness.saml.IdentityProvider that the server trusts
 
     def soap(self):
@@ -90,7 +92,7 @@ class Variables:
     ${patient:a}  CX of a patient that was fed; ${stranger:a}  CX of one that was not; ${foreign:a} of another authority
     ${oid:a}  a fresh uniqueId; ${uuid:a}  a fresh entryUUID; ${control:a} a fresh MSH-10
     ${domain:a}  OID of a hospital's domain (DOMAINS); ${id:a}  a fresh identifier
-    ${repository}; ${imaging}; ${authority}; ${now}  the time as DTM; ${step}  number of the step
+    ${repository}; ${imaging}; ${authority}; ${home}; ${now}  the time as DTM; ${step}  number of the step
     ${sha1:TEXT}; ${size:TEXT}; ${base64:TEXT}; ${repeat:N:TEXT}
     ${scheme:classCode}, ${association:RPLC}, ...  the tables of names.py
     ${NAME}  what an earlier step kept, or what the step set with `with`
@@ -98,7 +100,7 @@ class Variables:
 
     def __init__(self, target):
         self.target = target
-        self.values = {"repository": target.repository_uid, "imaging": target.imaging_uid, "authority": target.authority}
+        self.values = {"home": target.home, "repository": target.repository_uid, "imaging": target.imaging_uid, "authority": target.authority}
 
     def _identifier(self):
         return f"C{hashlib.sha1(xds.new_oid().encode()).hexdigest()[:14]}"
@@ -297,7 +299,8 @@ def body_of(step, folder, variables):
     """The body element's XML of a step: a query, a retrieve of documents or images, or what template_of() finds."""
     if "query" in step:
         pairs = [(p[0], p[1]) for p in variables.fill(step.get("parameters", []))]
-        return xds.query_xml(variables.fill(step["query"]), pairs, step.get("return_type", "LeafClass"))
+        return xds.query_xml(variables.fill(step["query"]), pairs, step.get("return_type", "LeafClass"),
+                             variables.fill(step.get("home", "")))
     if "retrieve" in step:
         return xds.retrieve_xml([tuple(pair) for pair in variables.fill(step["retrieve"])], variables.fill(step.get("home", "")))
     if "images" in step:
@@ -314,13 +317,15 @@ def attachments_of(step, variables):
 
 
 PATHS = {"ITI-41": "/repository", "ITI-43": "/repository", "ITI-42": "/registry", "ITI-18": "/registry",
-         "ITI-44": "/pix", "ITI-45": "/pix", "ITI-47": "/pix", "RAD-69": "/imaging"}
+         "ITI-44": "/pix", "ITI-45": "/pix", "ITI-47": "/pix", "RAD-69": "/imaging",
+         "ITI-38": "/gateway", "ITI-39": "/gateway", "RAD-75": "/gateway", "ITI-55": "/gateway"}
+MTOM = ("ITI-39", "ITI-41", "ITI-43", "RAD-69", "RAD-75")
 
 
 def action_of(step, body):
     """wsa:Action of a step: that of its transaction, or of the interaction that is the body."""
     root = etree.QName(etree.fromstring(body))
-    if root.namespace == NAMESPACES["hl7"]:
+    if root.namespace == NAMESPACES["hl7"] and step["tx"] not in xds.ACTIONS:
         return f"{root.namespace}:{root.localname}"
     return xds.ACTIONS.get(step["tx"], step["tx"])
 
@@ -356,7 +361,7 @@ def message_of(step, folder, variables):
     if "assertion" in step:
         header = assertion_header(variables.target, step["assertion"])
         message = message.replace(b"</soap:Header>", header.encode() + b"</soap:Header>", 1)
-    if step.get("mtom", step["tx"] in ("ITI-41", "ITI-43", "RAD-69")):
+    if step.get("mtom", step["tx"] in MTOM):
         content_type, message = xds.mtom(message, attachments_of(step, variables), BOUNDARY, step.get("root_last", False))
     else:
         content_type = f'application/soap+xml; charset=UTF-8; action="{action}"'
@@ -559,7 +564,7 @@ def start_server():
     codes = HERE / "given" / "codes.xml"
     server = Server(settings={"server": {"roles": "registry, repository, pix, atna, imaging"}, "imaging": {"unique_id": IMAGING_UID},
                               "xua": {"registry": "record", "repository": "record", "pix": "record", "audiences": saml.AUDIENCE},
-                              "affinity_domain": {"codes": codes, "code_check": "strict", "patient_id_namespace": "REGION-ID"}})
+                              "affinity_domain": {"home_community_id": HOME, "codes": codes, "code_check": "strict", "patient_id_namespace": "REGION-ID"}})
     server.start()
     for name, oid in DOMAINS.items():
         server.command("authority", "add", oid, "--kind", "emr", *DOMAIN_OPTIONS.get(name, ()))
@@ -584,6 +589,7 @@ def main():
     parser.add_argument("--authority", default=DEFAULT_AUTHORITY)
     parser.add_argument("--repository-uid", default=Target.repository_uid)
     parser.add_argument("--imaging-uid", default=Target.imaging_uid)
+    parser.add_argument("--home", default=Target.home, help="homeCommunityId")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
@@ -595,7 +601,7 @@ def main():
     else:
         target = Target(arguments.target, arguments.mllp or urllib.parse.urlsplit(arguments.target).hostname + ":2576",
                         arguments.cert, arguments.key, arguments.ca, arguments.authority, arguments.repository_uid,
-                        arguments.imaging_uid)
+                        arguments.imaging_uid, home=arguments.home)
     passed = failed = skipped = 0
     try:
         for path in sorted(HERE.rglob("scenario.toml")):

@@ -1,12 +1,15 @@
 #include "lib/ebrim/vocabulary.h"
+#include "lib/soap/community.h"
 #include "registry/query_run.h"
 #include "registry/registry.h"
 #include "registry/request_text.h"
+#include "registry/stored_query.h"
 
-/** What the audit event of one ITI-18 is about (TF-2 3.18.5.1). In req->arena. */
+/** What the audit event of one query is about (TF-2 3.18.5.1). In req->arena. */
 typedef struct QueryAudit {
     Audit *audit;
     Request *req;
+    AuditEventType type;
     AuditObject *objects;
     size_t object_count;
 } QueryAudit;
@@ -18,6 +21,11 @@ typedef struct LongReply {
     BodySource answer;
     bool is_complete;
 } LongReply;
+
+static const XmlNode *adhoc_query_of(const XmlNode *body)
+{
+    return xml_child(body, NS_RIM, "AdhocQuery");
+}
 
 /** The patients of the request; where it names none, those whose objects the answer shows.
  * @param answer  NULL: it failed */
@@ -35,12 +43,21 @@ static size_t find_patients(Arena *arena, const QueryRequest *request, const Que
     return count;
 }
 
-static QueryAudit *query_audit_new(const Registry *registry, Request *req, const XmlNode *body,
-                                   const QueryRequest *request, const QueryAnswer *answer)
+/** The community that the request names, else as which it is answered. */
+static Str home_of(const Request *req, const XmlNode *body)
+{
+    Str home = str_trim(xml_attribute(adhoc_query_of(body), "home"));
+    return str_is_empty(home) ? req->community : home;
+}
+
+static QueryAudit *query_audit_new(const Registry *registry, AuditEventType type, Request *req,
+                                   const XmlNode *body, const QueryRequest *request,
+                                   const QueryAnswer *answer)
 {
     QueryAudit *query = ARENA_NEW(req->arena, QueryAudit);
     query->audit = registry->config.audit;
     query->req = req;
+    query->type = type;
     const Str *patients = NULL;
     size_t patient_count = find_patients(req->arena, request, answer, &patients);
     query->objects = ARENA_ARRAY(req->arena, AuditObject, patient_count + 1);
@@ -52,9 +69,9 @@ static QueryAudit *query_audit_new(const Registry *registry, Request *req, const
     request_text_write(body, &text);
     query->objects[query->object_count++] = (AuditObject){
         .kind = AUDIT_OBJECT_QUERY,
-        .id = str_trim(xml_attribute(xml_child(body, NS_RIM, "AdhocQuery"), "id")),
+        .id = str_trim(xml_attribute(adhoc_query_of(body), "id")),
         .query = str_dup(req->arena, strbuf_str(&text)),
-        .home = str_trim(xml_attribute(xml_child(body, NS_RIM, "AdhocQuery"), "home")),
+        .home = home_of(req, body),
     };
     strbuf_done(&text);
     return query;
@@ -63,7 +80,7 @@ static QueryAudit *query_audit_new(const Registry *registry, Request *req, const
 static AuditEvent event_of(const QueryAudit *query)
 {
     return (AuditEvent){
-        .type = AUDIT_ITI18_QUERY,
+        .type = query->type,
         .objects = query->objects,
         .object_count = query->object_count,
     };
@@ -118,22 +135,34 @@ static int write_reply(QueryAudit *audit, QueryAnswer *answer, SoapExchange *exc
     return 0;
 }
 
-int registry_iti18_stored_query(void *module, SoapExchange *exchange)
+static int find(Registry *registry, Request *req, const XmlNode *body,
+                const QueryTransaction *transaction, QueryRequest **ret_request,
+                QueryAnswer **ret_answer)
 {
-    Registry *registry = module;
+    int r = query_request_read(req, body, ret_request);
+    if (r == 0 && transaction->check != NULL) {
+        r = transaction->check(registry, req, adhoc_query_of(body), *ret_request);
+    }
+    return r < 0 ? r : query_run(registry, req, *ret_request, ret_answer);
+}
+
+int stored_query_answer(Registry *registry, SoapExchange *exchange,
+                        const QueryTransaction *transaction)
+{
     Request *req = exchange->req;
     const XmlNode *body = exchange->message->body;
     QueryRequest *request;
     _cleanup_(query_answer_freep) QueryAnswer *answer = NULL;
-    int r = query_request_read(req, body, &request);
-    if (r == 0) {
-        r = query_run(registry, req, request, &answer);
-    }
+    int r = find(registry, req, body, transaction, &request, &answer);
     int confirmed = request_confirm(req);
     if (confirmed < 0) {
         return confirmed;
     }
-    QueryAudit *audit = query_audit_new(registry, req, body, request, answer);
+    if (transaction->is_cross_gateway) {
+        req->community = str_from(registry->config.home_community_id);
+        community_take_locations(req, "at");
+    }
+    QueryAudit *audit = query_audit_new(registry, transaction->event, req, body, request, answer);
     int recorded = append_outcome(audit);
     if (r == 0 && recorded == 0) {
         QueryAnswer *owned = answer;
@@ -144,4 +173,10 @@ int registry_iti18_stored_query(void *module, SoapExchange *exchange)
         query_answer_write_failure(req, &exchange->reply_xml);
     }
     return 0;
+}
+
+int registry_iti18_stored_query(void *registry, SoapExchange *exchange)
+{
+    static const QueryTransaction iti18 = {.event = AUDIT_ITI18_QUERY};
+    return stored_query_answer(registry, exchange, &iti18);
 }

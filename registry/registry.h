@@ -41,6 +41,9 @@ void registry_free(Registry *registry);
 int registry_iti42_register(void *registry, SoapExchange *exchange);
 /** SoapHandler of ITI-18 Registry Stored Query (TF-2 3.18). */
 int registry_iti18_stored_query(void *registry, SoapExchange *exchange);
+/** SoapHandler of ITI-38 Cross Gateway Query, responding (TF-2 3.38). The registry has a
+ * home_community_id. */
+int registry_iti38_cross_gateway_query(void *registry, SoapExchange *exchange);
 
 /** Moves documents to another patient (ITI-64, TF-2 3.64.4.1.3); ctx is the Registry. */
 PatientMover registry_patient_mover(Registry *registry);

@@ -3,6 +3,7 @@
 #include "lib/access/access.h"
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/soap/community.h"
 #include "repository/document_rows.h"
 #include "repository/repository_private.h"
 #include "repository/retrieval.h"
@@ -27,6 +28,7 @@ typedef struct Wanted {
 typedef struct Retrieve {
     Repository *repository;
     SoapExchange *exchange;
+    const RetrieveTransaction *transaction;
     DocumentRequest *asked; /* in order of the message */
     Wanted *wanted;         /* likewise */
     size_t count;
@@ -218,6 +220,11 @@ static int decide(Retrieve *retrieve, Wanted *wanted)
 {
     Request *req = retrieve->exchange->req;
     const char *own_id = retrieve->repository->config.unique_id;
+    if (retrieve->transaction->is_cross_gateway &&
+        community_check(req, req->community, wanted->asked->home, "HomeCommunityId",
+                        str_cstr(req->arena, wanted->asked->unique_id)) < 0) {
+        return 0;
+    }
     if (!str_equal(wanted->asked->repository_unique_id, str_from(own_id))) {
         error_add(&req->errors, ERR_XDS_UNKNOWN_REPOSITORY_ID,
                   str_cstr(req->arena, wanted->asked->unique_id),
@@ -322,7 +329,7 @@ static int append_event(Retrieve *retrieve, Wanted *const *wanted, size_t count)
 {
     Request *req = retrieve->exchange->req;
     AuditObject *objects = ARENA_ARRAY(req->arena, AuditObject, count + 1);
-    AuditEvent event = {.type = AUDIT_ITI43_EXPORT, .objects = objects};
+    AuditEvent event = {.type = retrieve->transaction->event, .objects = objects};
     if (count == 0 || !wanted[0]->asked->is_delivered) {
         audit_event_refuse_for(req, &event, count > 0 ? wanted[0]->asked->error : NULL);
     }
@@ -371,6 +378,7 @@ static int append_events(Retrieve *retrieve)
 typedef struct PartSource {
     Repository *repository;
     Request *req;
+    AuditEventType event;
     const Wanted *wanted;
     Str kept; /* the whole document; empty: reader has it */
     BlobReader *reader;
@@ -411,7 +419,7 @@ static void part_done(void *ctx)
         document_object(part->wanted),
     };
     AuditEvent event = {
-        .type = AUDIT_ITI43_EXPORT,
+        .type = part->event,
         .outcome = 8,
         .outcome_text = STR("the connection ended before the document was sent whole"),
         .objects = objects,
@@ -428,6 +436,7 @@ static OutgoingDocument open_part(void *ctx, size_t index)
     *source = (PartSource){
         .repository = retrieve->repository,
         .req = retrieve->exchange->req,
+        .event = retrieve->transaction->event,
         .wanted = wanted,
         .kept = strbuf_str(kept_of(retrieve, wanted)),
         .reader = wanted->reader,
@@ -445,11 +454,16 @@ static void close_readers(Retrieve *retrieve)
     }
 }
 
-int repository_iti43_retrieve(void *repository, SoapExchange *exchange)
+int retrieve_documents(Repository *repository, SoapExchange *exchange,
+                       const RetrieveTransaction *transaction)
 {
     Request *req = exchange->req;
     const XmlNode *body = exchange->message->body;
-    Retrieve retrieve = {.repository = repository, .exchange = exchange};
+    Retrieve retrieve = {
+        .repository = repository, .exchange = exchange, .transaction = transaction};
+    if (transaction->is_cross_gateway) {
+        req->community = str_from(repository->config.home_community_id);
+    }
     if (read_requests(&retrieve, body) == 0) {
         (void)!decide_all(&retrieve); /* its error is in the reply, which then holds no document */
     }
@@ -462,4 +476,10 @@ int repository_iti43_retrieve(void *repository, SoapExchange *exchange)
     retrieval_add_parts(exchange, retrieve.asked, retrieve.count, open_part, &retrieve);
     retrieval_write_reply(exchange, retrieve.asked, retrieve.count);
     return 0;
+}
+
+int repository_iti43_retrieve(void *repository, SoapExchange *exchange)
+{
+    static const RetrieveTransaction iti43 = {.event = AUDIT_ITI43_EXPORT};
+    return retrieve_documents(repository, exchange, &iti43);
 }

@@ -34,6 +34,9 @@ void repository_free(Repository *repository);
 int repository_iti41_provide(void *repository, SoapExchange *exchange);
 /** SoapHandler of ITI-43 Retrieve Document Set (TF-2 3.43). */
 int repository_iti43_retrieve(void *repository, SoapExchange *exchange);
+/** SoapHandler of ITI-39 Cross Gateway Retrieve, responding (TF-2 3.39). The repository has a
+ * home_community_id. */
+int repository_iti39_cross_gateway_retrieve(void *repository, SoapExchange *exchange);
 
 /** Where the documents of an ITI-41 go while they arrive. */
 const DocumentSink *repository_sink(Repository *repository);

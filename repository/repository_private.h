@@ -25,6 +25,16 @@ struct Repository {
     const ManifestCheck *manifests; /* NULL: without images; set before the first request */
 };
 
+/** In what the transactions that retrieve documents differ (ITI-43, ITI-39). */
+typedef struct RetrieveTransaction {
+    AuditEventType event;
+    bool is_cross_gateway; /* each request names this community, and so does each error */
+} RetrieveTransaction;
+
+/** Handles one of them from its message to the reply, with its audit events. */
+int retrieve_documents(Repository *repository, SoapExchange *exchange,
+                       const RetrieveTransaction *transaction);
+
 /** What else is to become true with a registration. */
 typedef struct ProvideHook {
     void *ctx;

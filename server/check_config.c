@@ -193,6 +193,18 @@ static void check_clock(const Check *check)
     }
 }
 
+/** Other communities are answered once this one has a name for them. */
+static void say_gateway(const Check *check)
+{
+    const char *home = check->config->affinity_domain.home_community_id;
+
+    if (home[0] == '\0') {
+        (void)fputs(tr("gateway: off, until [affinity_domain] home_community_id is set\n"), stdout);
+    } else {
+        printf(tr("gateway: other communities know this one as %s\n"), home);
+    }
+}
+
 static void check_sandbox(const Check *check)
 {
     if (!check->config->server.sandbox || !confinement_is_full()) {
@@ -242,6 +254,7 @@ int command_check_config(const Options *options)
     check_codes(&check);
     check_ports(&check);
     check_clock(&check);
+    say_gateway(&check);
     check_sandbox(&check);
     check_database(&check);
     if (check.is_running) {

@@ -519,6 +519,7 @@ static void open_surface(Process *p, Surface *surface, const char *address, bool
                 [MODULE_PIX] = (XuaDemand)p->config->xua.pix},
         .sink = s->repository ? repository_sink(s->repository) : NULL,
         .public_authority = address,
+        .has_home = p->config->affinity_domain.home_community_id[0] != '\0',
         .is_tls = is_tls,
     };
     surface->iti81 =

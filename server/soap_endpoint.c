@@ -111,7 +111,7 @@ static void soap_begin(void *ctx, HttpExchange *http)
     } else if (!is_served) {
         reply_plain(http, 404,
                     "Nothing is served at this path. See the WSDL of /registry, /repository, "
-                    "/imaging or /pix.");
+                    "/imaging, /pix or " GATEWAY_PATH ".");
     } else if (str_equal(http->method, STR("GET")) && str_equal_ci(http->query, STR("wsdl"))) {
         StrBuf buf = {0};
         wsdl_write(&buf, http->path, endpoint->is_tls, http->host);
@@ -167,6 +167,22 @@ static int find_transaction(HttpExchange *http, const SoapMessage *message,
     return 0;
 }
 
+/** Whether this process has what serves the transaction. */
+static int check_served(const SoapEndpoint *endpoint, Request *req, const Transaction *transaction)
+{
+    if (!endpoint->modules[transaction->module]) {
+        return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
+                         "%s is not served by this process ([server] roles).", transaction->number);
+    }
+    if (!endpoint->has_home && str_equal(str_from(transaction->path), STR(GATEWAY_PATH))) {
+        return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
+                         "%s is not served here: this community has no homeCommunityId; its "
+                         "operator sets one with [affinity_domain] home_community_id.",
+                         transaction->number);
+    }
+    return 0;
+}
+
 /** Who the user is, where the transaction's module wants to know (ITI-40). */
 static int authenticate_user(const SoapEndpoint *endpoint, const SoapCall *call)
 {
@@ -198,10 +214,9 @@ static int receive(SoapEndpoint *endpoint, HttpExchange *http)
     if (rc) {
         return rc;
     }
-    if (!endpoint->modules[call->transaction->module]) {
-        return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
-                         "%s is not served by this process ([server] roles).",
-                         call->transaction->number);
+    rc = check_served(endpoint, req, call->transaction);
+    if (rc) {
+        return rc;
     }
     if (error_list_has_errors(&req->errors) && !call->transaction->takes_documents) {
         return -(int)req->errors.first->code; /* of parts that this transaction has no use for */

@@ -17,6 +17,7 @@ typedef struct SoapEndpoint {
     Saml *saml;                  /* NULL: users are not asked for anywhere */
     XuaDemand xua[MODULE_COUNT];
     const char *public_authority; /* "host:port" of this listener, for audit */
+    bool has_home;                /* this community has a homeCommunityId */
     bool is_tls;
 } SoapEndpoint;
 

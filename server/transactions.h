@@ -4,6 +4,9 @@
 
 /** The table of transactions.def. */
 
+/** Of the Responding Gateway (XCA, XCA-I, XCPD): served where this community has a name. */
+#define GATEWAY_PATH "/gateway"
+
 typedef enum Module {
     MODULE_REGISTRY,
     MODULE_REPOSITORY,

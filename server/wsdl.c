@@ -14,6 +14,7 @@ static const struct {
     {"/registry", NULL, "DocumentRegistry"},
     {"/repository", NULL, "DocumentRepository"},
     {"/imaging", NULL, "DocumentRepository"},
+    {"/gateway", NULL, "RespondingGateway"},
     {"/pix", "ITI-47", "PDSupplier"},
     {"/pix", NULL, "PIXManager"},
 };

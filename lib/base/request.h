@@ -42,6 +42,7 @@ typedef struct Request {
     Str reply_to;              /* wsa:ReplyTo, or MSH-4|MSH-3; the peer's UserID in audit */
     Str subject;             /* uniqueId of the SubmissionSet or first document, for musubi trace */
     uint64_t audit_ticket;   /* of the last event in the audit spool; 0: none (atna/) */
+    Str community;           /* homeCommunityId as which a gateway answers; empty: as no gateway */
     bool is_repository;      /* who answers: see error_ihe_code(); false: a registry */
     bool outcome_is_partial; /* the reply is a PartialSuccess; set by the handler */
     int64_t started_ns;      /* clock_now_ns() */

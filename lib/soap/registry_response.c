@@ -8,17 +8,27 @@ static const char *severity_urn(Severity severity)
     return severity == SEVERITY_ERROR ? URN_SEVERITY_ERROR : URN_SEVERITY_WARNING;
 }
 
+/** Where the fault is, and of a gateway which one it is (TF-2 3.38.4.1.3, 3.39.4.1.3). */
+static void append_location(const Request *req, Str location, StrBuf *buf)
+{
+    bool has_both = !str_is_empty(location) && !str_is_empty(req->community);
+    if (str_is_empty(location) && str_is_empty(req->community)) {
+        return;
+    }
+    strbuf_literal(buf, " location=\"");
+    xml_append_escaped(buf, location);
+    strbuf_append(buf, has_both ? STR(" ") : STR_EMPTY);
+    xml_append_escaped(buf, req->community);
+    strbuf_append_char(buf, '"');
+}
+
 static void append_error(const Request *req, const Error *error, StrBuf *buf)
 {
     strbuf_printf(buf, "<rs:RegistryError errorCode=\"%s\" codeContext=\"",
                   error_ihe_code(error->code, req->is_repository));
     xml_append_escaped(buf, error->context);
     strbuf_printf(buf, " [ref %s]\" severity=\"%s\"", req->ref, severity_urn(error->severity));
-    if (!str_is_empty(error->location)) {
-        strbuf_literal(buf, " location=\"");
-        xml_append_escaped(buf, error->location);
-        strbuf_append_char(buf, '"');
-    }
+    append_location(req, error->location, buf);
     strbuf_literal(buf, "/>");
 }
 

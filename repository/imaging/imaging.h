@@ -101,3 +101,6 @@ void imaging_conversation_end(DicomConversation *conversation);
 
 /** SoapHandler of RAD-69 Retrieve Imaging Document Set (RAD TF-2 4.69). module is the Imaging. */
 int imaging_rad69_retrieve(void *imaging, SoapExchange *exchange);
+/** SoapHandler of RAD-75 Cross Gateway Retrieve Imaging Document Set, responding (RAD TF-2 4.75).
+ * The imaging source has a home_community_id. */
+int imaging_rad75_cross_gateway_retrieve(void *imaging, SoapExchange *exchange);

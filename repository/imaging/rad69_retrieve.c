@@ -1,12 +1,14 @@
 /* RAD-69 Retrieve Imaging Document Set (RAD TF-2 4.69): the reply is that of ITI-43, the request
  * names each instance with its series and study. */
 
+#include "repository/imaging/rad69_retrieve.h"
+
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
 #include "lib/ebrim/vocabulary.h"
-#include "repository/imaging/imaging_state.h"
+#include "lib/soap/community.h"
 #include "repository/imaging/index.h"
 #include "repository/imaging/instance_pixels.h"
 #include "repository/imaging/transfers.h"
@@ -42,6 +44,7 @@ typedef struct Wanted {
 typedef struct Retrieve {
     Imaging *imaging;
     SoapExchange *exchange;
+    const ImageTransaction *transaction;
     DocumentRequest *asked; /* in order of the message */
     Wanted *wanted;         /* likewise */
     size_t count;
@@ -425,6 +428,13 @@ static int decide(Retrieve *retrieve, Wanted *wanted)
 {
     Request *req = retrieve->exchange->req;
     BlobInfo info;
+    int rc = retrieve->transaction->is_cross_gateway
+                 ? community_check(req, req->community, wanted->asked->home, "HomeCommunityId",
+                                   str_cstr(req->arena, wanted->asked->unique_id))
+                 : 0;
+    if (rc < 0) {
+        return rc;
+    }
     if (!is_own(wanted)) {
         return error_add(&req->errors, ERR_XDS_UNKNOWN_REPOSITORY_ID,
                          str_cstr(req->arena, wanted->asked->unique_id),
@@ -514,7 +524,7 @@ static const Error *first_error(const Retrieve *retrieve)
 static int append_events(const Retrieve *retrieve)
 {
     Request *req = retrieve->exchange->req;
-    AuditEvent event = {.type = AUDIT_RAD69_TRANSFERRED};
+    AuditEvent event = {.type = retrieve->transaction->event};
     size_t count;
     const Transfer **transfers = collect(retrieve, is_delivered, &count);
     int rc =
@@ -535,7 +545,7 @@ static void record_cut_off(const Retrieve *retrieve)
 {
     Request *req = retrieve->exchange->req;
     const AuditEvent event = {
-        .type = AUDIT_RAD69_TRANSFERRED,
+        .type = retrieve->transaction->event,
         .outcome = 8,
         .outcome_text = STR("the connection ended before the instances were sent whole"),
     };
@@ -625,11 +635,14 @@ static OutgoingDocument open_part(void *ctx, size_t index)
     };
 }
 
-int imaging_rad69_retrieve(void *imaging, SoapExchange *exchange)
+int retrieve_images(Imaging *imaging, SoapExchange *exchange, const ImageTransaction *transaction)
 {
     Request *req = exchange->req;
     Retrieve *retrieve = ARENA_NEW(req->arena, Retrieve);
-    *retrieve = (Retrieve){.imaging = imaging, .exchange = exchange};
+    *retrieve = (Retrieve){.imaging = imaging, .exchange = exchange, .transaction = transaction};
+    if (transaction->is_cross_gateway) {
+        req->community = str_from(imaging->config.home_community_id);
+    }
     arena_defer(req->arena, done_line, &retrieve->line);
     if (read_request(retrieve) == 0) {
         (void)!decide_all(retrieve); /* its error is in the reply, which then holds no document */
@@ -639,7 +652,16 @@ int imaging_rad69_retrieve(void *imaging, SoapExchange *exchange)
             &req->errors, ERR_SOAP_RECEIVER, NULL,
             "the access could not be recorded, so nothing is given out; ask again later");
     }
+    if (transaction->is_cross_gateway) {
+        community_take_locations(req, "DocumentUniqueId");
+    }
     retrieval_add_parts(exchange, retrieve->asked, retrieve->count, open_part, retrieve);
     retrieval_write_reply(exchange, retrieve->asked, retrieve->count);
     return 0;
+}
+
+int imaging_rad69_retrieve(void *imaging, SoapExchange *exchange)
+{
+    static const ImageTransaction rad69 = {.event = AUDIT_RAD69_TRANSFERRED};
+    return retrieve_images(imaging, exchange, &rad69);
 }
