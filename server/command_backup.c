@@ -1,5 +1,6 @@
 /* musubi backup and musubi restore. */
 
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,8 +66,12 @@ static bool parse_keep(const Options *options, size_t *ret_keep)
 /** Whether the folder is data_dir or below it: it would be lost together with it. */
 static bool is_in_data_dir(const Config *config, const char *folder)
 {
+    _cleanup_(arena_freep) Arena *arena = arena_new();
     char *data_dir = realpath(config->server.data_dir, NULL);
     char *absolute = realpath(folder, NULL);
+    if (!absolute) { /* it will be made */
+        absolute = realpath(dirname(str_cstr(arena, str_from(folder))), NULL);
+    }
     size_t len = data_dir ? strlen(data_dir) : 0;
     bool is_in = data_dir && absolute && strncmp(absolute, data_dir, len) == 0 &&
                  (absolute[len] == '/' || absolute[len] == '\0');
@@ -103,10 +108,6 @@ static int take_into(const Options *options, CommandContext *context, const Back
                              folder);
     }
     int rc = backup_store_make(folder, &context->req->errors, &store);
-    if (rc == 0 && is_in_data_dir(context->config, folder)) {
-        return command_usage("%s is in data_dir and would be lost with it; name another folder",
-                             folder);
-    }
     rc = rc < 0 ? rc : backup_take(context, store, wish, &result);
     if (rc < 0) {
         return command_status_of(rc);

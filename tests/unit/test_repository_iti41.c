@@ -1,6 +1,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include "repository/hold.h"
 #include "repository/sweep.h"
 
 #include "tests/unit/repository_service.h"
@@ -250,6 +251,41 @@ static void test_sweep_frees_what_no_row_names_and_nothing_else(void **state)
     free(marked.items);
 }
 
+/** A backup reads blobs that its snapshot names, although no row names them any more. */
+static void test_sweep_frees_nothing_while_a_backup_holds_the_blobs(void **state)
+{
+    Service *service = *state;
+    service->registry.answer = -ERR_XDS_UNKNOWN_PATIENT_ID;
+    Exchanged done =
+        service_provide(service, PROVIDE(ENTRY("d2", "1.2.4", ""), DOCUMENT("d2", WORLD)));
+    exchanged_free(&done);
+    DbPool *pool = db_pool_beside(service->repository->config.pool, 1);
+    Request *req = request_new(10000);
+    DbConn *holder = NULL;
+    MarkedBlobs marked = {0};
+    BlobInfo info;
+    bool was_held = false;
+    assert_int_equal(db_acquire(pool, req, &holder), 0);
+    assert_int_equal(repository_hold_take(holder, req), 0);
+    assert_int_equal(sweep_mark(service->repository, INT64_MAX, &marked), 0);
+    assert_int_equal(marked.count, 1);
+    assert_int_equal(sweep_free_marked(service->repository, &marked), 0);
+    assert_true(blob_store_stat(service->repository->blobs, marked.items[0].sha256, &info));
+    assert_int_equal(repository_hold_end(holder, req, &was_held), 0);
+    assert_true(was_held);
+    free(marked.items);
+    marked = (MarkedBlobs){0};
+    assert_int_equal(sweep_mark(service->repository, INT64_MAX, &marked), 0);
+    assert_int_equal(sweep_free_marked(service->repository, &marked), 0);
+    assert_false(blob_store_stat(service->repository->blobs, marked.items[0].sha256, &info));
+    assert_int_equal(repository_hold_end(holder, req, &was_held), 0);
+    assert_false(was_held); /* what a backup asks at its end */
+    free(marked.items);
+    db_release(holder);
+    db_pool_free(pool);
+    request_free(req);
+}
+
 int main(void)
 {
     if (!getenv("MUSUBI_TEST_CONNINFO")) {
@@ -272,6 +308,7 @@ int main(void)
         TEST(test_other_content_is_refused_before_the_remote_registry_is_asked),
         TEST(test_unknown_outcome_stays_pending_until_the_registry_says),
         TEST(test_sweep_frees_what_no_row_names_and_nothing_else),
+        TEST(test_sweep_frees_nothing_while_a_backup_holds_the_blobs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
