@@ -277,7 +277,7 @@ static int insert(const Arrivals *arrivals, Request *req, const NewInstance *ins
                   const StudyCount *begun, InsertAttempt *ret_attempt)
 {
     _cleanup_(db_releasep) DbConn *conn = NULL;
-    DbResult *results[2];
+    DbResult *results[INSTANCE_ROWS_RESULTS + 1];
     const ErrorList before = req->errors;
     int rc = db_acquire(arrivals->imaging->config.pool, req, &conn);
     if (rc < 0) {
@@ -290,7 +290,7 @@ static int insert(const Arrivals *arrivals, Request *req, const NewInstance *ins
     }
     rc = rc < 0 ? rc : db_commit(conn, req, results);
     if (rc == 0) {
-        ret_attempt->outcome = instance_rows_outcome(req->arena, results[0], instance,
+        ret_attempt->outcome = instance_rows_outcome(req->arena, results, instance,
                                                      &ret_attempt->held, &ret_attempt->held_count);
     } else if (db_is_raced(conn, rc) && db_rollback(conn, req) == 0) {
         error_list_rewind(&req->errors, &before);

@@ -18,10 +18,19 @@
 
 /* Placeholders follow the order of instance_rows_queue(). A study that is new to this statement is
  * not seen by its UPDATE, and needs none. */
+/* Held against a rejection note that is just being applied: of the two that come at once one sees
+ * the other. */
+static const DbStatement lock_facility = {
+    "imaging_facility_lock",
+    "SELECT pg_advisory_xact_lock_shared(" IMAGING_REJECTION_LOCK ", $1::integer)",
+};
+
 static const DbStatement insert_instance = {
     "imaging_instance_insert",
     "WITH same AS (SELECT variant, sha256, size_bytes, data_set_offset, data_set_crc32c "
     "FROM imaging_instance WHERE sop_instance = $16::text AND facility = $1::integer), "
+    "noted AS (SELECT rejected, rejected_by FROM imaging_rejection WHERE sop_instance = $16::text "
+    "AND facility = $1::integer AND study_uid IN ('', $4::text) LIMIT 1), "
     "is_new AS (SELECT WHERE NOT EXISTS (SELECT FROM same WHERE sha256 <> ALL ($36::bytea[]))), "
     "old_study AS (SELECT id FROM imaging_study WHERE study_uid = $4::text "
     "AND facility = $1::integer AND authority = $3::integer AND patient_number = $5::text), "
@@ -64,7 +73,7 @@ static const DbStatement insert_instance = {
     "added AS (INSERT INTO imaging_instance (series, study, facility, node, variant, "
     "sop_instance, position, size_bytes, data_set_offset, pixel_offset, number_of_frames, "
     "image_rows, image_columns, bits_allocated, samples_per_pixel, has_pixel_data, is_lossy, "
-    "sha256, data_set_crc32c, sop_class, transfer_syntax, frames, metadata"
+    "sha256, data_set_crc32c, sop_class, transfer_syntax, frames, metadata, rejected, rejected_by"
 #define FIELD_STUDY NOTHING
 #define FIELD_SERIES NOTHING
 #define FIELD_INSTANCE COLUMN
@@ -78,7 +87,8 @@ static const DbStatement insert_instance = {
     "coalesce((SELECT max(variant) + 1 FROM same), 0), $16::text, $17::bigint, $18::bigint, "
     "$19::bigint, $20::bigint, $21::bigint, $22::integer, $23::integer, $24::integer, "
     "$25::integer, $26::boolean, $27::boolean, $28::bytea, $29::bigint, $30::text, $31::text, "
-    "$33::bytea, $34::bytea, t[1], t[2], t[3] "
+    "$33::bytea, $34::bytea, coalesce((SELECT rejected FROM noted), ''), "
+    "coalesce((SELECT rejected_by FROM noted), ''), t[1], t[2], t[3] "
     "FROM study, series, (SELECT $32::text[]) v (t), is_new "
     "RETURNING study, variant), "
     "changed AS (UPDATE imaging_study s SET changed_at = clock_timestamp(), "
@@ -298,10 +308,13 @@ int instance_rows_queue(Request *req, DbConn *conn, const NewInstance *instance)
 {
     DbParams params;
     db_params_init(&params, req->arena);
+    db_param_i32(&params, instance->facility);
+    int rc = db_queue(conn, req, &lock_facility, &params);
+    db_params_init(&params, req->arena);
     bind_study(&params, instance);
     bind_series(&params, instance->record);
     bind_instance(&params, instance);
-    return db_queue(conn, req, &insert_instance, &params);
+    return rc < 0 ? rc : db_queue(conn, req, &insert_instance, &params);
 }
 
 static bool read_held(const DbResult *result, int row, StoredDataSet *ret_held)
@@ -317,10 +330,11 @@ static bool read_held(const DbResult *result, int row, StoredDataSet *ret_held)
     return true;
 }
 
-InstanceRowOutcome instance_rows_outcome(Arena *arena, const DbResult *result,
+InstanceRowOutcome instance_rows_outcome(Arena *arena, DbResult *const *results,
                                          const NewInstance *instance, StoredDataSet **ret_held,
                                          size_t *ret_count)
 {
+    const DbResult *result = results[INSTANCE_ROWS_RESULTS - 1];
     int rows = db_rows(result);
     *ret_count = 0;
     if (rows == 0) {

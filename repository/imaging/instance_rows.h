@@ -29,17 +29,24 @@ typedef enum InstanceRowOutcome {
     INSTANCE_ROW_RACED, /* nothing was made: somebody else has just made a row that is needed */
 } InstanceRowOutcome;
 
+/** First key of the advisory lock on a facility: shared by who stores, alone for who rejects. */
+#define IMAGING_REJECTION_LOCK "8"
+
+/** Results of instance_rows_queue(). */
+#define INSTANCE_ROWS_RESULTS 2
+
 /**
- * Queues one statement that makes what is missing of the three rows. The study's own row is changed
+ * Queues statements that make what is missing of the three rows. The study's own row is changed
  * at most once a second, so that associations which store into one study do not wait for each
  * other.
  */
 int instance_rows_queue(Request *req, DbConn *conn, const NewInstance *instance) MUST_CHECK;
 /**
- * What its result says.
+ * What its results say.
+ * @param results   INSTANCE_ROWS_RESULTS
  * @param ret_held  with INSTANCE_HELD: all files that are there under the UID, in the arena
  */
-InstanceRowOutcome instance_rows_outcome(Arena *arena, const DbResult *result,
+InstanceRowOutcome instance_rows_outcome(Arena *arena, DbResult *const *results,
                                          const NewInstance *instance, StoredDataSet **ret_held,
                                          size_t *ret_count);
 

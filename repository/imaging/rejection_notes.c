@@ -1,11 +1,30 @@
 #include "repository/imaging/rejection_notes.h"
 
+#include "repository/imaging/instance_rows.h"
+
 /** Of PS3.16 CID 7011, scheme DCM. */
 static const char *const titles[] = {
     "113001", /* Rejected for Quality Reasons */
     "113037", /* Rejected for Patient Safety Reasons */
     "113038", /* Incorrect Modality Worklist Entry */
     "113039", /* Data Retention Policy Expired */
+};
+
+/* What is being stored is there before the note is applied, or sees it. */
+static const DbStatement lock_facility = {
+    "imaging_rejection_lock",
+    "SELECT pg_advisory_xact_lock(" IMAGING_REJECTION_LOCK ", $1::integer)",
+};
+
+/* Of the parameters of imaging_reject those that are not here yet. */
+static const DbStatement remember = {
+    "imaging_rejection_insert",
+    "INSERT INTO imaging_rejection (facility, rejected, rejected_by, study_uid, sop_instance) "
+    "SELECT $1::integer, $2::text, $3::text, w.study_uid, w.sop_instance "
+    "FROM unnest($4::text[], $5::text[]) w (study_uid, sop_instance) "
+    "WHERE NOT EXISTS (SELECT FROM imaging_instance i JOIN imaging_study s ON s.id = i.study "
+    "WHERE i.sop_instance = w.sop_instance AND i.facility = $1::integer "
+    "AND w.study_uid IN ('', s.study_uid)) ON CONFLICT DO NOTHING",
 };
 
 /* $1 facility, $2 code, $3 the note, $4 and $5 studies and instances that it names; a content item
@@ -71,16 +90,21 @@ static int queue_event(const Imaging *imaging, Request *req, DbConn *conn, const
     return audit_queue_event(imaging->config.audit, conn, req, &event);
 }
 
-static int mark(const Imaging *imaging, Request *req, const DbParams *params)
+static int mark(const Imaging *imaging, Request *req, int32_t facility, const DbParams *params)
 {
-    DbResult *results[1];
+    DbResult *results[3];
+    DbParams key;
+    db_params_init(&key, req->arena);
+    db_param_i32(&key, facility);
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(imaging->config.pool, req, &conn);
     rc = rc < 0 ? rc : db_queue_begin(conn, req);
+    rc = rc < 0 ? rc : db_queue(conn, req, &lock_facility, &key);
     rc = rc < 0 ? rc : db_queue(conn, req, &reject, params);
+    rc = rc < 0 ? rc : db_queue(conn, req, &remember, params);
     rc = rc < 0 ? rc : db_sync(conn, req, results);
-    for (int row = 0; rc == 0 && row < db_rows(results[0]); row++) {
-        rc = queue_event(imaging, req, conn, results[0], row);
+    for (int row = 0; rc == 0 && row < db_rows(results[1]); row++) {
+        rc = queue_event(imaging, req, conn, results[1], row);
     }
     return rc < 0 ? rc : db_commit(conn, req, NULL);
 }
@@ -106,5 +130,5 @@ int rejection_note_apply(Imaging *imaging, Request *req, int32_t facility,
     db_param_text(&params, note->sop_instance);
     db_param_text_array(&params, studies, count);
     db_param_text_array(&params, instances, count);
-    return mark(imaging, req, &params);
+    return mark(imaging, req, facility, &params);
 }

@@ -192,6 +192,18 @@ class ImagingManifest(Manifests):
         self.entries(number, 0)
         self.entries(number, 2, "Deprecated")
 
+    def test_an_instance_that_comes_after_its_rejection_is_not_given_out(self):
+        """IOCM: what a note names shall not be delivered, in whatever order both arrive."""
+        number = "KOS91"
+        common.feed(self.server, number)
+        first = imaging.Instance(number)
+        second = imaging.Instance(number, study=first.study, series=first.series)
+        stranger = imaging.Instance(number)  # of another study: the note does not mean it
+        self.push(self.note(number, [second]))
+        self.push(first, second, stranger)
+        reply = self.client.retrieve_images([i.asked() for i in (first, second, stranger)], [imaging.EXPLICIT])
+        self.assertEqual((reply.outcome, set(reply.documents())), ("PartialSuccess", {first.uid, stranger.uid}))
+
     def provide(self, number, first, rejected=(), unique_id=None, content=None):
         """RAD-68: the source's own manifest of instances."""
         manifest = self.note(number, [first, *rejected], "113030")

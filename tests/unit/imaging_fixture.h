@@ -161,7 +161,7 @@ static inline InstanceRowOutcome image_compare(Arena *arena, NewInstance *instan
 static inline InstanceRowOutcome image_attempt(DbPool *pool, Request *req, NewInstance *instance)
 {
     DbConn *conn = NULL;
-    DbResult *results[2];
+    DbResult *results[INSTANCE_ROWS_RESULTS];
     StoredDataSet *held;
     size_t count;
     if (db_acquire(pool, req, &conn) < 0 || db_queue_begin(conn, req) < 0 ||
@@ -171,7 +171,7 @@ static inline InstanceRowOutcome image_attempt(DbPool *pool, Request *req, NewIn
     InstanceRowOutcome outcome = INSTANCE_ROW_RACED;
     int rc = db_commit(conn, req, results);
     if (rc == 0) {
-        outcome = instance_rows_outcome(req->arena, results[0], instance, &held, &count);
+        outcome = instance_rows_outcome(req->arena, results, instance, &held, &count);
     } else if (!db_is_raced(conn, rc) || db_rollback(conn, req) < 0) {
         fail_msg("%s", db_last_failure());
     }
