@@ -260,15 +260,29 @@ static json_t *ae_json(const CommandContext *context, const DbResult *rows, int 
                      "tls", db_bool(rows, row, 8), "fingerprint", json_text(db_text(rows, row, 9)));
 }
 
+/** Of a list, and which column of select_aes each is. */
+static const struct {
+    const char *heading;
+    int width;
+    int column;
+} cells[] = {{"TITLE", 16, 0}, {"NODE", 20, 1},    {"FACILITY", 20, 2},
+             {"OID", 34, 3},   {"MANIFEST", 8, 6}, {"ADDRESS", 0, 7}};
+
+static void print_heading(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(cells); i++) {
+        command_print_cell(tr(cells[i].heading), cells[i].width);
+    }
+    (void)puts("");
+}
+
 static void print_ae(const CommandContext *context, const DbResult *rows, int row)
 {
-    static const int widths[] = {16, 20, 20, 34};
-    for (size_t i = 0; i < ARRAY_LEN(widths); i++) {
-        command_print_cell(
-            str_cstr(context->arena, str_printable(context->arena, db_text(rows, row, (int)i))),
-            widths[i]);
+    for (size_t i = 0; i < ARRAY_LEN(cells); i++) {
+        Str text = str_printable(context->arena, db_text(rows, row, cells[i].column));
+        command_print_cell(str_cstr(context->arena, text), cells[i].width);
     }
-    printf("%.*s  %.*s\n", STR_ARG(db_text(rows, row, 6)), STR_ARG(db_text(rows, row, 7)));
+    (void)puts("");
 }
 
 static int ae_list(const Options *options, CommandContext *context)
@@ -278,6 +292,9 @@ static int ae_list(const Options *options, CommandContext *context)
         return EXIT_FAILED;
     }
     json_t *list = options->json ? json_array() : NULL;
+    if (!list) {
+        print_heading();
+    }
     for (int i = 0; i < db_rows(rows); i++) {
         if (list) {
             json_array_append_new(list, ae_json(context, rows, i));

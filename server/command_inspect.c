@@ -9,6 +9,7 @@
 #include "lib/base/file_io.h"
 #include "lib/xml/read.h"
 #include "pix/identity_counts.h"
+#include "repository/imaging/imaging.h"
 #include "server/command.h"
 #include "server/command_checks.h"
 #include "server/command_json.h"
@@ -245,6 +246,22 @@ static int show_identity_counts(const Status *status)
     return rc;
 }
 
+static int show_imaging_counts(const Status *status)
+{
+    ImagingCounts found;
+    if (!config_has_role(status->context->config, ROLE_IMAGING)) {
+        return 0;
+    }
+    int rc = imaging_counts_read(status->context->conn, status->context->req, &found);
+    if (rc == 0) {
+        show_count(status, "studies", "studies", found.studies);
+        show_count(status, "waiting studies", "studies_waiting", found.waiting);
+        show_count(status, "study conflicts", "study_conflicts", found.conflicts);
+        show_count(status, "failed manifests", "manifests_failed", found.manifests_failed);
+    }
+    return rc;
+}
+
 /**
  * @param list   NULL: text
  * @param since  empty: never
@@ -382,8 +399,9 @@ int command_status(const Options *options)
         show_process(&status);
         show_clock(&status);
         bool is_good = show_counts(&status) == 0 && show_identity_counts(&status) == 0 &&
-                       show_subscribers(&status) == 0 && show_audit_senders(&status) == 0 &&
-                       show_silent_nodes(&status) == 0 && show_ending_certificates(&status) == 0;
+                       show_imaging_counts(&status) == 0 && show_subscribers(&status) == 0 &&
+                       show_audit_senders(&status) == 0 && show_silent_nodes(&status) == 0 &&
+                       show_ending_certificates(&status) == 0;
         if (status.json) {
             json_print(status.json);
         }

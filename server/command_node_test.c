@@ -15,9 +15,19 @@ static const DbStatement select_facts = {
     "(SELECT count(*) FROM assigning_authority AS a WHERE a.facility = ANY (node.facilities || "
     "node.facility)), "
     "(SELECT count(*) FROM disclosure AS d WHERE d.is_permit AND (d.reader_facility IS NULL OR "
-    "d.reader_facility = node.facility)), node.may_submit, node.id "
+    "d.reader_facility = node.facility)), node.may_submit, node.id, "
+    "array_to_string(ARRAY(SELECT ae_title FROM imaging_ae WHERE imaging_ae.node = node.id "
+    "UNION SELECT unnest(node.ae_titles) ORDER BY 1), ', ') "
     "FROM node JOIN facility ON facility.id = node.facility WHERE node.name = $1::text",
 };
+
+/* What a node of documents uses, and one of images. */
+static const char *const document_rights[] = {"ITI-8", "ITI-9", "ITI-41", "ITI-18", "ITI-43"};
+static const char *const document_reading[] = {"ITI-18", "ITI-43"};
+static const char *const storing_rights[] = {"RAD-8", "RAD-108"};
+static const char *const reading_rights[] = {"RAD-14", "RAD-16",  "RAD-55",
+                                             "RAD-69", "RAD-107", "RAD-129"};
+static const char *const dicom_rights[] = {"RAD-8", "RAD-10", "RAD-14", "RAD-16"};
 
 static const DbStatement select_activity = {
     "node_test_activity",
@@ -33,7 +43,8 @@ enum {
     FACT_AUTHORITIES,
     FACT_DISCLOSURES,
     FACT_MAY_SUBMIT,
-    FACT_ID
+    FACT_ID,
+    FACT_AE_TITLES
 };
 
 typedef struct NodeTest {
@@ -133,6 +144,46 @@ static int test_certificates(NodeTest *test)
 
 /* ---- what it may do ---- */
 
+/** Only if the node may use it. */
+static void test_allowed(NodeTest *test, const char *transaction, const char *remedy)
+{
+    if (access_may_use(test->principal, transaction)) {
+        tell(test, transaction, remedy[0] ? STR("would be refused") : STR("allowed"), remedy);
+    }
+}
+
+static bool may_use_any(const Principal *principal, const char *const *transactions, size_t count)
+{
+    bool may = false;
+    for (size_t i = 0; i < count; i++) {
+        may = may || access_may_use(principal, transactions[i]);
+    }
+    return may;
+}
+
+/** Who associates needs an AE title, and its images the domain of their PatientIDs. */
+static void test_images(NodeTest *test)
+{
+    Str titles = db_text(test->facts, 0, FACT_AE_TITLES);
+    bool has_authority = db_i64(test->facts, 0, FACT_AUTHORITIES) > 0;
+    for (size_t i = 0; i < ARRAY_LEN(storing_rights); i++) {
+        test_allowed(test, storing_rights[i],
+                     has_authority || test->principal->may_do_everything
+                         ? ""
+                         : "its facility has no assigning authority for PatientID: musubi "
+                           "authority add --facility");
+    }
+    for (size_t i = 0; i < ARRAY_LEN(reading_rights); i++) {
+        test_allowed(test, reading_rights[i], "");
+    }
+    if (may_use_any(test->principal, dicom_rights, ARRAY_LEN(dicom_rights))) {
+        tell(test, "AE titles", titles.len > 0 ? titles : STR("none"),
+             titles.len > 0 || test->principal->may_do_everything
+                 ? ""
+                 : "name what it calls itself: musubi ae add TITLE --node");
+    }
+}
+
 static void test_transaction(NodeTest *test, const char *transaction, const char *remedy)
 {
     bool may = access_may_use(test->principal, transaction);
@@ -143,17 +194,12 @@ static void test_transaction(NodeTest *test, const char *transaction, const char
     }
 }
 
-/** The decisions of an ITI-8, an ITI-41, an ITI-18 and an ITI-43 of this node, one after the other.
- */
-static void test_rights(NodeTest *test)
+/** The decisions of an ITI-8, an ITI-41, an ITI-18 and an ITI-43 of this node. */
+static void test_documents(NodeTest *test)
 {
     Str sources = db_text(test->facts, 0, FACT_SOURCES);
     bool has_source = sources.len > 0 || test->principal->may_do_everything;
     bool has_authority = db_i64(test->facts, 0, FACT_AUTHORITIES) > 0;
-    bool has_disclosure =
-        db_i64(test->facts, 0, FACT_DISCLOSURES) > 0 || test->principal->may_do_everything;
-    const char *disclosure =
-        has_disclosure ? "" : "nothing is disclosed to its facility: musubi disclosure add";
     test_transaction(test, "ITI-8",
                      has_source ? "" : "name its MSH-3|MSH-4: musubi node add --source");
     test_transaction(test, "ITI-9", "");
@@ -164,13 +210,55 @@ static void test_rights(NodeTest *test)
                          ? ""
                          : "its facility has no assigning authority for sourcePatientId: musubi "
                            "authority add --facility");
-    test_transaction(test, "ITI-18", disclosure);
-    test_transaction(test, "ITI-43", disclosure);
+    test_transaction(test, "ITI-18", "");
+    test_transaction(test, "ITI-43", "");
     tell(test, "MSH-3|MSH-4", sources.len > 0 ? sources : STR("none"), "");
     tell(test, "sourceId",
          db_text(test->facts, 0, FACT_SOURCE_IDS).len > 0 ? db_text(test->facts, 0, FACT_SOURCE_IDS)
                                                           : STR("any"),
          "");
+}
+
+/** Whose things it sees: its own facility's, and what rules add. */
+static void test_disclosures(NodeTest *test)
+{
+    const int64_t count = db_i64(test->facts, 0, FACT_DISCLOSURES);
+    if (test->principal->may_do_everything) {
+        tell(test, "disclosures", STR("not asked for: [access] mode = open"), "");
+    } else if (test->principal->is_operator) {
+        tell(test, "disclosures", STR("an operator's node never sees what belongs to a patient"),
+             "register another node for reading: musubi node add");
+    } else if (count == 0) {
+        tell(test, "disclosures",
+             STR("none: it sees what its own facility submitted, of patients who take part; for "
+                 "more: musubi disclosure add"),
+             "");
+    } else {
+        tell(test, "disclosures",
+             str_printf(test->context->arena, "%lld permit something to its facility",
+                        (long long)count),
+             "");
+    }
+}
+
+/** Of a node of images alone nothing of documents is expected. */
+static void test_rights(NodeTest *test)
+{
+    const Principal *principal = test->principal;
+    bool has_images = config_has_role(test->context->config, ROLE_IMAGING) &&
+                      (may_use_any(principal, storing_rights, ARRAY_LEN(storing_rights)) ||
+                       may_use_any(principal, reading_rights, ARRAY_LEN(reading_rights)) ||
+                       may_use_any(principal, dicom_rights, ARRAY_LEN(dicom_rights)));
+    if (!has_images || may_use_any(principal, document_rights, ARRAY_LEN(document_rights))) {
+        test_documents(test);
+    }
+    if (has_images) {
+        test_images(test);
+    }
+    if (may_use_any(principal, reading_rights, ARRAY_LEN(reading_rights)) ||
+        may_use_any(principal, document_reading, ARRAY_LEN(document_reading))) {
+        test_disclosures(test);
+    }
 }
 
 /** What it did so far: the last error is told, a success since then makes it well. */

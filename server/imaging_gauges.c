@@ -18,6 +18,7 @@ void imaging_gauges_write(Imaging *imaging, const DicomWorkers *workers, Request
     } gauges[] = {
         {"dicom_associations", "Open DICOM associations.", counts.associations},
         {"imaging_instances_stored", "Instances stored since the start.", counts.stored},
+        {"imaging_studies", "Studies that are kept, counted for each facility.", counts.studies},
         {"imaging_studies_waiting",
          "Studies whose patient is not known yet (musubi study waiting).", counts.waiting},
         {"imaging_manifests_due", "Studies whose manifest is to be made.", counts.manifests_due},

@@ -10,7 +10,8 @@
 
 static const DbStatement select_counts = {
     "imaging_counts",
-    "SELECT (SELECT count(*) FROM imaging_study s WHERE NOT EXISTS (SELECT " PATIENT_OF ")), "
+    "SELECT (SELECT count(*) FROM imaging_study), "
+    "(SELECT count(*) FROM imaging_study s WHERE NOT EXISTS (SELECT " PATIENT_OF ")), "
     "(SELECT count(*) FROM imaging_study WHERE is_manifest_due), "
     "(SELECT count(*) FROM imaging_study WHERE is_manifest_due AND manifest_failure <> ''), "
     "(SELECT count(*) FROM (SELECT s.study_uid FROM imaging_study s "
@@ -19,17 +20,26 @@ static const DbStatement select_counts = {
     "GROUP BY s.study_uid HAVING min(p.person) <> max(p.person)) c)",
 };
 
-static int renew(Imaging *imaging, Request *req)
+int imaging_counts_read(DbConn *conn, Request *req, ImagingCounts *ret_counts)
 {
     DbResult *rows;
+    int rc = db_exec(conn, req, &select_counts, NULL, &rows);
+    if (rc == 0) {
+        *ret_counts = (ImagingCounts){.studies = db_i64(rows, 0, 0),
+                                      .waiting = db_i64(rows, 0, 1),
+                                      .manifests_due = db_i64(rows, 0, 2),
+                                      .manifests_failed = db_i64(rows, 0, 3),
+                                      .conflicts = db_i64(rows, 0, 4)};
+    }
+    return rc;
+}
+
+static int renew(Imaging *imaging, Request *req)
+{
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(imaging->config.pool, req, &conn);
-    rc = rc < 0 ? rc : db_exec(conn, req, &select_counts, NULL, &rows);
+    rc = rc < 0 ? rc : imaging_counts_read(conn, req, &imaging->counts);
     if (rc == 0) {
-        imaging->counts = (ImagingCounts){.waiting = db_i64(rows, 0, 0),
-                                          .manifests_due = db_i64(rows, 0, 1),
-                                          .manifests_failed = db_i64(rows, 0, 2),
-                                          .conflicts = db_i64(rows, 0, 3)};
         imaging->counted_ns = clock_now_ns();
     }
     return rc;

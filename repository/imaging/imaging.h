@@ -67,6 +67,7 @@ int imaging_echo(DicomWorkers *workers, Tls *tls, const char *own_title, Request
 typedef struct ImagingCounts {
     int64_t associations; /* that are open */
     int64_t stored;       /* instances since the start */
+    int64_t studies;      /* each as one facility sent it for one PatientID */
     int64_t waiting;      /* studies of unknown patients */
     int64_t manifests_due;
     int64_t manifests_failed;
@@ -74,6 +75,9 @@ typedef struct ImagingCounts {
 } ImagingCounts;
 
 int imaging_counts(Imaging *imaging, Request *req, ImagingCounts *ret_counts) MUST_CHECK;
+
+/** Those of the database, for a command; the others are 0. */
+int imaging_counts_read(DbConn *conn, Request *req, ImagingCounts *ret_counts) MUST_CHECK;
 
 /** One connection of DICOM, as its listener knows it; borrowed. */
 typedef struct DicomPeer {

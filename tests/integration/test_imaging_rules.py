@@ -466,6 +466,24 @@ class Why(Rules):
         self.assertFalse(self.why(self.a, nowhere(waiting))["object"]["is_known"])
         self.assertIn("no study with this UID is kept here", self.text(self.a, nowhere(waiting)))
 
+    def test_a_node_of_images_is_tested_for_images(self):
+        """musubi node test: no fault that it may not do what only nodes of documents do."""
+        text = self.server.command("node", "test", "storer-a", check=False).stdout
+        self.assertRegex(text, r"OK +RAD-8 +allowed")
+        self.assertRegex(text, r"OK +AE titles +STORER_A\n")
+        self.assertNotIn("ITI-41", text)
+        self.place.add_node("nameless-a", "a", "RAD-8", "NAMELESS_A")
+        self.server.command("ae", "remove", "NAMELESS_A", "--node", "nameless-a")
+        text = self.server.command("node", "test", "nameless-a", check=False).stdout
+        self.assertRegex(text, r"BAD +AE titles +none; name what it calls itself: musubi ae add")
+
+    def test_status_counts_what_waits(self):
+        def count():
+            return json.loads(self.server.command("status", "--json", check=False).stdout)["studies_waiting"]
+        before = count()
+        self.store(Picture("a", number()))
+        self.assertEqual(count(), before + 1)
+
     def test_that_an_operator_looked_is_on_record(self):
         of_a = self.study("a")
         records = self.place.records()
