@@ -1,5 +1,7 @@
 #include "server/migrate.h"
 
+#include "lib/base/fail.h"
+
 /** Commands that alter the schema wait for each other on this lock: "musubi" as a number. */
 #define MIGRATION_LOCK "120355829768553"
 
@@ -147,8 +149,11 @@ static int apply_next(DbConn *conn, Request *req, bool *ret_is_done)
         if (db_run_script(conn, req, migration->sql) < 0 || record(conn, req, migration) < 0) {
             return fail_migration(req, migration);
         }
+        fail_point("migrate.applied");
     }
-    return db_commit(conn, req, NULL);
+    rc = db_commit(conn, req, NULL);
+    fail_point("migrate.committed");
+    return rc;
 }
 
 static bool is_role_name(Str role)

@@ -18,12 +18,12 @@ LOCAL_ONLY = {"iti41.registered"}
 
 
 def steps(two_processes):
-    """Every fail_point() of the sources that the workload can reach; those of backups are tests/integration/test_backup.py's."""
+    """Every fail_point() of the sources that the workload can reach; those of backups and migrations are tests/integration's."""
     found = set()
     for folder in ("repository", "registry", "atna", "pix", "server", "lib"):
         for source in (harness.ROOT / folder).rglob("*.c"):
             if source.name != "fail.c" and source.parent != IMAGING:
-                found.update(re.findall(r'fail_point\("((?!backup|restore)[^"]+)"\)', source.read_text(encoding="utf-8")))
+                found.update(re.findall(r'fail_point\("((?!backup|restore|migrate)[^"]+)"\)', source.read_text(encoding="utf-8")))
     return sorted(found - OUT_OF_REACH - (LOCAL_ONLY if two_processes else REMOTE_ONLY))
 
 
