@@ -38,6 +38,8 @@ ACTIONS = {
     "ITI-41": "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b",
     "ITI-42": "urn:ihe:iti:2007:RegisterDocumentSet-b",
     "ITI-43": "urn:ihe:iti:2007:RetrieveDocumentSet",
+    "ITI-57": "urn:ihe:iti:2010:UpdateDocumentSet",
+    "ITI-92": "urn:ihe:iti:2018:RestrictedUpdateDocumentSet",
     "RAD-69": "urn:ihe:rad:2009:RetrieveImagingDocumentSet",
     "RAD-75": "urn:ihe:rad:2011:CrossGatewayRetrieveImagingDocumentSet",
     "ITI-55": "urn:hl7-org:v3:PRPA_IN201305UV02:CrossGatewayPatientDiscovery",

@@ -39,14 +39,16 @@ static const DbStatement insert_disclosures = {
     "   AND e.consent_document <> ''))"
 
 /* Of uniqueIds that are taken ($1; $2: by what would be a consent): those of a consent, old or new,
- * that an entry of another facility than $3 or of another patient than $4 has. */
+ * that an entry of another facility than $3 or of another patient than $4 has, other than those
+ * ($5, lids) of which the message holds a new version. */
 static const DbStatement select_foreign = {
     "consent_foreign",
     "SELECT DISTINCT d.unique_id FROM unnest($1::text[]) AS taken JOIN document_entry d"
     " ON hashtext(d.unique_id) = hashtext(taken) AND d.unique_id = taken AND d.is_latest"
     " JOIN patient_identifier i ON i.id = d.patient"
     " WHERE (d.source_facility <> $3::int4 OR coalesce(i.survivor, i.id) <> $4::int8)"
-    " AND (d.unique_id = ANY ($2::text[]) OR " SQL_SAYS_SOMETHING ")"};
+    " AND (d.unique_id = ANY ($2::text[]) OR " SQL_SAYS_SOMETHING ")"
+    " AND coalesce(d.lid, d.entry_uuid) <> ALL ($5::uuid[])"};
 
 /* Of what the submission replaced, the documents that said something, and their patients. $1
  * replaced, $2 types of followers */
@@ -203,10 +205,15 @@ static int check_unique_ids(Request *req, DbConn *conn, const Submission *submis
 {
     Str *taken = ARENA_ARRAY(req->arena, Str, submission->document_count);
     Str *consents = ARENA_ARRAY(req->arena, Str, submission->document_count);
+    Uuid *lids = ARENA_ARRAY(req->arena, Uuid, submission->document_count);
+    size_t lid_count = 0;
     size_t taken_count = 0;
     size_t consent_count = 0;
     for (const DocumentEntry *entry = submission->documents; entry; entry = entry->next) {
         const UniqueIdClaim *claim = registry_state_find_claim(state, entry->unique_id);
+        if (entry->is_version) {
+            lids[lid_count++] = entry->lid;
+        }
         if (claim->is_taken && claim->taken_kind == OBJECT_DOCUMENT_ENTRY) {
             taken[taken_count++] = entry->unique_id;
             if (is_consent(entry)) {
@@ -224,6 +231,7 @@ static int check_unique_ids(Request *req, DbConn *conn, const Submission *submis
     db_param_text_array(&params, consents, consent_count);
     db_param_i32(&params, submission->source_facility);
     db_param_i64(&params, state->patient.survivor);
+    db_param_uuid_array(&params, lids, lid_count);
     int rc = db_exec(conn, req, &select_foreign, &params, &foreign);
     for (int i = 0; rc == 0 && i < db_rows(foreign); i++) {
         add_foreign(req, db_text(foreign, i, 0));
@@ -367,7 +375,7 @@ static int end_replaced(Registry *registry, Request *req, DbConn *conn,
         rc = end_consent(req, conn, unique_id, db_i64(rows, i, 1), &count);
         if (rc == 0 && count > 0) {
             rc = queue_event(registry, req, conn, submission->submission_set->patient_id, unique_id,
-                             "replaced, it counts no more");
+                             "it counts no more");
             rc = rc < 0 ? rc : db_sync(conn, req, NULL);
         }
     }
@@ -405,6 +413,72 @@ int consent_store(Registry *registry, Request *req, DbConn *conn,
         }
     }
     return rc;
+}
+
+/* The documents $1 as far as they are what is_consent() looks at. */
+static const DbStatement select_begun = {
+    "consent_begun",
+    "SELECT d.unique_id, d.patient, c.code, c.scheme, f.code, f.scheme,"
+    " ARRAY(SELECT e.code FROM code e WHERE e.id = ANY (d.event_code_list)),"
+    " to_char(d.service_start_time AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS'),"
+    " to_char(d.service_stop_time AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS')"
+    " FROM document_entry d JOIN code c ON c.id = d.class_code JOIN code f ON f.id = d.format_code"
+    " WHERE d.entry_uuid = ANY ($1::uuid[]) AND f.code = ANY ($2::text[]) AND f.scheme = $3::text"};
+
+static DocumentEntry read_begun(Arena *arena, const DbResult *rows, int row)
+{
+    Str *policies;
+    size_t count = db_text_array(rows, row, 6, arena, &policies);
+    DocumentEntry entry = {
+        .unique_id = db_text(rows, row, 0),
+        .class_code = {.code = db_text(rows, row, 2), .scheme = db_text(rows, row, 3)},
+        .format_code = {.code = db_text(rows, row, 4), .scheme = db_text(rows, row, 5)},
+        .event_code_list = {.items = ARENA_ARRAY(arena, Code, count), .count = count},
+        .service_start_time = db_text(rows, row, 7),
+        .service_stop_time = db_text(rows, row, 8),
+    };
+    for (size_t i = 0; i < count; i++) {
+        entry.event_code_list.items[i].code = policies[i];
+    }
+    return entry;
+}
+
+static int find_begun(Request *req, DbConn *conn, const UuidSet *begun, DbResult **ret_rows)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, begun->items, begun->count);
+    db_param_text_array(&params, format_codes, ARRAY_LEN(format_codes));
+    db_param_text(&params, STR(FORMAT_CODE_SCHEME));
+    return db_exec(conn, req, &select_begun, &params, ret_rows);
+}
+
+static int begin(Registry *registry, Request *req, DbConn *conn, const Submission *submission,
+                 const UuidSet *begun)
+{
+    DbResult *rows;
+    int rc = find_begun(req, conn, begun, &rows);
+    for (int row = 0; rc == 0 && row < db_rows(rows); row++) {
+        const DocumentEntry entry = read_begun(req->arena, rows, row);
+        if (is_consent(&entry)) {
+            rc = queue_effects(req, conn, &entry, db_i64(rows, row, 1));
+            rc = rc < 0 ? rc
+                        : queue_event(registry, req, conn, submission->submission_set->patient_id,
+                                      entry.unique_id, "counts from its serviceStartTime on");
+        }
+    }
+    return rc;
+}
+
+int consent_update(Registry *registry, Request *req, DbConn *conn, const Submission *submission,
+                   const ConsentChanges *changes)
+{
+    if (changes->ended.count == 0 && changes->begun.count == 0) {
+        return 0;
+    }
+    int rc = db_sync(conn, req, NULL);
+    rc = rc < 0 ? rc : end_replaced(registry, req, conn, submission, &changes->ended);
+    return rc < 0 ? rc : begin(registry, req, conn, submission, &changes->begun);
 }
 
 int consent_move(Request *req, DbConn *conn, const Str *unique_ids, size_t count,

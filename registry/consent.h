@@ -25,6 +25,17 @@ int consent_check(const Registry *registry, Request *req, DbConn *conn,
 int consent_store(Registry *registry, Request *req, DbConn *conn,
                   const PreparedSubmission *prepared, int64_t patient) MUST_CHECK;
 
+/** DocumentEntries that count no more, and those that count from now on. */
+typedef struct ConsentChanges {
+    UuidSet ended; /* entryUUIDs of versions that are Deprecated now; they may be in it twice */
+    UuidSet begun;
+} ConsentChanges;
+
+/** The same for an update (ITI-57, ITI-92): what the ended versions said ends, and what the begun
+ * ones say begins. Behind what the update queued; waits for that if there is anything to change. */
+int consent_update(Registry *registry, Request *req, DbConn *conn, const Submission *submission,
+                   const ConsentChanges *changes) MUST_CHECK;
+
 /** Whether the submission holds one. */
 bool consent_has_document(const Submission *submission);
 

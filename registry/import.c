@@ -36,7 +36,8 @@ static bool is_own_failure(int rc)
 /** Notes why it was not stored, with the audit event that ITI-42 demands (TF-2 3.42.5.1). */
 static void refuse(Registry *registry, ImportItem *item, int rc)
 {
-    const RegistrationAudit audit = registration_audit(registry, item->submission);
+    const RegistrationAudit audit =
+        registration_audit(registry, AUDIT_ITI42_IMPORT, item->submission);
     int recorded = registration_audit_failure(&audit, item->req);
     item->outcome = is_own_failure(rc) || recorded < 0 ? IMPORT_FAILED : IMPORT_REFUSED;
 }
@@ -44,7 +45,7 @@ static void refuse(Registry *registry, ImportItem *item, int rc)
 void registry_import_one(Registry *registry, ImportItem *item)
 {
     Request *req = item->req;
-    RegistrationAudit audit = registration_audit(registry, item->submission);
+    RegistrationAudit audit = registration_audit(registry, AUDIT_ITI42_IMPORT, item->submission);
     bool is_repeated;
     error_list_init(&req->errors, req->arena);
     req->deadline_ns = clock_now_ns() + ONE_TIMEOUT_NS;
@@ -66,7 +67,8 @@ static int read_item(Registry *registry, ImportItem *item)
         return -(int)ERR_XDS_REGISTRY_METADATA_ERROR;
     }
     int rc = submission_read(item->req, item->submit_objects_request, &item->submission);
-    return rc < 0 ? rc : registration_check(registry, item->req, item->submission);
+    return rc < 0 ? rc
+                  : registration_check(registry, item->req, item->submission, SUBMISSION_ITI42);
 }
 
 /** Reads all items; those that wait for nobody become candidates. */
@@ -153,7 +155,7 @@ static int write_rows(Batch *batch, size_t kept)
     for (size_t i = 0; i < kept; i++) {
         const StoreItem *store = batch->stores[i];
         const RegistrationAudit audit =
-            registration_audit(batch->registry, store->prepared->submission);
+            registration_audit(batch->registry, AUDIT_ITI42_IMPORT, store->prepared->submission);
         const AuditEvent event = registration_audit_event(&audit);
         store_copy_add(&rows, store->req, store->prepared, &store->state);
         audit_copy_event(audit.audit, &events, store->req, &event);

@@ -9,7 +9,7 @@ static int register_body(Registry *registry, Request *req, const XmlNode *body,
 {
     Submission *submission = NULL;
     int rc = submission_read(req, body, &submission);
-    *ret_audit = registration_audit(registry, submission);
+    *ret_audit = registration_audit(registry, AUDIT_ITI42_IMPORT, submission);
     if (rc < 0) {
         return rc;
     }

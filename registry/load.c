@@ -65,9 +65,10 @@ enum {
 #define IN_NUMBERS_OR_APPROVED(column, n) " AND " column " = ANY (COALESCE($" n "::int[], '{0}'))"
 #define LATEST(condition, n) " AND ((" condition ") OR $" n "::int[] = '{2}')"
 #define LATEST_OF_PATIENT(t, n)                                                                    \
-    " AND (" t ".is_latest OR $" n "::int[] = '{2}' OR ($" n "::int[] = '{1}' AND NOT EXISTS"      \
+    " AND ($" n "::int[] = '{2}' OR (" t ".document_availability IS NULL AND (" t ".is_latest"     \
+    " OR ($" n "::int[] = '{1}' AND NOT EXISTS"                                                    \
     " (SELECT FROM document_entry later WHERE later.lid = COALESCE(" t ".lid, " t ".entry_uuid)"   \
-    " AND later.version > " t ".version AND later.patient = ANY ($2::bigint[]))))"
+    " AND later.version > " t ".version AND later.patient = ANY ($2::bigint[]))))))"
 /* The first version has none: it is its own. */
 #define LID_IN(t)                                                                                  \
     "(" t ".lid = ANY ($2::uuid[]) OR (" t ".entry_uuid = ANY ($2::uuid[]) AND " t ".lid IS "      \
@@ -89,7 +90,9 @@ enum {
 
 typedef enum KeyType { KEY_PATIENTS, KEY_UUIDS, KEY_UNIQUE_IDS } KeyType;
 
-#define MAX_FILTERS 20
+_Static_assert(ASSOCIATION_UPDATE_AVAILABILITY_STATUS == 7, "literal of load.def");
+
+#define MAX_FILTERS 21
 
 /** A filter that no parameter of a query makes: which facilities' objects could show at all. */
 enum { FIELD_Access_source_facility = QUERY_FIELD_COUNT, LOAD_FIELD_COUNT };
@@ -199,6 +202,7 @@ static Filter make_filter(Arena *arena, const QueryValue *value, const int32_t *
     case FORM_ENTRY_TYPE:
     case FORM_ASSOCIATION:
     case FORM_LEVEL:
+    case FORM_AVAILABILITY:
         return numbers_filter(value->numbers, value->count);
     case FORM_TIME:
         return (Filter){.type = FILTER_TIME, .time_us = value->time_us};

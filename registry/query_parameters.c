@@ -90,6 +90,7 @@ static const char *const form_examples[] = {
     [FORM_ENTRY_TYPE] = ("'" UUID_STABLE_DOCUMENT "'"),
     [FORM_ASSOCIATION] = "'urn:ihe:iti:2007:AssociationType:RPLC'",
     [FORM_LEVEL] = "1",
+    [FORM_AVAILABILITY] = ("'" URN_AVAILABILITY_ONLINE "'"),
 };
 
 static Str example(const Reader *reader)
@@ -411,6 +412,12 @@ static bool is_association_type(Str text, int32_t *ret_type)
     return *ret_type != ASSOCIATION_TYPE_COUNT;
 }
 
+static bool is_availability(Str text, int32_t *ret_availability)
+{
+    *ret_availability = str_equal(text, STR(URN_AVAILABILITY_OFFLINE)) ? 1 : 0;
+    return *ret_availability == 1 || str_equal(text, STR(URN_AVAILABILITY_ONLINE));
+}
+
 static bool is_metadata_level(Str text, int32_t *ret_level)
 {
     *ret_level = str_equal(text, STR("2")) ? METADATA_LEVEL_ALL : METADATA_LEVEL_LATEST;
@@ -454,6 +461,9 @@ static int read_typed(Reader *reader, const Literal *literal, QueryValue *value)
     case FORM_ASSOCIATION:
         is_kept = is_association_type(literal->text, &value->numbers[at]);
         break;
+    case FORM_AVAILABILITY:
+        is_kept = is_availability(literal->text, &value->numbers[at]);
+        break;
     case FORM_LEVEL:
         if (!is_metadata_level(literal->text, &value->numbers[at])) {
             r = syntax_error(reader, literal->text, "the metadata level is 1 or 2");
@@ -476,6 +486,7 @@ static size_t form_item_bytes(QueryForm form)
     case FORM_ENTRY_TYPE:
     case FORM_ASSOCIATION:
     case FORM_LEVEL:
+    case FORM_AVAILABILITY:
         return sizeof(int32_t);
     case FORM_ENTRY_UUID:
         return sizeof(Uuid);

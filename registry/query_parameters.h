@@ -27,16 +27,17 @@ typedef enum QueryNeed { NEED_REQUIRED, NEED_OPTIONAL, NEED_EITHER } QueryNeed;
 typedef enum QueryHowMany { MANY_ONE, MANY_LIST, MANY_AND_LISTS } QueryHowMany;
 
 typedef enum QueryForm {
-    FORM_PATIENT,     /* texts: CX */
-    FORM_STATUS,      /* numbers: AvailabilityStatus */
-    FORM_CODE,        /* codes */
-    FORM_TIME,        /* time_us */
-    FORM_TEXT,        /* texts */
-    FORM_PATTERN,     /* texts: LIKE patterns without an escape character */
-    FORM_ENTRY_UUID,  /* uuids */
-    FORM_ENTRY_TYPE,  /* numbers: 0 Stable, 1 On-Demand */
-    FORM_ASSOCIATION, /* numbers: AssociationType */
-    FORM_LEVEL,       /* numbers: 1 or 2 */
+    FORM_PATIENT,      /* texts: CX */
+    FORM_STATUS,       /* numbers: AvailabilityStatus */
+    FORM_CODE,         /* codes */
+    FORM_TIME,         /* time_us */
+    FORM_TEXT,         /* texts */
+    FORM_PATTERN,      /* texts: LIKE patterns without an escape character */
+    FORM_ENTRY_UUID,   /* uuids */
+    FORM_ENTRY_TYPE,   /* numbers: 0 Stable, 1 On-Demand */
+    FORM_ASSOCIATION,  /* numbers: AssociationType */
+    FORM_LEVEL,        /* numbers: 1 or 2 */
+    FORM_AVAILABILITY, /* numbers: 0 Online, 1 Offline */
 } QueryForm;
 
 typedef enum QueryPatients { QUERY_ANY_PATIENTS, QUERY_ONE_PATIENT } QueryPatients;

@@ -19,12 +19,13 @@ typedef struct Registration {
     bool *is_repeated; /* set by resubmission_check() */
 } Registration;
 
-int registration_check(Registry *registry, Request *req, const Submission *submission)
+int registration_check(Registry *registry, Request *req, const Submission *submission,
+                       SubmissionKind kind)
 {
     const RegistryConfig *config = &registry->config;
     const CodeSets *codes = config->code_check == CODE_CHECK_OFF ? NULL : *config->codes;
     const CodeSets *strict = config->code_check == CODE_CHECK_STRICT ? codes : NULL;
-    int rc = submission_check(req, submission, SUBMISSION_ITI42, strict);
+    int rc = submission_check(req, submission, kind, strict);
     if (rc == 0 && config->code_check == CODE_CHECK_WARN) {
         submission_check_codes(req, submission, codes, SEVERITY_WARNING);
     }
@@ -183,7 +184,7 @@ int registration_run_once(Registry *registry, Request *req, Submission *submissi
                           TransactionHook hook, void *caller, bool *ret_is_repeated)
 {
     *ret_is_repeated = false;
-    int rc = registration_check(registry, req, submission);
+    int rc = registration_check(registry, req, submission, SUBMISSION_ITI42);
     if (rc < 0) {
         return rc;
     }

@@ -27,7 +27,8 @@ int registration_run_once(Registry *registry, Request *req, Submission *submissi
 /* The steps of a registration, for those that share a transaction (import.c). */
 
 /** The checks that need no database. */
-int registration_check(Registry *registry, Request *req, const Submission *submission) MUST_CHECK;
+int registration_check(Registry *registry, Request *req, const Submission *submission,
+                       SubmissionKind kind) MUST_CHECK;
 
 /** Everything that the registry's content decides, by a state whose transaction is open; adds every
  * fault found. */

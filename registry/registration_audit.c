@@ -1,8 +1,9 @@
 #include "registry/registration_audit.h"
 
-RegistrationAudit registration_audit(Registry *registry, const Submission *submission)
+RegistrationAudit registration_audit(Registry *registry, AuditEventType type,
+                                     const Submission *submission)
 {
-    RegistrationAudit audit = {.audit = registry->config.audit};
+    RegistrationAudit audit = {.audit = registry->config.audit, .type = type};
     const SubmissionSet *set = submission != NULL ? submission->submission_set : NULL;
     if (set != NULL && !str_is_empty(set->patient_id)) {
         audit.objects[audit.object_count++] =
@@ -18,7 +19,7 @@ RegistrationAudit registration_audit(Registry *registry, const Submission *submi
 AuditEvent registration_audit_event(const RegistrationAudit *audit)
 {
     return (AuditEvent){
-        .type = AUDIT_ITI42_IMPORT,
+        .type = audit->type,
         .objects = audit->objects,
         .object_count = audit->object_count,
     };

@@ -88,14 +88,21 @@ AssociationRows association_rows(Arena *arena, size_t capacity)
     };
 }
 
+/** Outside the submission there is a DocumentEntry or Folder of state, or, in an update, an
+ * Association whose status changes. */
 static ObjectKind end_kind(const RegistryState *state, const ObjectReference *end)
 {
-    return end->is_in_submission ? end->kind : registry_state_find(state, end->uuid)->kind;
+    if (end->is_in_submission) {
+        return end->kind;
+    }
+    const StoredObject *stored = registry_state_find(state, end->uuid);
+    return stored != NULL ? stored->kind : OBJECT_ASSOCIATION;
 }
 
 void association_rows_add_submitted(AssociationRows *rows, const PreparedSubmission *prepared,
                                     const RegistryState *state)
 {
+    size_t position = 0;
     for (const Association *a = prepared->submission->associations; a != NULL; a = a->next) {
         size_t i = rows->count++;
         rows->entry_uuid[i] = a->entry_uuid;
@@ -105,7 +112,7 @@ void association_rows_add_submitted(AssociationRows *rows, const PreparedSubmiss
         rows->source_kind[i] = (int32_t)end_kind(state, &a->source);
         rows->target_kind[i] = (int32_t)end_kind(state, &a->target);
         rows->submission_set_status[i] = (int32_t)submission_set_status(a);
-        rows->metadata[i] = prepared->association_metadata[i];
+        rows->metadata[i] = prepared->association_metadata[position++];
     }
 }
 

@@ -100,6 +100,19 @@ static Str hash_bytes(Arena *arena, Str hexadecimal)
     return str_unhex(hexadecimal, bytes, SHA1_LEN) ? (Str){bytes, SHA1_LEN} : STR_EMPTY;
 }
 
+/** The parts of a new version are not those of the version before, whose ids the sender may have
+ * copied. */
+static Str render(Registry *registry, Arena *arena, ObjectKind kind, const RimObject *object,
+                  Uuid entry_uuid, bool is_version)
+{
+    Str blob = rendered_make(arena, registry->dictionaries, kind, object, entry_uuid);
+    Str renewed;
+    if (is_version && rendered_renew_ids(arena, registry->dictionaries, blob, &renewed) >= 0) {
+        return renewed;
+    }
+    return blob;
+}
+
 static void prepare_objects(Registry *registry, Arena *arena, PreparedSubmission *prepared)
 {
     const Submission *submission = prepared->submission;
@@ -112,8 +125,8 @@ static void prepare_objects(Registry *registry, Arena *arena, PreparedSubmission
             .entry = d,
             .size_bytes = str_is_empty(d->size) ? -1 : (int64_t)d->size_bytes,
             .hash = hash_bytes(arena, d->hash),
-            .metadata = rendered_make(arena, registry->dictionaries, OBJECT_DOCUMENT_ENTRY,
-                                      d->object, d->entry_uuid),
+            .metadata = render(registry, arena, OBJECT_DOCUMENT_ENTRY, d->object, d->entry_uuid,
+                               d->is_version),
         };
     }
     i = 0;
@@ -125,8 +138,8 @@ static void prepare_objects(Registry *registry, Arena *arena, PreparedSubmission
     for (const Folder *f = submission->folders; f != NULL; f = f->next) {
         prepared->folders[i++] = (PreparedFolder){
             .folder = f,
-            .metadata = rendered_make(arena, registry->dictionaries, OBJECT_FOLDER, f->object,
-                                      f->entry_uuid),
+            .metadata =
+                render(registry, arena, OBJECT_FOLDER, f->object, f->entry_uuid, f->is_version),
         };
     }
 }

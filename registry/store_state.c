@@ -61,14 +61,15 @@ static const DbStatement lock_folders = {
     "SELECT entry_uuid, patient, status, source_facility FROM folder"
     " WHERE entry_uuid = ANY (ARRAY(SELECT unnest($1::uuid[]) UNION"
     "       SELECT source_object FROM association"
-    "        WHERE target_object = ANY ($2::uuid[]) AND type = $3::int AND source_kind = $4::int))"
+    "        WHERE target_object = ANY ($2::uuid[]) AND type = $3::int AND source_kind = $4::int"
+    "          AND status = 0))"
     " ORDER BY entry_uuid FOR NO KEY UPDATE"};
 
 static const DbStatement select_memberships = {
     "folder_membership_select",
     "SELECT source_object, target_object FROM association"
     " WHERE target_object = ANY ($1::uuid[]) AND type = $2::int AND source_kind = $3::int"
-    " ORDER BY target_object"};
+    " AND status = 0 ORDER BY target_object"};
 
 /** UUIDs that the registry must look at. */
 typedef struct Questions {

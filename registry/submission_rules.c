@@ -326,10 +326,9 @@ static void check_source_patients(Request *req, const Submission *submission,
     }
 }
 
-int submission_rules_check(Request *req, const Submission *submission, const RegistryState *state)
+void submission_rules_check_common(Request *req, const Submission *submission,
+                                   const RegistryState *state)
 {
-    const Error *before = req->errors.last;
-    unsigned errors_before = req->errors.error_count;
     check_patient(req, submission->submission_set, &state->patient);
     check_source_patients(req, submission, state);
     for (size_t i = 0; i < state->claim_count; i++) {
@@ -338,12 +337,24 @@ int submission_rules_check(Request *req, const Submission *submission, const Reg
         }
     }
     check_taken_uuids(req, state);
-    for (const Association *a = submission->associations; a != NULL; a = a->next) {
-        check_association(req, state, a);
-    }
+}
+
+int submission_rules_result(const Request *req, const Error *before, unsigned errors_before)
+{
     if (req->errors.error_count == errors_before) {
         return 0;
     }
     const Error *first = before != NULL ? before->next : req->errors.first;
     return first != NULL ? -(int)first->code : -(int)ERR_XDS_REGISTRY_ERROR;
+}
+
+int submission_rules_check(Request *req, const Submission *submission, const RegistryState *state)
+{
+    const Error *before = req->errors.last;
+    unsigned errors_before = req->errors.error_count;
+    submission_rules_check_common(req, submission, state);
+    for (const Association *a = submission->associations; a != NULL; a = a->next) {
+        check_association(req, state, a);
+    }
+    return submission_rules_result(req, before, errors_before);
 }

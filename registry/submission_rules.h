@@ -85,3 +85,11 @@ const StoredObject *registry_state_find(const RegistryState *state, Uuid entry_u
  */
 int submission_rules_check(Request *req, const Submission *submission,
                            const RegistryState *state) MUST_CHECK;
+
+/** The part of it that looks at no Association: patient, sourcePatientIds, uniqueIds and
+ * entryUUIDs. Adds every fault found. */
+void submission_rules_check_common(Request *req, const Submission *submission,
+                                   const RegistryState *state);
+
+/** The negative ErrorCode of the first error since then, 0 if there is none. */
+int submission_rules_result(const Request *req, const Error *before, unsigned errors_before);

@@ -70,7 +70,33 @@ static int follow_documents(void *ctx, Request *req, DbConn *conn, Str patient_i
     return document_rows_set_patient(req, conn, patient_id, unique_ids, count);
 }
 
+static DocumentHolding holding_of(const DocumentRow *row, const DocumentBytes *bytes)
+{
+    if (row == NULL || row->state == DOCUMENT_REMOVED) {
+        return HOLDING_NONE;
+    }
+    const Str held = {(const char *)row->sha1, sizeof(row->sha1)};
+    bool is_same = bytes->size_bytes == (int64_t)row->size_bytes && str_equal(bytes->hash, held);
+    return is_same ? HOLDING_SAME : HOLDING_OTHER;
+}
+
+static int compare_documents(void *ctx, Request *req, DbConn *conn, const DocumentBytes *documents,
+                             size_t count, DocumentHolding *ret_holdings)
+{
+    (void)ctx;
+    Str *unique_ids = ARENA_ARRAY(req->arena, Str, count);
+    for (size_t i = 0; i < count; i++) {
+        unique_ids[i] = documents[i].unique_id;
+    }
+    DocumentRows rows;
+    int rc = document_rows_find(req, conn, unique_ids, count, &rows);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        ret_holdings[i] = holding_of(document_rows_get(&rows, unique_ids[i]), &documents[i]);
+    }
+    return rc;
+}
+
 DocumentFollower repository_document_follower(void)
 {
-    return (DocumentFollower){.follow = follow_documents};
+    return (DocumentFollower){.follow = follow_documents, .compare = compare_documents};
 }

@@ -19,9 +19,23 @@ typedef struct PatientMove {
     Str source_id;           /* sourceId of the SubmissionSet: OID of the sender of ITI-64 */
 } PatientMove;
 
+/** Size and hash of a document, as metadata has them. */
+typedef struct DocumentBytes {
+    Str unique_id;
+    int64_t size_bytes;
+    Str hash; /* SHA-1, 20 bytes */
+} DocumentBytes;
+
+typedef enum DocumentHolding {
+    HOLDING_NONE,
+    HOLDING_SAME,
+    HOLDING_OTHER, /* with another size or hash */
+} DocumentHolding;
+
 /**
- * What a registry asks of a repository of the same database when documents move: that its own rows
- * name the new patient. repository/ fills it in.
+ * What a registry asks of a repository of the same database when documents move or their metadata
+ * change: that its own rows name the new patient, and whether it knows better. repository/ fills it
+ * in.
  */
 typedef struct DocumentFollower {
     void *ctx;
@@ -29,6 +43,9 @@ typedef struct DocumentFollower {
      * @param patient_id  CX of the new XAD-PID */
     int (*follow)(void *ctx, Request *req, DbConn *conn, Str patient_id, const Str *unique_ids,
                   size_t count);
+    /** What it holds of these documents. ret_holdings has count items. */
+    int (*compare)(void *ctx, Request *req, DbConn *conn, const DocumentBytes *documents,
+                   size_t count, DocumentHolding *ret_holdings);
 } DocumentFollower;
 
 typedef struct PatientMover {
