@@ -1,0 +1,159 @@
+"""Metadata updates beside replacements, changes of status and readers (ITI-57, ITI-92; contract C2, C3)."""
+
+import collections
+import random
+import threading
+import unittest
+
+import psycopg2
+
+from conformance import client as xds
+from tests.integration import common
+
+WRITERS = 8
+DOCUMENTS = 5
+ROUNDS = 12
+STATUS = "urn:oasis:names:tc:ebxml-regrep:StatusType:"
+UPDATE_STATUS = "urn:ihe:iti:2010:AssociationType:UpdateAvailabilityStatus"
+# What a writer may be told whose document another one changed meanwhile.
+LOST = {"XDSMetadataVersionError", "XDSMetadataUpdateError", "XDSRegistryDeprecatedDocumentError", "UnresolvedReferenceException"}
+
+
+def update_xml(patient, document, lid, version):
+    """The body of a new version."""
+    submission = xds.Submission(patient, [document])
+    original = xds.slot_xml("SubmissionSetStatus", "Original")
+    body = submission.register_xml().replace(original, original + xds.slot_xml("PreviousVersion", version))
+    return body.replace(f'id="{document.id}" mimeType', f'id="{document.id}" lid="{lid}" mimeType')
+
+
+class Writer:
+    """Changes documents of a patient, whatever others do to them; keeps what was confirmed."""
+
+    def __init__(self, server, patient, documents, seed):
+        self.soap = common.client(server)
+        self.patient = common.patient(patient)
+        self.documents = documents
+        self.random = random.Random(seed)
+        self.versions = collections.Counter()
+        self.problems = []
+
+    def latest(self, unique_id):
+        """Attributes and version of the newest version, as level 1 shows it."""
+        reply = self.soap.query("GetDocuments", {"$XDSDocumentEntryUniqueId": f"('{unique_id}')"})
+        entry = reply.body.find(".//{%s}ExtrinsicObject" % xds.NS["rim"])
+        version = entry.find("{%s}VersionInfo" % xds.NS["rim"]).get("versionName")
+        return entry.get("id"), entry.get("lid"), version, entry.get("status")
+
+    def update(self, document, transaction):
+        """A new version."""
+        _, lid, version, _ = self.latest(document.unique_id)
+        renewed = xds.Document(self.patient, document.content, unique_id=document.unique_id, title=f"Report {version}")
+        reply = self.soap.send("/registry", transaction, update_xml(self.patient, renewed, lid, version))
+        self.versions[document.unique_id] += reply.outcome == "Success"
+        return reply
+
+    def change_status(self, document):
+        """Approved becomes Deprecated, Deprecated Approved."""
+        entry, _, _, status = self.latest(document.unique_id)
+        wanted = STATUS + ("Deprecated" if status.endswith("Approved") else "Approved")
+        change = xds.Submission(self.patient)
+        change.associations = [xds.association_xml(UPDATE_STATUS, change.id, entry, {"OriginalStatus": [status], "NewStatus": [wanted]})]
+        return self.soap.send("/registry", "ITI-57", change.register_xml())
+
+    def replace(self, document):
+        """A replacement with a uniqueId of its own."""
+        entry = self.latest(document.unique_id)[0]
+        replacement = xds.Submission(self.patient, documents=[xds.Document(self.patient, b"new")])
+        replacement.associations = [xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", "Document01", entry)]
+        return self.soap.register(replacement)
+
+    def run(self):
+        """Some rounds of any operation on any document."""
+        operations = [lambda d: self.update(d, "ITI-57"), lambda d: self.update(d, "ITI-92"), self.change_status, self.replace]
+        for _ in range(ROUNDS):
+            reply = self.random.choice(operations)(self.random.choice(self.documents))
+            codes = {error[0] for error in reply.errors}
+            if reply.outcome != "Success" and not codes <= LOST:
+                self.problems.append(reply.errors or reply.raw)
+        self.soap.close()
+
+
+class Updates(common.ServerCase):
+    """Lineages stay sound, whoever comes first."""
+
+    def register(self, patient):
+        """Documents of a patient in one Folder."""
+        common.feed(self.server, patient)
+        documents = [xds.Document(common.patient(patient), b"content", id=f"Document{n}") for n in range(DOCUMENTS)]
+        submission = xds.Submission(common.patient(patient), documents=documents, folders=[xds.Folder(common.patient(patient))])
+        memberships = [(xds.new_urn(), document.id) for document in documents]
+        submission.associations = [xds.association_xml(xds.HAS_MEMBER, "Folder01", d, identifier=m) for m, d in memberships]
+        submission.associations += [xds.association_xml(xds.HAS_MEMBER, submission.id, m) for m, _ in memberships]
+        self.assert_success(self.soap().register(submission))
+        return documents
+
+    def lineages(self, unique_ids):
+        """{uniqueId: (versions, latest, Approved)} of the database."""
+        connection = psycopg2.connect(host=f"{self.server.dir}/data/postgres", user="musubi_owner", dbname="musubi")
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT unique_id, count(*), count(*) FILTER (WHERE is_latest), count(*) FILTER (WHERE status = 0)"
+                           " FROM document_entry WHERE unique_id = ANY (%s) GROUP BY unique_id", (list(unique_ids),))
+            rows = {row[0]: row[1:] for row in cursor.fetchall()}
+        connection.close()
+        return rows
+
+    def test_writers_of_the_same_documents_leave_sound_lineages(self):
+        documents = self.register("U1")
+        writers = [Writer(self.server, "U1", documents, seed) for seed in range(WRITERS)]
+        threads = [threading.Thread(target=writer.run) for writer in writers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([problem for writer in writers for problem in writer.problems], [])
+        confirmed = sum((writer.versions for writer in writers), collections.Counter())
+        self.assertGreater(sum(confirmed.values()), 0)
+        rows = self.lineages(document.unique_id for document in documents)
+        for document in documents:
+            versions, latest, approved = rows[document.unique_id]
+            self.assertEqual((versions, latest), (1 + confirmed[document.unique_id], 1))
+            self.assertLessEqual(approved, 1)
+        fsck = self.server.command("fsck", check=False)
+        self.assertEqual((fsck.returncode, fsck.stdout), (0, "0 findings\n"), fsck.stderr)
+
+    def test_of_many_updates_of_one_version_one_wins(self):
+        document = self.register("U2")[0]
+        writers = [Writer(self.server, "U2", [document], seed) for seed in range(WRITERS)]
+        latest = writers[0].latest(document.unique_id)
+        replies = []
+        barrier = threading.Barrier(WRITERS)
+
+        def send(writer):
+            writer.latest = lambda _: latest
+            barrier.wait()
+            replies.append(writer.update(document, "ITI-57"))
+        threads = [threading.Thread(target=send, args=(writer,)) for writer in writers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        outcomes = collections.Counter("Success" if r.outcome == "Success" else r.errors[0][0] for r in replies)
+        self.assertEqual(outcomes, {"Success": 1, "XDSMetadataVersionError": WRITERS - 1})
+
+    def test_the_same_update_again_is_told_to_be_done(self):
+        document = self.register("U3")[0]
+        writer = Writer(self.server, "U3", [document], 1)
+        sent = []
+        send = writer.soap.send
+        writer.soap.send = lambda *message: sent.append(message) or send(*message)
+        self.assert_success(writer.update(document, "ITI-57"))
+        reply = send(*sent[-1])
+        self.assertIn("treat as done", reply.errors[0][1])
+        self.assert_success(writer.change_status(document))
+        reply = send(*sent[-1])
+        self.assertIn("treat as done", reply.errors[0][1])
+
+
+if __name__ == "__main__":
+    unittest.main()
