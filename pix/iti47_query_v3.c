@@ -2,7 +2,6 @@
  * ITI-47 Patient Demographics Query HL7 V3: PRPA_IN201305UV02, answered by PRPA_IN201306UV02, with
  * the Continuation Option (ITI TF-2 3.47).
  */
-#include "lib/hl7/v3_person.h"
 #include "lib/xml/read.h"
 #include "lib/xml/write.h"
 #include "pix/continuation_v3.h"
@@ -71,59 +70,53 @@ static void add_audited(PdqAnswer *answer, const FoundIdentifier *found)
 
 /** @return the identifier that the organization of the patient is named by; NULL if it has none of
  * the domains wanted */
-static const FoundIdentifier *append_ids(PdqAnswer *answer, const FoundPatient *patient)
+static const FoundIdentifier *append_ids(PdqAnswer *answer, const FoundPatient *patient,
+                                         StrBuf *buf)
 {
     const FoundIdentifier *first = NULL;
     for (size_t i = 0; i < patient->identifier_count; i++) {
         const FoundIdentifier *found = &patient->identifiers[i];
         if (is_wanted(&answer->question, found->authority)) {
-            v3_append_id(answer->buf, "id",
+            v3_append_id(buf, "id",
                          (V3Id){.root = found->authority->oid, .extension = found->value});
             add_audited(answer, found);
             first = first ? first : found;
         }
     }
     if (!first) {
-        v3_append_id(answer->buf, "id", (V3Id){0});
+        v3_append_id(buf, "id", (V3Id){0});
     }
     return first;
 }
 
 /** A domain that was asked for and has no identifier of this patient (case 2). */
-static void append_missing_domains(PdqAnswer *answer, const FoundPatient *patient)
+static void append_missing_domains(const PdqAnswer *answer, const FoundPatient *patient,
+                                   StrBuf *buf)
 {
     for (size_t i = 0; i < answer->question.domain_count; i++) {
         if (!has_identifier(patient, answer->question.domains[i])) {
-            strbuf_literal(answer->buf, "<asOtherIDs classCode=\"PAT\"><id nullFlavor=\"NA\"/>"
-                                        "<scopingOrganization classCode=\"ORG\" "
-                                        "determinerCode=\"INSTANCE\">");
-            v3_append_id(answer->buf, "id", (V3Id){.root = answer->question.domains[i]->oid});
-            strbuf_literal(answer->buf, "</scopingOrganization></asOtherIDs>");
+            strbuf_literal(buf, "<asOtherIDs classCode=\"PAT\"><id nullFlavor=\"NA\"/>"
+                                "<scopingOrganization classCode=\"ORG\" "
+                                "determinerCode=\"INSTANCE\">");
+            v3_append_id(buf, "id", (V3Id){.root = answer->question.domains[i]->oid});
+            strbuf_literal(buf, "</scopingOrganization></asOtherIDs>");
         }
     }
 }
 
 static void append_patient(PdqAnswer *answer, const FoundPatient *patient)
 {
-    StrBuf *buf = answer->buf;
-    _cleanup_(arena_freep) Arena *arena = arena_new();
-    query_v3_patient_begin(buf);
-    const FoundIdentifier *first = append_ids(answer, patient);
-    Str organization = first ? first->authority->oid : answer->query.pix->authority_oid;
-    strbuf_literal(buf, "<statusCode code=\"active\"/><patientPerson classCode=\"PSN\" "
-                        "determinerCode=\"INSTANCE\">");
-    v3_person_append(buf, arena, &patient->demographics);
-    append_missing_domains(answer, patient);
-    v3_person_append_relations(buf, arena, &patient->demographics);
-    strbuf_literal(buf, "</patientPerson><providerOrganization classCode=\"ORG\" "
-                        "determinerCode=\"INSTANCE\">");
-    v3_append_id(buf, "id", (V3Id){.root = organization});
-    strbuf_literal(buf,
-                   "<contactParty classCode=\"CON\"/></providerOrganization><subjectOf1>"
-                   "<queryMatchObservation classCode=\"OBS\" moodCode=\"EVN\"><code "
-                   "code=\"IHE_PDQ\"/><value xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance"
-                   "\" xsi:type=\"INT\" value=\"100\"/></queryMatchObservation></subjectOf1>");
-    query_v3_patient_end(&answer->query, buf);
+    _cleanup_(strbuf_done) StrBuf ids = {0};
+    _cleanup_(strbuf_done) StrBuf other_ids = {0};
+    const FoundIdentifier *first = append_ids(answer, patient, &ids);
+    append_missing_domains(answer, patient, &other_ids);
+    const PatientV3 shown = {
+        .ids = strbuf_str(&ids),
+        .other_ids = strbuf_str(&other_ids),
+        .organization = first ? first->authority->oid : answer->query.pix->authority_oid,
+        .demographics = &patient->demographics,
+    };
+    query_v3_append_patient(&answer->query, answer->buf, &shown);
     if (!first && patient->identifier_count > 0) {
         add_audited(answer, &patient->identifiers[0]); /* its demographics are given out */
     }

@@ -1,5 +1,6 @@
 #include "pix/message_v3.h"
 
+#include "lib/hl7/v3_person.h"
 #include "lib/xml/write.h"
 #include "pix/pix_state.h"
 
@@ -130,8 +131,35 @@ void query_v3_patient_end(const QueryV3 *query, StrBuf *buf)
 {
     strbuf_literal(buf, "</patient></subject1><custodian typeCode=\"CST\"><assignedEntity "
                         "classCode=\"ASSIGNED\">");
-    v3_append_id(buf, "id", (V3Id){.root = query->pix->authority_oid});
+    if (str_is_empty(query->community)) {
+        v3_append_id(buf, "id", (V3Id){.root = query->pix->authority_oid});
+    } else { /* ITI TF-2 3.55.4.2.2 */
+        v3_append_id(buf, "id", (V3Id){.root = query->community});
+        strbuf_literal(buf, "<code code=\"NotHealthDataLocator\" "
+                            "codeSystem=\"1.3.6.1.4.1.19376.1.2.27.2\"/>");
+    }
     strbuf_literal(buf, "</assignedEntity></custodian></registrationEvent></subject>");
+}
+
+void query_v3_append_patient(const QueryV3 *query, StrBuf *buf, const PatientV3 *patient)
+{
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    query_v3_patient_begin(buf);
+    strbuf_append(buf, patient->ids);
+    strbuf_literal(buf, "<statusCode code=\"active\"/><patientPerson classCode=\"PSN\" "
+                        "determinerCode=\"INSTANCE\">");
+    v3_person_append(buf, arena, patient->demographics);
+    strbuf_append(buf, patient->other_ids);
+    v3_person_append_relations(buf, arena, patient->demographics);
+    strbuf_literal(buf, "</patientPerson><providerOrganization classCode=\"ORG\" "
+                        "determinerCode=\"INSTANCE\">");
+    v3_append_id(buf, "id", (V3Id){.root = patient->organization});
+    strbuf_literal(buf,
+                   "<contactParty classCode=\"CON\"/></providerOrganization><subjectOf1>"
+                   "<queryMatchObservation classCode=\"OBS\" moodCode=\"EVN\"><code "
+                   "code=\"IHE_PDQ\"/><value xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance"
+                   "\" xsi:type=\"INT\" value=\"100\"/></queryMatchObservation></subjectOf1>");
+    query_v3_patient_end(query, buf);
 }
 
 int query_v3_record(QueryV3 *query, const XmlNode *asked, V3Id query_id)

@@ -28,6 +28,8 @@ typedef struct QueryV3 {
     const V3Reply *reply;
     const char *trigger; /* controlActProcess/code of the answer */
     AuditEventType event;
+    Str community; /* OID of the homeCommunityId as which XCPD answers; empty: the affinity domain
+                      does */
     AuditObject *patients; /* of question and answer */
     size_t patient_count;
 } QueryV3;
@@ -49,6 +51,17 @@ void query_v3_end(const QueryV3 *query, StrBuf *buf, V3Id query_id, bool has_res
 /** Appends the elements around patient: "<subject>...<patient>" and "</patient>...</subject>". */
 void query_v3_patient_begin(StrBuf *buf);
 void query_v3_patient_end(const QueryV3 *query, StrBuf *buf);
+
+/** One patient of an answer about demographics. The first two are XML as it stands. */
+typedef struct PatientV3 {
+    Str ids;       /* of patient */
+    Str other_ids; /* asOtherIDs; may be empty */
+    Str organization;
+    const Demographics *demographics;
+} PatientV3;
+
+/** Appends a subject with the patient, who meets all criteria. */
+void query_v3_append_patient(const QueryV3 *query, StrBuf *buf, const PatientV3 *patient);
 
 /** Records the query with its outcome; asked is the element that goes with it.
  * @return 0, or -ERR_IO: nothing may be sent */

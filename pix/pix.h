@@ -25,8 +25,9 @@ typedef struct PixConfig {
     const char *patient_id_authority; /* OID of the affinity domain */
     const char *patient_id_namespace; /* may be empty */
     PidOwner pid_owner;
-    bool takes_any_source; /* [access] mode = open: also feeds of the affinity domain's own
-                              authority, whoever owns it */
+    bool takes_any_source;         /* [access] mode = open: also feeds of the affinity domain's own
+                                      authority, whoever owns it */
+    const char *home_community_id; /* urn:oid:...; of XCPD; empty: none */
     MatchConfig match;
     const char *sending_application; /* MSH-3, MSH-4 of what we send */
     const char *sending_facility;
@@ -86,6 +87,7 @@ int pix_iti45_query(void *pix, SoapExchange *exchange);    /* ITI TF-2 3.45 */
 int pix_iti47_query(void *pix, SoapExchange *exchange);    /* ITI TF-2 3.47 */
 int pix_iti47_continue(void *pix, SoapExchange *exchange); /* TF-2 3.47.4.3 */
 int pix_iti47_cancel(void *pix, SoapExchange *exchange);
+int pix_iti55_discover(void *pix, SoapExchange *exchange); /* TF-2 3.55; home_community_id is set */
 
 /** Patient in the CapabilityStatement (ITI TF-2 Z.3). */
 extern const FhirCapability pix_fhir_capability;

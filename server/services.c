@@ -159,6 +159,7 @@ static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
         .patient_id_authority = s->config->affinity_domain.patient_id_authority,
         .patient_id_namespace = s->config->affinity_domain.patient_id_namespace,
         .pid_owner = (PidOwner)s->config->affinity_domain.pid_owner,
+        .home_community_id = s->config->affinity_domain.home_community_id,
         .takes_any_source = access_mode(s->config) == ACCESS_OPEN,
         .match = {.rule = (MatchRule)s->config->matching.rule,
                   .link_threshold = s->config->matching.link_threshold,
