@@ -13,6 +13,7 @@ from tests.harness import certs, server as harness
 
 IS_FULL = os.environ.get("MUSUBI_FULL") == "1"
 MIB = 1024 * 1024
+UPDATE_STATUS = "urn:ihe:iti:2010:AssociationType:UpdateAvailabilityStatus"
 UNIQUE_ID_SCHEME = "urn:uuid:2e82c1f6-a085-4c72-9da3-8640a32e42ab"
 
 
@@ -43,6 +44,20 @@ def client(server, role=None, timeout_s=60):
 def submission(number, content=b"content", **fields):
     """A submission of one document."""
     return xds.Submission(patient(number), [xds.Document(patient(number), content, **fields)])
+
+
+def version_xml(document, lid, version):
+    """The body of ITI-57 that makes a new version of a DocumentEntry; version is the one that it updates."""
+    original = xds.slot_xml("SubmissionSetStatus", "Original")
+    body = xds.Submission(document.patient, [document]).register_xml().replace(original, original + xds.slot_xml("PreviousVersion", version))
+    return body.replace(f'id="{document.id}" mimeType', f'id="{document.id}" lid="{lid}" mimeType')
+
+
+def status_xml(patient_id, entry, original, new):
+    """The body of ITI-57 that changes the status of an object."""
+    change = xds.Submission(patient_id)
+    change.associations = [xds.association_xml(UPDATE_STATUS, change.id, entry, {"OriginalStatus": [original], "NewStatus": [new]})]
+    return change.register_xml()
 
 
 def find(soap, number, status="Approved", return_type="LeafClass"):

@@ -318,7 +318,7 @@ class ConsentDocuments(Commands):
         command("consent-policy", "add", SHARES, "--name", "共有", "--decision", "enroll")
         command("consent-policy", "add", REFUSES, "--name", "不参加", "--decision", "withdraw")
         time.sleep(1.5)  # until the server has seen them
-        cls.people = cls.import_people(*(f"P{n}" for n in (1, 2, 3, 4, 5, 6, 7, 9)))
+        cls.people = cls.import_people(*(f"P{n}" for n in (1, 2, 3, 4, 5, 6, 7, 9, 10)))
         for level, rule in (("download", "--permit"), ("view", "--deny")):
             command("consent-policy", "disclose", SHARES, "--source", "Hospital A", "--reader", "Hospital B", rule, "--level", level)
 
@@ -383,6 +383,33 @@ class ConsentDocuments(Commands):
         self.assert_success(self.soap().provide(xds.Submission(self.cx("P2"), [report], associations=[
             xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", report.id, uuid)])))
         self.assertEqual(self.state("P2"), (False, []))
+
+    def test_a_consent_counts_as_its_newest_version_says(self):
+        """New terms count at once (ITI-57), the same ones are no new decision; Deprecated it counts no more."""
+        consent = self.given("P10", SHARES)
+        shares = (True, [("deny", consent.unique_id), ("permit", consent.unique_id)])
+        lid = self.found("P10")[consent.unique_id]
+        soap = self.soap()
+
+        def update(version):
+            return soap.send("/registry", "ITI-57", common.version_xml(consent, lid, str(version)))
+        self.server.command("patient", "withdraw", self.people["P10"])
+        consent.title = "同意書"
+        self.assert_success(update(1))
+        self.assertEqual(self.state("P10"), (False, shares[1]), "the title is no decision")
+        consent.event_codes = [(REFUSES, "1.2.392.99999.8", "policy")]
+        self.assert_success(update(2))
+        self.assertEqual(self.state("P10"), (False, []))
+        consent.event_codes = [(SHARES, "1.2.392.99999.8", "policy")]
+        self.assert_success(update(3))
+        self.assertEqual(self.state("P10"), shares)
+        consent.event_codes = [(UNKNOWN, "1.2.392.99999.8", "policy")]
+        self.assertEqual(update(4).errors[0][0], "XDSRegistryMetadataError")
+        approved, deprecated = (xds.STATUS + status for status in ("Approved", "Deprecated"))
+        for old, new, expected in ((approved, deprecated, (False, [])), (deprecated, approved, shares)):
+            latest = (self.found("P10") or common.find(soap, self.people["P10"], "Deprecated"))[consent.unique_id]
+            self.assert_success(soap.send("/registry", "ITI-57", common.status_xml(self.cx("P10"), latest, old, new)))
+            self.assertEqual(self.state("P10"), expected, new)
 
     def test_of_two_policies_one_to_withdraw_decides(self):
         self.given("P3", ENROLS, "urn:oid:" + REFUSES)

@@ -13,18 +13,8 @@ from tests.integration import common
 WRITERS = 8
 DOCUMENTS = 5
 ROUNDS = 12
-STATUS = "urn:oasis:names:tc:ebxml-regrep:StatusType:"
-UPDATE_STATUS = "urn:ihe:iti:2010:AssociationType:UpdateAvailabilityStatus"
 # What a writer may be told whose document another one changed meanwhile.
 LOST = {"XDSMetadataVersionError", "XDSMetadataUpdateError", "XDSRegistryDeprecatedDocumentError", "UnresolvedReferenceException"}
-
-
-def update_xml(patient, document, lid, version):
-    """The body of a new version."""
-    submission = xds.Submission(patient, [document])
-    original = xds.slot_xml("SubmissionSetStatus", "Original")
-    body = submission.register_xml().replace(original, original + xds.slot_xml("PreviousVersion", version))
-    return body.replace(f'id="{document.id}" mimeType', f'id="{document.id}" lid="{lid}" mimeType')
 
 
 class Writer:
@@ -49,17 +39,15 @@ class Writer:
         """A new version."""
         _, lid, version, _ = self.latest(document.unique_id)
         renewed = xds.Document(self.patient, document.content, unique_id=document.unique_id, title=f"Report {version}")
-        reply = self.soap.send("/registry", transaction, update_xml(self.patient, renewed, lid, version))
+        reply = self.soap.send("/registry", transaction, common.version_xml(renewed, lid, version))
         self.versions[document.unique_id] += reply.outcome == "Success"
         return reply
 
     def change_status(self, document):
         """Approved becomes Deprecated, Deprecated Approved."""
         entry, _, _, status = self.latest(document.unique_id)
-        wanted = STATUS + ("Deprecated" if status.endswith("Approved") else "Approved")
-        change = xds.Submission(self.patient)
-        change.associations = [xds.association_xml(UPDATE_STATUS, change.id, entry, {"OriginalStatus": [status], "NewStatus": [wanted]})]
-        return self.soap.send("/registry", "ITI-57", change.register_xml())
+        wanted = xds.STATUS + ("Deprecated" if status.endswith("Approved") else "Approved")
+        return self.soap.send("/registry", "ITI-57", common.status_xml(self.patient, entry, status, wanted))
 
     def replace(self, document):
         """A replacement with a uniqueId of its own."""
