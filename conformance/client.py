@@ -179,6 +179,13 @@ def _split_mime(content_type, raw):
     return first, parts
 
 
+def parse_reply(status, headers, raw):
+    """A Reply from its parts; the names of headers are as HTTP servers write them."""
+    kind = headers.get("Content-Type", "")
+    root, parts = (_split_mime(kind, raw) if kind.startswith("multipart/") else (raw, {}))
+    return Reply(status, headers, raw, etree.fromstring(root) if "xml" in kind else None, parts)
+
+
 class SoapClient:
     """Sends SOAP messages to one server, connection kept alive. base is http://host:port or https://host:port."""
 
@@ -216,10 +223,7 @@ class SoapClient:
         except BaseException:
             self.close()
             raise
-        kind = response.headers.get("Content-Type", "")
-        root, parts = (_split_mime(kind, raw) if kind.startswith("multipart/") else (raw, {}))
-        tree = etree.fromstring(root) if "xml" in kind else None
-        return Reply(response.status, dict(response.headers), raw, tree, parts)
+        return parse_reply(response.status, dict(response.headers), raw)
 
     def send(self, path, transaction, body, attachments=None, as_mtom=None):
         """Sends the body of a transaction; MTOM when there are attachments or as_mtom says so."""

@@ -243,6 +243,15 @@ static void add_to_activity(Journal *journal, const Request *req, Outcome outcom
     pthread_mutex_unlock(&journal->lock);
 }
 
+void journal_note(Journal *journal, Str line)
+{
+    _cleanup_(arena_freep) Arena *arena = arena_new();
+    log_info("%.*s", STR_ARG(line));
+    Str entry = str_printf(arena, "ts=%.*s %.*s\n", STR_ARG(clock_iso8601(arena, clock_utc_us())),
+                           STR_ARG(line));
+    ssize_t written UNUSED = write(journal->fd, entry.data, entry.len);
+}
+
 void journal_finish(Journal *journal, const Request *req, Outcome outcome)
 {
     int64_t duration_ns = clock_now_ns() - req->started_ns;
@@ -259,10 +268,7 @@ void journal_finish(Journal *journal, const Request *req, Outcome outcome)
         outcome_name(outcome), first_error(req), req->refusal ? " check=" : "",
         req->refusal ? req->refusal : "", log_quote(arena, req->message_id),
         log_quote(arena, req->subject), database_detail(req, arena));
-    log_info("%.*s", STR_ARG(line));
-    Str entry = str_printf(arena, "ts=%.*s %.*s\n", STR_ARG(clock_iso8601(arena, clock_utc_us())),
-                           STR_ARG(line));
-    ssize_t written UNUSED = write(journal->fd, entry.data, entry.len);
+    journal_note(journal, line);
 }
 
 static long trace_file(const char *path, Str key, JournalLineFn found, void *ctx)

@@ -24,6 +24,9 @@ void journal_free(Journal *journal);
 /** A request is finished: counts it and writes its line. Never patient data. */
 void journal_finish(Journal *journal, const Request *req, Outcome outcome);
 
+/** One more line about a request: "ref=... ". Never patient data. */
+void journal_note(Journal *journal, Str line);
+
 /** A line of the log without its end; borrowed. */
 typedef void (*JournalLineFn)(void *ctx, Str line);
 

@@ -20,7 +20,7 @@ typedef struct Counters {
  * stands in several rows of the tables is counted in the first. */
 static const char *const names[] = {
 #define SOAP(path, number, action, reply_action, body_namespace, body_element, module, handler,    \
-             mtom, documents, confirms, operation)                                                 \
+             mtom, documents, confirms, asynchronous, operation)                                   \
     number,
 #include "server/transactions.def"
 #undef SOAP

@@ -22,6 +22,7 @@
 #include "lib/tls/gnutls_peer.h"
 #include "lib/xml/read.h"
 #include "server/admin.h"
+#include "server/async_replies.h"
 #include "server/audit_gauges.h"
 #include "server/audit_patients.h"
 #include "server/certificate_watch.h"
@@ -81,6 +82,7 @@ typedef struct Process {
     SSL_CTX *stream_tls;   /* of MLLP and syslog */
     OpenPeers *open_peers; /* NULL without a certificate */
     CertificateWatch certificates;
+    AsyncReplies *replies;
     Surface tls_surface;
     Surface plain_surface;
     AdminPages admin_pages;
@@ -483,6 +485,7 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
                       (double)syslog_listener_dropped(p->syslog));
         audit_gauges_write(p->services.pool, req, buf);
     }
+    async_replies_gauges(p->replies, buf);
     metrics_gauge(buf, "http_connections", "Open HTTP connections.",
                   (double)watchdog_count(p->watchdog));
     identity_gauges_write(p->identity_gauges, req, buf);
@@ -508,6 +511,7 @@ static void open_surface(Process *p, Surface *surface, const char *address, bool
     surface->soap = (SoapEndpoint){
         .peers = peers,
         .journal = s->journal,
+        .replies = p->replies,
         .modules = {[MODULE_REGISTRY] = s->registry,
                     [MODULE_REPOSITORY] = s->repository,
                     [MODULE_IMAGING] = s->imaging,
@@ -585,9 +589,26 @@ static HttpListener *bind_http(Process *p, const char *address, const HttpServic
     return http_listener_bind(&config, p->problem, PROBLEM_BYTES);
 }
 
+static void open_replies(Process *p)
+{
+    const Config *c = p->config;
+    const AsyncRepliesConfig config = {
+        .nodes = p->services.nodes,
+        .tls = p->tls,
+        .audit = p->services.audit,
+        .journal = p->services.journal,
+        .spill_directory = services_path(p->arena, c, "spill"),
+        .spill_bytes = c->asynchronous.spill_bytes,
+        .max_waiting = c->asynchronous.max_waiting,
+        .retry_for_ms = c->asynchronous.retry_for_ms,
+    };
+    p->replies = async_replies_new(&config);
+}
+
 static bool bind_listeners(Process *p)
 {
     const Config *c = p->config;
+    open_replies(p);
     p->watchdog = watchdog_new();
     p->certificates = (CertificateWatch){.tls = p->tls, .nodes = p->services.nodes};
     certificate_watch_tick(&p->certificates);
@@ -738,8 +759,8 @@ static bool start(Process *p)
     const char *conninfo = NULL;
     privileges_forbid_core_files();
     if (!check_plain_access(p) || !services_make_folders(p->config, p->problem, PROBLEM_BYTES) ||
-        !lock_data_dir(p) || !check_restored(p) || !start_workers(p) || !open_tls(p) || !reserve_ports(p) ||
-        !drop_privileges(p)) {
+        !lock_data_dir(p) || !check_restored(p) || !start_workers(p) || !open_tls(p) ||
+        !reserve_ports(p) || !drop_privileges(p)) {
         return false;
     }
     raise_descriptor_limit(p);
@@ -783,6 +804,7 @@ static void stop(Process *p)
     http_listener_free(p->https);
     http_listener_free(p->plain_http);
     http_listener_free(p->admin);
+    async_replies_free(p->replies);
     identity_gauges_free(p->identity_gauges);
     if (p->services.audit) {
         refused_peer_flush(p->services.audit, true);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "lib/soap/reply.h"
+#include "server/soap_return.h"
 #include "server/wsdl.h"
 
 /** A reply of known length up to this is made before its first byte is sent. */
@@ -14,18 +15,43 @@
 typedef struct SoapCall {
     SoapExchange exchange;
     const Transaction *transaction;
+    SoapReturn way;           /* of the reply */
     bool has_failed;          /* a fault is certain; the rest of the body is only read */
     uint64_t failed_at_bytes; /* of the body */
     Outcome outcome;
 } SoapCall;
 
+/** The reply is on its way to its addressee: nothing comes on the connection (TF-2 Appendix V.5).
+ */
+static void post(HttpExchange *http, const SoapAddressee *addressee, const char *type)
+{
+    SoapCall *call = http->state;
+    StrBuf nothing = {0};
+    async_reply_post(call->way.place, http->req, addressee->address, type);
+    call->way.place = NULL;
+    http_reply(http, 202, NULL, &nothing);
+}
+
+/** One text as a BodySource. */
+static int next_of_text(void *ctx, StrBuf *buf)
+{
+    strbuf_append(buf, strbuf_str(ctx));
+    return 0;
+}
+
 static void reply_fault(HttpExchange *http)
 {
     SoapCall *call = http->state;
     StrBuf buf = {0};
-    int status = (int)soap_fault_write(http->req, &buf);
+    const SoapAddressee *addressee = call->way.fault_to;
+    int status = (int)soap_fault_write(http->req, addressee, &buf);
+    BodySource source = {.ctx = &buf, .next = next_of_text};
     call->outcome = OUTCOME_FAULT;
-    http_reply(http, status, SOAP_CONTENT_TYPE, &buf);
+    if (addressee && async_reply_fill(call->way.place, http->req, &source) == 0) {
+        post(http, addressee, SOAP_CONTENT_TYPE);
+    } else {
+        http_reply(http, status, SOAP_CONTENT_TYPE, &buf);
+    }
     strbuf_done(&buf);
 }
 
@@ -221,7 +247,8 @@ static int receive(SoapEndpoint *endpoint, HttpExchange *http)
     if (error_list_has_errors(&req->errors) && !call->transaction->takes_documents) {
         return -(int)req->errors.first->code; /* of parts that this transaction has no use for */
     }
-    return authenticate_user(endpoint, call);
+    rc = soap_return_plan(endpoint->replies, req, call->transaction, message, &call->way);
+    return rc < 0 ? rc : authenticate_user(endpoint, call);
 }
 
 static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
@@ -232,6 +259,7 @@ static int dispatch(SoapEndpoint *endpoint, HttpExchange *http)
         return -ERR_SOAP_SENDER;
     }
     const Transaction *transaction = call->transaction;
+    call->exchange.addressee = call->way.reply_to;
     soap_reply_open(&call->exchange, transaction->reply_action, transaction->has_mtom_reply);
     int rc = transaction->handler(endpoint->modules[transaction->module], &call->exchange);
     if (request_confirm(http->req) < 0) {
@@ -291,6 +319,21 @@ static void reply_text(SoapEndpoint *endpoint, HttpExchange *http, const char *t
     }
 }
 
+/** HTTP 202 says that all is done and on record, and that the reply comes. */
+static void reply_later(SoapEndpoint *endpoint, HttpExchange *http, const char *type)
+{
+    SoapCall *call = http->state;
+    BodySource source;
+    int64_t length;
+    soap_reply_source(&call->exchange, &source, &length);
+    if (async_reply_fill(call->way.place, http->req, &source) < 0 ||
+        http_peer_settle(&endpoint->peers, http->req) < 0) {
+        reply_fault(http);
+    } else {
+        post(http, call->way.reply_to, type);
+    }
+}
+
 static void reply(SoapEndpoint *endpoint, HttpExchange *http)
 {
     SoapCall *call = http->state;
@@ -299,6 +342,10 @@ static void reply(SoapEndpoint *endpoint, HttpExchange *http)
     char *type = str_cstr(http->req->arena, soap_reply_content_type(&call->exchange));
     _cleanup_(strbuf_done) StrBuf text = {0};
     call->outcome = outcome_of(http->req);
+    if (call->way.reply_to) {
+        reply_later(endpoint, http, type);
+        return;
+    }
     if (soap_reply_take(&call->exchange, &text)) {
         reply_text(endpoint, http, type, &text);
         return;
@@ -335,6 +382,7 @@ static void soap_completed(void *ctx, HttpExchange *http)
     if (!call) {
         return;
     }
+    async_reply_give_up(call->way.place);
     soap_receiver_free(call->exchange.receiver);
     strbuf_done(&call->exchange.reply_xml);
     journal_finish(endpoint->journal, http->req, http->is_cut ? OUTCOME_FAULT : call->outcome);

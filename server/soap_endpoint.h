@@ -2,6 +2,7 @@
 
 #include "lib/saml/saml.h"
 #include "lib/soap/exchange.h"
+#include "server/async_replies.h"
 #include "server/config.h"
 #include "server/http_peer.h"
 #include "server/journal.h"
@@ -12,6 +13,7 @@
 typedef struct SoapEndpoint {
     HttpPeers peers;
     Journal *journal;
+    AsyncReplies *replies;       /* to the addresses that requests name */
     void *modules[MODULE_COUNT]; /* NULL: this process does not serve the role */
     const DocumentSink *sink;    /* of the repository; NULL without */
     Saml *saml;                  /* NULL: users are not asked for anywhere */

@@ -7,9 +7,9 @@
 
 const Transaction transactions[] = {
 #define SOAP(path, number, action, reply_action, body_namespace, body_element, module, handler,    \
-             mtom, documents, confirms, operation)                                                 \
-    {path,   number,  action, reply_action, body_namespace, body_element,                          \
-     module, handler, mtom,   documents,    confirms,       operation},
+             mtom, documents, confirms, asynchronous, operation)                                   \
+    {path,    number, action,    reply_action, body_namespace, body_element, module,               \
+     handler, mtom,   documents, confirms,     asynchronous,   operation},
 #include "server/transactions.def"
 #undef SOAP
 };

@@ -29,6 +29,7 @@ typedef struct Transaction {
     bool has_mtom_reply;
     bool takes_documents;
     bool confirms_itself;  /* the handler calls request_confirm() when it has to */
+    bool is_asynchronous;  /* wsa:ReplyTo may name an address */
     const char *operation; /* of the WSDL */
 } Transaction;
 

@@ -2,8 +2,6 @@
 
 #include "lib/xml/namespaces.h"
 
-#define ANONYMOUS NS_WSA "/anonymous"
-
 typedef enum HeaderKind { TEXT, ADDRESS, UNREAD } HeaderKind;
 
 typedef enum HeaderName {
@@ -113,17 +111,6 @@ static int check_must_understand(Request *req, const XmlNode *header)
         STR_ARG(str_slice(header->ns, 0, 200)), STR_ARG(str_slice(header->name, 0, 100)));
 }
 
-/** Replies go back on the connection of the request. */
-static int check_address(Request *req, const char *name, Str address)
-{
-    if (str_is_empty(address) || str_equal(address, STR(ANONYMOUS))) {
-        return 0;
-    }
-    return error_add(&req->errors, ERR_SOAP_INVALID_ADDRESSING_HEADER, NULL,
-                     "wsa:%s is %.*s; asynchronous replies are not offered, send " ANONYMOUS, name,
-                     STR_ARG(str_slice(address, 0, 300)));
-}
-
 /** @param ret_value  empty if the header is absent */
 static int read_header(Request *req, const XmlNode *headers, HeaderName index, Str *ret_value)
 {
@@ -141,7 +128,7 @@ static int read_header(Request *req, const XmlNode *headers, HeaderName index, S
                          "the header wsa:%s (namespace " NS_WSA ") is missing or empty", name);
     }
     *ret_value = value;
-    return known_headers[index].kind == ADDRESS ? check_address(req, name, value) : 0;
+    return 0;
 }
 
 static int read_headers(Request *req, SoapMessage *message)
@@ -161,6 +148,7 @@ static int read_headers(Request *req, SoapMessage *message)
     message->message_id = values[HEADER_MessageID];
     message->to = values[HEADER_To];
     message->reply_to = values[HEADER_ReplyTo];
+    message->fault_to = values[HEADER_FaultTo];
     req->message_id = message->message_id;
     req->reply_to = message->reply_to;
     return result;
@@ -175,4 +163,37 @@ int soap_envelope_read(Request *req, XmlNode *root, SoapMessage *message)
     /* Headers are read even if the body is wrong, so that the fault can refer to the request. */
     int header_r = read_headers(req, message);
     return r ? r : header_r;
+}
+
+/* ---- Where answers go ---- */
+
+static bool is_on_connection(Str address)
+{
+    return str_is_empty(address) || str_equal(address, STR(NS_WSA "/anonymous"));
+}
+
+static bool addressee(const SoapMessage *message, const char *name, Str address,
+                      SoapAddressee *ret_addressee)
+{
+    if (is_on_connection(address)) {
+        return false;
+    }
+    const XmlNode *header = xml_child(message->header, NS_WSA, name);
+    *ret_addressee = (SoapAddressee){
+        .address = address,
+        .parameters = xml_child(header, NS_WSA, "ReferenceParameters"),
+    };
+    return true;
+}
+
+bool soap_reply_addressee(const SoapMessage *message, SoapAddressee *ret_addressee)
+{
+    return addressee(message, "ReplyTo", message->reply_to, ret_addressee);
+}
+
+bool soap_fault_addressee(const SoapMessage *message, SoapAddressee *ret_addressee)
+{
+    return str_is_empty(message->fault_to)
+               ? soap_reply_addressee(message, ret_addressee)
+               : addressee(message, "FaultTo", message->fault_to, ret_addressee);
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "lib/soap/receive.h"
+#include "lib/soap/exchange.h"
 
 /**
  * Reads the SOAP 1.2 envelope and its WS-Addressing headers into message, and into req->message_id
@@ -14,3 +14,11 @@
  * Spec: SOAP 1.2 part 1 section 5; WS-Addressing 1.0 SOAP binding section 6; TF-2 Appendix V.3.
  */
 int soap_envelope_read(Request *req, XmlNode *root, SoapMessage *message) MUST_CHECK;
+
+/**
+ * Where the reply to a message goes, and where a fault (WS-Addressing 1.0 Core 3.4: wsa:FaultTo,
+ * else wsa:ReplyTo).
+ * @return false: back on the connection
+ */
+bool soap_reply_addressee(const SoapMessage *message, SoapAddressee *ret_addressee);
+bool soap_fault_addressee(const SoapMessage *message, SoapAddressee *ret_addressee);

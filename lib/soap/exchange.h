@@ -14,6 +14,12 @@ typedef struct SoapPart {
     BodySource source;
 } SoapPart;
 
+/** Whom a reply goes to that does not go back on the connection of its request. */
+typedef struct SoapAddressee {
+    Str address;         /* of wsa:ReplyTo or wsa:FaultTo */
+    XmlNode *parameters; /* its wsa:ReferenceParameters, which the reply repeats; NULL: none */
+} SoapAddressee;
+
 /**
  * A SOAP request with room for its reply: what a transaction's handler gets.
  *
@@ -26,11 +32,12 @@ typedef struct SoapPart {
 typedef struct SoapExchange {
     Request *req;
     SoapMessage *message;
-    SoapReceiver *receiver;      /* for soap_message_take_document() */
-    StrBuf reply_xml;            /* freed by the listener */
-    BodySource reply_source;     /* next == NULL: reply_xml is the whole body element */
-    uint64_t reply_source_bytes; /* that it makes; 0: only its end tells */
-    SoapPart *parts;             /* in req->arena, in order */
+    const SoapAddressee *addressee; /* of the reply; NULL: the connection */
+    SoapReceiver *receiver;         /* for soap_message_take_document() */
+    StrBuf reply_xml;               /* freed by the listener */
+    BodySource reply_source;        /* next == NULL: reply_xml is the whole body element */
+    uint64_t reply_source_bytes;    /* that it makes; 0: only its end tells */
+    SoapPart *parts;                /* in req->arena, in order */
     size_t part_count;
     struct SoapPackage *package; /* of reply.c */
 } SoapExchange;

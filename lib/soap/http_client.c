@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/url.h"
 #include "lib/soap/http_connection.h"
 
@@ -19,8 +21,11 @@ struct HttpClient {
     TlsPeer peer;
     SSL_CTX *context; /* NULL: plain */
     pthread_mutex_t lock;
+    unsigned connect_timeout_ms;
     HttpConnection *idle;
     size_t idle_count;
+    HttpConnection *busy; /* in an exchange */
+    bool is_interrupted;
 };
 
 /* ---- set-up ---- */
@@ -64,6 +69,7 @@ HttpClient *http_client_new(const HttpClientConfig *config, char *ret_problem, s
         return NULL;
     }
     client->peer = (TlsPeer){client->host, config->fingerprint};
+    client->connect_timeout_ms = config->connect_timeout_ms;
     client->context = is_plain ? NULL : tls_client_context(config->tls, ret_problem, problem_size);
     if (!client->context && !is_plain) {
         http_client_free(client);
@@ -102,10 +108,17 @@ void http_client_free(HttpClient *client)
 
 /* ---- connections ---- */
 
+static int64_t connect_deadline(const HttpClient *client, int64_t deadline_ns)
+{
+    int64_t timeout_ns = (int64_t)client->connect_timeout_ms * 1000000;
+    return timeout_ns > 0 ? MIN(deadline_ns, clock_now_ns() + timeout_ns) : deadline_ns;
+}
+
 static HttpConnection *connection_new(const HttpClient *client, int64_t deadline_ns,
                                       char *ret_problem)
 {
     TlsConnection stream;
+    deadline_ns = connect_deadline(client, deadline_ns);
     if (!tls_connection_open(&stream, client->context, &client->peer, client->port, deadline_ns,
                              ret_problem, PROBLEM_BYTES)) {
         return NULL;
@@ -146,6 +159,38 @@ static void give_back(HttpClient *client, HttpConnection *connection)
     if (!is_kept) {
         connection_free(connection);
     }
+}
+
+static void set_busy(HttpClient *client, HttpConnection *connection)
+{
+    pthread_mutex_lock(&client->lock);
+    connection->next = client->busy;
+    client->busy = connection;
+    if (client->is_interrupted) {
+        (void)shutdown(connection->stream.socket, SHUT_RDWR);
+    }
+    pthread_mutex_unlock(&client->lock);
+}
+
+static void end_busy(HttpClient *client, const HttpConnection *connection)
+{
+    pthread_mutex_lock(&client->lock);
+    HttpConnection **at = &client->busy;
+    while (*at != connection) {
+        at = &(*at)->next;
+    }
+    *at = connection->next;
+    pthread_mutex_unlock(&client->lock);
+}
+
+void http_client_interrupt(HttpClient *client)
+{
+    pthread_mutex_lock(&client->lock);
+    client->is_interrupted = true;
+    for (HttpConnection *one = client->busy; one; one = one->next) {
+        (void)shutdown(one->stream.socket, SHUT_RDWR);
+    }
+    pthread_mutex_unlock(&client->lock);
 }
 
 /* ---- one exchange ---- */
@@ -215,9 +260,11 @@ static bool run_exchange(const Exchange *exchange, HttpConnection *connection,
                          bool *ret_is_untouched)
 {
     bool is_kept = false;
+    set_busy(exchange->client, connection);
     bool is_good =
         write_message(exchange, connection) &&
         http_reply_read(connection, exchange->req, exchange->receiver, exchange->reply, &is_kept);
+    end_busy(exchange->client, connection);
     *ret_is_untouched = !is_good && !connection->has_received && !exchange->message->source;
     if (is_kept) {
         give_back(exchange->client, connection);

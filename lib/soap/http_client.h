@@ -11,14 +11,18 @@
 typedef struct HttpClient HttpClient;
 
 typedef struct HttpClientConfig {
-    const char *url;         /* https://host[:port]/path */
-    Tls *tls;                /* borrowed; not looked at for http:// */
-    const char *fingerprint; /* of the server's certificate, as in TlsPeer; borrowed */
-    bool may_be_plain;       /* http:// too, which reaches loopback addresses only */
+    const char *url;             /* https://host[:port]/path */
+    Tls *tls;                    /* borrowed; not looked at for http:// */
+    const char *fingerprint;     /* of the server's certificate, as in TlsPeer; borrowed */
+    bool may_be_plain;           /* http:// too, which reaches loopback addresses only */
+    unsigned connect_timeout_ms; /* of a connection with its handshake; 0: the request's deadline */
 } HttpClientConfig;
 
 HttpClient *http_client_new(const HttpClientConfig *config, char *ret_problem, size_t problem_size);
 void http_client_free(HttpClient *client);
+
+/** Exchanges that go on in other threads fail at once, a connection that is being made excepted. */
+void http_client_interrupt(HttpClient *client);
 
 /** What is sent: text, and after it what source makes, if there is one. */
 typedef struct HttpMessage {

@@ -28,6 +28,7 @@ typedef struct SoapMessage {
     Str action;              /* wsa:Action, trimmed */
     Str message_id;          /* wsa:MessageID; empty if absent */
     Str reply_to;            /* wsa:ReplyTo/wsa:Address; empty if absent */
+    Str fault_to;            /* wsa:FaultTo/wsa:Address; empty if absent */
     Str to;
     XmlNode *envelope;
     XmlNode *header; /* NULL if none */

@@ -8,13 +8,40 @@
 
 /* ---- The envelope ---- */
 
+/** A child of wsa:ReferenceParameters becomes a header (WS-Addressing 1.0 SOAP binding 3.4). */
+static void append_parameter(Arena *arena, XmlNode *parameter, StrBuf *buf)
+{
+    size_t count = parameter->attribute_count;
+    XmlAttribute *attributes = ARENA_ARRAY(arena, XmlAttribute, count + 1);
+    for (size_t i = 0; i < count; i++) {
+        attributes[i] = parameter->attributes[i];
+    }
+    attributes[count] = (XmlAttribute){STR(NS_WSA), STR("IsReferenceParameter"), STR("true")};
+    parameter->attributes = attributes;
+    parameter->attribute_count = count + 1;
+    xml_append_tree(buf, parameter, "");
+    parameter->attribute_count = count; /* a fault may follow in place of the reply */
+}
+
+/** @param addressee  NULL: the connection */
+static void append_addressee(Arena *arena, const SoapAddressee *addressee, StrBuf *buf)
+{
+    strbuf_literal(buf, "<wsa:To>");
+    xml_append_escaped(buf, addressee ? addressee->address : STR(NS_WSA "/anonymous"));
+    strbuf_literal(buf, "</wsa:To>");
+    XmlNode *parameters = addressee ? addressee->parameters : NULL;
+    for (XmlNode *one = parameters ? parameters->first_child : NULL; one; one = one->next) {
+        append_parameter(arena, one, buf);
+    }
+}
+
 /**
  * Appends the envelope up to and including the start of its Body, with wsa:Action (mustUnderstand),
- * wsa:MessageID (new), wsa:To (anonymous) and wsa:RelatesTo (TF-2 Appendix V.3).
- *
- * @param relates_to  wsa:MessageID of the request; empty: no RelatesTo
+ * wsa:MessageID (new), wsa:To and, if the request has a wsa:MessageID, wsa:RelatesTo (TF-2 Appendix
+ * V.3).
  */
-static void envelope_begin(StrBuf *buf, Str action, Str relates_to)
+static void envelope_begin(StrBuf *buf, Str action, const Request *req,
+                           const SoapAddressee *addressee)
 {
     char message_id[UUID_URN_LEN];
     uuid_format_urn(uuid_new(), message_id);
@@ -25,10 +52,11 @@ static void envelope_begin(StrBuf *buf, Str action, Str relates_to)
     xml_append_escaped(buf, action);
     strbuf_literal(buf, "</wsa:Action><wsa:MessageID>");
     strbuf_append_bytes(buf, message_id, sizeof(message_id));
-    strbuf_literal(buf, "</wsa:MessageID><wsa:To>" NS_WSA "/anonymous</wsa:To>");
-    if (!str_is_empty(relates_to)) {
+    strbuf_literal(buf, "</wsa:MessageID>");
+    append_addressee(req->arena, addressee, buf);
+    if (!str_is_empty(req->message_id)) {
         strbuf_literal(buf, "<wsa:RelatesTo>");
-        xml_append_escaped(buf, relates_to);
+        xml_append_escaped(buf, req->message_id);
         strbuf_literal(buf, "</wsa:RelatesTo>");
     }
     strbuf_literal(buf, "</env:Header><env:Body>");
@@ -81,12 +109,12 @@ static void append_reasons(const Request *req, StrBuf *buf)
     strbuf_printf(buf, " [ref %s]", req->ref);
 }
 
-unsigned soap_fault_write(const Request *req, StrBuf *buf)
+unsigned soap_fault_write(const Request *req, const SoapAddressee *addressee, StrBuf *buf)
 {
     Fault fault = fault_of(req);
     bool is_addressing = fault.ns && str_equal(str_from(fault.ns), STR(NS_WSA));
-    envelope_begin(buf, is_addressing ? STR(NS_WSA "/fault") : STR(NS_WSA "/soap/fault"),
-                   req->message_id);
+    envelope_begin(buf, is_addressing ? STR(NS_WSA "/fault") : STR(NS_WSA "/soap/fault"), req,
+                   addressee);
     strbuf_printf(buf, "<env:Fault><env:Code><env:Value>env:%s</env:Value>", fault.code);
     if (fault.subcode) {
         strbuf_printf(buf,
@@ -337,7 +365,8 @@ void soap_reply_open(SoapExchange *exchange, const char *reply_action, bool as_m
         uuid_format_urn(uuid_new(), package->boundary);
         append_root_head(package, &exchange->reply_xml);
     }
-    envelope_begin(&exchange->reply_xml, str_from(reply_action), exchange->req->message_id);
+    envelope_begin(&exchange->reply_xml, str_from(reply_action), exchange->req,
+                   exchange->addressee);
 }
 
 bool soap_reply_take(SoapExchange *exchange, StrBuf *ret_text)

@@ -10,14 +10,15 @@
  * Appends a whole envelope with a SOAP 1.2 Fault made from req->errors: code and subcode of the
  * first error, the texts of all, with the reference for `musubi trace`.
  *
+ * @param addressee  NULL: the connection
  * @return the HTTP status: 400 if the sender is at fault, else 500 (SOAP 1.2 part 2
  * section 7.5.2.2)
  */
-unsigned soap_fault_write(const Request *req, StrBuf *buf);
+unsigned soap_fault_write(const Request *req, const SoapAddressee *addressee, StrBuf *buf);
 
 /**
  * Begins the reply in exchange->reply_xml, up to the start of the envelope's Body, for a handler to
- * append its body element.
+ * append its body element. exchange->addressee is set.
  *
  * @param reply_action  wsa:Action of the reply
  * @param as_mtom       a reply with parts has to be MTOM (TF-2 3.43.5.1, Appendix V.8)

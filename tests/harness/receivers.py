@@ -147,6 +147,38 @@ class SoapReceiver(Receiver):
         return True
 
 
+class ReplyReceiver(Receiver):
+    """Asynchronous replies over HTTP. answer(message) gives the status of HTTP, or None to close the connection; each message
+    is (headers as the sender wrote them, body)."""
+
+    accepted = 202
+
+    def __init__(self, answer=None, tls=None, port=0, path="/async"):
+        self.path = path
+        super().__init__(answer, tls, port)
+
+    def url(self):
+        """For wsa:ReplyTo, and musubi node endpoint add."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}{self.path}"
+
+    def _exchange(self, connection):
+        head = self._read_until(connection, lambda data: b"\r\n\r\n" in data)
+        head, _, body = head.partition(b"\r\n\r\n")
+        length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
+        pieces, count = [body], len(body)
+        while count < length:
+            piece = connection.recv(1 << 18)
+            if not piece:
+                raise OSError("the peer has closed the connection")
+            pieces.append(piece)
+            count += len(piece)
+        status = self._keep((head.decode(), b"".join(pieces)))
+        if status is None:
+            return False
+        connection.sendall(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\nLocation: {self.url()}/elsewhere\r\n\r\n".encode())
+        return True
+
+
 class SyslogReceiver(Receiver):
     """Audit messages: RFC 5424 in octet-counted frames (RFC 5425). Each is kept as (number of its connection, syslog message)."""
 

@@ -139,7 +139,7 @@ def envelopes():
         "two MessageIDs": (b"<wsa:ReplyTo>", b"<wsa:MessageID>x</wsa:MessageID><wsa:ReplyTo>"), "unknown mustUnderstand": (
             b"<soap:Header>", b'<soap:Header><x:y xmlns:x="urn:x" soap:mustUnderstand="1"/>'), "empty Action": (b"urn:ihe:iti:2007:RegistryStoredQuery</wsa", b"</wsa"),
         "Action of another": (b"urn:ihe:iti:2007:RegistryStoredQuery<", b"urn:ihe:iti:2007:RegisterDocumentSet-b<"), "ReplyTo elsewhere": (
-            b"http://www.w3.org/2005/08/addressing/anonymous", b"http://127.0.0.1:1/"), "two children of Body": (b"</soap:Body>", b"<a/></soap:Body>"),
+            b"http://www.w3.org/2005/08/addressing/anonymous", b"https://elsewhere.example/"), "two children of Body": (b"</soap:Body>", b"<a/></soap:Body>"),
         "Body within Body": (b"<soap:Body>", b"<soap:Body><soap:Body>"), "unknown query": (b"urn:uuid:14d4debf", b"urn:uuid:00000000"),
         "wrong returnType": (b'returnType="LeafClass"', b'returnType="Everything"'),
         "child of Envelope": (b"<soap:Header>", b"<a/><soap:Header>"),

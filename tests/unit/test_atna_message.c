@@ -214,6 +214,7 @@ static const struct {
     {AUDIT_LOGIN, "110114", "110122", "E"},
     {AUDIT_RESTRICTED_FUNCTION, "110113", "110132", "E"},
     {AUDIT_MESSAGE_REFUSED, "110113", "refused-message", "E"},
+    {AUDIT_UNDELIVERED_REPLY, "110113", "undelivered-reply", "E"},
     {AUDIT_EMERGENCY_ACCESS, "110113", "110127", "E"},
     {AUDIT_AUDIT_LOG_USED, "110101", "", "R"},
     {AUDIT_ITI81_RETRIEVE, "110101", "ITI-81", "R"},

@@ -72,9 +72,8 @@ static void test_faulty_envelopes_are_refused(void **state)
          "wsa:MessageID"},
         {ENV "<e:Header>" ACTION ID "<a:From/><a:From/></e:Header>" BODY,
          ERR_SOAP_INVALID_ADDRESSING_HEADER, "wsa:From"},
-        {ENV "<e:Header>" ACTION ID
-             "<a:ReplyTo><a:Address>http://me</a:Address></a:ReplyTo></e:Header>" BODY,
-         ERR_SOAP_INVALID_ADDRESSING_HEADER, "asynchronous"},
+        {ENV "<e:Header>" ACTION ID "<a:FaultTo/><a:FaultTo/></e:Header>" BODY,
+         ERR_SOAP_INVALID_ADDRESSING_HEADER, "wsa:FaultTo"},
         {ENV "<e:Header>" ACTION ID "<x e:mustUnderstand='true' xmlns='urn:x'/></e:Header>" BODY,
          ERR_SOAP_MUST_UNDERSTAND, "{urn:x}x"},
         {ENV "<e:Header>" ACTION ID "</e:Header><e:Body/></e:Envelope>", ERR_SOAP_SENDER,
