@@ -10,6 +10,7 @@ import random
 import re
 import statistics
 import time
+import types
 import unittest
 import urllib.parse
 
@@ -22,6 +23,7 @@ from tests.integration.prober_oracle import DOWNLOAD, VIEW, Oracle, Rule
 SHARE = 1.0 if common.IS_FULL else 0.05
 BOTH = f"('{xds.STATUS}Approved','{xds.STATUS}Deprecated')"
 RELATED = f"('{xds.IHE_ASSOCIATION}RPLC','{xds.IHE_ASSOCIATION}APND')"
+SUBMIT = "urn:ihe:iti:2010:AssociationType:SubmitAssociation"
 LONG_AGO, FAR_AHEAD = (datetime.datetime(year, 1, 1, tzinfo=datetime.timezone.utc) for year in (2001, 2099))
 Y2020 = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -627,6 +629,38 @@ class Prober(ProberCase):
                 answers = {places.masked(self.refused(send, s)[0].raw, s.unique_id, s.documents[0].unique_id, number)
                            for s, number in zip(asked, ("P0-A", "P3-A", "NOBODY-A"))}
                 self.assertEqual(len(answers), 1, answers)
+
+    def change(self, patient, kind, target):
+        """What gateway B sends to change a registered object: a new version of it, its status, or an Association from it."""
+        submission = self.submission(patient)
+        if kind == "version":
+            body = common.version_xml(submission.documents[0], target, "1").replace(xds.Submission(patient.cx()).source_id,
+                                                                                  submission.source_id)
+            unique_id = re.search(r'value="([^"]+)">' + re.escape(xds.name_xml("XDSSubmissionSet.uniqueId")), body).group(1)
+            return types.SimpleNamespace(unique_id=unique_id, documents=submission.documents, body=body)
+        submission.documents = []
+        link = xds.association_xml(xds.IHE_ASSOCIATION + "APND", target, self.first_documents["P0", "B"].id, identifier="Link")
+        submission.associations = [link, xds.association_xml(SUBMIT, submission.id, "Link")] if kind == "Association" else [
+            xds.association_xml(common.UPDATE_STATUS, submission.id, target,
+                                {"OriginalStatus": [xds.STATUS + "Approved"], "NewStatus": [xds.STATUS + "Deprecated"]})]
+        return types.SimpleNamespace(unique_id=submission.unique_id, documents=[], body=submission.register_xml())
+
+    def test_objects_of_another_hospital_are_not_updated_and_not_told_of(self):
+        """ITI-57: what may be known is refused openly, the rest is as unknown as what is not there."""
+        patient = self.region.patients[0]
+        known = self.first_documents["P0", "A"].id
+        hidden = next(t for t in self.region.things.values()
+                      if t.kind == "D" and t.facility == "A" and t.patient is patient and "R" in t.confidentiality)
+        soap = self.region.client("node-b")
+
+        def send(change):
+            return soap.send("/registry", "ITI-57", change.body)
+        for kind in ("version", "status", "Association"):
+            with self.subTest(kind=kind):
+                reply, _ = self.refused(send, self.change(patient, kind, known))
+                self.assertIn("node node-b may not change", str(reply.errors))
+                _, masked = self.refused(send, self.change(patient, kind, hidden.uuid))
+                self.assertEqual(masked, self.refused(send, self.change(patient, kind, xds.new_urn()))[1])
 
     # ---- reads
 
