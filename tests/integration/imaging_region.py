@@ -18,6 +18,7 @@ from tests.integration import audit_records, common
 
 HOSPITALS = {"a": "1.2.392.99999.97.1", "b": "1.2.392.99999.97.2", "c": "1.2.392.99999.97.3"}
 IMAGING_UID = "1.3.6.1.4.1.21367.13.80.110"
+HOME = "urn:oid:1.2.392.99999.7.1"
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 LEVEL, PATIENT_ID, ISSUER = (0x0008, 0x0052), (0x0010, 0x0020), (0x0010, 0x0021)
 PATIENT_NAME, DESCRIPTION = (0x0010, 0x0010), (0x0008, 0x1030)
@@ -189,11 +190,12 @@ class Reader:
         found = re.search(rb"/bulk/(\d+-\d+)", self.get(f"{picture.path()}/metadata"))
         return found[1].decode() if found else picture.bulk
 
-    def retrieve_images(self, picture, header=None):
-        """RAD-69."""
-        body = xds.retrieve_images_xml([(picture.study, picture.series, IMAGING_UID, picture.uid)], [dimse.EXPLICIT])
-        message = xds.envelope(xds.ACTIONS["RAD-69"], body)
-        reply = self.web.post("/imaging", *xds.mtom(saml.with_header(message, header) if header else message, []))
+    def retrieve_images(self, picture, header=None, transaction="RAD-69"):
+        """RAD-69, or RAD-75 as the gateway of another community."""
+        home, path = (HOME, "/gateway") if transaction == "RAD-75" else (None, "/imaging")
+        body = xds.retrieve_images_xml([(picture.study, picture.series, IMAGING_UID, picture.uid)], [dimse.EXPLICIT], home)
+        message = xds.envelope(xds.ACTIONS[transaction], body)
+        reply = self.web.post(path, *xds.mtom(saml.with_header(message, header) if header else message, []))
         return f"{reply.status}\n".encode() + reply.raw
 
 
@@ -265,6 +267,7 @@ ORIGINALS = {
     "C-GET study": _get("STUDY"), "C-GET series": _get("SERIES"), "C-GET image": _get("IMAGE"),
     "C-MOVE study": _move("STUDY"), "C-MOVE series": _move("SERIES"), "C-MOVE image": _move("IMAGE"),
     "RAD-69": lambda reader, picture: reader.retrieve_images(picture),
+    "RAD-75": lambda reader, picture: reader.retrieve_images(picture, transaction="RAD-75"),
 }
 SURFACES = {**VIEWS, **ORIGINALS}
 
@@ -311,6 +314,7 @@ class Place:
             "server": {"roles": "registry, repository, pix, atna, imaging", "plain_http_listen": None, "plain_mllp_listen": None,
                        "tls_crl": self.certs / "crl.pem"},
             "imaging": {"dicom_listen": f"127.0.0.1:{self.port}", "unique_id": IMAGING_UID, "manifest_delay": "7d"},
+            "affinity_domain": {"home_community_id": HOME},
             "xua": {"registry": "record", "repository": "record", "audiences": saml.AUDIENCE}})
         self.readers = {}
         self.mllp = {}

@@ -3,7 +3,7 @@
 A sample is sent as it is, with four exceptions, because they are not what a sample is about: one without an envelope gets one,
 patients become patients that were fed, SubmissionSet and Folder uniqueIds become fresh ones, and documents whose content the
 sample leaves out get some (their stated hash and size then go). HTTP dumps are sent with their own Content-Type and body.
-HL7 v3 samples go to /pix, in an envelope of ours, with the identifier domains that they name configured and the patients that they
+Those of other communities go to /gateway, of the community that the requests of images name. HL7 v3 samples go to /pix, in an envelope of ours, with the identifier domains that they name configured and the patients that they
 ask for or merge known. Manifests and requests of images are in samples_imaging.py.
 EXPECTED has a row for every sample; `why` says what decides where INDEX.tsv leaves it open. Replies are validated against
 the schemas.
@@ -28,6 +28,7 @@ ROOTS = {  # body root -> (path, transaction)
     "AdhocQueryRequest": ("/registry", "ITI-18"),
     "RetrieveDocumentSetRequest": ("/repository", "ITI-43"),
 }
+GATEWAY_ROOTS = {"AdhocQueryRequest": ("/gateway", "ITI-38"), "RetrieveDocumentSetRequest": ("/gateway", "ITI-39")}
 V3_DOMAINS = (
     "1.3.6.1.4.1.21367.2017.2.5.89", "1.3.6.1.4.1.21367.2017.2.5.93", "1.3.6.1.4.1.21367.2017.2.5.103", "2.16.756.5.30.1.127.3.10.3",
     "2.16.840.1.113883.3.37.4.1.1.2.1.1", "2.16.840.1.113883.3.37.4.1.1.2.611.1", "1.2.3.4.5.1000", "1.2.3.4.666",
@@ -40,7 +41,9 @@ V3_PATIENTS = (  # identifiers of one patient each, that samples ask for or merg
 UPDATES = {"iti-57": "ITI-57"}  # folder: transaction of its SubmitObjectsRequests
 OF_XDS_A = "metadata of XDS.a"
 A_REPLY = "a reply is no request"
+GATEWAY_V3 = (xds.ACTIONS["ITI-55"], "/gateway")
 FOREIGN = "asks another repository"
+OTHER_HOME = "asks another community"
 UNQUOTED = "values without quotes, as in the sample that INDEX.tsv calls invalid"
 EXPECTED = {  # sample: (outcome, error code or text that the reply must hold, why)
     "iti-41/epdex__ITI-41_request_raw.xml": ("Fault", "boundary", "the boundary of the header is not the one of the body"),
@@ -121,6 +124,14 @@ EXPECTED = {  # sample: (outcome, error code or text that the reply must hold, w
     "iti-47/ipf__PDQ_Maximal_Query_Response.xml": ("Fault", "", A_REPLY),
     "iti-47/ipf__PDQ_connectathon2011_namespaces_issue.xml": ("AA", 'code="NF"', "nobody is called so"),
     "iti-47/ipf__PDQ_with_PID4.xml": ("AA", 'code="NF"', "nobody was born then"),
+    "iti-38-39/nist2__soap-xcq-req.xml": ("Success", "", ""),
+    "iti-38-39/nist2__soap-xcr-req.xml": ("Failure", "XDSUnknownCommunity", OTHER_HOME),
+    "iti-38-39/nist2__soap-xret-resp-homeless.xml": ("Fault", "", A_REPLY),
+    "iti-38-39/nist2__soap-xret-resp.xml": ("Fault", "", A_REPLY),
+    "iti-38-39/xcasrc__IT_iti-38_request.xml": ("Success", "", ""),
+    "iti-38-39/xcasrc__IT_iti-39_request.xml": ("Failure", "XDSUnknownCommunity", OTHER_HOME),
+    "iti-55/ipf__iti55-sample-request.xml": ("AA", 'code="NF"', "nobody is called so, and nobody has the identifiers"),
+    "iti-55/ipf__iti55-sample-response.xml": ("Fault", "", A_REPLY),
     "rad-68/nist2__IDS-DEPT001-a_metadata.xml": ("Fault", "", OF_XDS_A),
     "rad-68/nist2__IDS-DEPT012-a_metadata.xml": ("Fault", "", OF_XDS_A),
     "rad-68/nist2__IDS-DEPT021-a_metadata.xml": ("Fault", "", OF_XDS_A),
@@ -186,20 +197,21 @@ def send(soap, folder, raw):
         return soap.post("/repository", dump[0], patient)
     try:
         tree = etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True))
-        if folder in ("iti-44", "iti-45", "iti-47"):
-            return v3.send(soap, next(tree.iter("{%s}*" % xds.NS["hl7"])))
+        if folder in ("iti-44", "iti-45", "iti-47", "iti-55"):
+            return v3.send(soap, next(tree.iter("{%s}*" % xds.NS["hl7"])), *(GATEWAY_V3 if folder == "iti-55" else ()))
         body = None if tree.getroottree().docinfo.doctype else next(iter(tree.iter(*("{*}" + root for root in ROOTS))), None)
     except etree.XMLSyntaxError:
         body = None
     if body is None:
-        return soap.post("/repository" if folder in ("iti-41", "iti-43") else "/registry", "application/soap+xml", raw)
-    path, transaction = ROOTS[etree.QName(body).localname]
+        path = {"iti-41": "/repository", "iti-43": "/repository", "iti-38-39": "/gateway"}.get(folder, "/registry")
+        return soap.post(path, "application/soap+xml", raw)
+    path, transaction = (GATEWAY_ROOTS if folder == "iti-38-39" else ROOTS)[etree.QName(body).localname]
     transaction = UPDATES.get(folder, transaction)
     fresh(body)
     if transaction == "ITI-41":
         give_content(body)
     message = xds.envelope(xds.ACTIONS[transaction], etree.tostring(body, encoding="unicode", with_tail=False))
-    if path == "/repository":
+    if transaction in ("ITI-39", "ITI-41", "ITI-43"):
         parts = [(href.decode(), "text/plain", b"sample") for href in re.findall(rb'href="cid:([^"]+)"', message)]
         return soap.post(path, *xds.mtom(message, parts))
     return soap.post(path, "application/soap+xml; charset=UTF-8", message)
@@ -243,7 +255,8 @@ def main():
     reference = pathlib.Path(os.environ["MUSUBI_REFERENCE"])
     schemas = Schemas(reference / "ihe" / "schema" / "xds-nist-v3")
     passed = failed = 0
-    settings = {"server": {"roles": "registry, repository, pix, atna, imaging"}, "imaging": {"unique_id": samples_imaging.SOURCE}}
+    settings = {"server": {"roles": "registry, repository, pix, atna, imaging"}, "imaging": {"unique_id": samples_imaging.SOURCE},
+                "affinity_domain": {"home_community_id": samples_imaging.HOME}}
     with harness.Server(settings=settings) as server:
         xds.MllpClient(f"127.0.0.1:{server.mllp_port}").send(xds.adt("A01", PATIENT))
         samples_fhir.configure(server)

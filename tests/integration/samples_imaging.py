@@ -1,9 +1,9 @@
-"""The imaging samples of the reference data: manifests that a source provides (rad-68) and requests for their images (rad-69).
+"""The imaging samples of the reference data: manifests that a source provides (rad-68) and requests for their images (rad-69, rad-75).
 
 A manifest is provided as it is. The metadata beside it have the elements of XDS.a: as they stand they are refused (the table in
 samples.py says so), so they are written in those of XDS.b, with codes, times and texts as they are. Images that the samples name
-are stored first, pictures of ours under those UIDs. A request of rad-69 is sent as it is, where every source that it asks is
-unknown; then with each of the sources that it asks taken for this one.
+are stored first, pictures of ours under those UIDs. A request is sent as it is, where every source that it asks is
+unknown (of rad-75 with the homeCommunityId of this community, which all of them name); then with each of the sources that it asks taken for this one.
 """
 
 import re
@@ -17,6 +17,7 @@ from tests.harness import server as harness
 SOURCE = "1.3.6.1.4.1.21367.13.80.110"  # Retrieve Location UID of the manifests
 COMMUNITY_A, COMMUNITY_B, SELF_TEST = "1.3.6.1.4.1.21367.13.71.101", "1.3.6.1.4.1.21367.13.71.102", "1.3.6.1.4.1.21367.102.1.1"
 NOBODY = COMMUNITY_B + ".999"
+HOME, HOME_ONE, HOME_TWO = "urn:oid:1.3.6.1.4.1.21367.13.70.201", "1.3.6.1.4.1.21367.13.71.201.1", "1.3.6.1.4.1.21367.13.71.201.2"
 PATIENT_ID = "SAMPLE"
 UNKNOWN_SUFFIX = ".999"  # of an instance that a sample calls unknown
 AS_IT_IS = ("", "Failure", "XDSUnknownRepositoryId", 0)
@@ -38,7 +39,16 @@ RETRIEVALS = {  # sample: [(source that is this one, outcome, error codes, how m
     "nist2__iig_2018-5405b_Rad69RetrieveRequest.xml": [AS_IT_IS, (COMMUNITY_A, "PartialSuccess", "XDSUnknownRepositoryId", 1),
                                                        (COMMUNITY_B, "Failure", "XDSUnknownRepositoryId XDSDocumentUniqueIdError", 0)],
 }
-LISTED = {f"rad-68/{name}" for name in MANIFESTS} | {f"rad-69/{name}" for name in RETRIEVALS}
+GATEWAY_RETRIEVALS = {  # of rad-75, likewise
+    "nist2__rig_2018-5421a_Rad75RetrieveRequest.xml": [AS_IT_IS, (HOME_ONE, "Success", "", 1)],
+    "nist2__rig_2018-5421c_Rad75RetrieveRequest.xml": [AS_IT_IS, (HOME_TWO, "Success", "", 5)],
+    "nist2__rig_2018-5422a_Rad75RetrieveRequest.xml": [AS_IT_IS, (HOME_ONE, "Success", "", 1)],
+    "nist2__rig_2018-5423a_Rad75RetrieveRequest.xml": [AS_IT_IS, (HOME_ONE, "PartialSuccess", "XDSUnknownRepositoryId", 1),
+                                                       (HOME_TWO, "PartialSuccess", "XDSUnknownRepositoryId", 1)],
+    "nist2__rig_2018-5424a_Rad75RetrieveRequest.xml": [AS_IT_IS, (HOME_ONE, "Failure", "XDSRepositoryError", 0)],
+    "nist2__rig_2018-5424c_Rad75RetrieveRequest.xml": [AS_IT_IS, (HOME_TWO + ".999", "Success", "", 1)],
+}
+LISTED = {f"rad-75/{name}" for name in GATEWAY_RETRIEVALS} | {f"rad-68/{name}" for name in MANIFESTS} | {f"rad-69/{name}" for name in RETRIEVALS}
 
 
 class Unexpected(Exception):
@@ -159,17 +169,25 @@ def named(request):
     return found
 
 
-def retrieve(sender, path, variants):
+def retrieve(sender, path, variants, to=("/imaging", "RAD-69")):
     """RAD-69 as it is, and of this source."""
     sender.store(named(etree.parse(path).getroot()))
     for source, outcome, codes, count in variants:
         request = etree.parse(path).getroot()
         for node in request.iter("{%s}RepositoryUniqueId" % xds.NS["xds"]):
             node.text = SOURCE if node.text == source else node.text
-        reply = sender.soap.send("/imaging", "RAD-69", etree.tostring(request, encoding="unicode"), as_mtom=True)
+        reply = sender.soap.send(*to, etree.tostring(request, encoding="unicode"), as_mtom=True)
         sender.judge(reply, outcome, codes)
         expect(len(reply.documents()) == count, f"{len(reply.documents())} images of {source or 'no source'} instead of {count}")
         expect(set(reply.documents()) <= {uid for _, _, uid in named(request)}, "images that nobody asked for")
+
+
+def retrieve_across(sender, path, variants):
+    """RAD-75, likewise; every error is of this community."""
+    retrieve(sender, path, variants, ("/gateway", "RAD-75"))
+    request = etree.parse(path).getroot()
+    reply = sender.soap.send("/gateway", "RAD-75", etree.tostring(request, encoding="unicode"), as_mtom=True)
+    expect({error[2] for error in reply.errors} == {HOME}, f"locations of {reply.errors}")
 
 
 def run(server, reference, schemas, adopt):
@@ -177,6 +195,7 @@ def run(server, reference, schemas, adopt):
     sender = Sender(server, schemas, adopt)
     samples = [("rad-68", name, provide, count) for name, count in MANIFESTS.items()]
     samples += [("rad-69", name, retrieve, variants) for name, variants in RETRIEVALS.items()]
+    samples += [("rad-75", name, retrieve_across, variants) for name, variants in GATEWAY_RETRIEVALS.items()]
     failures = []
     for folder, name, outcome, expected in samples:
         try:

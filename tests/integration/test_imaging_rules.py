@@ -495,7 +495,8 @@ class Why(Rules):
 class Recorded(Rules):
     """Every request leaves its audit record, and nothing of patients in the log."""
 
-    TRANSACTIONS = {"C-FIND": "RAD-14", "QIDO": "RAD-129", "C-GET": "RAD-16", "C-MOVE": "RAD-16", "RAD-69": "RAD-69", "WADO-URI": "RAD-55"}
+    TRANSACTIONS = {"C-FIND": "RAD-14", "QIDO": "RAD-129", "C-GET": "RAD-16", "C-MOVE": "RAD-16", "RAD-69": "RAD-69", "RAD-75": "RAD-75",
+                    "WADO-URI": "RAD-55"}
 
     def test_every_surface_is_on_record_with_node_patient_and_study(self):
         picture = self.study("a", ("a", "c", "download"))
@@ -520,7 +521,7 @@ class Recorded(Rules):
 
     def test_a_refused_retrieval_is_on_record_without_a_patient(self):
         picture = self.study("a")
-        for name in ("WADO-RS study", "frames", "rendered", "metadata", "WADO-URI file", "RAD-69", "C-GET study", "C-GET image", "C-MOVE study"):
+        for name in ("WADO-RS study", "frames", "rendered", "metadata", "WADO-URI file", "RAD-69", "RAD-75", "C-GET study", "C-GET image", "C-MOVE study"):
             with self.subTest(surface=name):
                 records = self.place.records()
                 SURFACES[name](self.c, picture)

@@ -31,11 +31,11 @@ def element(xml):
                             else xml.replace("/>", f' xmlns="{xds.NS["hl7"]}"/>', 1))
 
 
-def send(soap, body, action=None):
-    """Sends one interaction to /pix; gives the Reply."""
+def send(soap, body, action=None, path="/pix"):
+    """Sends one interaction; gives the Reply."""
     action = action or f"{xds.NS['hl7']}:{etree.QName(body).localname}"
     content = etree.tostring(body, encoding="unicode", with_tail=False)
-    return soap.post("/pix", "application/soap+xml; charset=UTF-8", xds.envelope(action, content))
+    return soap.post(path, "application/soap+xml; charset=UTF-8", xds.envelope(action, content))
 
 
 def feed(soap, identifiers, **values):
