@@ -32,9 +32,11 @@ typedef struct Restoring {
 
 /* ------------------------------------------------------------------ nothing is there yet */
 
-/** Whether the folder has nothing but lost+found and, at its top, folders that are empty: mount
- * points. */
-static bool is_empty_folder(const char *path, bool is_top)
+typedef bool (*AllowedFn)(const char *path);
+
+/** Whether the folder has nothing but lost+found and what is allowed; one that is not there has
+ * nothing. */
+static bool has_nothing_but(const char *path, AllowedFn is_allowed)
 {
     _cleanup_(arena_freep) Arena *arena = arena_new();
     DIR *listing = opendir(path);
@@ -44,23 +46,33 @@ static bool is_empty_folder(const char *path, bool is_top)
     }
     for (struct dirent *entry = readdir(listing); is_empty && entry; entry = readdir(listing)) {
         const char *name = entry->d_name;
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "lost+found") == 0) {
-            continue;
-        }
-        struct stat info;
-        const char *below = str_printf(arena, "%s/%s", path, name).data;
-        is_empty = is_top && lstat(below, &info) == 0 && S_ISDIR(info.st_mode) &&
-                   is_empty_folder(below, false);
+        is_empty = strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+                   strcmp(name, "lost+found") == 0 ||
+                   is_allowed(str_printf(arena, "%s/%s", path, name).data);
     }
     (void)closedir(listing);
     return is_empty;
+}
+
+static bool is_never_allowed(const char *path)
+{
+    (void)path;
+    return false;
+}
+
+/** A mount point, perhaps. */
+static bool is_empty_folder(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0 && S_ISDIR(info.st_mode) &&
+           has_nothing_but(path, is_never_allowed);
 }
 
 static int check_data_dir(const Restoring *restoring)
 {
     const Config *config = restoring->context->config;
     int rc = restore_mark_check(config, restoring->errors);
-    if (rc == 0 && !is_empty_folder(config->server.data_dir, true)) {
+    if (rc == 0 && !has_nothing_but(config->server.data_dir, is_empty_folder)) {
         rc = error_add(restoring->errors, ERR_CONFIGURATION, config->server.data_dir,
                        "data_dir is not empty: musubi restore takes an empty one only; stop the "
                        "server, move what is there away, and try again");

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The fault kit: `fault.py kill|power|errors|identity|imaging|tamper --cycles N`, `fault.py consistency --seconds N`, `fault.py audit --messages N`.
+"""The fault kit: `fault.py kill|power|errors|identity|imaging|tamper|backup --cycles N`, `fault.py consistency --seconds N`, `fault.py audit --messages N`.
 
 Exit status 0: the contract held, 1: it did not, 77: not possible here."""
 
@@ -10,13 +10,13 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from tests.fault import audit, consistency, errors, identity, imaging, kill, power, tamper  # noqa: E402  pylint: disable=wrong-import-position
+from tests.fault import audit, backup, consistency, errors, identity, imaging, kill, power, tamper  # noqa: E402  pylint: disable=wrong-import-position
 
 
 def main():
     """Runs one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("kill", "power", "errors", "identity", "imaging", "consistency", "audit", "tamper"))
+    parser.add_argument("what", choices=("kill", "power", "errors", "identity", "imaging", "consistency", "audit", "tamper", "backup"))
     parser.add_argument("--cycles", type=int, default=50)
     parser.add_argument("--seconds", type=int, default=60, help="consistency: how long the connections work")
     parser.add_argument("--messages", type=int, default=100_000, help="audit: how many are sent")
@@ -34,7 +34,7 @@ def main():
     print(f"{arguments.what}: {arguments.cycles} cycles, seed {arguments.seed}", flush=True)
     return {"kill": kill.Kill, "power": power.Power, "errors": errors.Errors,
             "identity": identity.Identity, "imaging": imaging.Imaging,
-            "tamper": tamper.Tamper}[arguments.what](arguments).run()
+            "tamper": tamper.Tamper, "backup": backup.Backup}[arguments.what](arguments).run()
 
 
 if __name__ == "__main__":

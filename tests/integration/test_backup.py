@@ -100,8 +100,19 @@ class Writers:
         self.threads = [threading.Thread(target=self._write, args=(n,)) for n in range(WRITERS)]
 
     def _write(self, number):
-        soap = common.client(self.server)
         count = 0
+        while not self.is_stopping:
+            soap = common.client(self.server)
+            try:
+                count = self._submit(soap, number, count)
+            except (OSError, http.client.HTTPException) as lost:
+                self.failures.append(lost)
+                time.sleep(0.1)
+            finally:
+                soap.close()
+
+    def _submit(self, soap, number, count):
+        """One submission after the other; raises when the server is gone."""
         while not self.is_stopping:
             count += 1
             content = os.urandom(3_000_000 if count % 20 == 0 else 2000 + 300 * count)
@@ -113,7 +124,7 @@ class Writers:
                                               submission.unique_id))
                 else:
                     self.failures.append(reply.errors)
-        soap.close()
+        return count
 
     def __enter__(self):
         for thread in self.threads:
