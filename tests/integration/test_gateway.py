@@ -6,7 +6,7 @@ import time
 
 from conformance import client as xds, dicomweb, fhir
 from tests.harness import saml, server as harness
-from tests.integration import common, test_xua, v3_messages as v3
+from tests.integration import common, test_asynchronous, test_xua, v3_messages as v3
 from tests.integration.audit_records import (DESTINATION, SOURCE, base64_of, codes, ids, objects, of_messages, outcome_text, party, question)
 
 HOME, OTHER = "urn:oid:1.2.392.99999.7.1", "urn:oid:1.2.392.99999.7.9"
@@ -240,3 +240,29 @@ class Enforced(common.ServerCase):
         for transaction, body in (("ITI-38", query_documents(self.patient)), ("ITI-39", xds.retrieve_xml([(harness.REPOSITORY_UID, "1.2")], HOME))):
             reply = soap.send("/gateway", transaction, body, as_mtom=transaction == "ITI-39")
             self.assertEqual((reply.outcome, test_xua.subcode(reply)), ("Fault", "SecurityTokenUnavailable"))
+
+
+class AtAnAddress(test_asynchronous.Asynchronous):
+    """Both ways of exchange are demanded of a Responding Gateway (TF-2 3.38.1, 3.39.1)."""
+
+    settings = {**test_asynchronous.BASE, "affinity_domain": {"pid_owner": "external", "home_community_id": HOME}}
+
+    def test_every_question_may_name_where_its_answer_goes(self):
+        soap, receiver = self.soap("gateway-a"), self.receiver()
+        submission = common.submission("P1")
+        self.assert_success(soap.provide(submission))
+        unique_id = submission.documents[0].unique_id
+        asked = {"ITI-38": query_documents(common.patient("P1"), HOME),
+                 "ITI-39": xds.retrieve_xml([(harness.REPOSITORY_UID, unique_id)], HOME),
+                 "ITI-55": xds.etree.tostring(discovery(DOMAIN, "nobody"), encoding="unicode")}
+        sent = {}
+        for transaction, body in asked.items():
+            sent[transaction] = xds.new_urn()
+            message = xds.envelope(xds.ACTIONS[transaction], body, sent[transaction], receiver.url())
+            kind, content = xds.mtom(message, []) if transaction == "ITI-39" else ("application/soap+xml", message)
+            self.assert_accepted(soap.post("/gateway", kind, content))
+        replies = {test_asynchronous.addressing(r, "RelatesTo"): r for r in map(test_asynchronous.parsed, receiver.wait(len(asked)))}
+        self.assertEqual(set(replies), set(sent.values()))
+        self.assertEqual([e.get("home") for e in replies[sent["ITI-38"]].objects("ExtrinsicObject")], [HOME])
+        self.assertEqual(replies[sent["ITI-39"]].documents(), {unique_id: b"content"})
+        self.assertEqual(replies[sent["ITI-55"]].outcome, "AE")  # of a domain that nobody knows here

@@ -1,3 +1,4 @@
+#include "lib/soap/community.h"
 #include "lib/soap/registry_response.h"
 #include "lib/soap/reply.h"
 #include "lib/xml/namespaces.h"
@@ -291,6 +292,76 @@ static void test_a_registry_response_lists_every_error(void **state)
     strbuf_done(&buf);
 }
 
+/** The location of the error of this number, as it is written. */
+static const char *location_of(Request *req, unsigned number)
+{
+    StrBuf buf = {0};
+    registry_error_list_write(req, &buf);
+    XmlNode *error = child(read_back(req, strbuf_str(&buf)), NS_RS, "RegistryError");
+    while (number-- > 0) {
+        error = xml_next(error, NS_RS, "RegistryError");
+    }
+    strbuf_done(&buf);
+    return str_cstr(req->arena, xml_attribute(error, "location"));
+}
+
+/* ITI TF-2 3.38.4.1.3, 3.39.4.1.3: also of what is only counted. */
+static void test_every_error_of_a_gateway_names_its_community(void **state)
+{
+    Request *req = *state;
+    req->community = STR("urn:oid:1.2.3");
+    error_add(&req->errors, ERR_XDS_UNKNOWN_REPOSITORY_ID, "1.9.8", "one");
+    error_add(&req->errors, ERR_XDS_REPOSITORY_ERROR, NULL, "two");
+    for (unsigned i = 0; i < ERROR_LIST_KEPT_MAX; i++) {
+        error_add(&req->errors, ERR_XDS_REPOSITORY_ERROR, NULL, "more");
+    }
+    assert_string_equal(location_of(req, 0), "1.9.8 urn:oid:1.2.3");
+    assert_string_equal(location_of(req, 1), "urn:oid:1.2.3");
+    assert_string_equal(location_of(req, ERROR_LIST_KEPT_MAX), "urn:oid:1.2.3");
+}
+
+/* RAD TF-2 4.75: the location is the community alone, and nothing of what was in it is lost. */
+static void test_locations_go_into_the_texts(void **state)
+{
+    Request *req = *state;
+    req->community = STR("urn:oid:1.2.3");
+    error_add(&req->errors, ERR_XDS_UNKNOWN_REPOSITORY_ID, "1.9.8", "not here");
+    error_add(&req->errors, ERR_XDS_UNKNOWN_REPOSITORY_ID, "1.9.8", "1.9.8 is not here");
+    error_add(&req->errors, ERR_XDS_UNKNOWN_REPOSITORY_ID, NULL, "nowhere");
+    community_take_locations(req, "DocumentUniqueId");
+    const char *const expected[] = {"DocumentUniqueId 1.9.8: not here", "1.9.8 is not here",
+                                    "nowhere"};
+    const Error *error = req->errors.first;
+    for (unsigned i = 0; i < ARRAY_LEN(expected); i++, error = error->next) {
+        assert_str(error->context, expected[i]);
+        assert_string_equal(location_of(req, i), "urn:oid:1.2.3");
+    }
+}
+
+/* ITI TF-3 Table 4.2.4.1-2; a homeCommunityId is compared as it is written (TF-2 3.18.4.1.2.3.8).
+ */
+static void test_a_request_is_for_this_community(void **state)
+{
+    static const struct {
+        const char *home;
+        int expected;
+    } cases[] = {
+        {"urn:oid:1.2.3", 0},
+        {"", -(int)ERR_XDS_MISSING_HOME_COMMUNITY_ID},
+        {"urn:oid:1.2.33", -(int)ERR_XDS_UNKNOWN_COMMUNITY},
+        {"1.2.3", -(int)ERR_XDS_UNKNOWN_COMMUNITY},
+        {"URN:OID:1.2.3", -(int)ERR_XDS_UNKNOWN_COMMUNITY},
+    };
+    Request *req = *state;
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        const unsigned before = req->errors.error_count;
+        assert_int_equal(community_check(req, STR("urn:oid:1.2.3"), str_from(cases[i].home),
+                                         "HomeCommunityId", "1.9.8"),
+                         cases[i].expected);
+        assert_int_equal(req->errors.error_count, before + (cases[i].expected < 0 ? 1 : 0));
+    }
+}
+
 /* A sender that corrects what is listed has to know that this is not all. */
 static void test_the_list_says_how_many_it_leaves_out(void **state)
 {
@@ -359,6 +430,9 @@ int main(void)
         REQUEST_TEST(test_a_reply_of_one_text_is_taken_whole),
         REQUEST_TEST(test_a_part_of_another_size_cuts_the_reply),
         REQUEST_TEST(test_a_registry_response_lists_every_error),
+        REQUEST_TEST(test_every_error_of_a_gateway_names_its_community),
+        REQUEST_TEST(test_locations_go_into_the_texts),
+        REQUEST_TEST(test_a_request_is_for_this_community),
         REQUEST_TEST(test_the_list_says_how_many_it_leaves_out),
         REQUEST_TEST(test_only_warnings_have_the_severity_warning),
         REQUEST_TEST(test_success_has_no_error_list),
