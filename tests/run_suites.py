@@ -26,16 +26,18 @@ AUDIT = ["test_audit", "test_transaction_audit"]
 TRUST = ["test_access_commands", "test_containment", "test_hostile", "test_prober", "test_tls", "test_xua"]
 IMAGING = ["test_dicom", "test_imaging"]
 IDENTITY = ["test_fhir", "test_hl7_v3", "test_identity", "test_moves", "test_names", "test_subscribers"]
+UPKEEP = ["test_backup", "test_migration"]
 
 SUITES = [
     Suite("unit", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "unit", "--print-errorlogs"], False, False),
     Suite("lint", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "lint", "--print-errorlogs"], False, False),
     Suite("fuzz corpora", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "fuzz", "--print-errorlogs"], False, False),
-    Suite("integration", [PYTHON, "-m", "tests.integration", *(f"-{name}" for name in AUDIT + TRUST + IMAGING + IDENTITY)], False, False),
+    Suite("integration", [PYTHON, "-m", "tests.integration", *(f"-{name}" for name in AUDIT + TRUST + IMAGING + IDENTITY + UPKEEP)], False, False),
     Suite("audit", [PYTHON, "-m", "tests.integration", *AUDIT], False, False),
     Suite("trust", [PYTHON, "-m", "tests.integration", *TRUST], False, False),
     Suite("imaging", [PYTHON, "-m", "tests.integration", *IMAGING], False, False),
     Suite("identity", [PYTHON, "-m", "tests.integration", *IDENTITY], False, False),
+    Suite("upkeep", [PYTHON, "-m", "tests.integration", *UPKEEP], False, False),
     Suite("conformance", [PYTHON, "conformance/run.py", "--start-server"], False, False),
     Suite("nist replay", [PYTHON, "-m", "tests.integration.nist_replay"], True, False),
     Suite("hl7 replay", [PYTHON, "-m", "tests.integration.hl7_replay"], True, False),
