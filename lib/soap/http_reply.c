@@ -41,20 +41,23 @@ static bool receive(HttpConnection *connection, int64_t deadline_ns)
     return count > 0;
 }
 
-/** Takes bytes up to and without the terminator; false if it does not come within limit. */
-static bool take_until(HttpConnection *connection, Arena *arena, Str terminator, size_t limit,
+/**
+ * Takes bytes up to and without the terminator; false if it does not come within limit.
+ * @param ret_bytes  borrowed until the next read
+ */
+static bool take_until(HttpConnection *connection, Str terminator, size_t limit,
                        int64_t deadline_ns, Str *ret_bytes)
 {
     size_t at;
     while ((at = str_find(unused(connection), terminator)) == SIZE_MAX) {
-        if (unused(connection).len > limit || !receive(connection, deadline_ns)) {
+        if (unused(connection).len >= limit + terminator.len || !receive(connection, deadline_ns)) {
             return false;
         }
     }
     if (at > limit) {
         return false;
     }
-    *ret_bytes = str_dup(arena, str_slice(unused(connection), 0, at));
+    *ret_bytes = str_slice(unused(connection), 0, at);
     connection->used += at + terminator.len;
     return true;
 }
@@ -138,40 +141,45 @@ static bool parse_chunk_size(Str line, uint64_t *ret_size)
     return true;
 }
 
-static bool take_chunks(HttpConnection *connection, Arena *arena, Body *body)
+/** trailer-section CRLF (RFC 9112 7.1.2), of which nothing is wanted. */
+static bool take_trailer(HttpConnection *connection, int64_t deadline_ns)
+{
+    Str field;
+    size_t bytes = 0;
+    do {
+        if (!take_until(connection, STR("\r\n"), HEADERS_MAX_BYTES - bytes, deadline_ns, &field)) {
+            return false;
+        }
+        bytes += field.len;
+    } while (!str_is_empty(field) && bytes < HEADERS_MAX_BYTES);
+    return str_is_empty(field);
+}
+
+static bool take_chunks(HttpConnection *connection, Body *body)
 {
     for (;;) {
         Str line;
         uint64_t size;
-        if (!take_until(connection, arena, STR("\r\n"), CHUNK_LINE_MAX_BYTES, body->deadline_ns,
-                        &line) ||
+        if (!take_until(connection, STR("\r\n"), CHUNK_LINE_MAX_BYTES, body->deadline_ns, &line) ||
             !parse_chunk_size(line, &size)) {
             return false;
         }
         if (size == 0) {
-            break;
+            return take_trailer(connection, body->deadline_ns);
         }
         if (!take_bytes(connection, size, body) ||
-            !take_until(connection, arena, STR("\r\n"), 0, body->deadline_ns, &line)) {
+            !take_until(connection, STR("\r\n"), 0, body->deadline_ns, &line)) {
             return false;
         }
     }
-    Str trailer;
-    do {
-        if (!take_until(connection, arena, STR("\r\n"), HEADERS_MAX_BYTES, body->deadline_ns,
-                        &trailer)) {
-            return false;
-        }
-    } while (!str_is_empty(trailer));
-    return true;
 }
 
-static bool take_body(HttpConnection *connection, Arena *arena, Str headers, int status, Body *body)
+static bool take_body(HttpConnection *connection, Str headers, int status, Body *body)
 {
     Str coding = header_value(headers, STR("Transfer-Encoding"));
     Str stated = header_value(headers, STR("Content-Length"));
     if (str_equal_ci(coding, STR("chunked"))) {
-        return take_chunks(connection, arena, body);
+        return take_chunks(connection, body);
     }
     uint64_t length = 0;
     bool has_none = status == 204 || (status == 202 && str_is_empty(stated));
@@ -184,17 +192,18 @@ bool http_reply_read(HttpConnection *connection, Request *req, const HttpReceive
 {
     Str headers;
     do {
-        if (!take_until(connection, req->arena, STR("\r\n\r\n"), HEADERS_MAX_BYTES,
-                        req->deadline_ns, &headers) ||
+        if (!take_until(connection, STR("\r\n\r\n"), HEADERS_MAX_BYTES, req->deadline_ns,
+                        &headers) ||
             !parse_status(headers, &reply->status)) {
             return false;
         }
     } while (reply->status == 100);
+    headers = str_dup(req->arena, headers);
     reply->content_type = header_value(headers, STR("Content-Type"));
     Body body = {.receiver = receiver, .deadline_ns = req->deadline_ns};
     bool is_whole =
         (!receiver || receiver->begin(receiver->ctx, reply->status, reply->content_type) == 0) &&
-        take_body(connection, req->arena, headers, reply->status, &body);
+        take_body(connection, headers, reply->status, &body);
     reply->body = str_dup(req->arena, strbuf_str(&body.kept));
     strbuf_done(&body.kept);
     *ret_is_kept = is_whole && str_starts_with(headers, STR("HTTP/1.1")) &&

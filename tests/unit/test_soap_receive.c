@@ -1,3 +1,5 @@
+#include "lib/soap/envelope.h"
+
 #include "tests/unit/soap_fixture.h"
 
 #define ENV                                                                                        \
@@ -49,6 +51,43 @@ static void test_a_simple_message_is_received(void **state)
     assert_true(xml_is(message->header, "http://www.w3.org/2003/05/soap-envelope", "Header"));
     assert_int_equal(message->document_count, 0);
     soap_receiver_free(receiver);
+}
+
+#define REPLY_TO(address) "<a:ReplyTo><a:Address> " address " </a:Address></a:ReplyTo>"
+#define FAULT_TO(address) "<a:FaultTo><a:Address>" address "</a:Address></a:FaultTo>"
+
+/* WS-Addressing 1.0 Core 3.4; TF-2 Appendix V.5 */
+static void test_replies_and_faults_have_an_addressee_or_none(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *headers;
+        const char *reply_to, *fault_to; /* empty: the connection */
+    } rows[] = {
+        {"", "", ""},
+        {REPLY_TO(ANON), "", ""},
+        {REPLY_TO("https://a/r"), "https://a/r", "https://a/r"},
+        {REPLY_TO("https://a/r") FAULT_TO("https://a/f"), "https://a/r", "https://a/f"},
+        {REPLY_TO("https://a/r") FAULT_TO(ANON), "https://a/r", ""},
+        {REPLY_TO(ANON) FAULT_TO("https://a/f"), "", "https://a/f"},
+        {FAULT_TO("https://a/f"), "", "https://a/f"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        Request *req = request_new(1000);
+        SoapReceiver *receiver = soap_receiver_new(req, STR(SIMPLE), NULL);
+        SoapMessage *message = NULL;
+        Str text = str_printf(req->arena, "%s%s%s%s", ENV "<e:Header>" ACTION ID, rows[i].headers,
+                              "</e:Header>", BODY);
+        SoapAddressee reply = {0};
+        SoapAddressee fault = {0};
+        assert_int_equal(receive(receiver, text, 4096, &message), 0);
+        assert_int_equal(soap_reply_addressee(message, &reply), rows[i].reply_to[0] != '\0');
+        assert_int_equal(soap_fault_addressee(message, &fault), rows[i].fault_to[0] != '\0');
+        assert_str(reply.address, rows[i].reply_to);
+        assert_str(fault.address, rows[i].fault_to);
+        soap_receiver_free(receiver);
+        request_free(req);
+    }
 }
 
 /* TF-2 Appendix V.3, SOAP 1.2 part 1 section 5: what the headers and the body must be. */
@@ -453,6 +492,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         REQUEST_TEST(test_a_simple_message_is_received),
+        REQUEST_TEST(test_replies_and_faults_have_an_addressee_or_none),
         REQUEST_TEST(test_faulty_envelopes_are_refused),
         REQUEST_TEST(test_headers_that_need_no_fault_are_tolerated),
         REQUEST_TEST(test_a_fault_of_the_body_still_knows_the_message_id),

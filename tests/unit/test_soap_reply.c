@@ -85,6 +85,33 @@ static void test_a_fault_without_errors_is_ours(void **state)
     strbuf_done(&buf);
 }
 
+/* WS-Addressing 1.0 Core 3.4, SOAP binding 3.4 */
+static void test_a_reply_elsewhere_names_its_addressee_and_his_parameters(void **state)
+{
+    Request *req = *state;
+    XmlNode *parameters;
+    assert_int_equal(xml_read(req,
+                              STR("<p><c:Case xmlns:c='urn:c' c:kind='x'>a &amp; b</c:Case>"
+                                  "<d><e>1</e></d></p>"),
+                              &parameters),
+                     0);
+    const SoapAddressee addressee = {STR("https://a/?b&c"), parameters};
+    for (size_t round = 0; round < 2; round++) { /* a fault may follow in place of a reply */
+        StrBuf buf = {0};
+        (void)soap_fault_write(req, &addressee, &buf);
+        XmlNode *header = child(read_back(req, strbuf_str(&buf)), NS_SOAP12, "Header");
+        assert_str(xml_child_text(header, NS_WSA, "To"), "https://a/?b&c");
+        const XmlNode *one = child(header, "urn:c", "Case");
+        assert_str(one->text, "a & b");
+        assert_int_equal(one->attribute_count, 2);
+        assert_str(one->attributes[1].name, "IsReferenceParameter");
+        assert_str(one->attributes[1].ns, NS_WSA);
+        assert_str(one->attributes[1].value, "true");
+        assert_str(xml_child_text(child(header, "", "d"), "", "e"), "1");
+        strbuf_done(&buf);
+    }
+}
+
 /** A source that gives its text in pieces of three bytes, and counts its end. */
 typedef struct Pieces {
     Str rest;
@@ -424,6 +451,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         REQUEST_TEST(test_every_error_has_its_fault),
         REQUEST_TEST(test_a_fault_without_errors_is_ours),
+        REQUEST_TEST(test_a_reply_elsewhere_names_its_addressee_and_his_parameters),
         REQUEST_TEST(test_an_mtom_reply_reads_back),
         REQUEST_TEST(test_a_source_that_tells_its_size_makes_the_length_known),
         REQUEST_TEST(test_a_simple_reply_with_a_source_has_no_known_length),
