@@ -15,12 +15,9 @@ static const DbStatement select_latest = {"study_list",
 static const DbStatement select_waiting = {"study_waiting", SELECT_STUDIES
                                            "WHERE x.id IS NULL ORDER BY s.id LIMIT $1::bigint"};
 
-static const DbStatement select_conflicts = {
-    "study_conflicts", SELECT_STUDIES
-    "WHERE EXISTS (SELECT FROM imaging_study o JOIN patient_identifier q "
-    "ON q.authority = o.authority AND q.value = o.patient_number COLLATE \"default\" "
-    "WHERE o.study_uid = s.study_uid AND o.id <> s.id AND q.person <> i.person) "
-    "ORDER BY s.study_uid, s.id LIMIT $1::bigint"};
+static const DbStatement select_conflicts = {"study_conflicts", SELECT_STUDIES
+                                             "WHERE s.study_uid IN (" CONFLICTING_STUDIES
+                                             ") ORDER BY s.study_uid, s.id LIMIT $1::bigint"};
 
 static void print_study(Arena *arena, const DbResult *rows, int row)
 {

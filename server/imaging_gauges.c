@@ -5,9 +5,9 @@
 void imaging_gauges_write(Imaging *imaging, const DicomWorkers *workers, Request *req, StrBuf *buf)
 {
     ImagingCounts counts;
-    metrics_gauge(buf, "dicom_workers_crashed",
-                  "Processes of DICOM that crashed since the start, each with its job alone.",
-                  (double)dicom_workers_crashes(workers));
+    metrics_counter(buf, "dicom_workers_crashed",
+                    "Processes of DICOM that crashed since the start, each with its job alone.",
+                    (double)dicom_workers_crashes(workers));
     if (imaging_counts(imaging, req, &counts) < 0) {
         return;
     }
@@ -17,7 +17,6 @@ void imaging_gauges_write(Imaging *imaging, const DicomWorkers *workers, Request
         int64_t value;
     } gauges[] = {
         {"dicom_associations", "Open DICOM associations.", counts.associations},
-        {"imaging_instances_stored", "Instances stored since the start.", counts.stored},
         {"imaging_studies", "Studies that are kept, counted for each facility.", counts.studies},
         {"imaging_studies_waiting",
          "Studies whose patient is not known yet (musubi study waiting).", counts.waiting},
@@ -27,6 +26,8 @@ void imaging_gauges_write(Imaging *imaging, const DicomWorkers *workers, Request
         {"imaging_conflicts", "Studies of several persons, not given out (musubi study conflicts).",
          counts.conflicts},
     };
+    metrics_counter(buf, "imaging_instances_stored", "Instances stored since the start.",
+                    (double)counts.stored);
     for (size_t i = 0; i < ARRAY_LEN(gauges); i++) {
         metrics_gauge(buf, gauges[i].name, gauges[i].help, (double)gauges[i].value);
     }

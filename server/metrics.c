@@ -133,6 +133,12 @@ void metrics_gauge(StrBuf *buf, const char *name, const char *help, double value
     strbuf_printf(buf, "musubi_%s %g\n", name, value);
 }
 
+void metrics_counter(StrBuf *buf, const char *name, const char *help, double value)
+{
+    head(buf, name, "counter", help);
+    strbuf_printf(buf, "musubi_%s %.0f\n", name, value);
+}
+
 void metrics_gauge_head(StrBuf *buf, const char *name, const char *help)
 {
     head(buf, name, "gauge", help);

@@ -26,6 +26,8 @@ void metrics_write(StrBuf *buf);
 
 /** Appends one gauge without labels: "musubi_NAME value". */
 void metrics_gauge(StrBuf *buf, const char *name, const char *help, double value);
+/** The same of a number that only grows, until the server starts again. */
+void metrics_counter(StrBuf *buf, const char *name, const char *help, double value);
 
 /** The value of a label comes from a table of the database or of a file of ours, never from a
  * message. */

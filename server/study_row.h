@@ -22,7 +22,7 @@
     "WHERE m.study_uid = s.study_uid AND m.facility = s.facility AND NOT EXISTS "                  \
     "(SELECT FROM imaging_instance i WHERE i.sop_instance = w.uid AND i.variant = 0)) "            \
     "FROM imaging_study s LEFT JOIN facility f ON f.id = s.facility "                              \
-    "LEFT JOIN assigning_authority a ON a.id = s.authority " STUDY_COPY_JOINS
+    "LEFT JOIN assigning_authority a ON a.id = s.authority " STUDY_PERSON_JOINS
 
 /** Columns of SELECT_STUDIES, behind those of a StudyCopy. */
 enum StudyColumn {

@@ -32,7 +32,8 @@ static const DbStatement select_aes = {
 
 static const DbStatement select_authorities = {
     "imaging_authorities",
-    "SELECT id, oid, namespace, coalesce(facility, 0), kind = 'pacs', is_configured "
+    "SELECT id, oid, namespace, coalesce(facility, 0), kind = 'pacs', is_configured, "
+    "coalesce(derive_from, 0) "
     "FROM assigning_authority ORDER BY id",
 };
 
@@ -109,6 +110,7 @@ static Snapshot read_snapshot(DbResult *const *results)
             .facility = db_i32(authorities, (int)i, 3),
             .is_pacs = db_bool(authorities, (int)i, 4),
             .is_configured = db_bool(authorities, (int)i, 5),
+            .derive_from = db_i32(authorities, (int)i, 6),
         };
     }
     return snapshot;

@@ -36,7 +36,8 @@ typedef struct Ae {
 
 typedef struct ImagingAuthority {
     int32_t id;
-    int32_t facility; /* 0: none */
+    int32_t facility;    /* 0: none */
+    int32_t derive_from; /* authority from whose numbers its own follow; 0: none */
     bool is_pacs;
     bool is_configured;
     Str oid;

@@ -229,6 +229,8 @@ static ConversationState associate(DicomConversation *conversation)
     if (rejection != REJECTION_COUNT) {
         worker_put_number(&fields, WORKER_REJECTION, rejections[rejection].code);
         record_rejection(conversation, req, rejection);
+    } else { /* or a node that was once rejected would never be well again */
+        conversation->peer.finished(conversation->peer.ctx, req, true);
     }
     request_free(req);
     bool is_said =

@@ -3,21 +3,15 @@
 
 #define RENEW_AFTER_NS (INT64_C(60) * 1000000000)
 
-#define PATIENT_OF                                                                                 \
-    "FROM patient_identifier i JOIN patient_identifier x ON x.person = i.person "                  \
-    "AND x.is_xad_pid AND x.survivor IS NULL WHERE i.authority = s.authority "                     \
-    "AND i.value = s.patient_number COLLATE \"default\""
-
 static const DbStatement select_counts = {
     "imaging_counts",
     "SELECT (SELECT count(*) FROM imaging_study), "
-    "(SELECT count(*) FROM imaging_study s WHERE NOT EXISTS (SELECT " PATIENT_OF ")), "
+    "(SELECT coalesce(sum(s.studies), 0)::bigint FROM (SELECT authority, patient_number, "
+    "count(*) studies FROM imaging_study GROUP BY authority, patient_number) s" STUDY_PERSON_JOINS
+    "WHERE x.id IS NULL), "
     "(SELECT count(*) FROM imaging_study WHERE is_manifest_due), "
     "(SELECT count(*) FROM imaging_study WHERE is_manifest_due AND manifest_failure <> ''), "
-    "(SELECT count(*) FROM (SELECT s.study_uid FROM imaging_study s "
-    "JOIN patient_identifier p ON p.authority = s.authority AND p.value = s.patient_number COLLATE "
-    "\"default\" "
-    "GROUP BY s.study_uid HAVING min(p.person) <> max(p.person)) c)",
+    "(SELECT count(*) FROM (" CONFLICTING_STUDIES ") c)",
 };
 
 int imaging_counts_read(DbConn *conn, Request *req, ImagingCounts *ret_counts)

@@ -37,12 +37,14 @@ static const DbStatement select_studies = {
 #undef COLUMN_SERIES
 #undef COLUMN_INSTANCE
     " FROM unnest($1::bigint[]) WITH ORDINALITY w (id, at) JOIN imaging_study s ON s.id = "
-    "w.id" STUDY_COPY_JOINS
-    "LEFT JOIN LATERAL (SELECT p.value, p.authority FROM patient_identifier p "
-    "WHERE p.person = i.person AND p.authority = ANY ($2::integer[]) AND p.survivor IS NULL "
-    "ORDER BY array_position($2::integer[], p.authority), p.id LIMIT 1) own ON true "
-    "LEFT JOIN assigning_authority issuer ON issuer.id = coalesce(own.authority, s.authority) "
-    "ORDER BY w.at",
+    "w.id" STUDY_PERSON_JOINS "LEFT JOIN LATERAL (SELECT k.value, k.authority FROM " PERSON_NUMBERS(
+        "i.person") "k WHERE k.authority = ANY ($2::integer[]) AND k.origin = ANY ($2::integer[]) "
+                    "AND k.value IS NOT NULL AND NOT k.is_merged ORDER BY "
+                    "array_position($2::integer[], "
+                    "k.authority), k.origin <> k.authority, k.id LIMIT 1) own ON true "
+                    "LEFT JOIN assigning_authority issuer ON issuer.id = coalesce(own.authority, "
+                    "s.authority) "
+                    "ORDER BY w.at",
 };
 
 #define PLACE "SELECT w.at"

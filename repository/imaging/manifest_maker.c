@@ -36,11 +36,9 @@ struct ManifestMaker {
  * behind this one */
 static const DbStatement select_due = {
     "imaging_manifest_due",
-    "SELECT s.id FROM imaging_study s "
-    "JOIN patient_identifier i ON i.authority = s.authority AND i.value = s.patient_number COLLATE "
-    "\"default\" "
-    "JOIN patient_identifier x ON x.person = i.person AND x.is_xad_pid AND x.survivor IS NULL "
-    "WHERE s.is_manifest_due AND s.manifest_kind <> 1 AND s.changed_at <= $1::timestamptz "
+    "SELECT s.id FROM imaging_study s" STUDY_PERSON_JOINS
+    "WHERE x.id IS NOT NULL AND s.is_manifest_due AND s.manifest_kind <> 1 AND s.changed_at <= "
+    "$1::timestamptz "
     "AND (s.manifest_failure = '' OR $2::boolean) AND s.id > $3::bigint "
     "ORDER BY s.id LIMIT 256",
 };
@@ -62,10 +60,7 @@ static const DbStatement select_study = {
     "WHERE n.series = r.id AND n.variant = 0 AND n.rejected = '') ORDER BY 1), "
     "coalesce((SELECT m.unique_id FROM imaging_source_manifest m WHERE m.study_uid = s.study_uid "
     "AND m.facility = s.facility), '') "
-    "FROM imaging_study s JOIN assigning_authority a ON a.id = s.authority "
-    "JOIN patient_identifier i ON i.authority = s.authority AND i.value = s.patient_number COLLATE "
-    "\"default\" "
-    "JOIN patient_identifier x ON x.person = i.person AND x.is_xad_pid AND x.survivor IS NULL "
+    "FROM imaging_study s JOIN assigning_authority a ON a.id = s.authority" STUDY_PERSON_JOINS
     "JOIN assigning_authority d ON d.id = x.authority "
     "WHERE s.id = $1::bigint AND s.is_manifest_due AND s.manifest_kind <> 1",
 };

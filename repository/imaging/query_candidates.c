@@ -7,10 +7,9 @@
 
 static const DbStatement select_person = {
     "imaging_query_patient",
-    "SELECT p.authority, p.person, coalesce(x.id, 0) FROM patient_identifier p "
-    "LEFT JOIN patient_identifier x ON x.person = p.person AND x.is_xad_pid AND x.survivor IS NULL "
-    "WHERE p.value = $2::text AND p.authority = ANY ($1::integer[]) "
-    "ORDER BY array_position($1::integer[], p.authority)",
+    "SELECT w.authority, i.person, coalesce(x.id, 0), named.id IS NULL "
+    "FROM unnest($1::integer[]) WITH ORDINALITY w (authority, at)" PERSON_JOINS(
+        "w.authority", "$2::text") "WHERE i.person IS NOT NULL ORDER BY w.at",
 };
 
 /* $1 values of the key. What one copy of a study holds is found in their union, for which the first
@@ -28,10 +27,7 @@ static const DbStatement select_candidates[] = {
                               "r.series_uid = ANY ($1::text[])")},
     [BY_STUDY] = {"imaging_query_study",
                   CANDIDATES("imaging_study s WHERE s.study_uid = ANY ($1::text[])")},
-    [BY_PERSON] = {"imaging_query_person",
-                   CANDIDATES("patient_identifier n JOIN imaging_study s "
-                              "ON s.authority = n.authority AND s.patient_number = n.value "
-                              "WHERE n.person = ($1::text[])[1]::bigint")},
+    [BY_PERSON] = {"imaging_query_person", CANDIDATES(STUDIES_NAMING("($1::text[])[1]::bigint"))},
     [BY_ACCESSION] = {"imaging_query_accession",
                       CANDIDATES("imaging_study s WHERE s.accession_number = ($1::text[])[1] "
                                  "AND s.accession_number <> ''")},
@@ -121,23 +117,38 @@ static bool is_own(const QueryReader *reader, int32_t authority)
     return is;
 }
 
+/** Of a facility, and not of the reader's. */
+static bool is_foreign(const QueryReader *reader, const ImagingAuthority *domain)
+{
+    return domain && domain->facility != 0 && !is_own(reader, domain->id);
+}
+
 /** Whether it may be known whom another facility knows by a number: as the PIX manager tells, not
  * as images of the person may be seen that are elsewhere. One round trip, of nobody as well.
- * @param patient  row of the XAD-PID; 0: the number is unknown */
+ * @param is_derived  the number follows from one of the domain from which this one derives, of
+ * which the same is asked
+ * @param patient     row of the XAD-PID; 0: the number is unknown */
 static int decide_domain(Imaging *imaging, Request *req, const QueryReader *reader,
-                         int32_t authority, int64_t patient, bool *ret_may_know)
+                         int32_t authority, bool is_derived, int64_t patient, bool *ret_may_know)
 {
     const ImagingAuthority *domain = ae_directory_authority(imaging->aes, req->arena, authority);
+    const ImagingAuthority *origin =
+        domain ? ae_directory_authority(imaging->aes, req->arena, domain->derive_from) : NULL;
     const AccessScope *scope;
     *ret_may_know = true;
-    if (!domain || domain->facility == 0 || is_own(reader, authority)) {
+    if (!is_foreign(reader, domain) && !is_foreign(reader, origin)) {
         return 0;
     }
     _cleanup_(arena_freep) Arena *arena = arena_new();
     Request passing = access_passing(req, arena);
     int rc = access_prepare(&passing, &patient, patient != 0);
     rc = rc < 0 ? rc : access_open(&passing, patient, ACCESS_LIST, &scope);
-    *ret_may_know = rc == 0 && access_decide_facility(scope, domain->facility);
+    if (rc == 0) {
+        *ret_may_know =
+            (!is_foreign(reader, domain) || access_decide_facility(scope, domain->facility)) &&
+            (!is_derived || !is_foreign(reader, origin) ||
+             access_decide_facility(scope, origin->facility));
+    }
     access_passed(req, &passing);
     return rc;
 }
@@ -167,9 +178,10 @@ int query_person_find(Imaging *imaging, Request *req, const QueryReader *reader,
         return rc;
     }
     bool may_know = true;
-    if (count == 1) { /* of an issuer */
-        rc = decide_domain(imaging, req, reader, domains[0],
-                           db_rows(rows) > 0 ? db_i64(rows, 0, 2) : 0, &may_know);
+    if (count > 0) {
+        const bool is_known = db_rows(rows) > 0 && db_i32(rows, 0, 0) == domains[0];
+        rc = decide_domain(imaging, req, reader, domains[0], is_known && db_bool(rows, 0, 3),
+                           is_known ? db_i64(rows, 0, 2) : 0, &may_know);
     }
     ret_person->person = may_know ? choose_person(imaging->aes, reader, rows) : QUERY_NOBODY;
     ret_person->number = number;

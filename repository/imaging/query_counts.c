@@ -20,13 +20,14 @@ static const DbStatement select_union_counts = {
     "ON i.study = w.id AND " INSTANCE_IS_SERVED_ONCE "GROUP BY w.at ORDER BY w.at",
 };
 
-/* Of a person's studies, those of others under the same UID with them: they keep it back. */
+/* Of a person's studies, those of others under the same UID with them: they keep it back. Some may
+ * be of others alone, who have a number that the person's derives to. */
 static const DbStatement select_of_person = {
     "imaging_query_studies_of_person",
-    "SELECT " STUDY_COPY_COLUMNS " FROM imaging_study s" STUDY_COPY_JOINS
-    "WHERE s.study_uid IN (SELECT m.study_uid FROM patient_identifier n JOIN imaging_study m "
-    "ON m.authority = n.authority AND m.patient_number = n.value WHERE n.person = $1::bigint) "
-    "ORDER BY s.study_uid, s.id",
+    "SELECT " STUDY_COPY_COLUMNS " FROM imaging_study s" STUDY_PERSON_JOINS
+    "WHERE s.study_uid IN (SELECT s.study_uid FROM " STUDIES_NAMING(
+        "$1::bigint") ") "
+                      "ORDER BY s.study_uid, s.id",
 };
 
 void study_unions_bind(DbParams *params, const StudyUnion *studies, size_t count)
@@ -99,8 +100,19 @@ static int read_copies_of(Request *req, DbConn *conn, int64_t person, StudyCopy 
     return 0;
 }
 
-/** Copies that follow each other in order of the study's UID become studies. @return how many */
-static size_t unite(Arena *arena, const StudyCopy *copies, size_t count, StudyUnion **ret_studies)
+static bool has_copy_of(const StudyCopy *copies, size_t count, int64_t person)
+{
+    bool has = false;
+    for (size_t i = 0; i < count && !has; i++) {
+        has = copies[i].person == person;
+    }
+    return has;
+}
+
+/** Copies that follow each other in order of the study's UID become studies of the person. @return
+ * how many */
+static size_t unite(Arena *arena, const StudyCopy *copies, size_t count, int64_t person,
+                    StudyUnion **ret_studies)
 {
     StudyUnion *studies = ARENA_ARRAY(arena, StudyUnion, count);
     size_t study_count = 0;
@@ -110,7 +122,7 @@ static size_t unite(Arena *arena, const StudyCopy *copies, size_t count, StudyUn
             continue;
         }
         StudyUnion study = study_copies_unite(arena, &copies[first], next - first);
-        if (study.copy_count > 0) {
+        if (study.copy_count > 0 && has_copy_of(&copies[first], next - first, person)) {
             studies[study_count++] = study;
         }
         first = next;
@@ -133,7 +145,7 @@ int patient_counts_read(const Imaging *imaging, Request *req, DbConn *conn, int6
     if (rc < 0) {
         return rc;
     }
-    size_t count = unite(req->arena, copies, copy_count, &studies);
+    size_t count = unite(req->arena, copies, copy_count, person, &studies);
     StudyCounts *counts = ARENA_ARRAY(req->arena, StudyCounts, count);
     rc = study_counts_read(req, conn, studies, count, false, counts);
     for (size_t i = 0; i < count && rc == 0; i++) {

@@ -34,7 +34,7 @@ StudyCopy study_copy_read(const DbResult *rows, int row)
     };
 }
 
-#define SELECT_COPIES "SELECT " STUDY_COPY_COLUMNS " FROM imaging_study s" STUDY_COPY_JOINS
+#define SELECT_COPIES "SELECT " STUDY_COPY_COLUMNS " FROM imaging_study s" STUDY_PERSON_JOINS
 
 static const DbStatement select_copies[] = {
     [STUDY_BY_UID] = {"imaging_copies_study",

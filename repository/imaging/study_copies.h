@@ -2,6 +2,7 @@
 
 #include "lib/access/access.h"
 #include "lib/db/db.h"
+#include "repository/imaging/study_persons.h"
 
 /** Rows of imaging_study as access rules see them: whose each is, and whether the reader may have
  * it. */
@@ -28,16 +29,10 @@ typedef struct StudyCopy {
     Str study_uid;
 } StudyCopy;
 
-/** Columns of a StudyCopy, the first of a statement, and what they are read from; s is the row of
- * imaging_study. */
+/** Columns of a StudyCopy, the first of a statement; s is the row of imaging_study,
+ * followed by STUDY_PERSON_JOINS. */
 #define STUDY_COPY_COLUMNS                                                                         \
     "s.id, coalesce(i.person, 0), coalesce(x.id, 0), s.started_at, s.facility, s.study_uid"
-/* Under the collation of patient_identifier, or its index would not serve. */
-#define STUDY_COPY_JOINS                                                                           \
-    " LEFT JOIN patient_identifier i ON i.authority = s.authority "                                \
-    "AND i.value = s.patient_number COLLATE \"default\" "                                          \
-    "LEFT JOIN patient_identifier x ON x.person = i.person AND x.is_xad_pid "                      \
-    "AND x.survivor IS NULL "
 #define STUDY_COPY_COLUMN_COUNT 6
 
 StudyCopy study_copy_read(const DbResult *rows, int row);

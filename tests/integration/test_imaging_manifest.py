@@ -1,6 +1,7 @@
 """Manifests that the server makes of what was pushed (RAD TF-2 4.68; PS3.3 A.35.4)."""
 
 import datetime
+import json
 import pathlib
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import urllib.request
 
 from conformance import client as xds
 from tests.harness import server as harness
@@ -156,6 +158,54 @@ class ImagingManifest(Manifests):
         time.sleep(3)
         common.feed(self.server, number)
         self.entries(number, 1)
+
+    def find(self, number, issuer=""):
+        """The PatientIDs of the studies that the PACS of the next test finds by one, by C-FIND and by QIDO-RS."""
+        keys = ["QueryRetrieveLevel=STUDY", f"PatientID={number}", f"IssuerOfPatientID={issuer}", "StudyInstanceUID"]
+        done = subprocess.run(["findscu", "-S", "-aet", "DERIVING", "-aec", "MUSUBI", "127.0.0.1", str(self.port),
+                               *sum((["-k", key] for key in keys), [])], capture_output=True, text=True, timeout=60, check=True)
+        found = [re.search(r"\(0010,0020\) LO \[([^\] ]*)", part).group(1) for part in (done.stdout + done.stderr).split("(Pending)")[1:]]
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.server.plain_port}/dicomweb/studies?PatientID={number}"
+                                    f"&IssuerOfPatientID={issuer}", timeout=60) as reply:
+            count = len(json.loads(reply.read() or "[]"))
+        return found, count
+
+    def test_study_whose_number_derives_from_that_of_another_domain(self):
+        """The PACS has no feed, and writes the numbers of the EMR with ten digits; its study waits until an operator says so."""
+        emr, pacs, number, padded = "1.2.392.99999.98.1", "1.2.392.99999.98.2", "1001", "0000001001"
+        command = self.server.command
+
+        def feed(value, authority):
+            mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllp_port}")
+            reply = mllp.send(xds.adt("A01", f"{value}^^^&{authority}&ISO", name=f"Derived^Of{authority[-1]}"))
+            mllp.close()
+            self.assertEqual(xds.acknowledgement(reply), "AA")
+            return json.loads(command("patient", "show", f"{authority}:{value}", "--json").stdout)["xad_pid"].partition("^")[0]
+
+        command("facility", "add", "deriving")
+        command("authority", "add", emr, "--facility", "deriving", "--kind", "emr", "--source", "*|*")
+        command("authority", "add", pacs, "--facility", "deriving", "--kind", "pacs", "--source", "*|*")
+        command("node", "add", "deriving", "--facility", "deriving", "--fingerprint", "98" * 32, "--transactions", "*")
+        command("ae", "add", "DERIVING", "--node", "deriving")
+        time.sleep(2.5)  # a running server looks once a second
+        xad_pid = feed(number, emr)
+        instance = imaging.Instance(padded)
+        imaging.store(self.port, instance.write(self.folder), title="DERIVING")
+        self.assertIn(instance.study, command("study", "waiting", check=False).stdout)
+        self.assertEqual(self.find(padded)[0], [])
+        command("authority", "add", pacs, "--facility", "deriving", "--kind", "pacs", "--source", "*|*", "--derive", f"{emr},pad=10")
+        time.sleep(2.5)
+        self.assertNotIn(instance.study, command("study", "waiting", check=False).stdout)
+        self.assertEqual(self.find(padded)[0], [padded])
+        for asked in ((padded, pacs), (number, emr), (xad_pid, harness.AUTHORITY)):
+            self.assertEqual(self.find(*asked), ([asked[0]], 1), asked)
+        (entry,) = self.entries(xad_pid, 1)
+        self.assertEqual(self.slot(entry, "sourcePatientId"), [f"{padded}^^^&{pacs}&ISO"])
+        self.assertIn(f"(0010,0020) LO [{padded}]", self.tool("dcmdump", "+L", self.document(entry)[0]))
+        other = feed(padded, pacs)  # what the PACS itself says of its number goes before
+        self.assertNotEqual(other, xad_pid)
+        self.assertEqual(self.find(xad_pid, harness.AUTHORITY), ([], 0))
+        self.assertEqual(self.find(other, harness.AUTHORITY), ([other], 1))
 
     def note(self, number, rejected, title="113001"):
         """A rejection note on instances of one study."""

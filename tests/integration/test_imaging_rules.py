@@ -477,6 +477,21 @@ class Why(Rules):
         text = self.server.command("node", "test", "nameless-a", check=False).stdout
         self.assertRegex(text, r"BAD +AE titles +none; name what it calls itself: musubi ae add")
 
+    def test_a_rejected_association_is_forgotten_once_another_was_accepted(self):
+        """musubi node test: the row of associations tells the last of them."""
+        def told(pattern):
+            deadline = time.monotonic() + 15  # activity is written now and then
+            while True:
+                text = self.server.command("node", "test", "finder-a", check=False).stdout
+                if re.search(pattern, text, re.M) or time.monotonic() > deadline:
+                    return text
+                time.sleep(0.5)
+        with self.assertRaises(dimse.Ended):
+            self.place.reader("finder-a").associate(VERIFICATION, calling="NOBODY").close()
+        self.assertRegex(told(r"^BAD +DICOM "), r"(?m)^BAD +DICOM +last error")
+        self.place.reader("finder-a").associate(VERIFICATION).close()
+        self.assertRegex(told(r"^OK +DICOM "), r"(?m)^OK +DICOM +last success")
+
     def test_status_counts_what_waits(self):
         def count():
             return json.loads(self.server.command("status", "--json", check=False).stdout)["studies_waiting"]
