@@ -167,8 +167,9 @@ void async_reply_post(AsyncReply *place, const Request *req, Str address, const 
     place->of = copy_request(req);
     place->address = str_dup(place->of->arena, address);
     place->content_type = str_cstr(place->of->arena, str_from(content_type));
-    place->posted_ns = place->due_ns = clock_now_ns();
+    place->posted_ns = clock_now_ns();
     pthread_mutex_lock(&replies->lock);
+    place->due_ns = place->posted_ns;
     place->state = WAITING;
     pthread_cond_broadcast(&replies->changed);
     pthread_mutex_unlock(&replies->lock);
