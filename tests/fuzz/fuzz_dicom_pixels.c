@@ -77,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     Str data_set = {(const char *)bytes + HEAD_BYTES, len - HEAD_BYTES};
     FUZZ_CHECK(worker_say(control[0], WORKER_SAYS_DATA_OUT, data_set));
     FUZZ_CHECK(worker_say(control[0], WORKER_SAYS_SENT, STR_EMPTY));
+    FUZZ_CHECK(shutdown(control[0], SHUT_WR) == 0); /* no more instances */
     FUZZ_CHECK(pthread_create(&thread, NULL, take_answers, &control[0]) == 0);
     worker_pixels(control[1], -1);
     (void)close(control[1]);
