@@ -38,7 +38,9 @@ ACTIONS = {
     "ITI-41": "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b",
     "ITI-42": "urn:ihe:iti:2007:RegisterDocumentSet-b",
     "ITI-43": "urn:ihe:iti:2007:RetrieveDocumentSet",
+    "ITI-51": "urn:ihe:iti:2009:MultiPatientStoredQuery",
     "ITI-57": "urn:ihe:iti:2010:UpdateDocumentSet",
+    "ITI-61": "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry",
     "ITI-92": "urn:ihe:iti:2018:RestrictedUpdateDocumentSet",
     "RAD-69": "urn:ihe:rad:2009:RetrieveImagingDocumentSet",
     "RAD-75": "urn:ihe:rad:2011:CrossGatewayRetrieveImagingDocumentSet",
@@ -63,6 +65,8 @@ QUERIES = {
     "GetFoldersForDocument": "urn:uuid:10cae35a-c7f9-4cf5-b61e-fc3278ffb578",
     "GetRelatedDocuments": "urn:uuid:d90e5407-b356-4d91-a89f-873917b4b0e6",
     "FindDocumentsByReferenceId": "urn:uuid:12941a89-e02e-4be5-967c-ce4bfc8fe492",
+    "FindDocumentsForMultiplePatients": "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f",
+    "FindFoldersForMultiplePatients": "urn:uuid:50d3f5ac-39a2-11de-a1ca-b366239e58df",
 }
 _counter = itertools.count(1)
 _run = f"{os.getpid()}.{int.from_bytes(os.urandom(4), 'big')}"

@@ -30,7 +30,7 @@ static const DbStatement select_named = {
 static const DbStatement select_merged_ids = {
     "pix_select_merged_ids",
     "WITH active AS (SELECT id FROM patient_identifier"
-    "                WHERE authority = $1::int4 AND value = $2::text AND survivor IS NULL)"
+    "                WHERE authority = $1::int4 AND value = ANY ($2::text[]) AND survivor IS NULL)"
     " SELECT id FROM active"
     " UNION ALL"
     " SELECT merged.id FROM patient_identifier merged JOIN active ON merged.survivor = active.id",
@@ -177,26 +177,28 @@ static void directory_locked(void *ctx, Request *req, const DbResult *result,
     }
 }
 
-static int directory_ids(void *ctx, Request *req, DbConn *conn, Str identifier, int64_t **ret_ids,
-                         size_t *ret_count)
+static int directory_ids(void *ctx, Request *req, DbConn *conn, const Str *identifiers,
+                         size_t count, int64_t **ret_ids, size_t *ret_count)
 {
     const Pix *pix = ctx;
+    Str *values = ARENA_ARRAY(req->arena, Str, count);
+    for (size_t i = 0; i < count; i++) {
+        values[i] = own_id(pix, req->arena, identifiers[i]);
+    }
     DbParams params;
     db_params_init(&params, req->arena);
     db_param_i32(&params, pix->authority_id);
-    db_param_text(&params, own_id(pix, req->arena, identifier));
+    db_param_text_array(&params, values, count);
     DbResult *result = NULL;
     int rc = db_exec(conn, req, &select_merged_ids, &params, &result);
     if (rc < 0) {
         return rc;
     }
-    size_t count = (size_t)db_rows(result);
-    int64_t *ids = ARENA_ARRAY(req->arena, int64_t, count);
-    for (size_t i = 0; i < count; i++) {
-        ids[i] = db_i64(result, (int)i, 0);
+    *ret_count = (size_t)db_rows(result);
+    *ret_ids = ARENA_ARRAY(req->arena, int64_t, *ret_count);
+    for (size_t i = 0; i < *ret_count; i++) {
+        (*ret_ids)[i] = db_i64(result, (int)i, 0);
     }
-    *ret_ids = ids;
-    *ret_count = count;
     return 0;
 }
 

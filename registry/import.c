@@ -49,8 +49,8 @@ void registry_import_one(Registry *registry, ImportItem *item)
     bool is_repeated;
     error_list_init(&req->errors, req->arena);
     req->deadline_ns = clock_now_ns() + ONE_TIMEOUT_NS;
-    int rc = registration_run_once(registry, req, item->submission, registration_audit_queue,
-                                   &audit, &is_repeated);
+    int rc = registration_run_once(registry, req, item->submission, SUBMISSION_ITI42,
+                                   registration_audit_queue, &audit, &is_repeated);
     if (rc == 0) {
         item->outcome = IMPORT_STORED;
     } else if (is_repeated) {

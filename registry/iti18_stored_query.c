@@ -139,7 +139,7 @@ static int find(Registry *registry, Request *req, const XmlNode *body,
                 const QueryTransaction *transaction, QueryRequest **ret_request,
                 QueryAnswer **ret_answer)
 {
-    int r = query_request_read(req, body, ret_request);
+    int r = query_request_read(req, body, transaction->is_multi_patient, ret_request);
     if (r == 0 && transaction->check != NULL) {
         r = transaction->check(registry, req, adhoc_query_of(body), *ret_request);
     }

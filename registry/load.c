@@ -60,6 +60,16 @@ enum {
     "hashtext(" t ".unique_id) = ANY (ARRAY(SELECT hashtext(u) FROM unnest($2::text[]) u))"        \
     " AND " t ".unique_id = ANY ($2::text[])"
 
+/* What has a time in this span, or none: as the filters of creationTime, and for the index alone.
+ */
+#define CREATED_WITHIN(from, to)                                                                   \
+    " AND (d.creation_time IS NULL OR (d.creation_time >= COALESCE($" from                         \
+    "::timestamptz, '-infinity') AND d.creation_time < COALESCE($" to                              \
+    "::timestamptz, 'infinity')))"
+
+/* $2 is bound, and empty. */
+#define NO_KEYS(t) " AND " t ".patient <> ALL ($2::bigint[])"
+
 /* An absent parameter has no effect (TF-2 3.18.4.1.2.3.7). */
 #define IN_NUMBERS(column, n) " AND ($" n "::int[] IS NULL OR " column " = ANY ($" n "::int[]))"
 #define IN_NUMBERS_OR_APPROVED(column, n) " AND " column " = ANY (COALESCE($" n "::int[], '{0}'))"
@@ -88,7 +98,7 @@ enum {
 #define BEFORE(is_exempt, column, n)                                                               \
     " AND ($" n "::timestamptz IS NULL OR " is_exempt " OR " column " < $" n "::timestamptz)"
 
-typedef enum KeyType { KEY_PATIENTS, KEY_UUIDS, KEY_UNIQUE_IDS } KeyType;
+typedef enum KeyType { KEY_PATIENTS, KEY_UUIDS, KEY_UNIQUE_IDS, KEY_NONE } KeyType;
 
 _Static_assert(ASSOCIATION_UPDATE_AVAILABILITY_STATUS == 7, "literal of load.def");
 
@@ -307,6 +317,9 @@ static void bind_keys(DbParams *params, KeyType type, const LoadKeys *keys)
     case KEY_PATIENTS:
         db_param_i64_array(params, keys->patients, keys->count);
         break;
+    case KEY_NONE:
+        db_param_i64_array(params, NULL, 0);
+        break;
     case KEY_UUIDS:
         db_param_uuid_array(params, keys->uuids, keys->count);
         break;
@@ -465,10 +478,10 @@ bool load_kind_is_of_packages(LoadKind kind)
 int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys,
                  const LoadFilters *filters, bool with_metadata, LoadFn object, void *ctx)
 {
-    if (keys->count == 0 && !filters->asks_for_nothing) {
+    const LoadStatement *load = &statements[kind];
+    if (load->key != KEY_NONE && keys->count == 0 && !filters->asks_for_nothing) {
         return 0;
     }
-    const LoadStatement *load = &statements[kind];
     const Filter *authors = author_filter(load->kind, filters);
     DbParams params;
     db_params_init(&params, req->arena);

@@ -48,7 +48,8 @@ typedef enum LoadKind {
 /** Whether it reads SubmissionSets or Folders. */
 bool load_kind_is_of_packages(LoadKind kind);
 
-/** Which objects: one member is used, as the LoadKind says. */
+/** Which objects: one member is used, as the LoadKind says; none where parameters of the query
+ * alone say it. */
 typedef struct LoadKeys {
     const int64_t *patients;
     const Uuid *uuids;

@@ -64,7 +64,7 @@ static int find_ids(const Move *move, int64_t patient, Str identifier, Ids *ret_
 {
     const PatientDirectory *patients = move->registry->config.patients;
     Ids merged = {0};
-    int rc = patients->ids(patients->ctx, move->req, move->conn, identifier, &merged.items,
+    int rc = patients->ids(patients->ctx, move->req, move->conn, &identifier, 1, &merged.items,
                            &merged.count);
     if (rc < 0) {
         return rc;

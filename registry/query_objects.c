@@ -36,7 +36,7 @@ static int patient_number(QueryRun *run, int64_t id, uint32_t *ret_number)
     size_t slot = patient_slot(table, id);
     if (table->slots[slot] == 0) {
         const AccessScope *scope;
-        int rc = access_open(run->req, id, ACCESS_LIST, &scope);
+        int rc = access_open(run->reader, id, ACCESS_LIST, &scope);
         if (rc < 0) {
             return rc;
         }

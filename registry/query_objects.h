@@ -17,7 +17,7 @@
 /** A patient met in a row. */
 typedef struct KnownPatient {
     int64_t id;
-    const AccessScope *scope;
+    const AccessScope *scope; /* for as long as run->reader */
     bool is_in_answer;
 } KnownPatient;
 
@@ -32,12 +32,13 @@ typedef struct PatientTable {
 struct QueryRun {
     Registry *registry;
     Request *req;
+    Request *reader; /* whose rules decide: req, or one that passes by (access_passing()) */
     const QueryRequest *request;
     DbConn *conn;
     const LoadFilters *filters;
     QueryAnswer *answer;
-    LoadKeys
-        patient; /* internal ids of the patient that the query names; none if unknown or subsumed */
+    LoadKeys patient; /* internal ids of the patients that the query names; none if unknown or
+                         subsumed */
     PatientTable patients;
 };
 

@@ -547,6 +547,11 @@ static void read_parameter(Reader *reader, const XmlNode *slot, QueryValue *valu
 
 /* ---- the request ---- */
 
+#define FIND_DOCUMENTS "for example urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d for FindDocuments"
+#define FIND_DOCUMENTS_OF_MANY                                                                     \
+    "for example urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f for "                               \
+    "FindDocumentsForMultiplePatients"
+
 static void read_parameters(Request *req, const XmlNode *adhoc_query, QueryRequest *request)
 {
     for (const XmlNode *slot = xml_child(adhoc_query, NS_RIM, "Slot"); slot != NULL;
@@ -593,14 +598,14 @@ static void check_required(Request *req, const QueryRequest *request)
     }
 }
 
-/** "$A and $B", or "$A, $B and $C": the EITHER parameters of the query. */
-static Str either_names(Arena *arena, const Query *query, size_t count)
+/** "$A and $B", or "$A, $B and $C": the parameters of the query with this need. */
+static Str names_of(Arena *arena, const Query *query, QueryNeed need, size_t count)
 {
     StrBuf names = {0};
     size_t listed = 0;
     for (const QueryParameter *parameter = query->parameters; parameter->name.len > 0;
          parameter++) {
-        if (parameter->need == NEED_EITHER) {
+        if (parameter->need == need) {
             const char *separator = listed + 1 == count ? " and " : ", ";
             strbuf_append(&names, listed == 0 ? STR_EMPTY : str_from(separator));
             strbuf_append(&names, parameter->name);
@@ -612,37 +617,60 @@ static Str either_names(Arena *arena, const Query *query, size_t count)
     return text;
 }
 
-/** Exactly one of the EITHER parameters (TF-2 3.18.4.1.2.3.7.5 note 1). */
-static void check_either(Request *req, const QueryRequest *request)
+/** Alternatives of a query, and which of them the message has. */
+typedef struct Alternatives {
+    const QueryParameter *first; /* NULL: the query has none */
+    const QueryParameter *last_given;
+    size_t count;
+    size_t given;
+} Alternatives;
+
+static Alternatives alternatives_of(const QueryRequest *request, QueryNeed need)
 {
-    const QueryParameter *first = NULL;
-    const QueryParameter *last_given = NULL;
-    size_t count = 0;
-    size_t given = 0;
+    Alternatives found = {0};
     for (const QueryParameter *parameter = request->query->parameters; parameter->name.len > 0;
          parameter++) {
-        if (parameter->need == NEED_EITHER) {
-            first = first == NULL ? parameter : first;
-            count++;
+        if (parameter->need == need) {
+            found.first = found.first == NULL ? parameter : found.first;
+            found.count++;
             if (is_given(request, parameter)) {
-                last_given = parameter;
-                given++;
+                found.last_given = parameter;
+                found.given++;
             }
         }
     }
-    if (first == NULL || given == 1) {
+    return found;
+}
+
+/** Exactly one of the EITHER parameters (TF-2 3.18.4.1.2.3.7.5 note 1). */
+static void check_either(Request *req, const QueryRequest *request)
+{
+    const Alternatives either = alternatives_of(request, NEED_EITHER);
+    if (either.first == NULL || either.given == 1) {
         return;
     }
-    Str names = either_names(req->arena, request->query, count);
-    if (given == 0) {
-        error_add(&req->errors, ERR_XDS_STORED_QUERY_MISSING_PARAM, first->name.data,
+    Str names = names_of(req->arena, request->query, NEED_EITHER, either.count);
+    if (either.given == 0) {
+        error_add(&req->errors, ERR_XDS_STORED_QUERY_MISSING_PARAM, either.first->name.data,
                   "%.*s needs exactly one of %.*s; the message has neither: add one as a Slot",
                   STR_ARG(request->query->name), STR_ARG(names));
     } else {
-        error_add(&req->errors, ERR_XDS_STORED_QUERY_PARAM_NUMBER, last_given->name.data,
+        error_add(&req->errors, ERR_XDS_STORED_QUERY_PARAM_NUMBER, either.last_given->name.data,
                   "%.*s needs exactly one of %.*s; the message has %s",
                   STR_ARG(request->query->name), STR_ARG(names),
-                  given == 2 ? "both: leave one Slot out" : "all: leave two Slots out");
+                  either.given == 2 ? "both: leave one Slot out" : "all: leave two Slots out");
+    }
+}
+
+/** At least one of the SOME parameters (TF-2 3.51.4.1.2.1). */
+static void check_some(Request *req, const QueryRequest *request)
+{
+    const Alternatives some = alternatives_of(request, NEED_SOME);
+    if (some.first != NULL && some.given == 0) {
+        error_add(&req->errors, ERR_XDS_STORED_QUERY_MISSING_PARAM, some.first->name.data,
+                  "%.*s needs at least one of %.*s; the message has none: add one as a Slot",
+                  STR_ARG(request->query->name),
+                  STR_ARG(names_of(req->arena, request->query, NEED_SOME, some.count)));
     }
 }
 
@@ -676,7 +704,31 @@ static void read_return_type(Request *req, const XmlNode *adhoc_query_request,
     }
 }
 
-int query_request_read(Request *req, const XmlNode *adhoc_query_request, QueryRequest **ret_request)
+/** A query of the other transaction is unknown in this one (TF-2 3.51.4.1.2.1). */
+static int find_query(Request *req, Str id, bool is_multi_patient, const Query **ret_query)
+{
+    const Query *query = query_find(id);
+    *ret_query = query;
+    if (query == NULL) {
+        return error_add(&req->errors, ERR_XDS_UNKNOWN_STORED_QUERY, "AdhocQuery/@id",
+                         "there is no stored query %s; send an id of ITI TF-2 %s",
+                         quoted(req->arena, id),
+                         is_multi_patient ? "3.51.4.1.2.1, " FIND_DOCUMENTS_OF_MANY
+                                          : "3.18.4.1.2.4, " FIND_DOCUMENTS);
+    }
+    if ((query->patients == QUERY_MANY_PATIENTS) == is_multi_patient) {
+        return 0;
+    }
+    return error_add(&req->errors, ERR_XDS_UNKNOWN_STORED_QUERY, "AdhocQuery/@id",
+                     "%.*s is no query of this transaction; send it with the action "
+                     "urn:ihe:iti:%s",
+                     STR_ARG(query->name),
+                     is_multi_patient ? "2007:RegistryStoredQuery (ITI-18)"
+                                      : "2009:MultiPatientStoredQuery (ITI-51)");
+}
+
+int query_request_read(Request *req, const XmlNode *adhoc_query_request, bool is_multi_patient,
+                       QueryRequest **ret_request)
 {
     QueryRequest *request = ARENA_NEW(req->arena, QueryRequest);
     *ret_request = request;
@@ -688,16 +740,14 @@ int query_request_read(Request *req, const XmlNode *adhoc_query_request, QueryRe
                          "query and its parameters as Slots");
     }
     Str id = xml_attribute(adhoc_query, "id");
-    request->query = query_find(id);
-    if (request->query == NULL) {
-        return error_add(&req->errors, ERR_XDS_UNKNOWN_STORED_QUERY, "AdhocQuery/@id",
-                         "there is no stored query %s; send an id of ITI TF-2 3.18.4.1.2.4, for "
-                         "example %s for FindDocuments",
-                         quoted(req->arena, id), queries[0].id.data);
+    int rc = find_query(req, id, is_multi_patient, &request->query);
+    if (rc < 0) {
+        return rc;
     }
     read_parameters(req, adhoc_query, request);
     check_required(req, request);
     check_either(req, request);
+    check_some(req, request);
     check_logical_id(req, request);
     if (error_list_has_errors(&req->errors)) {
         return -(int)req->errors.first->code;

@@ -22,7 +22,7 @@ typedef enum QueryField {
     QUERY_FIELD_COUNT
 } QueryField;
 
-typedef enum QueryNeed { NEED_REQUIRED, NEED_OPTIONAL, NEED_EITHER } QueryNeed;
+typedef enum QueryNeed { NEED_REQUIRED, NEED_OPTIONAL, NEED_EITHER, NEED_SOME } QueryNeed;
 
 typedef enum QueryHowMany { MANY_ONE, MANY_LIST, MANY_AND_LISTS } QueryHowMany;
 
@@ -40,7 +40,11 @@ typedef enum QueryForm {
     FORM_AVAILABILITY, /* numbers: 0 Online, 1 Offline */
 } QueryForm;
 
-typedef enum QueryPatients { QUERY_ANY_PATIENTS, QUERY_ONE_PATIENT } QueryPatients;
+typedef enum QueryPatients {
+    QUERY_ANY_PATIENTS,
+    QUERY_ONE_PATIENT,
+    QUERY_MANY_PATIENTS, /* of ITI-51 */
+} QueryPatients;
 
 /** A PARAM row. */
 typedef struct QueryParameter {
@@ -95,7 +99,8 @@ const Query *query_find(Str id);
  * XDS_STORED_QUERY_MISSING_PARAM, XDS_STORED_QUERY_PARAM_NUMBER, XDS_REGISTRY_ERROR (syntax).
  * Parameters that the query does not have are ignored.
  *
+ * @param is_multi_patient  of ITI-51, which has queries of its own (TF-2 3.51.4.1.2.1)
  * @param ret_request  in req->arena; set also on failure, as far as the message could be read
  */
-int query_request_read(Request *req, const XmlNode *adhoc_query_request,
+int query_request_read(Request *req, const XmlNode *adhoc_query_request, bool is_multi_patient,
                        QueryRequest **ret_request) MUST_CHECK;

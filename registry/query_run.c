@@ -263,22 +263,29 @@ int query_run_get_related_documents(QueryRun *run)
 
 /* ---- the whole run ---- */
 
+static bool is_of_many(const QueryRequest *request)
+{
+    return request->query->patients == QUERY_MANY_PATIENTS;
+}
+
+/** The patient of a query that is of one. */
 static const QueryValue *named_patient(const QueryRequest *request)
 {
     const QueryValue *value = &request->values[FIELD_Patient_patient_id];
-    return value->parameter != NULL ? value : NULL;
+    return value->parameter != NULL && !is_of_many(request) ? value : NULL;
 }
 
-static int find_patient(QueryRun *run)
+static int find_patients(QueryRun *run)
 {
-    const QueryValue *value = named_patient(run->request);
-    if (value == NULL) {
+    const QueryValue *value = &run->request->values[FIELD_Patient_patient_id];
+    if (value->parameter == NULL) {
         return 0;
     }
     const PatientDirectory *directory = run->registry->config.patients;
     int64_t *ids = NULL;
     size_t count = 0;
-    int r = directory->ids(directory->ctx, run->req, run->conn, value->texts[0], &ids, &count);
+    int r = directory->ids(directory->ctx, run->req, run->conn, value->texts, value->count, &ids,
+                           &count);
     if (r < 0) {
         return r;
     }
@@ -314,43 +321,51 @@ static void show_named_patient(QueryRun *run, Str identifier)
     }
 }
 
+/** What the rows of some patients show as patientId: that of the survivor.
+ * @param numbers       of the patients; at most QUERY_PATIENT_BATCH
+ * @param ret_survivor  0: none yet; -1: several */
+static int show_batch(QueryRun *run, const uint32_t *numbers, size_t count, int64_t *ret_survivor)
+{
+    int64_t ids[QUERY_PATIENT_BATCH];
+    Str identifiers[QUERY_PATIENT_BATCH];
+    int64_t survivors[QUERY_PATIENT_BATCH];
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = run->patients.items[numbers[i]].id;
+    }
+    const PatientDirectory *directory = run->registry->config.patients;
+    int r = directory->identifiers(directory->ctx, run->req, run->conn, ids, count, identifiers,
+                                   survivors);
+    for (size_t i = 0; i < count && r == 0; i++) {
+        bool is_same = *ret_survivor == 0 || *ret_survivor == survivors[i];
+        *ret_survivor = is_same ? survivors[i] : -1;
+        query_answer_set_patient(run->answer, numbers[i], identifiers[i]);
+    }
+    return r;
+}
+
 /** What rows show as patientId, and the single-patient check: both after merges (3.18.4.1.2.3.9).
  */
 static int show_found_patients(QueryRun *run)
 {
     const PatientTable *table = &run->patients;
-    Arena *arena = run->req->arena;
-    int64_t *ids = ARENA_ARRAY(arena, int64_t, table->count);
-    uint32_t *numbers = ARENA_ARRAY(arena, uint32_t, table->count);
-    size_t count = 0;
-    for (size_t i = 0; i < table->count; i++) {
+    uint32_t numbers[QUERY_PATIENT_BATCH];
+    int64_t survivor = 0;
+    int r = 0;
+    for (size_t i = 0, count = 0; i < table->count && r == 0; i++) {
         if (table->items[i].is_in_answer) {
-            numbers[count] = (uint32_t)i;
-            ids[count++] = table->items[i].id;
+            numbers[count++] = (uint32_t)i;
+        }
+        if (count == ARRAY_LEN(numbers) || (i + 1 == table->count && count > 0)) {
+            r = show_batch(run, numbers, count, &survivor);
+            count = 0;
         }
     }
-    if (count == 0) {
-        return 0;
-    }
-    const PatientDirectory *directory = run->registry->config.patients;
-    Str *identifiers = ARENA_ARRAY(arena, Str, count);
-    int64_t *survivors = ARENA_ARRAY(arena, int64_t, count);
-    int r = directory->identifiers(directory->ctx, run->req, run->conn, ids, count, identifiers,
-                                   survivors);
-    if (r < 0) {
-        return r;
-    }
-    bool is_one_patient = true;
-    for (size_t i = 0; i < count; i++) {
-        query_answer_set_patient(run->answer, numbers[i], identifiers[i]);
-        is_one_patient = is_one_patient && survivors[i] == survivors[0];
-    }
-    if (!is_one_patient && run->request->query->patients == QUERY_ONE_PATIENT) {
+    if (r == 0 && survivor == -1 && run->request->query->patients == QUERY_ONE_PATIENT) {
         return error_add(&run->req->errors, ERR_XDS_RESULT_NOT_SINGLE_PATIENT, NULL,
                          "the objects belong to different patients; ask for ObjectRef first, then "
                          "for the objects of one patient at a time");
     }
-    return 0;
+    return r;
 }
 
 static int show_patients(QueryRun *run)
@@ -376,12 +391,16 @@ int query_run(Registry *registry, Request *req, const QueryRequest *request,
     }
     _cleanup_(query_answer_freep) QueryAnswer *answer =
         query_answer_new(registry, request->is_leaf_class);
-    QueryRun run = {
-        .registry = registry, .req = req, .request = request, .conn = conn, .answer = answer};
+    QueryRun run = {.registry = registry,
+                    .req = req,
+                    .reader = req,
+                    .request = request,
+                    .conn = conn,
+                    .answer = answer};
     /* Identifiers and objects of one instant, also while merges and moves go on. */
     r = db_queue_snapshot(conn, req);
     if (r == 0) {
-        r = find_patient(&run);
+        r = find_patients(&run);
     }
     LoadFilters *filters = NULL;
     if (r == 0) {

@@ -16,10 +16,15 @@
 int query_run(Registry *registry, Request *req, const QueryRequest *request,
               QueryAnswer **ret_answer) MUST_CHECK;
 
+/** Patients of one round trip. */
+#define QUERY_PATIENT_BATCH 256
+
 /* One function for each distinct name in the third column of queries.def. */
 int query_run_find_documents(QueryRun *run);
+int query_run_find_documents_of_many(QueryRun *run); /* query_many.c */
 int query_run_find_submission_sets(QueryRun *run);
 int query_run_find_folders(QueryRun *run);
+int query_run_find_folders_of_many(QueryRun *run); /* query_many.c */
 int query_run_get_all(QueryRun *run);
 int query_run_get_documents(QueryRun *run);
 int query_run_get_folders(QueryRun *run);

@@ -173,18 +173,19 @@ static int attempt(void *ctx)
     return rc;
 }
 
-int registration_run(Registry *registry, Request *req, Submission *submission, TransactionHook hook,
-                     void *caller)
+int registration_run(Registry *registry, Request *req, Submission *submission, SubmissionKind kind,
+                     TransactionHook hook, void *caller)
 {
     bool is_repeated;
-    return registration_run_once(registry, req, submission, hook, caller, &is_repeated);
+    return registration_run_once(registry, req, submission, kind, hook, caller, &is_repeated);
 }
 
 int registration_run_once(Registry *registry, Request *req, Submission *submission,
-                          TransactionHook hook, void *caller, bool *ret_is_repeated)
+                          SubmissionKind kind, TransactionHook hook, void *caller,
+                          bool *ret_is_repeated)
 {
     *ret_is_repeated = false;
-    int rc = registration_check(registry, req, submission, SUBMISSION_ITI42);
+    int rc = registration_check(registry, req, submission, kind);
     if (rc < 0) {
         return rc;
     }

@@ -11,18 +11,20 @@ typedef int (*TransactionHook)(void *caller, Request *req, DbConn *conn);
  * every check of ITI-42 first, and adds every fault found. The core of ITI-42 and of a repository
  * of the same process.
  *
+ * @param kind  SUBMISSION_ITI42 or SUBMISSION_ITI61
  * @param hook  called after all checks have passed, before COMMIT; may be NULL
  * @return 0, or the negative ErrorCode of the first error in req->errors
  */
-int registration_run(Registry *registry, Request *req, Submission *submission, TransactionHook hook,
-                     void *caller) MUST_CHECK;
+int registration_run(Registry *registry, Request *req, Submission *submission, SubmissionKind kind,
+                     TransactionHook hook, void *caller) MUST_CHECK;
 
 /**
  * As registration_run(), and says whether it failed because the very same submission is registered
  * already, so that nothing is left to do (contract C3).
  */
 int registration_run_once(Registry *registry, Request *req, Submission *submission,
-                          TransactionHook hook, void *caller, bool *ret_is_repeated) MUST_CHECK;
+                          SubmissionKind kind, TransactionHook hook, void *caller,
+                          bool *ret_is_repeated) MUST_CHECK;
 
 /* The steps of a registration, for those that share a transaction (import.c). */
 

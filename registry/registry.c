@@ -102,7 +102,7 @@ void registry_free(Registry *registry)
 static int client_register(void *registry, Request *req, Submission *submission,
                            TransactionHook hook, void *caller)
 {
-    return registration_run(registry, req, submission, hook, caller);
+    return registration_run(registry, req, submission, SUBMISSION_ITI42, hook, caller);
 }
 
 static int client_is_registered(void *module, Request *req, Str document_unique_id, Str hash)

@@ -39,12 +39,16 @@ void registry_free(Registry *registry);
 
 /** SoapHandler of ITI-42 Register Document Set-b (TF-2 3.42). module is the Registry. */
 int registry_iti42_register(void *registry, SoapExchange *exchange);
+/** SoapHandler of ITI-61 Register On-Demand Document Entry (TF-2 3.61). */
+int registry_iti61_register_on_demand(void *registry, SoapExchange *exchange);
 /** SoapHandler of ITI-57 Update Document Set (XDS Metadata Update 3.57). */
 int registry_iti57_update(void *registry, SoapExchange *exchange);
 /** SoapHandler of ITI-92 Restricted Update Document Set (Restricted Metadata Update 3.92). */
 int registry_iti92_update(void *registry, SoapExchange *exchange);
 /** SoapHandler of ITI-18 Registry Stored Query (TF-2 3.18). */
 int registry_iti18_stored_query(void *registry, SoapExchange *exchange);
+/** SoapHandler of ITI-51 Multi-Patient Stored Query (TF-2 3.51). */
+int registry_iti51_multi_patient_query(void *registry, SoapExchange *exchange);
 /** SoapHandler of ITI-38 Cross Gateway Query, responding (TF-2 3.38). The registry has a
  * home_community_id. */
 int registry_iti38_cross_gateway_query(void *registry, SoapExchange *exchange);

@@ -85,12 +85,32 @@ static void check_same_document(Request *req, const UniqueIdClaim *claim)
     }
 }
 
+/** Only an On-Demand entry has neither size nor hash. */
+static bool is_on_demand(int64_t size_bytes)
+{
+    return size_bytes < 0;
+}
+
+/** Check 32: an On-Demand uniqueId stands for documents that are still to be made, each with a
+ * uniqueId of its own; of several On-Demand entries it may be the same one (TF-2 3.61.4.1.3). */
+static void check_same_type(Request *req, const UniqueIdClaim *claim)
+{
+    bool is_new = is_on_demand(claim->size_bytes);
+    error_add(&req->errors, ERR_XDS_REGISTRY_METADATA_ERROR, "XDSDocumentEntry.uniqueId",
+              "%.*s is already the uniqueId of a registered %s DocumentEntry: give the %s entry a "
+              "uniqueId of its own",
+              STR_ARG(claim->unique_id), is_new ? "Stable" : "On-Demand",
+              is_new ? "On-Demand" : "Stable");
+}
+
 /** Checks 18 to 22 of one uniqueId that the registry held before (TF-3 Table 4.2.4.1-2). */
 static void check_taken_unique_id(Request *req, const UniqueIdClaim *claim)
 {
     if (claim->kind == OBJECT_DOCUMENT_ENTRY) {
         if (claim->taken_kind == OBJECT_DOCUMENT_ENTRY) {
-            check_same_document(req, claim);
+            bool is_same_type =
+                is_on_demand(claim->size_bytes) == is_on_demand(claim->taken_size_bytes);
+            (is_same_type ? check_same_document : check_same_type)(req, claim);
             return;
         }
         /* XDSDuplicateUniqueIdInRegistry is barred for DocumentEntries by its own definition. */

@@ -41,11 +41,11 @@ typedef struct PatientDirectory {
     void (*locked)(void *ctx, Request *req, const DbResult *result, const PatientQuestion *question,
                    Patient *ret_patients, int64_t *ret_owners);
     /**
-     * The internal ids whose objects show up under this identifier: its own and all that were
-     * merged into it. None for an unknown or subsumed identifier. No lock.
+     * The internal ids whose objects show up under these identifiers, each once: their own and all
+     * that were merged into them. None for an unknown or subsumed identifier. No lock.
      */
-    int (*ids)(void *ctx, Request *req, DbConn *conn, Str identifier, int64_t **ret_ids,
-               size_t *ret_count);
+    int (*ids)(void *ctx, Request *req, DbConn *conn, const Str *identifiers, size_t count,
+               int64_t **ret_ids, size_t *ret_count);
     /** CX text of the survivor of each internal id, in the arena. */
     int (*identifiers)(void *ctx, Request *req, DbConn *conn, const int64_t *ids, size_t count,
                        Str *ret_identifiers, int64_t *ret_survivors);

@@ -70,7 +70,7 @@ static void read_as(const Query *query, const QueryParameter *parameter, Str tex
     add_child(&slot, &list);
     add_child(&list, &value);
     QueryRequest *request;
-    int r = query_request_read(req, &root, &request);
+    int r = query_request_read(req, &root, query->patients == QUERY_MANY_PATIENTS, &request);
     FUZZ_CHECK((r < 0) == error_list_has_errors(&req->errors));
     for (size_t i = 0; i < QUERY_FIELD_COUNT; i++) {
         check_value(&request->values[i], text.len);
@@ -84,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", /* FindDocuments */
         "urn:uuid:d90e5407-b356-4d91-a89f-873917b4b0e6", /* GetRelatedDocuments */
         "urn:uuid:12941a89-e02e-4be5-967c-ce4bfc8fe492", /* FindDocumentsByReferenceId */
+        "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f", /* FindDocumentsForMultiplePatients */
     };
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
         const Query *query = query_find(str_from(ids[i]));

@@ -18,7 +18,7 @@ WANTED = [
     "12344", "12346", "12361", "12374",  # load data
     "11897", "11898", "11899", "11901", "11902", "11903", "11904", "11905", "11906", "11907", "11908", "11909", "12368", "15803",
     "11990", "11991", "11992", "11993", "11996", "11998", "11998a", "11999", "12000", "12002", "12022", "12323", "12326",
-    "12370", "15805", "15806",
+    "12364", "12370", "15805", "15806",
     "15800", "15800b", "15800d", "15801", "15802", "20000", "20000b", "20000d", "20000f", "20001", "20002", "20003", "20007", "20100a",
     "21000", "21002", "21004",  # metadata update (ITI-57)
     "40000", "40000b", "40000d", "40001b", "40007",  # restricted update (ITI-92)
@@ -30,7 +30,6 @@ WANTED = [
 NO_IMAGES = "the images that it asks for are not among the reference data"
 # Steps that cannot pass here, with the reason.
 NOT_OFFERED = {
-    "15805/": "ITI-61 Register On-Demand Document Entry is not offered",
     "ids_4808/": NO_IMAGES, "ids_2018-4803a/": NO_IMAGES, "ids_2018-4803c/": NO_IMAGES, "ids_2018-4810/case-00": NO_IMAGES,
     "12375/": "a Metadata-Limited Document Source; XDS forbids limited metadata, only an XDR Recipient takes it (TF-3 Table 4.3.1-3)",
 }

@@ -38,7 +38,7 @@ V3_PATIENTS = (  # identifiers of one patient each, that samples ask for or merg
     (("1.3.6.1.4.1.21367.2017.2.5.103", "900010"), ("1.3.6.1.4.1.21367.2017.2.5.93", "E1"), ("2.16.756.5.30.1.127.3.10.3", "E2")),
     (("1.3.6.1.4.1.21367.2005.1.1", "PIX10501"), ("1.3.6.1.4.1.21367.2005.1.2", "M1")),
     (("2.16.840.1.113883.3.37.4.1.1.2.1.1", "142025"),), (("2.16.840.1.113883.3.37.4.1.1.2.1.1", "704686"),))
-UPDATES = {"iti-57": "ITI-57"}  # folder: transaction of its SubmitObjectsRequests
+OF_FOLDER = {"iti-51": "ITI-51", "iti-57": "ITI-57"}  # folder: transaction of its messages, where the body alone does not tell
 OF_XDS_A = "metadata of XDS.a"
 A_REPLY = "a reply is no request"
 GATEWAY_V3 = (xds.ACTIONS["ITI-55"], "/gateway")
@@ -73,6 +73,7 @@ EXPECTED = {  # sample: (outcome, error code or text that the reply must hold, w
     "iti-42/wxdsb__register_req.xml": ("Failure", "XDSRegistryMetadataError", "the hash is base64, not 40 hexadecimal digits"),
     "iti-42/wxdsb__register_res.xml": ("Fault", "", A_REPLY),
     "iti-42/x2fhir__iti-42.xml": ("Failure", "XDSRegistryMetadataError", "lid differs from id, which only ITI-57 allows; ids are missing"),
+    "iti-51/ipf__iti51request.xml": ("Success", "", ""),
     "iti-57/ipf__SubmitObjectsRequest_ebrs30_update.xml": ("Failure", "XDSMetadataVersionError", "it updates what is not registered"),
     "iti-18/epdex__ITI-18_request_raw.xml": ("Success", "", ""),
     "iti-18/epdex__ITI-18_response_raw.xml": ("Fault", "", A_REPLY),
@@ -206,7 +207,7 @@ def send(soap, folder, raw):
         path = {"iti-41": "/repository", "iti-43": "/repository", "iti-38-39": "/gateway"}.get(folder, "/registry")
         return soap.post(path, "application/soap+xml", raw)
     path, transaction = (GATEWAY_ROOTS if folder == "iti-38-39" else ROOTS)[etree.QName(body).localname]
-    transaction = UPDATES.get(folder, transaction)
+    transaction = OF_FOLDER.get(folder, transaction)
     fresh(body)
     if transaction == "ITI-41":
         give_content(body)

@@ -72,18 +72,22 @@ static inline void fixture_locked(void *ctx, Request *req, const DbResult *resul
     }
 }
 
-static inline int fixture_ids(void *ctx, Request *req, DbConn *conn, Str identifier,
-                              int64_t **ret_ids, size_t *ret_count)
+/** Of ID_A is what was merged into it, too. */
+static inline int fixture_ids(void *ctx, Request *req, DbConn *conn, const Str *identifiers,
+                              size_t count, int64_t **ret_ids, size_t *ret_count)
 {
-    static int64_t ids_a[] = {ID_A, ID_MERGED};
-    static int64_t ids_b[] = {ID_B};
     (void)ctx;
-    (void)req;
     (void)conn;
-    bool is_a = str_equal(identifier, STR(PATIENT_A));
-    bool is_b = str_equal(identifier, STR(PATIENT_B));
-    *ret_ids = is_a ? ids_a : ids_b;
-    *ret_count = is_a ? ARRAY_LEN(ids_a) : is_b;
+    *ret_ids = ARENA_ARRAY(req->arena, int64_t, 2 * count);
+    *ret_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (str_equal(identifiers[i], STR(PATIENT_A))) {
+            (*ret_ids)[(*ret_count)++] = ID_A;
+            (*ret_ids)[(*ret_count)++] = ID_MERGED;
+        } else if (str_equal(identifiers[i], STR(PATIENT_B))) {
+            (*ret_ids)[(*ret_count)++] = ID_B;
+        }
+    }
     return 0;
 }
 
@@ -401,7 +405,9 @@ static inline int fixture_register(RegistryFixture *fixture, Request *req,
     int rc = xml_read(req, str_dup(req->arena, strbuf_str(&xml)), &root);
     strbuf_done(&xml);
     rc = rc < 0 ? rc : submission_read(req, root, &submission);
-    rc = rc < 0 ? rc : registration_run(fixture->registry, req, submission, hook, NULL);
+    rc = rc < 0
+             ? rc
+             : registration_run(fixture->registry, req, submission, SUBMISSION_ITI42, hook, NULL);
     if (ret_submission != NULL) {
         *ret_submission = submission;
     }

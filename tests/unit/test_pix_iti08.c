@@ -193,7 +193,7 @@ static void test_a_chain_of_merges_shows_up_under_its_last_survivor(void **state
 
     int64_t *ids = NULL;
     size_t count = 0;
-    assert_int_equal(directory.ids(directory.ctx, req, conn, identifiers[1], &ids, &count), 0);
+    assert_int_equal(directory.ids(directory.ctx, req, conn, &identifiers[1], 1, &ids, &count), 0);
     assert_int_equal(count, 3);
     Str names[3];
     int64_t survivors[3];
@@ -202,7 +202,7 @@ static void test_a_chain_of_merges_shows_up_under_its_last_survivor(void **state
         assert_true(str_equal(names[i], identifiers[1]));
         assert_int_equal(survivors[i], patients[1].id);
     }
-    assert_int_equal(directory.ids(directory.ctx, req, conn, identifiers[0], &ids, &count), 0);
+    assert_int_equal(directory.ids(directory.ctx, req, conn, &identifiers[0], 1, &ids, &count), 0);
     assert_int_equal(count, 0);
     db_release(conn);
     request_free(req);

@@ -21,6 +21,8 @@
 #define SCHEME "1.2.392.200270.9"
 
 #define FIND_DOCUMENTS "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
+#define FIND_DOCUMENTS_OF_MANY "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f"
+#define FIND_FOLDERS_OF_MANY "urn:uuid:50d3f5ac-39a2-11de-a1ca-b366239e58df"
 #define FIND_SUBMISSION_SETS "urn:uuid:f26abbcb-ac74-4422-8a30-edb644bbc1a9"
 #define FIND_FOLDERS "urn:uuid:958f3006-baad-4929-a4de-ff1114824431"
 #define GET_ALL "urn:uuid:10b545ea-725c-446d-9b95-8aeb444eddf3"
@@ -55,21 +57,6 @@ typedef struct Fixture {
 
 static Fixture fixture;
 static const Principal everybody = {.may_do_everything = true};
-
-static int directory_ids(void *ctx, Request *req, DbConn *conn, Str identifier, int64_t **ret_ids,
-                         size_t *ret_count)
-{
-    static int64_t of_a[] = {ID_A, ID_MERGED};
-    static int64_t of_b[] = {ID_B};
-    (void)ctx;
-    (void)req;
-    (void)conn;
-    bool is_a = str_equal(identifier, STR(PATIENT_A));
-    bool is_b = str_equal(identifier, STR(PATIENT_B));
-    *ret_ids = is_a ? of_a : of_b;
-    *ret_count = is_a ? 2 : (is_b ? 1 : 0);
-    return 0;
-}
 
 static int register_one(const char *set, const char *patient, const char *document,
                         const char *unique_id, const char *more)
@@ -155,7 +142,6 @@ static int setup(void **state)
         fprintf(stderr, "%s\n", problem);
         return -1;
     }
-    fixture.base->patients.ids = directory_ids;
     RegistryConfig *config = &fixture.base->registry->config;
     config->audit = fixture.audit;
     config->spill_directory = fixture.directory;
@@ -205,7 +191,11 @@ static void ask(Reply *reply, const Principal *principal, const char *return_typ
                    return_type, query, slots);
     assert_int_equal(xml_read(req, text, &reply->message.body), 0);
     reply->exchange = (SoapExchange){.req = req, .message = &reply->message};
-    assert_int_equal(registry_iti18_stored_query(fixture.base->registry, &reply->exchange), 0);
+    const bool is_of_many =
+        strcmp(query, FIND_DOCUMENTS_OF_MANY) == 0 || strcmp(query, FIND_FOLDERS_OF_MANY) == 0;
+    SoapHandler handler =
+        is_of_many ? registry_iti51_multi_patient_query : registry_iti18_stored_query;
+    assert_int_equal(handler(fixture.base->registry, &reply->exchange), 0);
 }
 
 static void reply_done(Reply *reply)
@@ -400,6 +390,62 @@ static void test_find_submission_sets_and_folders_apply_every_parameter(void **s
         FOLDERS(LIST("$XDSFolderCodeList", "class^^" SCHEME), 0),
     };
     expect_all(cases, ARRAY_LEN(cases));
+}
+
+/** TF-2 3.51.4.1.2.1: DOC2 and the On-Demand DOC4 are of A, DOC3 of B. */
+static void test_queries_of_many_patients_find_by_patient_or_code(void **state)
+{
+    (void)state;
+#define MANY(slots, documents)                                                                     \
+    {                                                                                              \
+        FIND_DOCUMENTS_OF_MANY, IS_APPROVED slots, documents, 0, 0, 0                              \
+    }
+#define OF_MANY(ids) SLOT("$XDSDocumentEntryPatientId", VALUE("(" ids ")"))
+#define MANY_FOLDERS(slots, folders)                                                               \
+    {                                                                                              \
+        FIND_FOLDERS_OF_MANY, LIST("$XDSFolderStatus", APPROVED) slots, 0, 0, folders, 0           \
+    }
+#define CLASSES LIST("$XDSDocumentEntryClassCode", "class^^" SCHEME)
+    static const Expected cases[] = {
+        MANY(OF_MANY(PATIENT_VALUE("A")), 1),
+        MANY(OF_MANY(PATIENT_VALUE("A") "," PATIENT_VALUE("B")), 2),
+        MANY(OF_MANY(PATIENT_VALUE("X") "," PATIENT_VALUE("B")), 1),
+        MANY(OF_MANY(PATIENT_VALUE("A") "," PATIENT_VALUE("B")) EVENTS("e1^^1.9"), 1),
+        MANY(OF_MANY(PATIENT_VALUE("X")), 0),
+        /* without patients */
+        MANY(CLASSES, 2),
+        MANY(CLASSES BOTH_TYPES, 3),
+        MANY(CLASSES EVENTS("e1^^1.9"), 1),
+        MANY(EVENTS("e1^^1.9") EVENTS("e2^^1.9"), 1),
+        MANY(EVENTS("e1^^1.9") EVENTS("unused^^1.9"), 0),
+        MANY(EVENTS("unknown^^1.9"), 0),
+        MANY(LIST("$XDSDocumentEntryHealthcareFacilityTypeCode", "hospital^^" SCHEME), 2),
+        MANY(CLASSES ONE("$XDSDocumentEntryCreationTimeFrom", "20260401003000"), 2),
+        MANY(CLASSES ONE("$XDSDocumentEntryCreationTimeFrom", "20260401003001"), 0),
+        MANY(EVENTS("e1^^1.9") ONE("$XDSDocumentEntryCreationTimeTo", "20260401003000"), 0),
+        MANY(EVENTS("e1^^1.9") ONE("$XDSDocumentEntryCreationTimeTo", "20260401003001"), 1),
+        MANY(CLASSES BOTH_TYPES ONE("$XDSDocumentEntryCreationTimeFrom", "2030"), 1),
+        MANY(CLASSES LIST("$XDSDocumentEntryAuthorPerson", "%Welby%"), 1),
+        MANY_FOLDERS(SLOT("$XDSFolderPatientId", VALUE("(" PATIENT_VALUE("A") ")")), 1),
+        MANY_FOLDERS(SLOT("$XDSFolderPatientId", VALUE("(" PATIENT_VALUE("B") ")")), 0),
+        MANY_FOLDERS(LIST("$XDSFolderCodeList", "episode^^" SCHEME), 1),
+        MANY_FOLDERS(LIST("$XDSFolderCodeList", "class^^" SCHEME), 0),
+    };
+    expect_all(cases, ARRAY_LEN(cases));
+}
+
+/** What is deprecated is not, and every patient of the answer has its own patientId. */
+static void test_an_answer_of_many_patients_names_each(void **state)
+{
+    (void)state;
+    Reply reply;
+    ask(&reply, &everybody, "LeafClass", FIND_DOCUMENTS_OF_MANY,
+        IS_APPROVED LIST("$XDSDocumentEntryClassCode", "class^^" SCHEME));
+    Str xml = strbuf_str(&reply.exchange.reply_xml);
+    expect_success(0, xml);
+    assert_true(str_contains(xml, STR("value=\"A^^^&amp;")));
+    assert_true(str_contains(xml, STR("value=\"B^^^&amp;")));
+    reply_done(&reply);
 }
 
 /** 3.18.4.1.2.3.7.4 to .13 */
@@ -631,6 +677,8 @@ int main(void)
         cmocka_unit_test(test_find_documents_applies_every_parameter),
         cmocka_unit_test(test_find_submission_sets_and_folders_apply_every_parameter),
         cmocka_unit_test(test_get_queries_return_what_their_section_lists),
+        cmocka_unit_test(test_queries_of_many_patients_find_by_patient_or_code),
+        cmocka_unit_test(test_an_answer_of_many_patients_names_each),
         cmocka_unit_test(test_leaf_class_over_two_patients_is_refused),
         cmocka_unit_test(test_answers_show_the_surviving_patient),
         cmocka_unit_test(test_what_may_not_be_known_is_absent),

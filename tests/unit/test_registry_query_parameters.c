@@ -11,6 +11,7 @@
 #define GET_DOCUMENTS "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 #define GET_ASSOCIATIONS "urn:uuid:a7ae438b-4bc2-4642-93e9-be891f7bb155"
 #define FIND_BY_REFERENCE_ID "urn:uuid:12941a89-e02e-4be5-967c-ce4bfc8fe492"
+#define MPQ_FIND_FOLDERS "urn:uuid:50d3f5ac-39a2-11de-a1ca-b366239e58df"
 #define MPQ_FIND_DOCUMENTS "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f"
 
 #define APPROVED "urn:oasis:names:tc:ebxml-regrep:StatusType:Approved"
@@ -32,7 +33,9 @@ static int read_request(Request *req, const char *return_type, const char *query
                    "\" id=\"%s\">%s</AdhocQuery></query:AdhocQueryRequest>",
                    return_type, query, slots);
     assert_int_equal(xml_read(req, text, &root), 0);
-    return query_request_read(req, root, ret_request);
+    const Query *found = query_find(str_from(query));
+    bool is_of_many = found != NULL && found->patients == QUERY_MANY_PATIENTS;
+    return query_request_read(req, root, is_of_many, ret_request);
 }
 
 static const QueryRequest *good_request(Request *req, const char *query, const char *slots)
@@ -59,7 +62,6 @@ static void test_what_is_wrong_is_named_with_what_to_send(void **state)
         /* query ids */
         {"urn:uuid:00000000-0000-0000-0000-000000000000", "", ERR_XDS_UNKNOWN_STORED_QUERY,
          "no stored query"},
-        {MPQ_FIND_DOCUMENTS, STATUS_SLOT, ERR_XDS_UNKNOWN_STORED_QUERY, "no stored query"},
         /* what is needed */
         {FIND_DOCUMENTS, PATIENT_SLOT, ERR_XDS_STORED_QUERY_MISSING_PARAM,
          "$XDSDocumentEntryStatus"},
@@ -75,6 +77,15 @@ static void test_what_is_wrong_is_named_with_what_to_send(void **state)
         {GET_ASSOCIATIONS, "", ERR_XDS_STORED_QUERY_MISSING_PARAM, "$uuid"},
         {FIND_BY_REFERENCE_ID, PATIENT_SLOT STATUS_SLOT, ERR_XDS_STORED_QUERY_MISSING_PARAM,
          "$XDSDocumentEntryReferenceIdList"},
+        /* TF-2 3.51.4.1.2.1 */
+        {MPQ_FIND_DOCUMENTS, STATUS_SLOT, ERR_XDS_STORED_QUERY_MISSING_PARAM,
+         "at least one of $XDSDocumentEntryPatientId, $XDSDocumentEntryClassCode, "
+         "$XDSDocumentEntryHealthcareFacilityTypeCode and $XDSDocumentEntryEventCodeList"},
+        {MPQ_FIND_DOCUMENTS, CLASS_CODE("('a^^b')"), ERR_XDS_STORED_QUERY_MISSING_PARAM,
+         "$XDSDocumentEntryStatus"},
+        {MPQ_FIND_FOLDERS, SLOT("$XDSFolderStatus", VALUE("('" APPROVED "')")),
+         ERR_XDS_STORED_QUERY_MISSING_PARAM,
+         "at least one of $XDSFolderPatientId and $XDSFolderCodeList"},
         /* how many */
         {FIND_DOCUMENTS, PATIENT_SLOT PATIENT_SLOT STATUS_SLOT, ERR_XDS_STORED_QUERY_PARAM_NUMBER,
          "takes one value"},
@@ -371,10 +382,44 @@ static void test_unreadable_parameter_is_not_called_missing_too(void **state)
     assert_int_equal(req->errors.error_count, 1);
 }
 
+/** TF-2 3.51.4.1.2.1: queries of several patients are of ITI-51, all others of ITI-18. */
+static void test_a_query_of_the_other_transaction_is_unknown(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *query;
+        bool is_multi_patient;
+        const char *action;
+    } cases[] = {
+        {MPQ_FIND_DOCUMENTS, false, "urn:ihe:iti:2009:MultiPatientStoredQuery"},
+        {MPQ_FIND_FOLDERS, false, "urn:ihe:iti:2009:MultiPatientStoredQuery"},
+        {FIND_DOCUMENTS, true, "urn:ihe:iti:2007:RegistryStoredQuery"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        Request *req = request_new(10000);
+        XmlNode *root;
+        QueryRequest *request;
+        Str text = str_printf(req->arena,
+                              "<query:AdhocQueryRequest xmlns:query=\"" NS_QUERY
+                              "\"><query:ResponseOption returnType=\"LeafClass\"/>"
+                              "<AdhocQuery xmlns=\"" NS_RIM "\" id=\"%s\"/>"
+                              "</query:AdhocQueryRequest>",
+                              cases[i].query);
+        assert_int_equal(xml_read(req, text, &root), 0);
+        assert_int_equal(query_request_read(req, root, cases[i].is_multi_patient, &request),
+                         -ERR_XDS_UNKNOWN_STORED_QUERY);
+        if (!str_contains(req->errors.first->context, str_from(cases[i].action))) {
+            fail_msg("case %zu: %.*s", i, STR_ARG(req->errors.first->context));
+        }
+        request_free(req);
+    }
+}
+
 int main(void)
 {
     xml_init();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_query_of_the_other_transaction_is_unknown),
         cmocka_unit_test(test_what_is_wrong_is_named_with_what_to_send),
         cmocka_unit_test(test_a_syntax_error_quotes_the_value_and_an_example),
         REQUEST_TEST(test_a_long_list_is_quoted_where_it_went_wrong),
