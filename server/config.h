@@ -103,6 +103,8 @@ const char *config_location(const Config *config, ConfigKeyId key, Arena *arena)
 
 /** A number of bytes, or one with KiB, MiB or GiB. */
 bool config_parse_size(Str text, uint64_t *ret_bytes) MUST_CHECK;
+/** As a value of the file: "500ms", "10s". */
+bool config_parse_duration(Str text, uint64_t *ret_ms) MUST_CHECK;
 
 /** "section.key". */
 const char *config_key_name(ConfigKeyId key);

@@ -157,6 +157,11 @@ bool config_parse_size(Str text, uint64_t *ret_bytes)
     return parse_amount(text, size_units, ret_bytes);
 }
 
+bool config_parse_duration(Str text, uint64_t *ret_ms)
+{
+    return parse_amount(text, duration_units, ret_ms);
+}
+
 static int fault_range(const Loader *loader, const char *expected)
 {
     return fault(

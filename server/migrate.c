@@ -180,7 +180,8 @@ static const char *const grants[] = {
     "audit_drop_partition(timestamptz), audit_merge_keys() TO",
     "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate, node_endpoint, "
     "identity_provider, access_role, access_role_code, access_role_confidentiality, "
-    "consent_policy, consent_policy_disclosure, audit_retention, imaging_ae FROM",
+    "consent_policy, consent_policy_disclosure, audit_retention, imaging_ae, community, "
+    "patient_correlation FROM",
     "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "
     "match_key, "
     "awaited_link, identity_notification, pdq_continuation, assertion_seen, imaging_commitment TO",

@@ -46,8 +46,13 @@ typedef struct Options {
     const char *valid_from;
     const char *valid_to;
     const char *derive;
-    const char *authority; /* authority test */
-    const char *url;       /* subscriber */
+    const char *authority;    /* authority test */
+    const char *url;          /* subscriber */
+    const char *retrieve_url; /* community */
+    const char *imaging_url;
+    const char *discovery_url;
+    const char *timeout;
+    bool is_disabled;
     const char *receiver;
     const char *authorities;
     const char *limit;    /* patient review, audit */

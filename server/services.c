@@ -272,6 +272,27 @@ static bool open_imaging(Services *s, char *ret_problem, size_t problem_size)
     return s->imaging != NULL;
 }
 
+/** What a role of this process does not serve, no actor answers. */
+static void open_initiating(Services *s)
+{
+    const Config *config = s->config;
+    if (config->affinity_domain.home_community_id[0] == '\0') {
+        return;
+    }
+    const InitiatingGatewayConfig initiating = {
+        .pool = s->pool,
+        .audit = s->audit,
+        .tls = s->tls,
+        .home_community_id = config->affinity_domain.home_community_id,
+        .spill_directory = services_path(s->arena, config, "spill"),
+        .own = {[GATEWAY_QUERY] = {s->registry ? registry_iti18_stored_query : NULL, s->registry},
+                [GATEWAY_RETRIEVE] = {s->repository ? repository_iti43_retrieve : NULL,
+                                      s->repository},
+                [GATEWAY_IMAGING] = {s->imaging ? imaging_rad69_retrieve : NULL, s->imaging}},
+    };
+    s->initiating = initiating_gateway_new(&initiating);
+}
+
 static bool read_nodes(Services *s, char *ret_problem, size_t problem_size)
 {
     Request *req = request_new(10000);
@@ -295,7 +316,9 @@ bool services_open(Services *ret_services, const Config *config, Tls *tls, Dicom
         read_nodes(s, ret_problem, problem_size) && open_saml(s, ret_problem, problem_size) &&
         open_codes(s, ret_problem, problem_size) && open_registry(s, ret_problem, problem_size) &&
         open_repository(s, ret_problem, problem_size) && open_imaging(s, ret_problem, problem_size);
-    if (!is_open) {
+    if (is_open) {
+        open_initiating(s);
+    } else {
         services_close(s);
     }
     return is_open;
@@ -333,6 +356,7 @@ bool services_open_registry(Services *ret_services, const Config *config, const 
 
 void services_close(Services *services)
 {
+    initiating_gateway_free(services->initiating);
     imaging_free(services->imaging);
     repository_free(services->repository);
     registry_client_remote_free(services->remote_registry);

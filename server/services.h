@@ -5,6 +5,7 @@
 #include "lib/ebrim/codes.h"
 #include "lib/saml/saml.h"
 #include "pix/pix.h"
+#include "registry/gateway/gateway.h"
 #include "registry/registry.h"
 #include "repository/imaging/imaging.h"
 #include "repository/repository.h"
@@ -34,6 +35,7 @@ typedef struct Services {
     Repository *repository;          /* NULL without the role */
     DicomWorkers *workers;           /* borrowed; NULL without the role imaging */
     Imaging *imaging;                /* NULL without the role */
+    InitiatingGateway *initiating;   /* NULL without a homeCommunityId */
 } Services;
 
 /** The subfolders of data_dir that the modules use; NULL ends them. */

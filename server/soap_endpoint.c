@@ -120,7 +120,7 @@ static void begin_call(SoapEndpoint *endpoint, HttpExchange *http, bool takes_do
     if (!may_send_documents(req, http->path)) {
         soap_receiver_drop_documents(call->exchange.receiver);
     }
-    if (looks_at_users(endpoint, http->path)) {
+    if (looks_at_users(endpoint, http->path) || str_equal(http->path, STR(INITIATING_PATH))) {
         soap_receiver_keep(call->exchange.receiver, &SAML_KEEP);
     }
 }
@@ -137,7 +137,7 @@ static void soap_begin(void *ctx, HttpExchange *http)
     } else if (!is_served) {
         reply_plain(http, 404,
                     "Nothing is served at this path. See the WSDL of /registry, /repository, "
-                    "/imaging, /pix or " GATEWAY_PATH ".");
+                    "/imaging, /pix, " GATEWAY_PATH " or " INITIATING_PATH ".");
     } else if (str_equal(http->method, STR("GET")) && str_equal_ci(http->query, STR("wsdl"))) {
         StrBuf buf = {0};
         wsdl_write(&buf, http->path, endpoint->is_tls, http->host);
@@ -174,8 +174,8 @@ static int find_transaction(HttpExchange *http, const SoapMessage *message,
                          STR_ARG(message->action), STR_ARG(http->path));
     }
     req->transaction = transaction->number;
-    req->is_repository =
-        transaction->module == MODULE_REPOSITORY || transaction->module == MODULE_IMAGING;
+    req->is_repository = transaction->module == MODULE_REPOSITORY ||
+                         transaction->module == MODULE_IMAGING || transaction->has_mtom_reply;
     if (!str_equal(http->path, str_from(transaction->path))) {
         return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
                          "%s (wsa:Action \"%s\") was sent to %.*s; send it to %s.",
@@ -196,11 +196,12 @@ static int find_transaction(HttpExchange *http, const SoapMessage *message,
 /** Whether this process has what serves the transaction. */
 static int check_served(const SoapEndpoint *endpoint, Request *req, const Transaction *transaction)
 {
-    if (!endpoint->modules[transaction->module]) {
+    if (!endpoint->modules[transaction->module] && transaction->module != MODULE_INITIATING) {
         return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
                          "%s is not served by this process ([server] roles).", transaction->number);
     }
-    if (!endpoint->has_home && str_equal(str_from(transaction->path), STR(GATEWAY_PATH))) {
+    if (!endpoint->has_home && (transaction->module == MODULE_INITIATING ||
+                                str_equal(str_from(transaction->path), STR(GATEWAY_PATH)))) {
         return error_add(&req->errors, ERR_SOAP_ACTION_NOT_SUPPORTED, "wsa:Action",
                          "%s is not served here: this community has no homeCommunityId; its "
                          "operator sets one with [affinity_domain] home_community_id.",

@@ -1,6 +1,7 @@
 #include "server/transactions.h"
 
 #include "pix/pix.h"
+#include "registry/gateway/gateway.h"
 #include "registry/registry.h"
 #include "repository/imaging/imaging.h"
 #include "repository/repository.h"

@@ -6,12 +6,16 @@
 
 /** Of the Responding Gateway (XCA, XCA-I, XCPD): served where this community has a name. */
 #define GATEWAY_PATH "/gateway"
+/** Of the Initiating Gateway (XCA, XCA-I): likewise. What is served at GATEWAY_PATH never comes
+ * here. */
+#define INITIATING_PATH "/initiating"
 
 typedef enum Module {
     MODULE_REGISTRY,
     MODULE_REPOSITORY,
     MODULE_IMAGING,
     MODULE_PIX,
+    MODULE_INITIATING,
     MODULE_ATNA,
     MODULE_CAPABILITY, /* what the others say of themselves to FHIR clients */
     MODULE_COUNT

@@ -15,6 +15,7 @@ static const struct {
     {"/repository", NULL, "DocumentRepository"},
     {"/imaging", NULL, "DocumentRepository"},
     {"/gateway", NULL, "RespondingGateway"},
+    {"/initiating", NULL, "InitiatingGateway"},
     {"/pix", "ITI-47", "PDSupplier"},
     {"/pix", NULL, "PIXManager"},
 };

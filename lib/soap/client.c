@@ -8,6 +8,11 @@
 
 void soap_request_open(Arena *arena, const char *action, Str to, StrBuf *buf)
 {
+    soap_request_open_with(arena, action, to, STR_EMPTY, buf);
+}
+
+void soap_request_open_with(Arena *arena, const char *action, Str to, Str headers, StrBuf *buf)
+{
     strbuf_literal(buf, "<soap:Envelope xmlns:soap=\"" NS_SOAP12 "\" xmlns:wsa=\"" NS_WSA
                         "\"><soap:Header><wsa:Action soap:mustUnderstand=\"1\">");
     strbuf_append(buf, str_from(action));
@@ -16,7 +21,9 @@ void soap_request_open(Arena *arena, const char *action, Str to, StrBuf *buf)
     strbuf_literal(buf, "</wsa:MessageID><wsa:ReplyTo><wsa:Address>" WSA_ANONYMOUS
                         "</wsa:Address></wsa:ReplyTo><wsa:To>");
     xml_append_escaped(buf, to);
-    strbuf_literal(buf, "</wsa:To></soap:Header><soap:Body>");
+    strbuf_literal(buf, "</wsa:To>");
+    strbuf_append(buf, headers);
+    strbuf_literal(buf, "</soap:Header><soap:Body>");
 }
 
 void soap_request_close(StrBuf *buf)

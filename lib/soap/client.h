@@ -7,6 +7,8 @@
 
 /** Appends the envelope up to where the body's element goes. */
 void soap_request_open(Arena *arena, const char *action, Str to, StrBuf *buf);
+/** As soap_request_open(), with further headers, as XML of their own. */
+void soap_request_open_with(Arena *arena, const char *action, Str to, Str headers, StrBuf *buf);
 void soap_request_close(StrBuf *buf);
 
 /**

@@ -165,6 +165,11 @@ int soap_envelope_read(Request *req, XmlNode *root, SoapMessage *message)
     return r ? r : header_r;
 }
 
+int soap_envelope_read_reply(Request *req, XmlNode *root, SoapMessage *message)
+{
+    return read_envelope(req, root, message);
+}
+
 /* ---- Where answers go ---- */
 
 static bool is_on_connection(Str address)

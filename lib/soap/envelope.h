@@ -15,6 +15,9 @@
  */
 int soap_envelope_read(Request *req, XmlNode *root, SoapMessage *message) MUST_CHECK;
 
+/** Finds the body of a reply: its headers are not looked at. @return as soap_envelope_read() */
+int soap_envelope_read_reply(Request *req, XmlNode *root, SoapMessage *message) MUST_CHECK;
+
 /**
  * Where the reply to a message goes, and where a fault (WS-Addressing 1.0 Core 3.4: wsa:FaultTo,
  * else wsa:ReplyTo).

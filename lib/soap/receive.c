@@ -35,6 +35,7 @@ struct SoapReceiver {
     size_t content_count;
     size_t content_cap;
     bool is_dropping; /* the sender may send none, or the sink refused one: none is kept */
+    bool is_reply;    /* to a message of ours */
     bool has_failed;
 };
 
@@ -316,6 +317,11 @@ void soap_receiver_keep(SoapReceiver *receiver, const XmlKeep *keep)
     xml_reader_keep(receiver->reader, keep);
 }
 
+void soap_receiver_expect_reply(SoapReceiver *receiver)
+{
+    receiver->is_reply = true;
+}
+
 void soap_receiver_drop_documents(SoapReceiver *receiver)
 {
     receiver->is_dropping = true;
@@ -506,7 +512,8 @@ int soap_receiver_finish(SoapReceiver *receiver, SoapMessage **ret_message)
     SoapMessage *message = ARENA_NEW(receiver->req->arena, SoapMessage);
     message->is_mtom = receiver->mime != NULL;
     message->security = take_kept(receiver);
-    r = soap_envelope_read(receiver->req, root, message);
+    r = receiver->is_reply ? soap_envelope_read_reply(receiver->req, root, message)
+                           : soap_envelope_read(receiver->req, root, message);
     if (r) {
         return r;
     }

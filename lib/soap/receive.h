@@ -51,6 +51,10 @@ SoapReceiver *soap_receiver_new(Request *req, Str content_type, const DocumentSi
  * @param keep  borrowed */
 void soap_receiver_keep(SoapReceiver *receiver, const XmlKeep *keep);
 
+/** Before finish(): the message is a reply to one of ours. Its addressing is not looked at: it came
+ * back on the connection of its request (WS-Addressing 1.0 SOAP binding 5). */
+void soap_receiver_expect_reply(SoapReceiver *receiver);
+
 /** From now on documents are read and forgotten: the sink is not asked. For a sender who may not
  * send any, which the message, once it is whole, is answered with. */
 void soap_receiver_drop_documents(SoapReceiver *receiver);

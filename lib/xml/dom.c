@@ -1,5 +1,6 @@
 #include "lib/xml/dom.h"
 
+#include <libxml/c14n.h>
 #include <libxml/tree.h>
 
 static Str from_xml(const xmlChar *text)
@@ -91,4 +92,32 @@ XmlNode *xml_tree_of_dom(Arena *arena, const struct _xmlNode *element)
         open = node;
         at = next;
     }
+}
+
+/* ---- as text ---- */
+
+/** A node of the subtree; parent is given for attributes and namespace declarations. */
+static int is_below(void *top, xmlNodePtr node, xmlNodePtr parent)
+{
+    const xmlNode *at = node->type == XML_NAMESPACE_DECL ? parent : node;
+    while (at && at != top) {
+        at = at->parent;
+    }
+    return at != NULL;
+}
+
+bool xml_dom_append(StrBuf *buf, struct _xmlNode *element)
+{
+    xmlOutputBuffer *output = xmlAllocOutputBuffer(NULL);
+    if (!output) {
+        return false;
+    }
+    int bytes = xmlC14NExecute(element->doc, is_below, element, XML_C14N_1_0, NULL,
+                               /* comments */ 0, output);
+    bool is_done = bytes >= 0 && xmlOutputBufferFlush(output) >= 0;
+    if (is_done) {
+        strbuf_append_bytes(buf, xmlOutputBufferGetContent(output), xmlOutputBufferGetSize(output));
+    }
+    (void)xmlOutputBufferClose(output);
+    return is_done;
 }

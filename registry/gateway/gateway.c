@@ -1,0 +1,101 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "registry/gateway/gateway_private.h"
+
+const ServiceRow gateway_services[GATEWAY_SERVICE_COUNT] = {
+#define SERVICE(name, own_action, own_reply_action, action, event, is_mtom)                        \
+    [GATEWAY_##name] = {own_action, own_reply_action, action, event, is_mtom},
+#include "registry/gateway/services.def"
+#undef SERVICE
+};
+
+InitiatingGateway *initiating_gateway_new(const InitiatingGatewayConfig *config)
+{
+    InitiatingGateway *gateway = calloc(1, sizeof(*gateway));
+    if (!gateway) {
+        abort();
+    }
+    gateway->config = *config;
+    pthread_mutex_init(&gateway->lock, NULL);
+    return gateway;
+}
+
+static void client_free(KeptClient *client)
+{
+    http_client_free(client->http);
+    free(client->url);
+    free(client->fingerprint);
+    free(client);
+}
+
+void initiating_gateway_free(InitiatingGateway *gateway)
+{
+    if (!gateway) {
+        return;
+    }
+    KeptClient *next;
+    for (KeptClient *client = gateway->clients; client; client = next) {
+        next = client->next;
+        client_free(client);
+    }
+    pthread_mutex_destroy(&gateway->lock);
+    free(gateway);
+}
+
+static KeptClient *find_client(const InitiatingGateway *gateway, const char *url,
+                               const char *fingerprint)
+{
+    KeptClient *client = gateway->clients;
+    while (client &&
+           (strcmp(client->url, url) != 0 || strcmp(client->fingerprint, fingerprint) != 0)) {
+        client = client->next;
+    }
+    return client;
+}
+
+static char *copy_text(const char *text)
+{
+    char *copy = strdup(text);
+    if (!copy) {
+        abort();
+    }
+    return copy;
+}
+
+static KeptClient *client_new(const InitiatingGateway *gateway, const char *url,
+                              const char *fingerprint, char *ret_problem, size_t problem_size)
+{
+    KeptClient *client = calloc(1, sizeof(*client));
+    if (!client) {
+        abort();
+    }
+    client->url = copy_text(url);
+    client->fingerprint = copy_text(fingerprint);
+    const HttpClientConfig config = {.url = client->url,
+                                     .tls = gateway->config.tls,
+                                     .fingerprint = client->fingerprint,
+                                     .may_be_plain = true};
+    client->http = http_client_new(&config, ret_problem, problem_size);
+    if (!client->http) {
+        client_free(client);
+        return NULL;
+    }
+    return client;
+}
+
+HttpClient *gateway_client(InitiatingGateway *gateway, const char *url, const char *fingerprint,
+                           char *ret_problem, size_t problem_size)
+{
+    pthread_mutex_lock(&gateway->lock);
+    KeptClient *client = find_client(gateway, url, fingerprint);
+    if (!client) {
+        client = client_new(gateway, url, fingerprint, ret_problem, problem_size);
+        if (client) {
+            client->next = gateway->clients;
+            gateway->clients = client;
+        }
+    }
+    pthread_mutex_unlock(&gateway->lock);
+    return client ? client->http : NULL;
+}

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <pthread.h>
+
+#include "lib/soap/http_client.h"
+#include "registry/gateway/gateway.h"
+
+/** A row of services.def. */
+typedef struct ServiceRow {
+    const char *own_action;
+    const char *own_reply_action;
+    const char *action;
+    AuditEventType event; /* of who asks another community */
+    bool is_mtom;
+} ServiceRow;
+
+extern const ServiceRow gateway_services[GATEWAY_SERVICE_COUNT];
+
+/** Another community whose gateway was called before: connections are kept. */
+typedef struct KeptClient {
+    char *url;
+    char *fingerprint;
+    HttpClient *http;
+    struct KeptClient *next;
+} KeptClient;
+
+/** Immutable, but for the clients. */
+struct InitiatingGateway {
+    InitiatingGatewayConfig config;
+    pthread_mutex_t lock; /* guards clients */
+    KeptClient *clients;  /* as many as operators have registered since the start */
+};
+
+/** The client for an address; lives as long as the gateway. NULL and a reason if there cannot be
+ * one. */
+HttpClient *gateway_client(InitiatingGateway *gateway, const char *url, const char *fingerprint,
+                           char *ret_problem, size_t problem_size);

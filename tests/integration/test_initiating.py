@@ -1,0 +1,229 @@
+"""The Initiating Gateway over running servers: one community here, another beside it, the same one behind a slow line, and one that is
+stopped (ITI TF-2 3.18.4.1.3, 3.38, 3.39, 3.43; RAD TF-2 4.69, 4.75)."""
+
+import hashlib
+import os
+import socket
+import threading
+import time
+
+from conformance import client as xds, dicomweb, fhir
+from tests.harness import memory, server as harness
+from tests.integration import common
+from tests.integration.audit_records import DESTINATION, SOURCE, codes, of_messages, outcome_text, party
+
+HERE, THERE, SLOW, STOPPED = (f"urn:oid:1.2.392.99999.7.{n}" for n in (1, 2, 3, 4))
+FOREIGN_AUTHORITY = "1.2.392.200.2"
+REPOSITORY_THERE, SOURCE_THERE = "1.2.392.99999.6.2", "1.2.392.99999.6.3"
+TIMEOUT_S = 3
+
+
+def there(number):
+    """A patient of the other community as CX."""
+    return f"{number}^^^&{FOREIGN_AUTHORITY}&ISO"
+
+
+class SlowLine:
+    """A TCP proxy to a port of 127.0.0.1 that keeps every byte of the way there for a while."""
+
+    def __init__(self, port, delay_s):
+        self.port_there, self.delay_s = port, delay_s
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self.port_there))
+            threading.Thread(target=self._pass, args=(peer, server, self.delay_s), daemon=True).start()
+            threading.Thread(target=self._pass, args=(server, peer, 0), daemon=True).start()
+
+    @staticmethod
+    def _pass(source, target, delay_s):
+        try:
+            while piece := source.recv(65536):
+                time.sleep(delay_s)
+                target.sendall(piece)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self):
+        """Nobody is passed on any more."""
+        self.listener.close()
+
+
+def documents_of(patient, home=None):
+    """FindDocuments."""
+    return xds.query_xml("FindDocuments", {"$XDSDocumentEntryPatientId": f"'{patient}'",
+                                           "$XDSDocumentEntryStatus": f"('{xds.STATUS}Approved')"}, home=home)
+
+
+def homes(reply):
+    """The communities of the DocumentEntries of an answer."""
+    return sorted(entry.get("home") for entry in reply.objects("ExtrinsicObject"))
+
+
+class Initiating(common.ServerCase):
+    """This server asks; another one is asked. Communities come and go with each test."""
+
+    settings = {"server": {"roles": "registry, repository, pix, atna, imaging"}, "imaging": {"unique_id": "1.2.392.99999.6.1"},
+                "affinity_domain": {"home_community_id": HERE}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.other = harness.Server(settings={
+            "server": {"roles": "registry, repository, pix, atna, imaging"}, "imaging": {"unique_id": SOURCE_THERE},
+            "affinity_domain": {"home_community_id": THERE, "patient_id_authority": FOREIGN_AUTHORITY},
+            "repository": {"unique_id": REPOSITORY_THERE}})
+        cls.addClassCleanup(cls.other.close)
+        cls.other.start()
+        mllp = xds.MllpClient(f"127.0.0.1:{cls.other.mllp_port}")
+        for number in ("Q1", "Q2"):
+            assert xds.acknowledgement(mllp.send(xds.adt("A01", there(number)))) == "AA"
+        mllp.close()
+        cls.letter = xds.Submission(there("Q1"), [xds.Document(there("Q1"), b"from there")])
+        cls.here = xds.Submission(common.patient("P1"), [xds.Document(common.patient("P1"), b"from here")])
+        for server, submission in ((cls.other, cls.letter), (cls.server, cls.here)):
+            soap = common.client(server)
+            reply = soap.provide(submission)
+            assert reply.outcome == "Success", reply.errors
+            soap.close()
+
+    def setUp(self):
+        for home in (THERE, SLOW, STOPPED):
+            self.server.command("community", "remove", home, check=False)
+
+    def register(self, home, port, timeout=f"{TIMEOUT_S}s"):
+        """Another community, with the patient Q1 as our P1."""
+        self.server.command("community", "add", home, "--name", f"community {home[-1]}", "--url", f"http://127.0.0.1:{port}/gateway",
+                            "--timeout", timeout)
+        self.server.command("community", "patient", "add", home, common.patient("P1"), there("Q1"))
+
+    def ask(self, transaction, body):
+        """A message to /initiating, with the time that its answer took."""
+        begin = time.monotonic()
+        reply = self.soap().send("/initiating", transaction, body, as_mtom=transaction != "ITI-18")
+        return reply, time.monotonic() - begin
+
+    def test_all_communities_answer_and_each_object_has_its_home(self):
+        self.register(THERE, self.other.plain_port)
+        reply, _ = self.ask("ITI-18", documents_of(common.patient("P1")))
+        self.assertEqual((reply.outcome, reply.errors), ("Success", []))
+        self.assertEqual(homes(reply), [HERE, THERE])
+        for home in (HERE, THERE):
+            with self.subTest(home=home):
+                reply, _ = self.ask("ITI-18", documents_of(common.patient("P1"), home))
+                self.assertEqual((reply.outcome, homes(reply)), ("Success", [home]))
+
+    def test_a_patient_unknown_there_is_no_error(self):
+        self.server.command("community", "add", THERE, "--url", f"http://127.0.0.1:{self.other.plain_port}/gateway")
+        reply, _ = self.ask("ITI-18", documents_of(common.patient("P1")))
+        self.assertEqual((reply.outcome, reply.errors, homes(reply)), ("Success", [], [HERE]))
+        reply, _ = self.ask("ITI-18", documents_of(common.patient("nobody")))
+        self.assertEqual((reply.outcome, homes(reply)), ("Failure" if reply.errors else "Success", []))
+
+    def test_a_query_by_id_needs_the_home_and_a_home_that_is_asked(self):
+        self.register(THERE, self.other.plain_port)
+        for home, outcome, error in ((None, "Failure", "XDSMissingHomeCommunityId"), (SLOW, "Failure", "XDSUnknownCommunity"), (THERE, "Success", None)):
+            with self.subTest(home=home):
+                body = xds.query_xml("GetDocuments", {"$XDSDocumentEntryUniqueId": f"('{self.letter.documents[0].unique_id}')"}, home=home)
+                reply, _ = self.ask("ITI-18", body)
+                self.assertEqual((reply.outcome, [e[0] for e in reply.errors]), (outcome, [error] if error else []))
+                self.assertEqual(homes(reply), [] if error else [THERE])
+
+    def test_a_slow_and_a_stopped_community_hold_nobody_beyond_the_deadline(self):
+        line = SlowLine(self.other.plain_port, 3 * TIMEOUT_S)
+        self.addCleanup(line.close)
+        (closed,) = harness.free_ports(1)
+        self.register(THERE, self.other.plain_port)
+        self.register(SLOW, line.port)
+        self.register(STOPPED, closed)
+        reply, seconds = self.ask("ITI-18", documents_of(common.patient("P1")))
+        self.assertEqual((reply.outcome, homes(reply)), ("PartialSuccess", [HERE, THERE]))
+        self.assertEqual(sorted((e[0], e[2]) for e in reply.errors),
+                         [("XDSUnavailableCommunity", SLOW), ("XDSUnavailableCommunity", STOPPED)])
+        self.assertLess(TIMEOUT_S * 0.9, seconds)
+        self.assertLess(seconds, TIMEOUT_S + 3)
+        wanted = [(REPOSITORY_THERE, self.letter.documents[0].unique_id, THERE), (REPOSITORY_THERE, "1.2.3.4", SLOW),
+                  (harness.REPOSITORY_UID, self.here.documents[0].unique_id, HERE), ("1.2.3", "1.2.3.5", STOPPED)]
+        reply, seconds = self.ask("ITI-43", xds.retrieve_xml(wanted))
+        self.assertEqual(reply.outcome, "PartialSuccess")
+        self.assertEqual(sorted(reply.documents().values()), [b"from here", b"from there"])
+        self.assertEqual(sorted((e[0], e[2]) for e in reply.errors),
+                         [("XDSUnavailableCommunity", SLOW), ("XDSUnavailableCommunity", STOPPED)])
+        self.assertLess(seconds, TIMEOUT_S + 3)
+
+    def test_only_a_stopped_community_is_a_failure(self):
+        (closed,) = harness.free_ports(1)
+        self.register(STOPPED, closed)
+        reply, _ = self.ask("ITI-18", documents_of(common.patient("P1"), STOPPED))
+        self.assertEqual((reply.outcome, [e[0] for e in reply.errors]), ("Failure", ["XDSUnavailableCommunity"]))
+
+    def test_documents_need_their_home_and_faults_of_one_are_not_those_of_others(self):
+        self.register(THERE, self.other.plain_port)
+        letter = self.letter.documents[0].unique_id
+        wanted = [(REPOSITORY_THERE, letter), (REPOSITORY_THERE, letter, THERE), (REPOSITORY_THERE, "1.2.3.9", THERE), ("1.2.9", letter, SLOW)]
+        reply, _ = self.ask("ITI-43", xds.retrieve_xml(wanted))
+        self.assertEqual((reply.outcome, list(reply.documents().values())), ("PartialSuccess", [b"from there"]))
+        self.assertEqual(sorted(e[0] for e in reply.errors),
+                         ["XDSDocumentUniqueIdError", "XDSMissingHomeCommunityId", "XDSUnknownCommunity"])
+        self.assertIn(f"HomeCommunityId>{THERE}<".encode(), reply.raw)
+
+    def test_a_large_document_passes_byte_by_byte_in_constant_memory(self):
+        self.register(THERE, self.other.plain_port, "60s")
+        content = os.urandom(50 * common.MIB)
+        submission = xds.Submission(there("Q2"), [xds.Document(there("Q2"), content)])
+        self.assert_success(common.client(self.other).provide(submission))
+        before = memory.server_bytes(self.server.process.pid)
+        peak = [before]
+        stop = threading.Event()
+
+        def watch():
+            while not stop.wait(0.02):
+                peak[0] = max(peak[0], memory.server_bytes(self.server.process.pid))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        reply, _ = self.ask("ITI-43", xds.retrieve_xml([(REPOSITORY_THERE, submission.documents[0].unique_id, THERE)]))
+        stop.set()
+        watcher.join()
+        self.assertEqual(reply.outcome, "Success")
+        (got,) = reply.documents().values()
+        self.assertEqual(hashlib.sha256(got).digest(), hashlib.sha256(content).digest())
+        self.assertLess(peak[0] - before, 20 * common.MIB)
+
+    def test_images_of_both_communities(self):
+        self.register(THERE, self.other.plain_port)
+        study, series, uid = (xds.new_oid() for _ in range(3))
+        file = dicomweb.make_file({"patient": there("Q1"), "study": study, "series": series, "instance": uid})
+        self.base = f"http://127.0.0.1:{self.other.plain_port}"
+        kind = f'multipart/related; type="application/dicom"; boundary={dicomweb.BOUNDARY}'
+        self.assertEqual(fhir.exchange(self, "POST", "/dicomweb/studies", dicomweb.multipart([file]), {"Content-Type": kind})[0], 200)
+        body = xds.retrieve_images_xml([(study, series, SOURCE_THERE, uid), (study, series, SOURCE_THERE, "1.2.3")], [dicomweb.EXPLICIT], THERE)
+        reply, _ = self.ask("RAD-69", body)
+        self.assertEqual((reply.outcome, list(reply.documents())), ("PartialSuccess", [uid]), reply.errors)
+        found = {codes(r) for r in of_messages(self.server, study, 2)}
+        self.assertIn(("110104", "RAD-75", "C", "0"), found)
+        self.assertIn(("110104", "RAD-75", "C", "8"), found)
+
+    def test_on_record_are_the_question_and_each_community_that_was_asked(self):
+        (closed,) = harness.free_ports(1)
+        self.register(THERE, self.other.plain_port)
+        self.register(STOPPED, closed)
+        self.assertEqual(self.ask("ITI-18", documents_of(common.patient("P7")))[0].outcome, "PartialSuccess")
+        records = of_messages(self.server, "P7^^^", 5)
+        found = [codes(r) for r in records]
+        for event in (("110112", "ITI-18", "E", "0"), ("110112", "ITI-18", "E", "8"), ("110112", "ITI-38", "E", "0"), ("110112", "ITI-38", "E", "8")):
+            self.assertIn(event, found)
+        for record in records:
+            if codes(record)[1] == "ITI-38":
+                self.assertEqual((party(record, SOURCE).get("UserIsRequestor"), party(record, DESTINATION).get("UserIsRequestor")), ("true", "false"))
+                self.assertRegex(party(record, DESTINATION).get("UserID"), "^http://127.0.0.1:[0-9]+/gateway$")
+        (refused,) = [r for r in records if codes(r) == ("110112", "ITI-38", "E", "8")]
+        self.assertIn("XDSUnavailableCommunity", outcome_text(refused))
