@@ -173,6 +173,68 @@ static int community_list(const Options *options, CommandContext *context)
     return EXIT_GOOD;
 }
 
+/* ---- test ---- */
+
+static InitiatingGateway *open_gateway(const CommandContext *context, Tls **ret_tls)
+{
+    const Config *config = context->config;
+    char problem[512] = "";
+    const TlsSettings settings = {
+        .certificate = config->server.tls_certificate,
+        .key = config->server.tls_key,
+        .ca = config->server.tls_ca,
+        .crl = config->server.tls_crl,
+        .preset = (TlsPreset)config->server.tls_preset,
+    };
+    *ret_tls = settings.certificate[0] ? tls_new(&settings, problem, sizeof(problem)) : NULL;
+    if (problem[0]) {
+        (void)fault(context, problem, STR_EMPTY);
+    }
+    const InitiatingGatewayConfig gateway = {
+        .tls = *ret_tls,
+        .home_community_id = config->affinity_domain.home_community_id,
+        .spill_directory = services_path(context->arena, config, "spill"),
+    };
+    return initiating_gateway_new(&gateway);
+}
+
+static void test_one(const Options *options, CommandContext *context, const Community *community,
+                     Str *ret_problem)
+{
+    Tls *tls = NULL;
+    InitiatingGateway *gateway = open_gateway(context, &tls);
+    community_probe(gateway, context->req, community, ret_problem);
+    initiating_gateway_free(gateway);
+    tls_free(tls);
+    if (options->json) {
+        json_print(json_pack("{s:o, s:b, s:o}", "home", json_text(community->home), "answers",
+                             str_is_empty(*ret_problem), "problem", json_text(*ret_problem)));
+    } else if (str_is_empty(*ret_problem)) {
+        command_say(options, tr("community %s answers"), options->arguments[1]);
+    } else {
+        command_say(options, tr("community %s does not answer as it should: %.*s"),
+                    options->arguments[1], STR_ARG(str_printable(context->arena, *ret_problem)));
+    }
+}
+
+static int community_test(const Options *options, CommandContext *context)
+{
+    Community *communities = NULL;
+    size_t count = 0;
+    Str problem = STR_EMPTY;
+    if (communities_read(context->conn, context->req, &communities, &count) < 0) {
+        return EXIT_FAILED;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (str_equal(communities[i].home, str_from(options->arguments[1]))) {
+            test_one(options, context, &communities[i], &problem);
+            return str_is_empty(problem) ? EXIT_GOOD : EXIT_FOUND;
+        }
+    }
+    command_say(options, tr("there is no community %s"), options->arguments[1]);
+    return EXIT_FOUND;
+}
+
 /* ---- patient ---- */
 
 static int patient_change(const Options *options, CommandContext *context, const char *action,
@@ -249,6 +311,7 @@ int command_community(const Options *options)
         {"add", 1, 1, community_add},
         {"list", 0, 0, community_list},
         {"remove", 1, 1, community_remove_named},
+        {"test", 1, 1, community_test},
         {"patient", 1, 4, community_patient},
     };
 

@@ -24,6 +24,14 @@ typedef struct Community {
 int communities_read(DbConn *conn, Request *req, Community **ret_communities,
                      size_t *ret_count) MUST_CHECK;
 
+/**
+ * Asks a community for an object that nobody has (ITI-38 GetDocuments with its home): whether its
+ * gateway can be reached and answers for it. For commands: nothing is recorded here.
+ * @param ret_problem  in req->arena; empty: it answers as it should
+ */
+void community_probe(InitiatingGateway *gateway, Request *req, const Community *community,
+                     Str *ret_problem);
+
 /** Stores one under its home, new or changed. */
 int community_store(DbConn *conn, Request *req, const Community *community) MUST_CHECK;
 /** @param ret_removed  false: there was none with this home */

@@ -2,14 +2,15 @@
 stopped (ITI TF-2 3.18.4.1.3, 3.38, 3.39, 3.43; RAD TF-2 4.69, 4.75)."""
 
 import hashlib
+import json
 import os
 import socket
 import threading
 import time
 
 from conformance import client as xds, dicomweb, fhir
-from tests.harness import memory, server as harness
-from tests.integration import common
+from tests.harness import memory, saml, server as harness
+from tests.integration import common, test_xua
 from tests.integration.audit_records import DESTINATION, SOURCE, codes, of_messages, outcome_text, party
 
 HERE, THERE, SLOW, STOPPED = (f"urn:oid:1.2.392.99999.7.{n}" for n in (1, 2, 3, 4))
@@ -121,6 +122,29 @@ class Initiating(common.ServerCase):
                 reply, _ = self.ask("ITI-18", documents_of(common.patient("P1"), home))
                 self.assertEqual((reply.outcome, homes(reply)), ("Success", [home]))
 
+    def test_commands_show_try_and_forget_a_community(self):
+        self.register(THERE, self.other.plain_port)
+        command = self.server.command
+        (found,) = json.loads(command("community", "list", "--json").stdout)
+        self.assertEqual((found["home"], found["timeout_ms"], found["enabled"]), (THERE, 1000 * TIMEOUT_S, True))
+        self.assertEqual(json.loads(command("community", "patient", "list", "--json").stdout),
+                         [{"home": THERE, "patient": common.patient("P1"), "foreign": there("Q1")}])
+        self.assertEqual(command("community", "test", THERE, check=False).returncode, 0)
+        (closed,) = harness.free_ports(1)
+        self.register(STOPPED, closed)
+        self.assertEqual(command("community", "test", STOPPED, check=False).returncode, 1)
+        command("community", "add", SLOW, "--url", f"http://127.0.0.1:{self.other.plain_port}/gateway")
+        tried = command("community", "test", SLOW, check=False)
+        self.assertEqual(tried.returncode, 1)
+        self.assertIn("XDSUnknownCommunity", tried.stdout + tried.stderr)
+        for wrong in (("1.2.3", "--url", "http://127.0.0.1:1/x"), (THERE, "--url", "http://192.0.2.1/gateway"), (HERE, "--url", "http://127.0.0.1:1/x"),
+                      (THERE,), (THERE, "--url", "http://127.0.0.1:1/x", "--timeout", "10")):
+            self.assertNotEqual(command("community", "add", *wrong, check=False).returncode, 0, wrong)
+        command("community", "remove", THERE)
+        self.assertEqual([c["home"] for c in json.loads(command("community", "patient", "list", "--json").stdout)], [STOPPED])
+        self.assertEqual(command("community", "remove", THERE, check=False).returncode, 1)
+        self.assertTrue(any(codes(r)[1] == "110128" for r in of_messages(self.server, THERE, 1)))
+
     def test_a_patient_unknown_there_is_no_error(self):
         self.server.command("community", "add", THERE, "--url", f"http://127.0.0.1:{self.other.plain_port}/gateway")
         reply, _ = self.ask("ITI-18", documents_of(common.patient("P1")))
@@ -227,3 +251,40 @@ class Initiating(common.ServerCase):
                 self.assertRegex(party(record, DESTINATION).get("UserID"), "^http://127.0.0.1:[0-9]+/gateway$")
         (refused,) = [r for r in records if codes(r) == ("110112", "ITI-38", "E", "8")]
         self.assertIn("XDSUnavailableCommunity", outcome_text(refused))
+
+
+class Users(common.ServerCase):
+    """The other community demands to know its users, over mutual TLS; this one passes on what they say, and does not look at it itself."""
+
+    roles = ("gateway-a",)
+    settings = {"affinity_domain": {"home_community_id": HERE}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.other = harness.Server(certs=cls.certs, settings={
+            "server": {"plain_http_listen": None, "plain_mllp_listen": None},
+            "affinity_domain": {"home_community_id": THERE},
+            "xua": {"registry": "require", "repository": "require", "audiences": saml.AUDIENCE}})
+        cls.addClassCleanup(cls.other.close)
+        cls.other.start()
+        cls.idp = saml.IdentityProvider()
+        test_xua.register(cls.other, cls.idp)
+        cls.server.command("community", "add", THERE, "--url", f"https://localhost:{cls.other.https_port}/gateway")
+
+    def ask(self, header):
+        """A query that the other community answers with nothing, but without an error."""
+        body = xds.query_xml("GetDocuments", {"$XDSDocumentEntryUniqueId": "('1.2.3.4')"}, home=THERE)
+        message = xds.envelope(xds.ACTIONS["ITI-18"], body)
+        return self.soap().post("/initiating", "application/soap+xml; charset=UTF-8", saml.with_header(message, header) if header else message)
+
+    def test_the_assertion_of_a_user_goes_on_as_it_is_signed(self):
+        reply = self.ask(saml.security(self.idp.assertion()))
+        self.assertEqual((reply.outcome, reply.errors), ("Success", []))
+        reply = self.ask(None)
+        self.assertEqual((reply.outcome, [e[0] for e in reply.errors]), ("Failure", ["XDSUnavailableCommunity"]))
+        self.assertIn("SOAP fault", reply.errors[0][1])
+
+    def test_an_assertion_that_nobody_signed_is_refused_there(self):
+        reply = self.ask(saml.security(saml.IdentityProvider().assertion()))
+        self.assertEqual((reply.outcome, [e[0] for e in reply.errors]), ("Failure", ["XDSUnavailableCommunity"]))
