@@ -37,6 +37,7 @@ typedef enum AuditObjectKind {
     AUDIT_OBJECT_STUDY,     /* id: Study Instance UID; accession, sop_classes */
     AUDIT_OBJECT_DATA_SET,  /* id: SOP Class UID of a query; query: its data set; transfer_syntax */
     AUDIT_OBJECT_BACKUP,    /* id: URI of a backup; name; description */
+    AUDIT_OBJECT_REGISTRY_OBJECT, /* id: entryUUID, as a URN */
     AUDIT_OBJECT_KIND_COUNT
 } AuditObjectKind;
 
@@ -60,6 +61,9 @@ typedef struct AuditObject {
     Str accession;            /* Accession Number of a study; empty: none */
     const AuditSopClass *sop_classes;
     size_t sop_class_count;
+    bool is_erased; /* for good: ParticipantObjectDataLifeCycle 15 */
+    Str sha256;     /* of what is erased, hexadecimal; empty: not known; not yet base64 */
+    Str size;       /* the same, decimal */
 } AuditObject;
 
 /** The audit trail of this server, where a command read it. */

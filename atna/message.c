@@ -100,6 +100,12 @@ static const struct {
     [AUDIT_OBJECT_RULE] = {"2", "13", {"12", "RFC-3881", "URI"}, NULL, NULL},
     [AUDIT_OBJECT_AUDIT_LOG] = {"2", "13", {"12", "RFC-3881", "URI"}, NULL, "Security Audit Log"},
     [AUDIT_OBJECT_BACKUP] = {"2", "17", {"12", "RFC-3881", "URI"}, NULL, NULL},
+    [AUDIT_OBJECT_REGISTRY_OBJECT] = {"2",
+                                      "3",
+                                      {"urn:ihe:iti:2017:ObjectRef", "IHE XDS Metadata",
+                                       "registry object reference"},
+                                      NULL,
+                                      NULL},
     [AUDIT_OBJECT_DATA_SET] = {"2", "3", {"110181", "DCM", "SOP Class UID"}, NULL, NULL},
     [AUDIT_OBJECT_STUDY] = {"2", "3", {"110180", "DCM", "Study Instance UID"}, NULL, "Study"},
 };
@@ -377,6 +383,9 @@ static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject
                     str_from(object_rows[object->kind].type_code));
     write_attribute_unless_empty(buf, ATTRIBUTE("ParticipantObjectTypeCodeRole"),
                                  str_from(object_rows[object->kind].role));
+    if (object->is_erased) {
+        strbuf_literal(buf, " ParticipantObjectDataLifeCycle=\"15\"");
+    }
     strbuf_append_char(buf, '>');
     write_code(buf, STR("<ParticipantObjectIDTypeCode"), id_type_of(event, object));
     write_name_or_query(buf, object);
@@ -388,6 +397,8 @@ static void write_object(StrBuf *buf, const AuditEvent *event, const AuditObject
     }
     write_detail_unless_empty(buf, object->is_v3 ? "II" : "MSH-10", object->message_id);
     write_detail_unless_empty(buf, "Alert Description", object->description);
+    write_detail_unless_empty(buf, "SHA-256", object->sha256);
+    write_detail_unless_empty(buf, "Size", object->size);
     write_study(buf, object);
     strbuf_literal(buf, "</ParticipantObjectIdentification>");
 }

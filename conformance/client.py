@@ -28,6 +28,7 @@ NS = {
     "query": "urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0",
     "xds": "urn:ihe:iti:xds-b:2007",
     "iherad": "urn:ihe:rad:xdsi-b:2009",
+    "rmd": "urn:ihe:iti:rmd:2017",
     "xop": "http://www.w3.org/2004/08/xop/include",
     "hl7": "urn:hl7-org:v3",
 }
@@ -41,6 +42,8 @@ ACTIONS = {
     "ITI-51": "urn:ihe:iti:2009:MultiPatientStoredQuery",
     "ITI-57": "urn:ihe:iti:2010:UpdateDocumentSet",
     "ITI-61": "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry",
+    "ITI-62": "urn:ihe:iti:2010:DeleteDocumentSet",
+    "ITI-86": "urn:ihe:iti:2017:RemoveDocuments",
     "ITI-92": "urn:ihe:iti:2018:RestrictedUpdateDocumentSet",
     "RAD-69": "urn:ihe:rad:2009:RetrieveImagingDocumentSet",
     "RAD-75": "urn:ihe:rad:2011:CrossGatewayRetrieveImagingDocumentSet",
@@ -284,6 +287,17 @@ def retrieve_xml(requests, home=None):
     return (f'<xds:RetrieveDocumentSetRequest xmlns:xds="{NS["xds"]}">'
             + "".join(document_request_xml(repository, document, *(own or [home])) for repository, document, *own in requests)
             + "</xds:RetrieveDocumentSetRequest>")
+
+
+def remove_xml(requests):
+    """A RemoveObjectsRequest of entryUUIDs (ITI-62), or, where they are pairs of ids, a RemoveDocumentsRequest (ITI-86)."""
+    if isinstance(requests[0], str):
+        refs = "".join(f"<rim:ObjectRef id={quoteattr(identifier)}/>" for identifier in requests)
+        return (f'<lcm:RemoveObjectsRequest xmlns:lcm="{NS["lcm"]}" xmlns:rim="{NS["rim"]}"><rim:ObjectRefList>{refs}</rim:ObjectRefList>'
+                "</lcm:RemoveObjectsRequest>")
+    return (f'<rmd:RemoveDocumentsRequest xmlns:rmd="{NS["rmd"]}" xmlns:xds="{NS["xds"]}">'
+            + "".join(document_request_xml(repository, document, *own) for repository, document, *own in requests)
+            + "</rmd:RemoveDocumentsRequest>")
 
 
 def retrieve_images_xml(requests, syntaxes, home=None):

@@ -303,6 +303,8 @@ def body_of(step, folder, variables):
                              variables.fill(step.get("home", "")))
     if "retrieve" in step:
         return xds.retrieve_xml([tuple(pair) for pair in variables.fill(step["retrieve"])], variables.fill(step.get("home", "")))
+    if "remove" in step:
+        return xds.remove_xml([tuple(item) if isinstance(item, list) else item for item in variables.fill(step["remove"])])
     if "images" in step:
         wanted = [tuple(names) for names in variables.fill(step["images"])]
         syntaxes = variables.fill(step.get("syntaxes", [dicomweb.EXPLICIT]))
@@ -318,7 +320,7 @@ def attachments_of(step, variables):
 
 PATHS = {"ITI-41": "/repository", "ITI-43": "/repository", "ITI-42": "/registry", "ITI-18": "/registry",
          "ITI-51": "/registry", "ITI-61": "/registry",
-         "ITI-57": "/registry", "ITI-92": "/registry", "ITI-44": "/pix", "ITI-45": "/pix", "ITI-47": "/pix", "RAD-69": "/imaging",
+         "ITI-57": "/registry", "ITI-62": "/registry", "ITI-86": "/repository", "ITI-92": "/registry", "ITI-44": "/pix", "ITI-45": "/pix", "ITI-47": "/pix", "RAD-69": "/imaging",
          "ITI-38": "/gateway", "ITI-39": "/gateway", "RAD-75": "/gateway", "ITI-55": "/gateway"}
 MTOM = ("ITI-39", "ITI-41", "ITI-43", "RAD-69", "RAD-75")
 

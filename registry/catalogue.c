@@ -1,4 +1,5 @@
 #include "registry/registry.h"
+#include "registry/retained.h"
 
 static const DbStatement select_registrations = {
     "registry_document_registrations",
@@ -60,7 +61,15 @@ static int catalogue_find(void *ctx, Request *req, DbConn *conn, const Str *uniq
     return 0;
 }
 
+static int catalogue_find_retained(void *ctx, Request *req, DbConn *conn, const Str *unique_ids,
+                                   size_t count, RetainedDocument **ret_documents,
+                                   size_t *ret_count)
+{
+    (void)ctx;
+    return retained_of_documents(req, conn, unique_ids, count, ret_documents, ret_count);
+}
+
 DocumentCatalogue registry_document_catalogue(void)
 {
-    return (DocumentCatalogue){.find = catalogue_find};
+    return (DocumentCatalogue){.find = catalogue_find, .find_retained = catalogue_find_retained};
 }

@@ -481,6 +481,49 @@ int consent_update(Registry *registry, Request *req, DbConn *conn, const Submiss
     return rc < 0 ? rc : begin(registry, req, conn, submission, &changes->begun);
 }
 
+/* Of documents that are to be removed ($1) those that say something. */
+static const DbStatement select_removed = {
+    "consent_removed",
+    "SELECT DISTINCT d.unique_id, d.patient FROM document_entry d"
+    " WHERE d.entry_uuid = ANY ($1::uuid[]) AND " SQL_SAYS_SOMETHING
+    " AND NOT EXISTS (SELECT FROM document_entry o WHERE hashtext(o.unique_id) ="
+    " hashtext(d.unique_id) AND o.unique_id = d.unique_id AND o.patient = d.patient"
+    " AND o.status = 0 AND o.entry_uuid <> ALL ($1::uuid[]))"};
+
+static int end_removed(Registry *registry, Request *req, DbConn *conn, Str unique_id,
+                       int64_t patient)
+{
+    const PatientDirectory *patients = registry->config.patients;
+    int64_t survivor;
+    int64_t count;
+    Str identifier;
+    int rc = end_consent(req, conn, unique_id, patient, &count);
+    if (rc < 0 || count == 0) {
+        return rc;
+    }
+    rc = patients->identifiers(patients->ctx, req, conn, &patient, 1, &identifier, &survivor);
+    rc = rc < 0 ? rc
+                : queue_event(registry, req, conn, identifier, unique_id,
+                              "it is removed and counts no more");
+    return rc < 0 ? rc : db_sync(conn, req, NULL);
+}
+
+int consent_remove(Registry *registry, Request *req, DbConn *conn, const UuidSet *removed)
+{
+    DbParams params;
+    DbResult *rows;
+    if (removed->count == 0) {
+        return 0;
+    }
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, removed->items, removed->count);
+    int rc = db_exec(conn, req, &select_removed, &params, &rows);
+    for (int row = 0; rc == 0 && row < db_rows(rows); row++) {
+        rc = end_removed(registry, req, conn, db_text(rows, row, 0), db_i64(rows, row, 1));
+    }
+    return rc;
+}
+
 int consent_move(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
                  const int64_t *from_patients, size_t from_count, int64_t to_patient)
 {

@@ -36,6 +36,11 @@ typedef struct ConsentChanges {
 int consent_update(Registry *registry, Request *req, DbConn *conn, const Submission *submission,
                    const ConsentChanges *changes) MUST_CHECK;
 
+/** The end of what these DocumentEntries said that are about to be removed (ITI-62), unless
+ * another entry of the same uniqueId is still Approved. Before their rows go; waits. */
+int consent_remove(Registry *registry, Request *req, DbConn *conn,
+                   const UuidSet *removed) MUST_CHECK;
+
 /** Whether the submission holds one. */
 bool consent_has_document(const Submission *submission);
 

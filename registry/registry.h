@@ -45,6 +45,8 @@ int registry_iti61_register_on_demand(void *registry, SoapExchange *exchange);
 int registry_iti57_update(void *registry, SoapExchange *exchange);
 /** SoapHandler of ITI-92 Restricted Update Document Set (Restricted Metadata Update 3.92). */
 int registry_iti92_update(void *registry, SoapExchange *exchange);
+/** SoapHandler of ITI-62 Remove Metadata (Remove Metadata and Documents 3.62). */
+int registry_iti62_remove(void *registry, SoapExchange *exchange);
 /** SoapHandler of ITI-18 Registry Stored Query (TF-2 3.18). */
 int registry_iti18_stored_query(void *registry, SoapExchange *exchange);
 /** SoapHandler of ITI-51 Multi-Patient Stored Query (TF-2 3.51). */

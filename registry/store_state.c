@@ -12,9 +12,11 @@ static const DbStatement claim_unique_ids = {
                        "(digest, kind, size_bytes, hash)"
                        " ON CONFLICT DO NOTHING RETURNING digest"};
 
+/* Held: a removal that frees it waits, or has done so. */
 static const DbStatement select_unique_ids = {
     "unique_id_select", "SELECT digest, kind, COALESCE(size_bytes, -1), COALESCE(hash, ''::bytea)"
-                        "  FROM unique_id WHERE digest = ANY ($1::uuid[])"};
+                        "  FROM unique_id WHERE digest = ANY ($1::uuid[])"
+                        " ORDER BY digest FOR KEY SHARE"};
 
 /* One entryUUID is one object, whatever its kind (TF-3 4.2.3.1.5), but each kind has its own table
  * and primary key. So whoever chooses an entryUUID holds it until the end of the transaction, and
@@ -30,6 +32,9 @@ static const DbStatement hold_uuids = {
     "  FROM (SELECT DISTINCT uuid_hash(u) AS key FROM unnest($1::uuid[]) u ORDER BY key) keys"};
 static const DbStatement hold_all_uuids = {"entry_uuid_hold_all",
                                            "SELECT pg_advisory_xact_lock(" ALL_UUIDS ")"};
+
+/** How often a claim that was taken and is free a moment later is tried again. */
+#define CLAIM_ROUNDS_MAX 3
 
 static const DbStatement select_taken_uuids = {
     "entry_uuid_select",
@@ -373,7 +378,8 @@ static void note_taken_claims(const DbResult *claimed, RegistryState *state)
     }
 }
 
-int store_read_taken_claims(Request *req, DbConn *conn, RegistryState *state)
+/** @param ret_are_there  false: a removal has freed one of them */
+static int read_taken_claims(Request *req, DbConn *conn, RegistryState *state, bool *ret_are_there)
 {
     UuidSet taken;
     uuid_set_init(&taken, req->arena);
@@ -382,6 +388,8 @@ int store_read_taken_claims(Request *req, DbConn *conn, RegistryState *state)
             uuid_set_add(&taken, state->claims[i].digest);
         }
     }
+    uuid_set_close(&taken);
+    *ret_are_there = true;
     if (taken.count == 0) {
         return 0;
     }
@@ -391,6 +399,7 @@ int store_read_taken_claims(Request *req, DbConn *conn, RegistryState *state)
     if (rc < 0) {
         return rc;
     }
+    *ret_are_there = (size_t)db_rows(rows) == taken.count;
     for (int row = 0; row < db_rows(rows); row++) {
         UniqueIdClaim *claim = find_claim(state, db_uuid(rows, row, 0));
         claim->taken_kind = (ObjectKind)db_i16(rows, row, 1);
@@ -398,6 +407,41 @@ int store_read_taken_claims(Request *req, DbConn *conn, RegistryState *state)
         claim->taken_hash = db_text(rows, row, 3);
     }
     return 0;
+}
+
+static int claim_again(Request *req, DbConn *conn, RegistryState *state)
+{
+    ClaimRows claims = claim_rows(req->arena, state->claim_count);
+    DbResult *claimed;
+    for (size_t i = 0; i < state->claim_count; i++) {
+        if (state->claims[i].is_taken) {
+            add_claim(&claims, &state->claims[i]);
+        }
+    }
+    int rc = queue_claim_rows(req, conn, &claims);
+    rc = rc < 0 ? rc : db_sync(conn, req, &claimed);
+    for (int row = 0; rc == 0 && row < db_rows(claimed); row++) {
+        find_claim(state, db_uuid(claimed, row, 0))->is_taken = false;
+    }
+    return rc;
+}
+
+int store_read_taken_claims(Request *req, DbConn *conn, RegistryState *state)
+{
+    for (int round = 0; round < CLAIM_ROUNDS_MAX; round++) {
+        bool are_there;
+        int rc = read_taken_claims(req, conn, state, &are_there);
+        if (rc < 0 || are_there) {
+            return rc;
+        }
+        rc = claim_again(req, conn, state);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return error_add(&req->errors, ERR_XDS_REGISTRY_BUSY, NULL,
+                     "the uniqueIds of the message are being registered and removed by others at "
+                     "this moment; send it again");
 }
 
 static StoredObject read_document(const DbResult *rows, int row, Arena *arena)

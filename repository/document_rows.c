@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/access/access.h"
+
 /* Codes are kept as code^^scheme and turned into the interned numbers of access rules when read; 0
  * is a code that no rule can name. The order of uniqueIds is that of their bytes, as str_compare()
  * has it. */
@@ -18,7 +20,7 @@
     "ORDER BY u.position), d.effective_at, "                                                       \
     "coalesce((SELECT i.id FROM assigning_authority a JOIN patient_identifier i "                  \
     "ON i.authority = a.id AND i.value = d.patient_id_number "                                     \
-    "WHERE a.oid = split_part(k.patient_id_authority, '&', 2)), 0) "                               \
+    "WHERE a.oid = split_part(k.patient_id_authority, '&', 2)), 0), d.stored_at "                  \
     "FROM " DOCUMENT_AND_KIND
 
 enum {
@@ -36,11 +38,17 @@ enum {
     COLUMN_CONFIDENTIALITY_IDS,
     COLUMN_EFFECTIVE_AT,
     COLUMN_PATIENT,
+    COLUMN_STORED_AT,
 };
 
 static const DbStatement select_document = {
     "repository_document_find",
     "SELECT " ROW_COLUMNS " WHERE d.digest = ANY ($1::uuid[])",
+};
+
+static const DbStatement lock_document = {
+    "repository_document_lock",
+    "SELECT " ROW_COLUMNS " WHERE d.digest = ANY ($1::uuid[]) ORDER BY d.digest FOR UPDATE OF d",
 };
 
 static const DbStatement select_pending = {
@@ -105,10 +113,19 @@ static const DbStatement set_removed = {
     "UPDATE repository_document SET state = 3 WHERE digest = ANY ($1::uuid[]) AND state = 0",
 };
 
+static const DbStatement set_erased = {
+    "repository_document_erased",
+    "WITH gone AS (UPDATE repository_document d SET state = 3 FROM repository_document_kind k "
+    "WHERE k.id = d.kind AND d.digest = ANY ($1::uuid[]) AND d.state = 1 "
+    "RETURNING d.unique_id, " DOCUMENT_PATIENT_ID " AS patient_id, d.size_bytes, d.sha256) "
+    "INSERT INTO removal (is_bytes, node, user_id, unique_id, patient_id, size_bytes, sha256) "
+    "SELECT true, $2::text, $3::text, unique_id, patient_id, size_bytes, sha256 FROM gone",
+};
+
 static const DbStatement select_named = {
     "repository_document_named",
     "SELECT EXISTS (SELECT FROM repository_document d WHERE substr(d.sha256, 1, 7) = "
-    "substr(u.sha256, 1, 7) AND d.sha256 = u.sha256) OR "
+    "substr(u.sha256, 1, 7) AND d.sha256 = u.sha256 AND d.state <> 3) OR "
     "EXISTS (SELECT FROM imaging_instance i WHERE substr(i.sha256, 1, 7) = "
     "substr(u.sha256, 1, 7) AND i.sha256 = u.sha256) "
     "FROM unnest($1::bytea[]) WITH ORDINALITY u (sha256, position) ORDER BY u.position",
@@ -146,6 +163,7 @@ static int row_read(Request *req, const DbResult *result, int at, DocumentRow *r
                                 ? INT64_MIN
                                 : db_timestamp(result, at, COLUMN_EFFECTIVE_AT);
     ret_row->patient = db_i64(result, at, COLUMN_PATIENT);
+    ret_row->stored_us = db_timestamp(result, at, COLUMN_STORED_AT);
     size_t id_count = db_i32_array(result, at, COLUMN_CONFIDENTIALITY_IDS, req->arena,
                                    &ret_row->confidentiality_code_ids);
     if (!digest_read(db_text(result, at, COLUMN_SHA1), ret_row->sha1, sizeof(ret_row->sha1)) ||
@@ -199,6 +217,15 @@ int document_rows_find(Request *req, DbConn *conn, const Str *unique_ids, size_t
     db_params_init(&params, req->arena);
     bind_digests(&params, unique_ids, count);
     return select_rows(req, conn, &select_document, &params, ret_rows);
+}
+
+int document_rows_lock(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
+                       DocumentRows *ret_rows)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    bind_digests(&params, unique_ids, count);
+    return select_rows(req, conn, &lock_document, &params, ret_rows);
 }
 
 const DocumentRow *document_rows_get(const DocumentRows *rows, Str unique_id)
@@ -359,6 +386,21 @@ int document_rows_queue_registered(Request *req, DbConn *conn, const Str *unique
 int document_rows_queue_removed(Request *req, DbConn *conn, const Str *unique_ids, size_t count)
 {
     return queue_for_ids(req, conn, &set_removed, unique_ids, count);
+}
+
+int document_rows_queue_erased(Request *req, DbConn *conn, const DocumentRow *const *rows,
+                               size_t count)
+{
+    Uuid *digests = ARENA_ARRAY(req->arena, Uuid, count);
+    for (size_t i = 0; i < count; i++) {
+        digests[i] = uuid_digest(rows[i]->unique_id);
+    }
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, digests, count);
+    db_param_text(&params, req->principal ? req->principal->node_name : STR_EMPTY);
+    db_param_text(&params, req->user ? req->user->id : STR_EMPTY);
+    return db_queue(conn, req, &set_erased, &params);
 }
 
 int document_rows_find_pending(Request *req, DbConn *conn, int64_t before_us, int32_t limit,

@@ -30,6 +30,7 @@ typedef struct DocumentRow {
     const Str *confidentiality; /* code^^scheme each */
     size_t confidentiality_count;
     int64_t effective_us;              /* serviceStartTime, else creationTime; INT64_MIN: neither */
+    int64_t stored_us;                 /* read only */
     int64_t patient;                   /* row of patient_identifier, 0: unknown here; read only */
     int32_t class_code_id;             /* interned (table code), 0: unknown here; read only */
     int32_t *confidentiality_code_ids; /* as many as confidentiality; read only */
@@ -42,6 +43,9 @@ typedef struct DocumentRows {
 
 /** All rows of these uniqueIds, whatever their state, in one query. In req->arena. */
 int document_rows_find(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
+                       DocumentRows *ret_rows) MUST_CHECK;
+/** The same, locked in order of digest until the transaction ends. */
+int document_rows_lock(Request *req, DbConn *conn, const Str *unique_ids, size_t count,
                        DocumentRows *ret_rows) MUST_CHECK;
 /** NULL if there is none. */
 const DocumentRow *document_rows_get(const DocumentRows *rows, Str unique_id);
@@ -66,10 +70,16 @@ int document_rows_queue_registered(Request *req, DbConn *conn, const Str *unique
 int document_rows_queue_removed(Request *req, DbConn *conn, const Str *unique_ids,
                                 size_t count) MUST_CHECK;
 
+/** Queues the end of documents on request (ITI-86): their bytes are not named any more, and table
+ * removal tells who asked for it. */
+int document_rows_queue_erased(Request *req, DbConn *conn, const DocumentRow *const *rows,
+                               size_t count) MUST_CHECK;
+
 /** The rows that have been pending since before that time, at most limit. */
 int document_rows_find_pending(Request *req, DbConn *conn, int64_t before_us, int32_t limit,
                                DocumentRows *ret_rows) MUST_CHECK;
 
-/** For each digest, whether a row names it, of a document or of an image. ret_is_named has count items. */
+/** For each digest, whether a row names it, of a document that is not removed or of an image.
+ * ret_is_named has count items. */
 int document_rows_name(Request *req, DbConn *conn, const Str *sha256, size_t count,
                        bool *ret_is_named) MUST_CHECK;

@@ -116,8 +116,16 @@ static int decide_one(Request *req, int64_t patient, const AccessObject *object,
     return rc;
 }
 
+/** Its DocumentEntry was removed (ITI-62), and it has not been removed itself. */
+static bool is_withdrawn(const Retrieve *retrieve, const DocumentRow *row)
+{
+    return retrieve->repository->config.catalogue && row->state == DOCUMENT_REGISTERED &&
+           access_has_rules(retrieve->exchange->req);
+}
+
 /** As ITI-18 decides on the DocumentEntries of this uniqueId: it is enough that one shows. A
- * document that is in no registry of this database yet is what was said when it was stored. */
+ * document that is in no registry of this database yet is what was said when it was stored; one
+ * that is there no more is for those who submitted it. */
 static int may_download(const Retrieve *retrieve, const Wanted *wanted, bool *ret_may)
 {
     Request *req = retrieve->exchange->req;
@@ -143,7 +151,10 @@ static int may_download(const Retrieve *retrieve, const Wanted *wanted, bool *re
         .confidentiality_count = row->confidentiality_count,
         .effective_us = row->effective_us,
     };
-    return decide_one(req, row->patient, &object, ret_may);
+    rc = decide_one(req, row->patient, &object, ret_may);
+    *ret_may = *ret_may && (!is_withdrawn(retrieve, row) ||
+                            access_may_submit_for(req->principal, row->source_facility));
+    return rc;
 }
 
 static StrBuf *kept_of(const Retrieve *retrieve, const Wanted *wanted)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "repository/document_rows.h"
+#include "repository/imaging/manifest_withdrawn.h"
 #include "repository/repository_private.h"
 #include "repository/sweep.h"
 
@@ -96,7 +97,20 @@ static int compare_documents(void *ctx, Request *req, DbConn *conn, const Docume
     return rc;
 }
 
+static int withdraw_documents(void *ctx, Request *req, DbConn *conn, const Str *unique_ids,
+                              size_t count, bool *ret_is_known)
+{
+    (void)ctx;
+    DocumentRows rows;
+    int rc = document_rows_find(req, conn, unique_ids, count, &rows);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        ret_is_known[i] = document_rows_get(&rows, unique_ids[i]) != NULL;
+    }
+    return rc < 0 ? rc : manifests_withdraw(req, conn, unique_ids, count);
+}
+
 DocumentFollower repository_document_follower(void)
 {
-    return (DocumentFollower){.follow = follow_documents, .compare = compare_documents};
+    return (DocumentFollower){
+        .follow = follow_documents, .compare = compare_documents, .withdraw = withdraw_documents};
 }

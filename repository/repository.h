@@ -38,6 +38,9 @@ int repository_iti43_retrieve(void *repository, SoapExchange *exchange);
  * home_community_id. */
 int repository_iti39_cross_gateway_retrieve(void *repository, SoapExchange *exchange);
 
+/** SoapHandler of ITI-86 Remove Documents (Remove Metadata and Documents 3.86). */
+int repository_iti86_remove(void *repository, SoapExchange *exchange);
+
 /** Where the documents of an ITI-41 go while they arrive. */
 const DocumentSink *repository_sink(Repository *repository);
 

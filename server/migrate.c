@@ -175,16 +175,17 @@ static const char *const grants[] = {
     "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM",
     "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO",
     "REVOKE UPDATE ON audit_record, audit_login, audit_head, assertion_seen, enrolment, "
-    "break_glass FROM",
+    "break_glass, removal FROM",
     "GRANT EXECUTE ON FUNCTION audit_make_partition(timestamptz), "
     "audit_drop_partition(timestamptz), audit_merge_keys() TO",
     "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate, node_endpoint, "
     "identity_provider, access_role, access_role_code, access_role_confidentiality, "
     "consent_policy, consent_policy_disclosure, audit_retention, imaging_ae, community, "
-    "patient_correlation FROM",
+    "patient_correlation, retention_rule, legal_hold FROM",
     "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "
     "match_key, "
-    "awaited_link, identity_notification, pdq_continuation, assertion_seen, imaging_commitment TO",
+    "awaited_link, identity_notification, pdq_continuation, assertion_seen, imaging_commitment, "
+    "document_entry, folder, submission_set, association, unique_id, imaging_source_manifest TO",
     "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO",
 };
 

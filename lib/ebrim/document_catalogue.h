@@ -1,6 +1,7 @@
 #pragma once
 
 #include "lib/access/access.h"
+#include "lib/access/retention.h"
 
 /** As what a document is registered: one DocumentEntry of its uniqueId. */
 typedef struct DocumentRegistration {
@@ -20,4 +21,7 @@ typedef struct DocumentCatalogue {
     /** The newest versions of all DocumentEntries with these uniqueIds, in the arena. */
     int (*find)(void *ctx, Request *req, DbConn *conn, const Str *unique_ids, size_t count,
                 DocumentRegistration **ret_registrations, size_t *ret_count);
+    /** All versions of them, for whoever wants to remove documents: document is the index. */
+    int (*find_retained)(void *ctx, Request *req, DbConn *conn, const Str *unique_ids, size_t count,
+                         RetainedDocument **ret_documents, size_t *ret_count);
 } DocumentCatalogue;

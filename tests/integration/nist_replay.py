@@ -21,6 +21,8 @@ WANTED = [
     "12364", "12370", "15805", "15806",
     "15800", "15800b", "15800d", "15801", "15802", "20000", "20000b", "20000d", "20000f", "20001", "20002", "20003", "20007", "20100a",
     "21000", "21002", "21004",  # metadata update (ITI-57)
+    "30000", "30001", "30002", "30004", "30006", "30007",  # removal of metadata (ITI-62)
+    "50000", "50002",  # removal of documents (ITI-86)
     "40000", "40000b", "40000d", "40001b", "40007",  # restricted update (ITI-92)
     "16101", "16101b", "16102", "16103",  # documents that change patient (ITI-64)
     "ids_4805", "ids_4806", "ids_4808", "ids_4809", "ids_4810", "ids_4812", "ids_4820", "ids_2018-4810", "ids_2018-4801a",
@@ -32,6 +34,11 @@ NO_IMAGES = "the images that it asks for are not among the reference data"
 NOT_OFFERED = {
     "ids_4808/": NO_IMAGES, "ids_2018-4803a/": NO_IMAGES, "ids_2018-4803c/": NO_IMAGES, "ids_2018-4810/case-00": NO_IMAGES,
     "12375/": "a Metadata-Limited Document Source; XDS forbids limited metadata, only an XDR Recipient takes it (TF-3 Table 4.3.1-3)",
+    **dict.fromkeys(("30006/apnd_rplc", "30006/eval_submit/eval_apnd_rplc", "30006/remove/remove_replacement_submissionset",
+                     "30006/remove/remove_append_submissionset", "30006/remove/now_remove_replacement_submissionset",
+                     "30007/apnd_rplc", "30007/eval_submit/eval_apnd_rplc", "30007/remove/remove_all",
+                     "30007/eval_remove/eval_orig_contents", "30007/eval_remove/eval_rplc_contents"),
+                    "appends to an XFRM_RPLC; a transformation shall not be appended to (TF-3 4.2.2.2.1)"),
 }
 
 
