@@ -325,8 +325,8 @@ static int run_state_batch(const Registry *registry, Request *req, DbConn *conn,
 {
     const Questions questions = collect_questions(req->arena, submission);
     const PatientDirectory *patients = registry->config.patients;
-    DbResult *results[6 + PATIENT_LOCK_STATEMENTS_MAX];
-    DbResult **places[6 + PATIENT_LOCK_STATEMENTS_MAX];
+    DbResult *results[7 + PATIENT_LOCK_STATEMENTS_MAX];
+    DbResult **places[7 + PATIENT_LOCK_STATEMENTS_MAX];
     size_t count = 0;
     size_t lock_count = 0;
     int rc = db_queue_begin(conn, req);
@@ -348,6 +348,9 @@ static int run_state_batch(const Registry *registry, Request *req, DbConn *conn,
         places[count++] = &ret_batch->folders;
     }
     if (questions.replaced.count > 0) {
+        /* Again: whoever waited for the update of a Folder sees the new version only now. */
+        rc = rc < 0 ? rc : queue_lock_folders(req, conn, &questions);
+        places[count++] = &ret_batch->folders;
         rc = rc < 0 ? rc : queue_memberships(req, conn, &questions);
         places[count++] = &ret_batch->memberships;
     }

@@ -22,12 +22,22 @@ _Static_assert(ASSOCIATION_HAS_MEMBER == 0 && ASSOCIATION_XFRM == 2 && ASSOCIATI
     " UNION SELECT source_object FROM association WHERE entry_uuid = ANY ($2::uuid[])"             \
     " UNION SELECT target_object FROM association WHERE entry_uuid = ANY ($2::uuid[])"
 
+/* Other ends of relationships, which are locked too: of two updates that repeat a relationship,
+ * each between its new version and the one that the other ends, none would be right. */
+#define SQL_NEIGHBOURS                                                                             \
+    " UNION SELECT source_object FROM association WHERE status = 0 AND source_kind = 0"            \
+    " AND target_object = ANY (ARRAY(" SQL_LATEST(                                                 \
+        "document_entry") "))"                                                                     \
+                          " UNION SELECT target_object FROM association WHERE status = 0"          \
+                          " AND source_kind = 0 AND target_kind = 0"                               \
+                          " AND source_object = ANY (ARRAY(" SQL_LATEST("document_entry") "))"
+
 /* Both are run twice: whoever waits for another update gets the version that has been the latest
  * so far, locked; the second run sees what the other one left. */
 static const DbStatement lock_documents = {
     "update_lock_documents",
     "WITH locked AS MATERIALIZED (SELECT d.* FROM document_entry d WHERE d.entry_uuid = ANY"
-    " (ARRAY(" SQL_LATEST("document_entry") SQL_NAMED
+    " (ARRAY(" SQL_LATEST("document_entry") SQL_NAMED SQL_NEIGHBOURS
     ")) ORDER BY d.entry_uuid FOR NO KEY UPDATE)"
     " SELECT entry_uuid, coalesce(lid, entry_uuid), patient, version, source_facility, status,"
     " is_latest, unique_id, is_on_demand, class_code, confidentiality_code,"
@@ -35,7 +45,10 @@ static const DbStatement lock_documents = {
     " coalesce(size_bytes, -1), coalesce(hash, ''::bytea), repository, source_patient_id,"
     " format_code, event_code_list, service_start_time, service_stop_time,"
     " EXISTS (SELECT FROM association WHERE type = ANY ('{2,4}')"
-    "   AND source_object = locked.entry_uuid) FROM locked ORDER BY entry_uuid"};
+    "   AND source_object = locked.entry_uuid) FROM locked"
+    " WHERE entry_uuid = ANY (ARRAY(" SQL_LATEST("document_entry") SQL_NAMED
+    "))"
+    " ORDER BY entry_uuid"};
 enum {
     ENTRY_UUID,
     LID,
@@ -63,7 +76,7 @@ enum {
     LAST_UPDATE_TIME = COMMON_COUNT,
 };
 
-/* Also the Folders that hold what gets a new version: they get that. */
+/* Also the Folders that hold what gets a new version, or is replaced ($3): they get that. */
 static const DbStatement lock_folders = {
     "update_lock_folders",
     "SELECT entry_uuid, coalesce(lid, entry_uuid), patient, version, source_facility, status,"
@@ -71,7 +84,7 @@ static const DbStatement lock_folders = {
     " (ARRAY(" SQL_LATEST("folder") SQL_NAMED
     " UNION SELECT source_object FROM association WHERE type = 0 AND source_kind = 2"
     "   AND status = 0 AND target_object = ANY (ARRAY(" SQL_LATEST(
-        "document_entry") "))))"
+        "document_entry") " UNION SELECT unnest($3::uuid[])))))"
                           " ORDER BY entry_uuid FOR NO KEY UPDATE"};
 
 #define ASSOCIATION_COLUMNS                                                                        \
@@ -180,6 +193,16 @@ static int queue_sets(Request *req, DbConn *conn, const DbStatement *statement,
     return db_queue(conn, req, statement, &params);
 }
 
+static int queue_lock_folders(Request *req, DbConn *conn, const Questions *questions)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_uuid_array(&params, questions->lids.items, questions->lids.count);
+    db_param_uuid_array(&params, questions->named.items, questions->named.count);
+    db_param_uuid_array(&params, questions->replaced.items, questions->replaced.count);
+    return db_queue(conn, req, &lock_folders, &params);
+}
+
 /** The uniqueIds as claims. Only that of the SubmissionSet is new: those of documents are those of
  * their earlier versions, or the message is refused. */
 static void make_claims(Arena *arena, const PreparedSubmission *prepared,
@@ -238,7 +261,7 @@ static int queue_locks(Request *req, DbConn *conn, const Questions *questions, B
         put(places, &batch->documents);
     }
     for (int run = 0; run < 2 && rc == 0; run++) {
-        rc = queue_sets(req, conn, &lock_folders, &questions->lids, &questions->named);
+        rc = queue_lock_folders(req, conn, questions);
         put(places, &batch->folders);
     }
     rc = rc < 0 ? rc : queue_sets(req, conn, &lock_associations, &questions->named, NULL);

@@ -18,12 +18,13 @@ LOCAL_ONLY = {"iti41.registered"}
 
 
 def steps(two_processes):
-    """Every fail_point() of the sources that the workload can reach; those of backups and migrations are tests/integration's."""
+    """Every fail_point() of the sources that the workload can reach; update.py passes those of updates and removals, backup.py and
+    tests/integration those of backups and migrations."""
     found = set()
     for folder in ("repository", "registry", "atna", "pix", "server", "lib"):
         for source in (harness.ROOT / folder).rglob("*.c"):
             if source.name != "fail.c" and source.parent != IMAGING:
-                found.update(re.findall(r'fail_point\("((?!backup|restore|migrate)[^"]+)"\)', source.read_text(encoding="utf-8")))
+                found.update(re.findall(r'fail_point\("((?!backup|restore|migrate|iti57|iti62)[^"]+)"\)', source.read_text(encoding="utf-8")))
     return sorted(found - OUT_OF_REACH - (LOCAL_ONLY if two_processes else REMOTE_ONLY))
 
 
