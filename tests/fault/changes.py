@@ -344,7 +344,6 @@ class Slot:
         self.folder = xds.Folder(common.patient(patient))
         self.folder_lid = None
         self.documents = []  # uniqueIds, the newest last
-        self.gone = set()
         self.history = []
         self.initial = None
         self.names = 0
@@ -634,12 +633,16 @@ def make_slots(server, hand, numbers):
 
 
 def unsound(server):
-    """Lineages without exactly one latest version, or with more than one Approved."""
+    """Lineages without exactly one latest version, or with more than one Approved; Approved Associations of superseded versions."""
     found = []
     for table in ("document_entry", "folder"):
         found += common.rows(server, f"SELECT '{table}', coalesce(lid, entry_uuid)::text FROM {table} GROUP BY 2"
                                      " HAVING count(*) FILTER (WHERE is_latest) <> 1 OR count(*) FILTER (WHERE status = 0) > 1")
-    return [f"unsound lineage: {row}" for row in found]
+    found += common.rows(server, """
+        SELECT 'association', a.entry_uuid::text FROM association a JOIN document_entry t ON t.entry_uuid = a.target_object
+        LEFT JOIN document_entry d ON d.entry_uuid = a.source_object LEFT JOIN folder f ON f.entry_uuid = a.source_object
+        WHERE a.source_kind IN (0, 2) AND a.status = 0 AND NOT (t.is_latest AND coalesce(d.is_latest, f.is_latest))""")
+    return [f"unsound: {row}" for row in found]
 
 
 class Changes:

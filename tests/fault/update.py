@@ -66,7 +66,7 @@ class UpdateKill:
         self.slots += fresh
         if step:
             self.server.kill()
-            self.server.environment["MUSUBI_FAIL_AT"] = f"{step}:{self.random.randint(1, 20)}"
+            self.server.environment["MUSUBI_FAIL_AT"] = f"{step}:{self.random.randint(1, 3 if step.startswith('iti62') else 20)}"
             self.server.start()
         hands = [changes.Hand(self.server, self.may_remove, may_break=True) for _ in fresh]
         workers = [threading.Thread(target=self.work, args=(slot, hand, random.Random(self.random.random())))
@@ -106,6 +106,14 @@ class UpdateKill:
         operation.ended = time.monotonic()
         operation.codes = changes.DONE if was_done else frozenset(error[0] for error in reply.errors)
 
+    @staticmethod
+    def note(slot, operation):
+        """Which documents are there after it."""
+        if isinstance(operation, changes.Remove):
+            slot.drop(operation.unique_id)
+        elif isinstance(operation, (changes.Replace, changes.Register)):
+            slot.add(operation.new if isinstance(operation, changes.Replace) else operation.unique_id)
+
     def cycle(self):
         """One life, its end, and the checks."""
         earlier = self.random.sample(self.slots, min(CHECKED_AGAIN, len(self.slots)))
@@ -117,8 +125,8 @@ class UpdateKill:
         self.counts["cut off"] += len(unanswered)
         for slot, operation, message in unanswered:
             self.send_again(hand, slot, operation, message)
-            if isinstance(operation, (changes.Replace, changes.Register)):
-                slot.add(operation.new if isinstance(operation, changes.Replace) else operation.unique_id)
+            if operation.codes == changes.DONE:
+                self.note(slot, operation)
             self.check(hand, slot)
         self.counts["done"] += sum(o.codes == changes.DONE and o.changes() for slot in self.slots[-WORKERS:] for o in slot.history)
         self.complaints += [problem for other in (*hands, hand) for problem in other.problems]
