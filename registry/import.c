@@ -2,6 +2,7 @@
 #include "registry/attempts.h"
 #include "registry/registration.h"
 #include "registry/registration_audit.h"
+#include "registry/subscriptions/subscriptions.h"
 
 /* Bulk import: batches of submissions that do not depend on each other share a transaction; all
  * others take the way of ITI-42. */
@@ -145,6 +146,16 @@ static size_t judge(Batch *batch)
     return dropped;
 }
 
+/** Subscribers are told of each. */
+static int queue_events(const Batch *batch, size_t kept)
+{
+    Uuid *sets = ARENA_ARRAY(batch->req->arena, Uuid, kept);
+    for (size_t i = 0; i < kept; i++) {
+        sets[i] = batch->stores[i]->prepared->submission->submission_set->entry_uuid;
+    }
+    return subscriptions_queue_events(batch->req, batch->conn, sets, kept);
+}
+
 /** The rows of all, and the audit event of each. */
 static int write_rows(Batch *batch, size_t kept)
 {
@@ -162,6 +173,7 @@ static int write_rows(Batch *batch, size_t kept)
     }
     int rc = store_copy_run(&rows, batch->req, batch->conn);
     rc = rc < 0 ? rc : db_copy_run(batch->conn, batch->req, &events);
+    rc = rc < 0 ? rc : queue_events(batch, kept);
     store_copy_done(&rows);
     db_copy_done(&events);
     return rc;

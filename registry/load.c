@@ -329,7 +329,14 @@ static void bind_keys(DbParams *params, KeyType type, const LoadKeys *keys)
     }
 }
 
-/* ---- authors ---- */
+/* ---- what no column holds ---- */
+
+/** Patterns of which an intendedRecipient must match one; NULL: no such parameter. */
+static const Filter *recipient_filter(ObjectKind kind, const LoadFilters *filters)
+{
+    const Filter *filter = &filters->fields[FIELD_SubmissionSet_intended_recipient];
+    return kind == OBJECT_SUBMISSION_SET && filter->type == FILTER_TEXTS ? filter : NULL;
+}
 
 /** Patterns of which an authorPerson must match one; NULL: no such parameter. */
 static const Filter *author_filter(ObjectKind kind, const LoadFilters *filters)
@@ -343,30 +350,17 @@ static const Filter *author_filter(ObjectKind kind, const LoadFilters *filters)
     return filter != NULL && filter->type == FILTER_TEXTS ? filter : NULL;
 }
 
-/** LIKE of authorPerson, which is no column (200 bytes for each document): rows that pass the SQL
+/** LIKE of what is no column (authorPerson: 200 bytes for each document): rows that pass the SQL
  * are looked into. */
-static bool is_author_wanted(void *ctx, Str person)
+static bool is_text_wanted(void *ctx, Str text)
 {
     const Filter *patterns = ctx;
     for (size_t i = 0; i < patterns->count; i++) {
-        if (wildcard_matches(patterns->texts[i], person, '%', '_')) {
+        if (wildcard_matches(patterns->texts[i], text, '%', '_')) {
             return true;
         }
     }
     return false;
-}
-
-/** @return 1 an author of the object matches, 0 none does, negative ErrorCode */
-static int has_wanted_author(Request *req, RenderDictionaries *dictionaries, const Filter *patterns,
-                             const LoadedObject *object)
-{
-    Filter wanted = *patterns;
-    int r = rendered_find_author_person(dictionaries, object->kind, object->metadata,
-                                        is_author_wanted, &wanted);
-    return r >= 0 ? r
-                  : error_add(&req->errors, ERR_XDS_REGISTRY_ERROR, NULL,
-                              "stored metadata cannot be read; the operator of the registry has to "
-                              "repair it");
 }
 
 /* ---- rows ---- */
@@ -374,11 +368,34 @@ static int has_wanted_author(Request *req, RenderDictionaries *dictionaries, con
 typedef struct Stream {
     ObjectKind kind;
     RenderDictionaries *dictionaries;
-    const Filter *authors; /* NULL: any */
+    const Filter *authors;    /* NULL: any */
+    const Filter *recipients; /* NULL: any */
     LoadFn object;
     void *ctx;
     Arena *arena; /* for one row */
 } Stream;
+
+/** @return 1 the object has an author and a recipient as asked for, 0 it has not, negative
+ * ErrorCode
+ */
+static int has_wanted_texts(Request *req, const Stream *stream, const LoadedObject *object)
+{
+    int r = 1;
+    if (stream->authors != NULL) {
+        Filter wanted = *stream->authors;
+        r = rendered_find_author_person(stream->dictionaries, object->kind, object->metadata,
+                                        is_text_wanted, &wanted);
+    }
+    if (r > 0 && stream->recipients != NULL) {
+        Filter wanted = *stream->recipients;
+        r = rendered_find_slot_value(stream->dictionaries, object->metadata,
+                                     STR("intendedRecipient"), is_text_wanted, &wanted);
+    }
+    return r >= 0 ? r
+                  : error_add(&req->errors, ERR_XDS_REGISTRY_ERROR, NULL,
+                              "stored metadata cannot be read; the operator of the registry has to "
+                              "repair it");
+}
 
 static void read_common(const DbResult *row, LoadedObject *object)
 {
@@ -463,10 +480,7 @@ static int read_row(void *ctx, Request *req, const DbResult *row)
         read_association(row, &object);
         break;
     }
-    int wanted = 1;
-    if (stream->authors != NULL) {
-        wanted = has_wanted_author(req, stream->dictionaries, stream->authors, &object);
-    }
+    int wanted = has_wanted_texts(req, stream, &object);
     return wanted > 0 ? stream->object(stream->ctx, req, &object) : wanted;
 }
 
@@ -483,9 +497,10 @@ int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys
         return 0;
     }
     const Filter *authors = author_filter(load->kind, filters);
+    const Filter *recipients = recipient_filter(load->kind, filters);
     DbParams params;
     db_params_init(&params, req->arena);
-    db_param_bool(&params, with_metadata || authors != NULL);
+    db_param_bool(&params, with_metadata || authors != NULL || recipients != NULL);
     bind_keys(&params, load->key, keys);
     for (const int *field = load->fields; *field != LOAD_FIELD_COUNT; field++) {
         bind_filter(&params, &filters->fields[*field]);
@@ -494,6 +509,7 @@ int load_objects(DbConn *conn, Request *req, LoadKind kind, const LoadKeys *keys
     Stream stream = {.kind = load->kind,
                      .dictionaries = filters->dictionaries,
                      .authors = authors,
+                     .recipients = recipients,
                      .object = object,
                      .ctx = ctx,
                      .arena = row_arena};

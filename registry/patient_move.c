@@ -7,6 +7,7 @@
 #include "registry/consent.h"
 #include "registry/patient_move_set.h"
 #include "registry/patient_move_sql.h"
+#include "registry/subscriptions/subscriptions.h"
 
 /* Documents that go to another patient (ITI-64 and what a link or merge of local identifiers does,
  * TF-2 3.64.4.1.3), and back. The order of the statements matters: the versions, then what names
@@ -369,6 +370,8 @@ static int run(Move *move, Uuid *ret_submission_set, size_t *ret_moved)
         move->set = new_set(move->req->arena, move->move->source_id);
         rc = make_set(move, versions);
         rc = rc < 0 ? rc : queue_versions(move, versions);
+        rc = rc < 0 ? rc
+                    : subscriptions_queue_events(move->req, move->conn, &move->set.entry_uuid, 1);
         rc = rc < 0 ? rc : db_sync(move->conn, move->req, NULL);
         fail_point("iti64.versions");
         rc = rc < 0 ? rc : follow_documents(move);

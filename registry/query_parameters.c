@@ -704,6 +704,25 @@ static void read_return_type(Request *req, const XmlNode *adhoc_query_request,
     }
 }
 
+static int read_values(Request *req, const XmlNode *adhoc_query, QueryRequest *request)
+{
+    read_parameters(req, adhoc_query, request);
+    check_required(req, request);
+    check_either(req, request);
+    check_some(req, request);
+    check_logical_id(req, request);
+    return error_list_has_errors(&req->errors) ? -(int)req->errors.first->code : 0;
+}
+
+int query_values_read(Request *req, const XmlNode *adhoc_query, const Query *query,
+                      QueryRequest **ret_request)
+{
+    QueryRequest *request = ARENA_NEW(req->arena, QueryRequest);
+    request->query = query;
+    *ret_request = request;
+    return read_values(req, adhoc_query, request);
+}
+
 /** A query of the other transaction is unknown in this one (TF-2 3.51.4.1.2.1). */
 static int find_query(Request *req, Str id, bool is_multi_patient, const Query **ret_query)
 {
@@ -744,13 +763,5 @@ int query_request_read(Request *req, const XmlNode *adhoc_query_request, bool is
     if (rc < 0) {
         return rc;
     }
-    read_parameters(req, adhoc_query, request);
-    check_required(req, request);
-    check_either(req, request);
-    check_some(req, request);
-    check_logical_id(req, request);
-    if (error_list_has_errors(&req->errors)) {
-        return -(int)req->errors.first->code;
-    }
-    return 0;
+    return read_values(req, adhoc_query, request);
 }

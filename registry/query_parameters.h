@@ -95,6 +95,13 @@ typedef struct QueryRequest {
 const Query *query_find(Str id);
 
 /**
+ * Reads the Slots of a rim:AdhocQuery as the parameters of a query that need not be one of ITI-18
+ * (TF-2 3.52.5.2: the same syntax). Faults as those of query_request_read().
+ */
+int query_values_read(Request *req, const XmlNode *adhoc_query, const Query *query,
+                      QueryRequest **ret_request) MUST_CHECK;
+
+/**
  * Reads the request; every fault found is in req->errors: XDS_UNKNOWN_STORED_QUERY,
  * XDS_STORED_QUERY_MISSING_PARAM, XDS_STORED_QUERY_PARAM_NUMBER, XDS_REGISTRY_ERROR (syntax).
  * Parameters that the query does not have are ignored.

@@ -7,6 +7,7 @@
 #include "registry/resubmission.h"
 #include "registry/store.h"
 #include "registry/submitter.h"
+#include "registry/subscriptions/subscriptions.h"
 
 /** One registration on its way: what its attempts share. */
 typedef struct Registration {
@@ -137,6 +138,13 @@ int registration_judge(Registry *registry, Request *req, DbConn *conn,
     return judge(&registration, state);
 }
 
+/** Subscribers are told of it. */
+static int queue_event(Request *req, DbConn *conn, const PreparedSubmission *prepared)
+{
+    return subscriptions_queue_events(req, conn, &prepared->submission->submission_set->entry_uuid,
+                                      1);
+}
+
 /** One transaction; the caller rolls back on failure. */
 static int attempt(void *ctx)
 {
@@ -156,6 +164,7 @@ static int attempt(void *ctx)
     }
     fail_point("iti42.checked");
     rc = store_queue(req, conn, registration->prepared, &state);
+    rc = rc < 0 ? rc : queue_event(req, conn, registration->prepared);
     rc = rc < 0 ? rc
                 : consent_store(registration->registry, req, conn, registration->prepared,
                                 state.patient.id);

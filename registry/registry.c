@@ -4,6 +4,7 @@
 #include "registry/patient_move_set.h"
 #include "registry/registration.h"
 #include "registry/submission_rules.h"
+#include "registry/subscriptions/subscriptions.h"
 
 #define START_TIMEOUT_MS 10000
 
@@ -86,6 +87,13 @@ Registry *registry_new(const RegistryConfig *config, char *ret_problem, size_t p
         registry = NULL;
     }
     request_free(req);
+    if (registry != NULL && config->is_notifying) {
+        registry->subscriptions = subscriptions_new(registry, ret_problem, problem_size);
+        if (registry->subscriptions == NULL) {
+            registry_free(registry);
+            registry = NULL;
+        }
+    }
     return registry;
 }
 
@@ -94,6 +102,7 @@ void registry_free(Registry *registry)
     if (registry == NULL) {
         return;
     }
+    subscriptions_free(registry->subscriptions);
     code_table_free(registry->codes);
     render_dictionaries_free(registry->dictionaries);
     free(registry);

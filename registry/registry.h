@@ -9,6 +9,7 @@
 #include "lib/ebrim/patient_move.h"
 #include "lib/ebrim/registry_client.h"
 #include "lib/soap/exchange.h"
+#include "lib/tls/tls.h"
 
 /** The Document Registry: metadata at rest (ITI-42), stored queries (ITI-18). The only header of
  * this folder for others. */
@@ -28,6 +29,8 @@ typedef struct RegistryConfig {
     const char *patient_id_authority; /* OID of the affinity domain */
     const char *home_community_id;    /* empty: none is written */
     const char *spill_directory;      /* for unlinked temporary files of large answers */
+    Tls *tls;                         /* for notifications to https; NULL: none */
+    bool is_notifying;                /* sends notifications; false in commands, which queue them */
 } RegistryConfig;
 
 typedef struct Registry Registry;
@@ -54,6 +57,12 @@ int registry_iti51_multi_patient_query(void *registry, SoapExchange *exchange);
 /** SoapHandler of ITI-38 Cross Gateway Query, responding (TF-2 3.38). The registry has a
  * home_community_id. */
 int registry_iti38_cross_gateway_query(void *registry, SoapExchange *exchange);
+
+/** SoapHandler of ITI-52 Document Metadata Subscribe: Subscribe and Unsubscribe (TF-2 3.52). */
+int registry_iti52_subscribe(void *registry, SoapExchange *exchange);
+int registry_iti52_unsubscribe(void *registry, SoapExchange *exchange);
+/** SoapHandler of ITI-54 Document Metadata Publish (TF-2 3.54), a one-way message. */
+int registry_iti54_publish(void *registry, SoapExchange *exchange);
 
 /** Moves documents to another patient (ITI-64, TF-2 3.64.4.1.3); ctx is the Registry. */
 PatientMover registry_patient_mover(Registry *registry);

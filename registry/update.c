@@ -6,6 +6,7 @@
 #include "registry/permission.h"
 #include "registry/resubmission.h"
 #include "registry/submitter.h"
+#include "registry/subscriptions/subscriptions.h"
 #include "registry/update_read.h"
 #include "registry/update_store.h"
 
@@ -136,6 +137,9 @@ static int attempt(void *ctx)
     rc = rc < 0 ? rc
                 : update_store_queue(update->registry, req, conn, update->prepared,
                                      update->submitted, &state);
+    rc = rc < 0 ? rc
+                : subscriptions_queue_events(
+                      req, conn, &update->prepared->submission->submission_set->entry_uuid, 1);
     rc = rc < 0 ? rc : update_store_follow(update->registry, req, conn, update->prepared, &state);
     if (rc == 0 && update->hook != NULL) {
         rc = update->hook(update->caller, req, conn);

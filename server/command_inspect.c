@@ -14,6 +14,7 @@
 #include "server/command_checks.h"
 #include "server/command_json.h"
 #include "server/command_subscriber.h"
+#include "server/command_subscription.h"
 #include "server/command_time.h"
 #include "server/confinement.h"
 #include "server/journal.h"
@@ -314,6 +315,23 @@ static int show_subscribers(const Status *status)
     return rc;
 }
 
+/** How many there are, and what waits. */
+static int show_subscriptions(const Status *status)
+{
+    const CommandContext *context = status->context;
+    SubscriptionTotals totals = {0};
+    int rc = subscription_table_totals(context->conn, context->req, &totals);
+    if (rc == 0 && status->json) {
+        json_object_set_new(status->json, "subscriptions", subscription_totals_json(&totals));
+    } else if (rc == 0 && totals.subscriptions + totals.events > 0) {
+        print_label("subscriptions");
+        printf(tr("%lld, %lld notifications waiting (oldest %lld s), %lld refused\n"),
+               (long long)totals.subscriptions, (long long)totals.waiting,
+               (long long)totals.oldest_s, (long long)totals.refused);
+    }
+    return rc;
+}
+
 static void show_audit_sender(const AuditSenderCount *sender, json_t *list)
 {
     json_t *defects = list ? json_object() : NULL;
@@ -400,8 +418,8 @@ int command_status(const Options *options)
         show_clock(&status);
         bool is_good = show_counts(&status) == 0 && show_identity_counts(&status) == 0 &&
                        show_imaging_counts(&status) == 0 && show_subscribers(&status) == 0 &&
-                       show_audit_senders(&status) == 0 && show_silent_nodes(&status) == 0 &&
-                       show_ending_certificates(&status) == 0;
+                       show_subscriptions(&status) == 0 && show_audit_senders(&status) == 0 &&
+                       show_silent_nodes(&status) == 0 && show_ending_certificates(&status) == 0;
         if (status.json) {
             json_print(status.json);
         }

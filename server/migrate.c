@@ -185,7 +185,8 @@ static const char *const grants[] = {
     "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "
     "match_key, "
     "awaited_link, identity_notification, pdq_continuation, assertion_seen, imaging_commitment, "
-    "document_entry, folder, submission_set, association, unique_id, imaging_source_manifest TO",
+    "document_entry, folder, submission_set, association, unique_id, imaging_source_manifest, "
+    "subscription, subscription_event, subscription_notification TO",
     "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO",
 };
 

@@ -21,6 +21,7 @@
 #include "lib/sandbox/privileges.h"
 #include "lib/tls/gnutls_peer.h"
 #include "lib/xml/read.h"
+#include "registry/subscriptions/subscription_table.h"
 #include "server/admin.h"
 #include "server/async_replies.h"
 #include "server/audit_gauges.h"
@@ -457,6 +458,28 @@ static void write_clock_gauges(StrBuf *buf)
                   sync.max_error_seconds);
 }
 
+/** What waits to be told of new documents (ITI-53). */
+static void write_subscription_gauges(DbPool *pool, Request *req, StrBuf *buf)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    SubscriptionTotals totals;
+    if (db_acquire(pool, req, &conn) < 0 || subscription_table_totals(conn, req, &totals) < 0) {
+        return;
+    }
+    metrics_gauge(buf, "subscriptions", "Subscriptions to document metadata.",
+                  (double)totals.subscriptions);
+    metrics_gauge(buf, "subscription_events_waiting",
+                  "Submissions whose subscribers are not found yet.", (double)totals.events);
+    metrics_gauge(buf, "subscription_notifications_waiting",
+                  "Notifications that recipients have not acknowledged yet.",
+                  (double)totals.waiting);
+    metrics_gauge(buf, "subscription_notifications_refused",
+                  "Notifications that recipients have refused.", (double)totals.refused);
+    metrics_gauge(buf, "subscription_oldest_seconds",
+                  "How long the notification that waits longest has waited.",
+                  (double)totals.oldest_s);
+}
+
 static void write_gauges(void *ctx, Request *req, StrBuf *buf)
 {
     Process *p = ctx;
@@ -468,6 +491,9 @@ static void write_gauges(void *ctx, Request *req, StrBuf *buf)
                       (double)notifications.queued);
         metrics_gauge(buf, "subscriber_refused_messages", "Messages that subscribers have refused.",
                       (double)notifications.refused);
+    }
+    if (p->services.registry) {
+        write_subscription_gauges(p->services.pool, req, buf);
     }
     metrics_gauge(buf, "audit_backlog", "Audit events that are not delivered yet.",
                   (double)audit_backlog(p->services.audit));

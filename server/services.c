@@ -193,6 +193,8 @@ static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
         .patient_id_authority = s->config->affinity_domain.patient_id_authority,
         .home_community_id = s->config->affinity_domain.home_community_id,
         .spill_directory = services_path(s->arena, s->config, "spill"),
+        .tls = s->tls,
+        .is_notifying = s->journal != NULL, /* the server itself: commands keep no journal */
     };
     s->registry = registry_new(&registry, ret_problem, problem_size);
     if (s->registry) {

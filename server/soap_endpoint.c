@@ -137,7 +137,7 @@ static void soap_begin(void *ctx, HttpExchange *http)
     } else if (!is_served) {
         reply_plain(http, 404,
                     "Nothing is served at this path. See the WSDL of /registry, /repository, "
-                    "/imaging, /pix, " GATEWAY_PATH " or " INITIATING_PATH ".");
+                    "/imaging, /pix, /dsub, " GATEWAY_PATH " or " INITIATING_PATH ".");
     } else if (str_equal(http->method, STR("GET")) && str_equal_ci(http->query, STR("wsdl"))) {
         StrBuf buf = {0};
         wsdl_write(&buf, http->path, endpoint->is_tls, http->host);
@@ -335,6 +335,17 @@ static void reply_later(SoapEndpoint *endpoint, HttpExchange *http, const char *
     }
 }
 
+/** A one-way message was taken. */
+static void acknowledge(SoapEndpoint *endpoint, HttpExchange *http)
+{
+    StrBuf nothing = {0};
+    if (http_peer_settle(&endpoint->peers, http->req) < 0) {
+        reply_fault(http);
+    } else {
+        http_reply(http, 202, NULL, &nothing);
+    }
+}
+
 static void reply(SoapEndpoint *endpoint, HttpExchange *http)
 {
     SoapCall *call = http->state;
@@ -343,6 +354,10 @@ static void reply(SoapEndpoint *endpoint, HttpExchange *http)
     char *type = str_cstr(http->req->arena, soap_reply_content_type(&call->exchange));
     _cleanup_(strbuf_done) StrBuf text = {0};
     call->outcome = outcome_of(http->req);
+    if (call->transaction->reply_action[0] == '\0') {
+        acknowledge(endpoint, http);
+        return;
+    }
     if (call->way.reply_to) {
         reply_later(endpoint, http, type);
         return;

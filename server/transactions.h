@@ -25,7 +25,7 @@ typedef struct Transaction {
     const char *path;
     const char *number; /* "ITI-42" */
     const char *action;
-    const char *reply_action;
+    const char *reply_action; /* "": a one-way message */
     const char *body_namespace;
     const char *body_element; /* names with a space between them */
     Module module;

@@ -16,6 +16,7 @@ static const struct {
     {"/imaging", NULL, "DocumentRepository"},
     {"/gateway", NULL, "RespondingGateway"},
     {"/initiating", NULL, "InitiatingGateway"},
+    {"/dsub", NULL, "DocumentMetadataNotificationBroker"},
     {"/pix", "ITI-47", "PDSupplier"},
     {"/pix", NULL, "PIXManager"},
 };
@@ -47,24 +48,33 @@ static void for_each(StrBuf *buf, Str path, const char *actor, WriteFn write)
     }
 }
 
+static bool is_one_way(const Transaction *t)
+{
+    return t->reply_action[0] == '\0';
+}
+
 static void write_messages(StrBuf *buf, const Transaction *t, const char *actor)
 {
     (void)actor;
-    strbuf_printf(
-        buf,
-        "<message name=\"%s_Message\"><part name=\"body\" type=\"xsd:anyType\"/></message>\n"
-        "<message name=\"%sResponse_Message\"><part name=\"body\" "
-        "type=\"xsd:anyType\"/></message>\n",
-        t->operation, t->operation);
+    static const char *const part = "<part name=\"body\" type=\"xsd:anyType\"/>";
+    strbuf_printf(buf, "<message name=\"%s_Message\">%s</message>\n", t->operation, part);
+    if (!is_one_way(t)) {
+        strbuf_printf(buf, "<message name=\"%sResponse_Message\">%s</message>\n", t->operation,
+                      part);
+    }
 }
 
 static void write_port_operation(StrBuf *buf, const Transaction *t, const char *actor)
 {
     strbuf_printf(buf,
                   "<operation name=\"%s_%s\">\n"
-                  "<input message=\"ihe:%s_Message\" wsam:Action=\"%s\"/>\n"
-                  "<output message=\"ihe:%sResponse_Message\" wsam:Action=\"%s\"/>\n</operation>\n",
-                  actor, t->operation, t->operation, t->action, t->operation, t->reply_action);
+                  "<input message=\"ihe:%s_Message\" wsam:Action=\"%s\"/>\n",
+                  actor, t->operation, t->operation, t->action);
+    if (!is_one_way(t)) {
+        strbuf_printf(buf, "<output message=\"ihe:%sResponse_Message\" wsam:Action=\"%s\"/>\n",
+                      t->operation, t->reply_action);
+    }
+    strbuf_literal(buf, "</operation>\n");
 }
 
 static void write_binding_operation(StrBuf *buf, const Transaction *t, const char *actor)
@@ -72,9 +82,9 @@ static void write_binding_operation(StrBuf *buf, const Transaction *t, const cha
     strbuf_printf(buf,
                   "<operation name=\"%s_%s\">\n"
                   "<soap12:operation soapAction=\"%s\" soapActionRequired=\"false\"/>\n"
-                  "<input><soap12:body use=\"literal\"/></input>\n"
-                  "<output><soap12:body use=\"literal\"/></output>\n</operation>\n",
-                  actor, t->operation, t->action);
+                  "<input><soap12:body use=\"literal\"/></input>\n%s</operation>\n",
+                  actor, t->operation, t->action,
+                  is_one_way(t) ? "" : "<output><soap12:body use=\"literal\"/></output>\n");
 }
 
 /** The name of the whole: that of the first actor at the path. */

@@ -47,6 +47,10 @@ uint64_t access_transaction_bit(const char *transaction);
 /** Whether this principal may use this transaction at all. */
 bool access_may_use(const Principal *principal, const char *transaction);
 
+/** Whether the user declares an emergency, with or without a reason: what he sees by it is recorded
+ * each time. @param user  may be NULL */
+bool access_declares_emergency(const AccessUser *user);
+
 /** Whether it submits for this facility: its own, or one that the operator added. */
 bool access_may_submit_for(const Principal *principal, int32_t facility);
 

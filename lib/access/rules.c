@@ -148,6 +148,16 @@ static bool is_emergency(const AccessCode *purpose)
     return false;
 }
 
+bool access_declares_emergency(const AccessUser *user)
+{
+    for (size_t i = 0; user && i < user->purpose_count; i++) {
+        if (is_emergency(&user->purposes[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void read_emergency(const AccessUser *user, AccessRules *rules)
 {
     for (size_t i = 0; user && i < user->purpose_count; i++) {

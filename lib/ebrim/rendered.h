@@ -50,7 +50,7 @@ int rendered_append(RenderDictionaries *dictionaries, ObjectKind kind, Str blob,
                     const RenderValues *values, StrBuf *buf) MUST_CHECK;
 
 /** @return true: found, look no further */
-typedef bool (*AuthorPersonFn)(void *ctx, Str person);
+typedef bool (*RenderedTextFn)(void *ctx, Str text);
 
 /**
  * Hands the authorPerson (XCN) of each author of a DocumentEntry or SubmissionSet to is_wanted(),
@@ -60,7 +60,14 @@ typedef bool (*AuthorPersonFn)(void *ctx, Str person);
  * Spec: TF-3 4.2.3.1.4
  */
 int rendered_find_author_person(RenderDictionaries *dictionaries, ObjectKind kind, Str blob,
-                                AuthorPersonFn is_wanted, void *ctx) MUST_CHECK;
+                                RenderedTextFn is_wanted, void *ctx) MUST_CHECK;
+
+/**
+ * Hands each value of a Slot of the object itself to is_wanted(), until that says true.
+ * @return 1 one is wanted, 0 none is, -ERR_CORRUPT
+ */
+int rendered_find_slot_value(RenderDictionaries *dictionaries, Str blob, Str slot,
+                             RenderedTextFn is_wanted, void *ctx) MUST_CHECK;
 
 /**
  * The same object with another value in a Slot that it has with one value, and that no column holds

@@ -9,7 +9,7 @@
 
 typedef struct AuthorSearch {
     Str scheme; /* of the author Classification */
-    AuthorPersonFn is_wanted;
+    RenderedTextFn is_wanted;
     void *ctx;
 } AuthorSearch;
 
@@ -56,13 +56,13 @@ static Str author_person(Str author)
     return STR_EMPTY;
 }
 
-static bool is_wanted(const AuthorSearch *search, Str escaped)
+static bool is_wanted(RenderedTextFn fn, void *ctx, Str escaped)
 {
-    StrBuf person = {0};
-    xml_append_unescaped(&person, escaped);
-    Str text = str_trim(strbuf_str(&person));
-    bool wanted = !str_is_empty(text) && search->is_wanted(search->ctx, text);
-    strbuf_done(&person);
+    StrBuf unescaped = {0};
+    xml_append_unescaped(&unescaped, escaped);
+    Str text = str_trim(strbuf_str(&unescaped));
+    bool wanted = !str_is_empty(text) && fn(ctx, text);
+    strbuf_done(&unescaped);
     return wanted;
 }
 
@@ -74,7 +74,7 @@ static int search_template(void *ctx, Str text)
     while (take_until(&text, TOKEN_CLASSIFICATION, &before) &&
            take_until(&text, TOKEN_CLASSIFICATION_END, &classification)) {
         if (take_author_scheme(search, &classification) &&
-            is_wanted(search, author_person(classification))) {
+            is_wanted(search->is_wanted, search->ctx, author_person(classification))) {
             return 1;
         }
     }
@@ -82,9 +82,55 @@ static int search_template(void *ctx, Str text)
 }
 
 int rendered_find_author_person(RenderDictionaries *dictionaries, ObjectKind kind, Str blob,
-                                AuthorPersonFn is_wanted_person, void *ctx)
+                                RenderedTextFn is_wanted_person, void *ctx)
 {
     AuthorSearch search = {
         .scheme = attribute_named(kind, "author")->id, .is_wanted = is_wanted_person, .ctx = ctx};
     return dictionaries_decompress(dictionaries, blob, search_template, &search);
+}
+
+/* ---- Slots of the object ---- */
+
+typedef struct SlotSearch {
+    Str name;
+    RenderedTextFn is_wanted;
+    void *ctx;
+} SlotSearch;
+
+/** Whether a value is wanted, of a text that begins behind the name of its Slot. */
+static bool has_wanted_value(const SlotSearch *search, Str values)
+{
+    Str value;
+    while (str_split_next(&values, (char)TOKEN_NEXT_VALUE, &value)) {
+        if (is_wanted(search->is_wanted, search->ctx, value)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** Slots come before Classifications, which have Slots too (ebRIM: order of children). */
+static int search_slots(void *ctx, Str text)
+{
+    const SlotSearch *search = ctx;
+    Str slot;
+    Str name;
+    Str values;
+    Str slots = str_slice(text, 0, str_find_char(text, (char)TOKEN_CLASSIFICATION));
+    while (str_split_next(&slots, (char)TOKEN_SLOT, &slot)) {
+        Str rest = slot;
+        if (take_until(&rest, TOKEN_VALUES, &name) && str_split_next(&name, '"', &slot) &&
+            str_equal(slot, search->name) && take_until(&rest, TOKEN_SLOT_END, &values) &&
+            has_wanted_value(search, values)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int rendered_find_slot_value(RenderDictionaries *dictionaries, Str blob, Str slot,
+                             RenderedTextFn is_wanted_text, void *ctx)
+{
+    SlotSearch search = {.name = slot, .is_wanted = is_wanted_text, .ctx = ctx};
+    return dictionaries_decompress(dictionaries, blob, search_slots, &search);
 }

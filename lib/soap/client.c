@@ -6,6 +6,21 @@
 
 #define WSA_ANONYMOUS "http://www.w3.org/2005/08/addressing/anonymous"
 
+static void open_request(const char *action, Str to, Str message_id, Str headers, StrBuf *buf)
+{
+    strbuf_literal(buf, "<soap:Envelope xmlns:soap=\"" NS_SOAP12 "\" xmlns:wsa=\"" NS_WSA
+                        "\"><soap:Header><wsa:Action soap:mustUnderstand=\"1\">");
+    strbuf_append(buf, str_from(action));
+    strbuf_literal(buf, "</wsa:Action><wsa:MessageID>");
+    strbuf_append(buf, message_id);
+    strbuf_literal(buf, "</wsa:MessageID><wsa:ReplyTo><wsa:Address>" WSA_ANONYMOUS
+                        "</wsa:Address></wsa:ReplyTo><wsa:To>");
+    xml_append_escaped(buf, to);
+    strbuf_literal(buf, "</wsa:To>");
+    strbuf_append(buf, headers);
+    strbuf_literal(buf, "</soap:Header><soap:Body>");
+}
+
 void soap_request_open(Arena *arena, const char *action, Str to, StrBuf *buf)
 {
     soap_request_open_with(arena, action, to, STR_EMPTY, buf);
@@ -13,17 +28,12 @@ void soap_request_open(Arena *arena, const char *action, Str to, StrBuf *buf)
 
 void soap_request_open_with(Arena *arena, const char *action, Str to, Str headers, StrBuf *buf)
 {
-    strbuf_literal(buf, "<soap:Envelope xmlns:soap=\"" NS_SOAP12 "\" xmlns:wsa=\"" NS_WSA
-                        "\"><soap:Header><wsa:Action soap:mustUnderstand=\"1\">");
-    strbuf_append(buf, str_from(action));
-    strbuf_literal(buf, "</wsa:Action><wsa:MessageID>");
-    strbuf_append(buf, uuid_urn(arena, uuid_new()));
-    strbuf_literal(buf, "</wsa:MessageID><wsa:ReplyTo><wsa:Address>" WSA_ANONYMOUS
-                        "</wsa:Address></wsa:ReplyTo><wsa:To>");
-    xml_append_escaped(buf, to);
-    strbuf_literal(buf, "</wsa:To>");
-    strbuf_append(buf, headers);
-    strbuf_literal(buf, "</soap:Header><soap:Body>");
+    open_request(action, to, uuid_urn(arena, uuid_new()), headers, buf);
+}
+
+void soap_request_open_as(const char *action, Str to, Str message_id, StrBuf *buf)
+{
+    open_request(action, to, message_id, STR_EMPTY, buf);
 }
 
 void soap_request_close(StrBuf *buf)

@@ -2,9 +2,12 @@
 
 #include <assert.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/uuid.h"
 #include "lib/xml/namespaces.h"
 #include "lib/xml/write.h"
+
+#define ACTION_WSN_FAULT "http://docs.oasis-open.org/wsn/fault"
 
 /* ---- The envelope ---- */
 
@@ -95,6 +98,52 @@ static Fault fault_of(const Request *req)
     return (Fault){.code = error_info(error)->http_status < 500 ? "Sender" : "Receiver"};
 }
 
+/* What the type of a detail adds to a base fault. */
+#define MORE_NOTHING ""
+#define MORE_UNKNOWN_FILTER                                                                        \
+    "<f:UnknownFilter xmlns:rim=\"urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0\">rim:AdhocQuery</"  \
+    "f:UnknownFilter>"
+#define MORE_MINIMUM_TIME NULL
+
+typedef struct FaultDetail {
+    ErrorCode error;
+    const char *element;
+    const char *ns;
+    const char *more; /* NULL: MinimumTime */
+} FaultDetail;
+
+static const FaultDetail details[] = {
+#define DETAIL(error, element, ns, more) {ERR_##error, element, ns, more},
+#include "lib/soap/fault_details.def"
+#undef DETAIL
+};
+
+/** NULL: this fault has none. */
+static const FaultDetail *detail_of(const Request *req)
+{
+    for (size_t i = 0; req->errors.first && i < ARRAY_LEN(details); i++) {
+        if (details[i].error == req->errors.first->code) {
+            return &details[i];
+        }
+    }
+    return NULL;
+}
+
+static void append_detail(const Request *req, const FaultDetail *detail, StrBuf *buf)
+{
+    Str now = clock_iso8601(req->arena, clock_utc_us());
+    strbuf_printf(buf,
+                  "<env:Detail><f:%s xmlns:f=\"%s\" xmlns:bf=\"" NS_WSRF_BF "\"><bf:Timestamp>%.*s"
+                  "</bf:Timestamp>",
+                  detail->element, detail->ns, STR_ARG(now));
+    if (detail->more) {
+        strbuf_append(buf, str_from(detail->more));
+    } else {
+        strbuf_printf(buf, "<f:MinimumTime>%.*s</f:MinimumTime>", STR_ARG(now));
+    }
+    strbuf_printf(buf, "</f:%s></env:Detail>", detail->element);
+}
+
 static void append_reasons(const Request *req, StrBuf *buf)
 {
     for (const Error *error = req->errors.first; error; error = error->next) {
@@ -112,9 +161,10 @@ static void append_reasons(const Request *req, StrBuf *buf)
 unsigned soap_fault_write(const Request *req, const SoapAddressee *addressee, StrBuf *buf)
 {
     Fault fault = fault_of(req);
+    const FaultDetail *detail = detail_of(req);
     bool is_addressing = fault.ns && str_equal(str_from(fault.ns), STR(NS_WSA));
-    envelope_begin(buf, is_addressing ? STR(NS_WSA "/fault") : STR(NS_WSA "/soap/fault"), req,
-                   addressee);
+    Str action = is_addressing ? STR(NS_WSA "/fault") : STR(NS_WSA "/soap/fault");
+    envelope_begin(buf, detail ? STR(ACTION_WSN_FAULT) : action, req, addressee);
     strbuf_printf(buf, "<env:Fault><env:Code><env:Value>env:%s</env:Value>", fault.code);
     if (fault.subcode) {
         strbuf_printf(buf,
@@ -123,7 +173,11 @@ unsigned soap_fault_write(const Request *req, const SoapAddressee *addressee, St
     }
     strbuf_literal(buf, "</env:Code><env:Reason><env:Text xml:lang=\"en\">");
     append_reasons(req, buf);
-    strbuf_literal(buf, "</env:Text></env:Reason></env:Fault>");
+    strbuf_literal(buf, "</env:Text></env:Reason>");
+    if (detail) {
+        append_detail(req, detail, buf);
+    }
+    strbuf_literal(buf, "</env:Fault>");
     envelope_end(buf);
     return str_equal(str_from(fault.code), STR("Sender")) ? 400 : 500;
 }

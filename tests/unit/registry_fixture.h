@@ -185,7 +185,7 @@ static inline int fixture_migrate(RegistryFixture *fixture, const char *conninfo
     static const char *const MIGRATIONS[] = {
         "0001_identity.sql",          "0002_registry.sql",         "0003_repository.sql",
         "0004_operation.sql",         "0005_identity_manager.sql", "0006_access.sql",
-        "0009_node_certificates.sql", "0015_metadata_update.sql"};
+        "0009_node_certificates.sql", "0015_metadata_update.sql",  "0021_subscriptions.sql"};
     char text[256];
     snprintf(text, sizeof(text), "CREATE SCHEMA %s", fixture->schema);
     DbPool *pool = db_pool_new(conninfo, 1);

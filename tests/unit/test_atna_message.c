@@ -68,6 +68,15 @@ static const AuditObject objects[] = {
     {.kind = AUDIT_OBJECT_BACKUP,
      .id = STR_INIT("file:///srv/backup/20260401T003000Z"),
      .name = STR_INIT("20260401T003000Z")},
+    {.kind = AUDIT_OBJECT_SUBSCRIPTION,
+     .id = STR_INIT("https://registry:8443/dsub?subscription=01a1fdcf")},
+    {.kind = AUDIT_OBJECT_DOCUMENT_ENTRY,
+     .id = STR_INIT("urn:uuid:01a1fdcf-e016-70d9-867e-840599874900"),
+     .home = STR_INIT("urn:oid:1.2.3")},
+    {.kind = AUDIT_OBJECT_ON_DEMAND_ENTRY,
+     .id = STR_INIT("urn:uuid:01a1fdcf-e016-70d9-867e-840599874901")},
+    {.kind = AUDIT_OBJECT_SUBMISSION_SET_ENTRY,
+     .id = STR_INIT("urn:uuid:01a1fdcf-e016-70d9-867e-840599874902")},
 };
 
 typedef struct Fixture {
@@ -205,6 +214,10 @@ static const struct {
     {AUDIT_RAD66_REJECTED, "110103", "RAD-66", "D"},
     {AUDIT_RAD69_TRANSFERRED, "110104", "RAD-69", "R"},
     {AUDIT_RAD75_TRANSFERRED, "110104", "RAD-75", "R"},
+    {AUDIT_ITI52_SUBSCRIBE, "110112", "ITI-52", "C"},
+    {AUDIT_ITI52_UNSUBSCRIBE, "110112", "ITI-52", "D"},
+    {AUDIT_ITI53_NOTIFY, "110106", "ITI-53", "R"},
+    {AUDIT_ITI54_PUBLISH, "110107", "ITI-54", "C"},
     {AUDIT_ITI55_QUERY, "110112", "ITI-55", "E"},
     {AUDIT_RAD55_RETRIEVE, "110104", "RAD-55", "R"},
     {AUDIT_RAD107_RETRIEVE, "110104", "RAD-107", "R"},

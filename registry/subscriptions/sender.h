@@ -1,0 +1,16 @@
+#pragma once
+
+#include "registry/registry_private.h"
+
+/**
+ * A thread that sends notifications. Each takes one subscription at a time, in the order in which
+ * they are due, and sends what waits for it in the order of the events; one that does not answer is
+ * left alone for longer and longer. Several senders, of several processes too, share the work.
+ */
+typedef struct Sender Sender;
+
+Sender *sender_new(Registry *registry, char *ret_problem, size_t problem_size);
+void sender_wake(Sender *sender);
+void sender_ask_to_stop(Sender *sender);
+/** sender_free(NULL) is fine. */
+void sender_free(Sender *sender);
