@@ -94,6 +94,8 @@ typedef struct Options {
     const char *keep;       /* backup */
     bool full;              /* backup */
     bool without_keys;      /* backup */
+    const char *years;      /* retention */
+    const char *days;
 } Options;
 
 typedef int (*CommandFn)(const Options *options);

@@ -24,7 +24,7 @@ def steps(two_processes):
     for folder in ("repository", "registry", "atna", "pix", "server", "lib"):
         for source in (harness.ROOT / folder).rglob("*.c"):
             if source.name != "fail.c" and source.parent != IMAGING:
-                found.update(re.findall(r'fail_point\("((?!backup|restore|migrate|iti57|iti62)[^"]+)"\)', source.read_text(encoding="utf-8")))
+                found.update(re.findall(r'fail_point\("((?!backup|restore|migrate|iti57|iti62|iti86)[^"]+)"\)', source.read_text(encoding="utf-8")))
     return sorted(found - OUT_OF_REACH - (LOCAL_ONLY if two_processes else REMOTE_ONLY))
 
 

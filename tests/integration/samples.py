@@ -27,6 +27,8 @@ ROOTS = {  # body root -> (path, transaction)
     "SubmitObjectsRequest": ("/registry", "ITI-42"),
     "AdhocQueryRequest": ("/registry", "ITI-18"),
     "RetrieveDocumentSetRequest": ("/repository", "ITI-43"),
+    "RemoveObjectsRequest": ("/registry", "ITI-62"),
+    "RemoveDocumentsRequest": ("/repository", "ITI-86"),
 }
 GATEWAY_ROOTS = {"AdhocQueryRequest": ("/gateway", "ITI-38"), "RetrieveDocumentSetRequest": ("/gateway", "ITI-39")}
 V3_DOMAINS = (
@@ -75,6 +77,10 @@ EXPECTED = {  # sample: (outcome, error code or text that the reply must hold, w
     "iti-42/x2fhir__iti-42.xml": ("Failure", "XDSRegistryMetadataError", "lid differs from id, which only ITI-57 allows; ids are missing"),
     "iti-51/ipf__iti51request.xml": ("Success", "", ""),
     "iti-57/ipf__SubmitObjectsRequest_ebrs30_update.xml": ("Failure", "XDSMetadataVersionError", "it updates what is not registered"),
+    "iti-62/wxdsb__remove_req.xml": ("Failure", "UnresolvedReferenceException", "it removes what is not registered"),
+    "iti-62/wxdsb__remove_res.xml": ("Fault", "", A_REPLY),
+    "iti-62/xcasrc__IT_iti-62_request.xml": ("Failure", "ObjectRefList", "its ObjectRefList is empty"),
+    "iti-86/xcasrc__IT_iti-86_request.xml": ("Failure", "XDSUnknownRepositoryId", FOREIGN),
     "iti-18/epdex__ITI-18_request_raw.xml": ("Success", "", ""),
     "iti-18/epdex__ITI-18_response_raw.xml": ("Fault", "", A_REPLY),
     "iti-18/nist2__soap-sq-req.xml": ("Success", "", ""),

@@ -662,6 +662,31 @@ class Prober(ProberCase):
                 _, masked = self.refused(send, self.change(patient, kind, hidden.uuid))
                 self.assertEqual(masked, self.refused(send, self.change(patient, kind, xds.new_urn()))[1])
 
+    def test_objects_of_another_hospital_are_not_removed_and_not_told_of(self):
+        """ITI-62, ITI-86: what may be known is refused openly; whether there is anything else cannot be told from the reply."""
+        patient = self.region.patients[0]
+        known = self.first_documents["P0", "A"]
+        hidden = next(t for t in self.region.things.values()
+                      if t.kind == "D" and t.facility == "A" and t.patient is patient and "R" in t.confidentiality)
+        foreign = next(t for t in self.region.things.values() if (t.kind, t.facility, t.patient) == ("S", "A", patient))
+        soap = self.region.client("node-b")
+        before = self.stored()
+
+        def remove(*ids):
+            reply = soap.send("/repository" if isinstance(ids[0], tuple) else "/registry", "ITI-86" if isinstance(ids[0], tuple) else "ITI-62",
+                              xds.remove_xml(list(ids)))
+            self.assertEqual(reply.outcome, "Failure")
+            self.assertEqual(self.stored(), before)
+            return reply
+        self.assertIn("node node-b may not remove", str(remove(known.id).errors))
+        nothing = xds.new_urn()
+        for uuid in (hidden.uuid, foreign.uuid):
+            self.assertEqual(places.masked(remove(uuid).raw, uuid), places.masked(remove(nothing).raw, nothing))
+        nothing = xds.new_oid()
+        for unique_id in (known.unique_id, hidden.unique_id):
+            self.assertEqual(places.masked(remove((harness.REPOSITORY_UID, unique_id)).raw, unique_id),
+                             places.masked(remove((harness.REPOSITORY_UID, nothing)).raw, nothing))
+
     # ---- reads
 
     def test_everybody_gets_exactly_what_the_rules_say_and_every_question_is_on_record(self):

@@ -1,0 +1,270 @@
+"""Remove Metadata and Remove Documents (ITI-62, ITI-86): what forbids them, what is kept of them, and others at the same time."""
+
+import base64
+import hashlib
+import random
+import threading
+
+from conformance import client as xds
+from tests.harness import server as harness
+from tests.integration import audit_records, common
+from tests.integration.test_identity_commands import Commands
+
+CLASS = "REPORTS^^1.3.6.1.4.1.19376.1.2.6.1"
+RESTRICTED = "LocalPolicyRestrictionError"
+WRITERS = 8
+ROUNDS = 40
+DOCUMENTS = 6
+# What a writer may be told whose document another one changed or removed meanwhile.
+LOST = {"UnresolvedReferenceException", "ReferencesExistException", "XDSMetadataModelException", "XDSMetadataVersionError",
+        "XDSMetadataUpdateError", "XDSRegistryDeprecatedDocumentError", "XDSDocumentUniqueIdError"}
+
+
+def remove_metadata(soap, *ids):
+    """ITI-62."""
+    return soap.send("/registry", "ITI-62", xds.remove_xml(list(ids)))
+
+
+def remove_documents(soap, *documents):
+    """ITI-86 of documents of this repository."""
+    pairs = [(harness.REPOSITORY_UID, d if isinstance(d, str) else d.unique_id) for d in documents]
+    return soap.send("/repository", "ITI-86", xds.remove_xml(pairs))
+
+
+def contents(soap, unique_id):
+    """entryUUIDs of everything that goes with the document: versions, relationships, SubmissionSets."""
+    entries = soap.query("GetDocuments", {"$XDSDocumentEntryUniqueId": f"('{unique_id}')", "$MetadataLevel": "2"}).objects("ExtrinsicObject")
+    ids = [entry.get("id") for entry in entries]
+    if not ids:
+        return []
+    links = soap.query("GetAssociations", {"$uuid": [f"('{i}')" for i in ids], "$MetadataLevel": "2", "$XDSAssociationStatus":
+                                           f"('{xds.STATUS}Approved','{xds.STATUS}Deprecated')"}).objects("Association")
+    members = [link for link in links if link.get("associationType") == xds.HAS_MEMBER]
+    return sorted({*ids, *(link.get("id") for link in links), *(link.get("sourceObject") for link in members)})
+
+
+class Removal(Commands):
+    """One document at a time."""
+
+    def provide(self, number, content=b"content"):
+        """A document that is there: its uniqueId, and the ids of its submission."""
+        soap = self.soap()
+        submission = common.submission(number, content)
+        self.assert_success(soap.provide(submission))
+        return submission.documents[0].unique_id, contents(soap, submission.documents[0].unique_id)
+
+    def assert_refused(self, reply, code, *texts):
+        """This code alone, and what its text holds."""
+        self.assertEqual({error[0] for error in reply.errors}, {code}, reply.errors or reply.raw)
+        for text in texts:
+            self.assertIn(text, str(reply.errors))
+
+    def test_a_rule_of_retention_forbids_both_until_it_ends(self):
+        soap = self.soap()
+        document, ids = self.provide("P1")
+        self.server.command("retention", "add", "--days", "1", "--reason", "short")
+        self.server.command("retention", "add", "--years", "5", "--classes", CLASS, "--reason", "法令")
+        rules = self.run_json("retention", "list")[-2:]
+        self.assertEqual([(r["class"], r["years"], r["days"], r["reason"]) for r in rules], [(None, 0, 1, "short"), (CLASS, 5, 0, "法令")])
+        year = int(self.rows("SELECT to_char(now() + interval '5 years', 'YYYY')")[0][0])
+        for reply in (remove_metadata(soap, *ids), remove_documents(soap, document)):
+            self.assert_refused(reply, RESTRICTED, f"retention rule {rules[1]['number']}", str(year), document)
+        self.assertIn(document, common.find(soap, "P1"))
+        self.assertIn("5 年間保存", self.server.command("retention", "list", "--lang", "ja").stdout)
+        self.server.command("retention", "remove", str(rules[1]["number"]))
+        self.assert_refused(remove_metadata(soap, *ids), RESTRICTED, f"retention rule {rules[0]['number']}")
+        self.server.command("retention", "remove", str(rules[0]["number"]))
+        self.assertEqual(self.run_json("retention", "list"), [])
+        self.assertLessEqual({r["number"] for r in rules}, {r["number"] for r in self.run_json("retention", "list", "--all")})
+        self.assertEqual(self.server.command("retention", "remove", str(rules[0]["number"]), check=False).returncode, 1)
+        self.assert_success(remove_metadata(soap, *ids))
+        self.assert_success(remove_documents(soap, document))
+        found = audit_records.of_messages(self.server, "musubi:retention-rule", 4)
+        self.assertEqual({audit_records.codes(r)[0] for r in found}, {"110113"})
+
+    def test_a_rule_is_of_a_facility_and_a_class(self):
+        soap = self.soap()
+        _, ids = self.provide("P2")
+        self.server.command("facility", "add", "Elsewhere")
+        self.server.command("retention", "add", "--years", "9", "--facility", "Elsewhere")
+        self.server.command("retention", "add", "--years", "9", "--classes", "IMAGES^^1.3.6.1.4.1.19376.1.2.6.1")
+        self.assert_success(remove_metadata(soap, *ids))
+        for rule in self.run_json("retention", "list"):
+            self.server.command("retention", "remove", str(rule["number"]))
+
+    def test_what_an_operator_writes_wrong_is_told(self):
+        for arguments, text in ((("--years", "0"), "up to 200 years"), (("--years", "1", "--days", "1"), "one of --years and --days"),
+                                (("--days", "3", "--facility", "Nowhere"), "no such facility")):
+            self.assertIn(text, self.refused("retention", "add", *arguments))
+        for arguments, text in ((("--patient", "P1"), "--reason"), (("--reason", "x"), "one of --patient and --document"),
+                                (("--document", "1.2.3.4.5.6", "--reason", "x"), "no document has this uniqueId")):
+            self.assertIn(text, self.refused("hold", "add", *arguments))
+        self.assertEqual(self.run_json("hold", "list"), [])
+
+    def test_a_hold_on_a_patient_or_a_document_forbids_both_until_it_is_released(self):
+        soap = self.soap()
+        document, ids = self.provide("P3")
+        free, free_ids = self.provide("P4")
+        for arguments in (("--patient", "P3"), ("--document", document)):
+            self.server.command("hold", "add", *arguments, "--reason", "訴訟")
+            hold = self.run_json("hold", "list")[-1]
+            for reply in (remove_metadata(soap, *ids), remove_metadata(soap, *ids, *free_ids), remove_documents(soap, document)):
+                self.assert_refused(reply, RESTRICTED, f"legal hold {hold['number']}")
+            self.server.command("hold", "release", str(hold["number"]))
+        self.server.command("hold", "add", "--document", document, "--reason", "x")
+        reply = remove_documents(soap, document, free)
+        self.assertEqual(reply.outcome, "PartialSuccess")
+        self.assert_refused(reply, RESTRICTED, document)
+        self.assertEqual(common.fetch(soap, document).documents(), {document: b"content"})
+        self.server.command("hold", "release", str(self.run_json("hold", "list")[-1]["number"]))
+        self.assert_success(remove_metadata(soap, *ids, *free_ids))
+        found = audit_records.of_messages(self.server, "musubi:legal-hold", 6)
+        self.assertIn(common.patient("P3"), [i for r in found for i in audit_records.ids(r, "1/1")])
+
+    def test_the_audit_trail_proves_what_was_removed(self):
+        soap = self.soap()
+        content = b"to be erased"
+        document, ids = self.provide("P5", content)
+        self.assert_success(remove_documents(soap, document))
+        self.assert_success(remove_metadata(soap, *ids))
+        record = next(r for r in audit_records.of_messages(self.server, document, 1) if audit_records.codes(r)[1] == "ITI-86")
+        details = {d.get("type"): base64.b64decode(d.get("value")).decode() for d in record.iter("ParticipantObjectDetail")}
+        self.assertEqual((details["SHA-256"], details["Size"]), (hashlib.sha256(content).hexdigest(), str(len(content))))
+        self.assertEqual(record.xpath("//EventIdentification/@EventActionCode"), ["D"])
+        self.assertEqual(record.xpath("//@ParticipantObjectDataLifeCycle"), ["15"])
+        self.assertIn(common.patient("P5"), audit_records.ids(record, "1/1"))
+        record = audit_records.of_messages(self.server, ids[0], 1)[-1]
+        self.assertEqual(audit_records.codes(record)[1], "ITI-62")
+        self.assertEqual(set(audit_records.ids(record, "2/3")), set(ids))
+        self.assertEqual(self.rows("SELECT is_bytes, encode(sha256, 'hex'), size_bytes FROM removal WHERE unique_id = %s ORDER BY id", document),
+                         [(True, hashlib.sha256(content).hexdigest(), len(content)), (False, None, None)])
+
+    def test_the_bytes_of_removed_documents_are_named_no_more_and_those_of_others_are(self):
+        soap = self.soap()
+        document, _ = self.provide("P6", b"same bytes")
+        other, _ = self.provide("P6", b"same bytes")
+        self.assert_success(remove_documents(soap, document))
+        self.assertEqual(common.fetch(soap, other).documents(), {other: b"same bytes"})
+        self.assertEqual(self.fsck(), (0, "0 findings\n"))
+
+    def test_a_hold_that_comes_during_removals_wins_or_loses(self):
+        soap = self.soap()
+        for _ in range(4):
+            documents = [self.provide("P7") for _ in range(6)]
+            outcomes = []
+
+            def remove(ids):
+                outcomes.append(remove_metadata(self.soap(), *ids))
+            threads = [threading.Thread(target=remove, args=(ids,)) for _, ids in documents]
+            threads.insert(3, threading.Thread(target=self.server.command, args=("hold", "add", "--patient", "P7", "--reason", "race")))
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            hold = self.run_json("hold", "list")[-1]
+            for reply in outcomes:
+                if reply.outcome != "Success":
+                    self.assert_refused(reply, RESTRICTED, f"legal hold {hold['number']}")
+            late = self.rows("SELECT count(*) FROM removal r JOIN legal_hold h ON h.id = %s AND r.removed_at > h.added_at"
+                             " WHERE r.patient_id = %s", hold["number"], common.patient("P7"))
+            self.assertEqual(late, [(0,)])
+            self.server.command("hold", "release", str(hold["number"]))
+            for number, entry in common.find(soap, "P7").items():
+                self.assertTrue(entry)
+                self.assert_success(remove_metadata(soap, *contents(soap, number)))
+
+    def rows(self, statement, *values):
+        """From the database."""
+        return common.rows(self.server, statement, *values)
+
+    def fsck(self):
+        """Its status and output."""
+        result = self.server.command("fsck", check=False)
+        return result.returncode, result.stdout
+
+
+class Writer:
+    """Removes, provides, replaces, updates and retrieves the same documents as all others."""
+
+    def __init__(self, server, shared, seed):
+        self.soap = common.client(server)
+        self.shared = shared
+        self.random = random.Random(seed)
+        self.problems = []
+
+    def remove(self, document):
+        """All that belongs to it."""
+        ids = contents(self.soap, document.unique_id)
+        return remove_metadata(self.soap, *ids) if ids else None
+
+    def remove_bytes(self, document):
+        """ITI-86."""
+        return remove_documents(self.soap, document)
+
+    def provide(self, document):
+        """The same document again, in a new submission; or it is there already."""
+        again = xds.Document(document.patient, document.content, unique_id=document.unique_id)
+        return self.soap.provide(xds.Submission(document.patient, [again]))
+
+    def update(self, document):
+        """A new version of the latest one."""
+        entries = self.soap.query("GetDocuments", {"$XDSDocumentEntryUniqueId": f"('{document.unique_id}')"}).objects("ExtrinsicObject")
+        if not entries:
+            return None
+        version = entries[0].find("{%s}VersionInfo" % xds.NS["rim"]).get("versionName")
+        renewed = xds.Document(document.patient, document.content, unique_id=document.unique_id)
+        return self.soap.send("/registry", "ITI-57", common.version_xml(renewed, entries[0].get("lid"), version))
+
+    def replace(self, document):
+        """By a document of its own."""
+        entries = self.soap.query("GetDocuments", {"$XDSDocumentEntryUniqueId": f"('{document.unique_id}')"}).objects("ExtrinsicObject")
+        if not entries:
+            return None
+        submission = xds.Submission(document.patient, [xds.Document(document.patient, b"new")])
+        submission.associations = [xds.association_xml(xds.IHE_ASSOCIATION + "RPLC", "Document01", entries[0].get("id"))]
+        return self.soap.provide(submission)
+
+    def retrieve(self, document):
+        """Its bytes, or none."""
+        reply = common.fetch(self.soap, document)
+        if reply.documents().get(document.unique_id, document.content) != document.content:
+            self.problems.append(f"wrong bytes of {document.unique_id}")
+        return reply
+
+    def run(self):
+        """Some rounds of any operation on any document."""
+        operations = [self.remove, self.remove, self.remove_bytes, self.provide, self.provide, self.update, self.replace, self.retrieve]
+        for _ in range(ROUNDS):
+            reply = self.random.choice(operations)(self.random.choice(self.shared))
+            if reply is not None and reply.outcome != "Success" and not {error[0] for error in reply.errors} <= LOST:
+                self.problems.append(reply.errors or reply.raw)
+        self.soap.close()
+
+
+class Races(common.ServerCase):
+    """Whoever comes first, nothing is left that names what is no more."""
+
+    def test_removals_beside_all_other_writers(self):
+        shared = [xds.Document(common.patient("P1"), b"content %d" % n) for n in range(DOCUMENTS)]
+        for document in shared:
+            self.assert_success(self.soap().provide(xds.Submission(document.patient, [document])))
+        writers = [Writer(self.server, shared, seed) for seed in range(WRITERS)]
+        threads = [threading.Thread(target=writer.run) for writer in writers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([problem for writer in writers for problem in writer.problems], [])
+        objects = "(SELECT entry_uuid FROM document_entry UNION ALL SELECT entry_uuid FROM folder UNION ALL" \
+                  " SELECT entry_uuid FROM submission_set UNION ALL SELECT entry_uuid FROM association)"
+        dangling = common.rows(self.server, "SELECT count(*) FROM association a WHERE a.source_object NOT IN " + objects
+                               + " OR a.target_object NOT IN " + objects)
+        self.assertEqual(dangling, [(0,)])
+        unclaimed = common.rows(self.server, "SELECT count(*) FROM (SELECT unique_id FROM document_entry UNION SELECT unique_id FROM"
+                                " submission_set) o WHERE NOT EXISTS (SELECT FROM unique_id u WHERE u.digest ="
+                                " encode(substr(sha256(o.unique_id::bytea), 1, 16), 'hex')::uuid)")
+        self.assertEqual(unclaimed, [(0,)])
+        self.assertGreater(common.rows(self.server, "SELECT count(*) FROM removal WHERE NOT is_bytes")[0][0], 0)
+        self.assertGreater(common.rows(self.server, "SELECT count(*) FROM removal WHERE is_bytes")[0][0], 0)
+        result = self.server.command("fsck", check=False)
+        self.assertEqual((result.returncode, result.stdout), (0, "0 findings\n"), result.stderr)
