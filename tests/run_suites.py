@@ -7,6 +7,7 @@ runs one. Reference data is found by MUSUBI_REFERENCE, default ../shared; suites
 
 import argparse
 import collections
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -16,6 +17,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PYTHON = "/usr/bin/python3"
+AT_ONCE = 2
 sys.path.insert(0, str(ROOT))
 
 from tests.harness import postgres  # noqa: E402  pylint: disable=wrong-import-position
@@ -72,7 +74,6 @@ def count(output):
 
 def run(suite, environment):
     """Runs one suite, unit tests with a PostgreSQL of their own; gives its counts."""
-    print(f"== {suite.name}", flush=True)
     if suite.name != "unit":
         return run_command(suite, environment)
     with postgres.private_postgres() as conninfo:
@@ -80,21 +81,24 @@ def run(suite, environment):
 
 
 def run_command(suite, environment):
-    """Runs the command of a suite with its output on ours."""
+    """Runs the command of a suite; its output is on ours when it has ended, since another may run beside it."""
     began = time.monotonic()
-    lines = []
-    with subprocess.Popen(suite.command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, errors="replace") as process:
-        for line in process.stdout:
-            lines.append(line)
-            print(line, end="", flush=True)
-    counts = count("".join(lines))
+    print(f"== {suite.name} begins", flush=True)
+    process = subprocess.run(suite.command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             text=True, errors="replace", check=False)
+    counts = count(process.stdout)
+    ending = ""
     if counts is None or (process.returncode and counts[1] == 0):
-        print(f"{suite.name}: ended with status {process.returncode} without telling a failure")
+        ending = f"{suite.name}: ended with status {process.returncode} without telling a failure\n"
         counts = (counts[0] if counts else 0, 1, counts[2] if counts else 0)
-    print(f"-- {suite.name}: {counts[0]} passed, {counts[1]} failed, {counts[2]} skipped "
+    print(f"== {suite.name}\n{process.stdout}{ending}-- {suite.name}: {counts[0]} passed, {counts[1]} failed, {counts[2]} skipped "
           f"in {time.monotonic() - began:.0f} s", flush=True)
     return counts
+
+
+def waits(suite):
+    """Whether a suite mostly waits for servers that it starts: two of these run at once."""
+    return not suite.is_slow and suite.command[0] == PYTHON
 
 
 def main():
@@ -107,6 +111,7 @@ def main():
     folder = reference()
     if folder:
         environment["MUSUBI_REFERENCE"] = str(folder)
+    wanted = []
     total = [0, 0, 0]
     for suite in SUITES:
         if arguments.only and suite.name not in arguments.only:
@@ -117,7 +122,11 @@ def main():
             print(f"== {suite.name}: skipped, no reference data (set MUSUBI_REFERENCE)")
             total[2] += 1
             continue
-        total = [a + b for a, b in zip(total, run(suite, environment))]
+        wanted.append(suite)
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        for counts in [*(run(suite, environment) for suite in wanted if not waits(suite)),
+                       *pool.map(lambda suite: run(suite, environment), filter(waits, wanted))]:
+            total = [a + b for a, b in zip(total, counts)]
     print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")
     return 1 if total[1] or not total[0] else 0
 
