@@ -50,7 +50,7 @@
 #define PROBLEM_BYTES 1024
 #define REFRESH_EVERY_S 1
 #define GIVE_BACK_EVERY_NS (15 * INT64_C(1000000000))
-#define FREE_BYTES_MAX ((size_t)64 << 20)
+#define FREE_BYTES_MAX ((size_t)16 << 20)
 #define STOP_GRACE_S 25
 #define ADMIN_CONNECTIONS 64U
 /* The default of [imaging] pixel_processes. */
