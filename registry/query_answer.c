@@ -214,6 +214,25 @@ int query_answer_finish(QueryAnswer *answer, Request *req, DbConn *conn)
     return result_spool_finish(answer->spool, req);
 }
 
+int query_answer_references(QueryAnswer *answer, Request *req, Uuid **ret_uuids, size_t *ret_count)
+{
+    const size_t capacity = result_spool_bytes(answer->spool) / sizeof(Uuid);
+    Uuid *uuids = ARENA_ARRAY(req->arena, Uuid, capacity);
+    size_t count = 0;
+    Str record;
+    assert(!answer->is_leaf_class);
+    int r = result_spool_next(answer->spool, &record);
+    for (; r > 0; r = result_spool_next(answer->spool, &record)) {
+        memcpy(uuids[count++].bytes, record.data, sizeof(Uuid));
+    }
+    if (r < 0) {
+        return error_add(&req->errors, ERR_IO, NULL, "the answer cannot be read back");
+    }
+    *ret_uuids = uuids;
+    *ret_count = count;
+    return 0;
+}
+
 /* ---- rendering ---- */
 
 static void append_uuid(StrBuf *xml, Uuid uuid)

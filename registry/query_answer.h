@@ -33,6 +33,11 @@ void query_answer_set_patient(QueryAnswer *answer, uint32_t patient, Str identif
  * arena. @return how many */
 size_t query_answer_patients(const QueryAnswer *answer, Arena *arena, Str **ret_patients);
 
+/** The entryUUIDs of an answer of ObjectRefs, in its order and in the request's arena, instead of
+ * query_answer_write(). */
+int query_answer_references(QueryAnswer *answer, Request *req, Uuid **ret_uuids,
+                            size_t *ret_count) MUST_CHECK;
+
 /** Looks up what rendering needs; the last use of the connection. */
 int query_answer_finish(QueryAnswer *answer, Request *req, DbConn *conn) MUST_CHECK;
 

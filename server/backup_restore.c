@@ -95,9 +95,12 @@ static int check_schema(const Restoring *restoring)
     return rc;
 }
 
+/* With what a schema public that was dropped has left: the views of the past are in one of their
+ * own (migrations/0022_history.sql). */
 static const DbStatement statement_count = {
-    "restore_count", "SELECT count(*) FROM pg_class WHERE relnamespace ="
-                     " current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')"};
+    "restore_count", "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace ="
+                     " current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')),"
+                     " to_regnamespace(current_schema() || '_past') IS NOT NULL"};
 
 static int check_database(const Restoring *restoring)
 {
@@ -108,6 +111,10 @@ static int check_database(const Restoring *restoring)
         rc = error_add(restoring->errors, ERR_CONFIGURATION, "[database] owner_conninfo",
                        "the database is not empty: it has %lld tables; name an empty one",
                        (long long)db_i64(result, 0, 0));
+    } else if (rc == 0 && db_bool(result, 0, 1)) {
+        rc = error_add(restoring->errors, ERR_CONFIGURATION, "[database] owner_conninfo",
+                       "the database is not empty: it has the schema public_past; name an empty "
+                       "one");
     }
     return rc;
 }

@@ -5,18 +5,16 @@
 
 #include "atna/logins.h"
 #include "lib/base/clock.h"
-#include "lib/base/instant.h"
-#include "lib/base/zone.h"
 #include "server/audit_patients.h"
 #include "server/audit_report.h"
 #include "server/command_json.h"
 #include "server/identity_command.h"
 #include "server/language.h"
+#include "server/time_text.h"
 
 /* musubi audit search, report and export. What is found goes to whoever asks, after a record of
  * that (110101 Audit Log Used) is queued; never to a log. */
 
-#define DAY_US INT64_C(86400000000)
 /** So many records are read before the logins of their users are looked up. */
 #define WAITING_MAX 1000
 #define FLUSH_BYTES ((size_t)64 * 1024)
@@ -57,70 +55,14 @@ typedef struct AuditCommand {
 
 /* ---- times ---- */
 
-/** 24 hours after a day's noon it is another day, whatever the clocks did. */
-static bool read_day(const char *zone, struct tm day, bool is_end, int64_t *ret_us)
-{
-    int64_t begin_us = 0;
-    if (!zone_to_utc_us(zone, &day, &begin_us)) {
-        return false;
-    }
-    if (is_end) {
-        if (!zone_to_local(zone, begin_us + DAY_US + DAY_US / 2, &day)) {
-            return false;
-        }
-        day.tm_hour = 0;
-        day.tm_min = 0;
-        return zone_to_utc_us(zone, &day, ret_us);
-    }
-    *ret_us = begin_us;
-    return true;
-}
-
-static bool read_two_digits(Str *text, int *ret_number)
-{
-    uint64_t number;
-    if (text->len < 2 || !str_to_u64(str_slice(*text, 0, 2), &number) || number > 59) {
-        return false;
-    }
-    *text = str_from_offset(*text, 2);
-    *text = str_starts_with(*text, STR(":")) ? str_from_offset(*text, 1) : *text;
-    *ret_number = (int)number;
-    return true;
-}
-
-/** hh:mm[:ss] */
-static bool read_clock(Str text, struct tm *day)
-{
-    return read_two_digits(&text, &day->tm_hour) && day->tm_hour < 24 &&
-           read_two_digits(&text, &day->tm_min) &&
-           (str_is_empty(text) || read_two_digits(&text, &day->tm_sec)) && str_is_empty(text);
-}
-
-/** A day, a local time, or an instant with its zone. A day as an end is over with the day. */
-static bool read_time(const char *zone, Str text, bool is_end, int64_t *ret_us)
-{
-    struct tm day;
-    Instant instant;
-    text = str_trim(text);
-    if (instant_parse(text, &instant) && instant.has_zone) {
-        *ret_us = instant.utc_us;
-        return true;
-    }
-    if (zone_parse_day(text, &day)) {
-        return read_day(zone, day, is_end, ret_us);
-    }
-    size_t gap = MIN(str_find_char(text, ' '), str_find_char(text, 'T'));
-    return gap != SIZE_MAX && zone_parse_day(str_slice(text, 0, gap), &day) &&
-           read_clock(str_from_offset(text, gap + 1), &day) && zone_to_utc_us(zone, &day, ret_us);
-}
-
 static int read_period(AuditCommand *command)
 {
     const Options *options = command->options;
     int64_t from_us = INT64_MIN;
     int64_t to_us = INT64_MAX;
-    if ((options->from && !read_time(command->zone, str_from(options->from), false, &from_us)) ||
-        (options->to && !read_time(command->zone, str_from(options->to), true, &to_us))) {
+    if ((options->from &&
+         !time_text_read(command->zone, str_from(options->from), false, &from_us)) ||
+        (options->to && !time_text_read(command->zone, str_from(options->to), true, &to_us))) {
         return command_usage("--from and --to are YYYY-MM-DD, \"YYYY-MM-DD hh:mm\" (%s), or with a "
                              "zone: 2026-04-01T09:30:00+09:00",
                              command->zone);

@@ -6,6 +6,7 @@
 #include "server/command_why_study.h"
 #include "server/known_patient.h"
 #include "server/language.h"
+#include "server/presumed_user.h"
 #include "server/why_decision.h"
 
 /* musubi why: replays a decision, and names the rule that decides it. Of images:
@@ -84,47 +85,6 @@ static int read_node(const IdentityCommand *command, json_t **ret_json)
                           json_text(db_text(rows, 0, 0)), "revoked_at",
                           identity_instant_json(command->arena, rows, 0, 1), "roles", list,
                           "may_submit", db_bool(rows, 0, 3), "is_operator", db_bool(rows, 0, 4));
-    return 0;
-}
-
-/** "CODE^^SYSTEM" */
-static bool read_code(const char *text, AccessCode *ret_code)
-{
-    Str whole = str_from(text);
-    const size_t at = str_find(whole, STR("^^"));
-
-    *ret_code = (AccessCode){
-        .code = str_slice(whole, 0, at),
-        .system = at == SIZE_MAX ? STR_EMPTY : str_from_offset(whole, at + 2),
-        .display = STR_EMPTY,
-        .text = STR_EMPTY,
-    };
-    return at != SIZE_MAX && at > 0 && !str_is_empty(ret_code->system);
-}
-
-/** The person that an assertion would name; none without --user, --role and --purpose. */
-static int read_user(const IdentityCommand *command)
-{
-    const Options *options = command->options;
-    AccessUser *user = ARENA_NEW(command->arena, AccessUser);
-    AccessCode *role = ARENA_NEW(command->arena, AccessCode);
-    AccessCode *purpose = ARENA_NEW(command->arena, AccessCode);
-
-    if ((options->role && !read_code(options->role, role)) ||
-        (options->purpose && !read_code(options->purpose, purpose))) {
-        return fault(command, tr("write a code as CODE^^SYSTEM"),
-                     str_from(options->role ? options->role : options->purpose));
-    }
-    purpose->text = str_from(options->reason);
-    user->id = options->user ? str_from(options->user) : STR_EMPTY;
-    user->issuer = STR_EMPTY;
-    user->roles = role;
-    user->role_count = options->role != NULL;
-    user->purposes = purpose;
-    user->purpose_count = options->purpose != NULL;
-    if (options->user || options->role || options->purpose) {
-        command->context->req->user = user;
-    }
     return 0;
 }
 
@@ -275,7 +235,7 @@ static int explain(const IdentityCommand *command, json_t *answer)
     int rc = read_node(command, &node);
 
     json_object_set_new(answer, "node", node);
-    rc = rc < 0 ? rc : read_user(command);
+    rc = rc < 0 ? rc : presumed_user_read(command, "why");
     if (rc == 0) {
         rc = command->options->study ? why_study_add(command, answer, &is_permitted)
                                      : add_document(command, answer, &is_permitted);

@@ -175,13 +175,13 @@ static const char *const grants[] = {
     "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM",
     "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO",
     "REVOKE UPDATE ON audit_record, audit_login, audit_head, assertion_seen, enrolment, "
-    "break_glass, removal FROM",
+    "break_glass, removal, object_change, removed_object, patient_identifier_change FROM",
     "GRANT EXECUTE ON FUNCTION audit_make_partition(timestamptz), "
     "audit_drop_partition(timestamptz), audit_merge_keys() TO",
     "REVOKE INSERT, UPDATE ON schema_version, facility, node, node_certificate, node_endpoint, "
     "identity_provider, access_role, access_role_code, access_role_confidentiality, "
     "consent_policy, consent_policy_disclosure, audit_retention, imaging_ae, community, "
-    "patient_correlation, retention_rule, legal_hold FROM",
+    "patient_correlation, retention_rule, legal_hold, rule_history FROM",
     "GRANT DELETE ON audit_outbox, patient_identifier, patient_demographics, patient_name, "
     "match_key, "
     "awaited_link, identity_notification, pdq_continuation, assertion_seen, imaging_commitment, "

@@ -96,6 +96,9 @@ typedef struct Options {
     bool without_keys;      /* backup */
     const char *years;      /* retention */
     const char *days;
+    const char *at; /* document, like the next two */
+    const char *status;
+    const char *types;
 } Options;
 
 typedef int (*CommandFn)(const Options *options);

@@ -25,6 +25,13 @@ void db_pool_free(DbPool *pool);
  * keep connections from requests. */
 DbPool *db_pool_beside(const DbPool *pool, unsigned size);
 
+/**
+ * Another pool for the same database, as it was at an instant: tables of objects, patients and rules
+ * have the rows of then, and now() is that instant; every other table is that of today. What
+ * answers a query answers what it would have answered then. Nothing can be written.
+ */
+DbPool *db_pool_as_of(const DbPool *pool, unsigned size, int64_t utc_us);
+
 /** Waits until a connection is free, at most until req->deadline_ns. */
 int db_acquire(DbPool *pool, Request *req, DbConn **ret_conn) MUST_CHECK;
 

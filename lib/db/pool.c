@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,8 +27,12 @@ static const char session_options[] =
     "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off "
     "-c effective_io_concurrency=200";
 
+/** The views of this schema hide the tables of their names (migrations/0022_history.sql). */
+#define PAST_SCHEMA "public_past"
+
 struct DbPool {
     char *conninfo;
+    char *options; /* of each session */
     pthread_mutex_t lock;
     pthread_cond_t released;
     DbConn *free_list; /* last used first, so that few stay warm */
@@ -44,23 +49,46 @@ static void *allocate(size_t count, size_t size_bytes)
     return memory;
 }
 
-DbPool *db_pool_new(const char *conninfo, unsigned size)
+static char *copy_text(const char *text)
+{
+    char *copy = strdup(text);
+    if (!copy) {
+        abort();
+    }
+    return copy;
+}
+
+static DbPool *pool_new(const char *conninfo, const char *options, unsigned size)
 {
     DbPool *pool = allocate(1, sizeof(*pool));
 
-    pool->conninfo = strdup(conninfo);
-    if (!pool->conninfo) {
-        abort();
-    }
+    pool->conninfo = copy_text(conninfo);
+    pool->options = copy_text(options);
     pool->size = size > 0 ? size : 1;
     pthread_mutex_init(&pool->lock, NULL);
     thread_condition_init(&pool->released);
     return pool;
 }
 
+DbPool *db_pool_new(const char *conninfo, unsigned size)
+{
+    return pool_new(conninfo, session_options, size);
+}
+
 DbPool *db_pool_beside(const DbPool *pool, unsigned size)
 {
-    return db_pool_new(pool->conninfo, size);
+    return pool_new(pool->conninfo, pool->options, size);
+}
+
+DbPool *db_pool_as_of(const DbPool *pool, unsigned size, int64_t utc_us)
+{
+    char options[sizeof(session_options) + 256];
+
+    (void)snprintf(options, sizeof(options),
+                   "%s -c default_transaction_read_only=on"
+                   " -c search_path=" PAST_SCHEMA ",pg_catalog,public -c musubi.as_of=%lld",
+                   session_options, (long long)utc_us);
+    return pool_new(pool->conninfo, options, size);
 }
 
 static void connection_free(DbConn *conn)
@@ -84,6 +112,7 @@ void db_pool_free(DbPool *pool)
     pthread_cond_destroy(&pool->released);
     pthread_mutex_destroy(&pool->lock);
     free(pool->conninfo);
+    free(pool->options);
     free(pool);
 }
 
@@ -147,7 +176,8 @@ bool connection_open(DbConn *conn, int64_t deadline_ns)
      * blocking calls only. */
     static const char *const keywords[] = {"application_name", "tcp_user_timeout", "options",
                                            "client_encoding",  "dbname",           NULL};
-    const char *values[] = {"musubi", "10000", session_options, "UTF8", conn->pool->conninfo, NULL};
+    const char *values[] = {"musubi", "10000", conn->pool->options, "UTF8", conn->pool->conninfo,
+                            NULL};
 
     connection_close(conn);
     conn->pg = PQconnectStartParams(keywords, values, 1);

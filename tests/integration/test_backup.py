@@ -515,6 +515,11 @@ class OtherDatabase(unittest.TestCase):
             with connection.cursor() as cursor:
                 cursor.execute("DROP SCHEMA public CASCADE")
                 cursor.execute("CREATE SCHEMA public")
+            result = run(server, "restore", base / "kept")
+            self.assertEqual(result.returncode, 2)
+            self.assertIn("it has the schema public_past", result.stderr)
+            with connection.cursor() as cursor:
+                cursor.execute("DROP SCHEMA public_past CASCADE")
             connection.close()
             result = run(server, "restore", base / "kept")
             self.assertEqual(result.returncode, 0, result.stdout + result.stderr)

@@ -172,8 +172,9 @@ static inline void fixture_free(RegistryFixture *fixture)
     registry_free(fixture->registry);
     db_pool_free(fixture->pool);
     DbPool *pool = db_pool_new(getenv("MUSUBI_TEST_CONNINFO"), 1);
-    char sql[128];
-    snprintf(sql, sizeof(sql), "DROP SCHEMA %s CASCADE", fixture->schema);
+    char sql[256];
+    snprintf(sql, sizeof(sql), "DROP SCHEMA %s CASCADE; DROP SCHEMA IF EXISTS %s_past CASCADE",
+             fixture->schema, fixture->schema);
     fixture_run(pool, sql);
     db_pool_free(pool);
     free(fixture->conninfo);
@@ -183,9 +184,11 @@ static inline void fixture_free(RegistryFixture *fixture)
 static inline int fixture_migrate(RegistryFixture *fixture, const char *conninfo)
 {
     static const char *const MIGRATIONS[] = {
-        "0001_identity.sql",          "0002_registry.sql",         "0003_repository.sql",
-        "0004_operation.sql",         "0005_identity_manager.sql", "0006_access.sql",
-        "0009_node_certificates.sql", "0015_metadata_update.sql",  "0021_subscriptions.sql"};
+        "0001_identity.sql",          "0002_registry.sql",
+        "0003_repository.sql",        "0004_operation.sql",
+        "0005_identity_manager.sql",  "0006_access.sql",
+        "0009_node_certificates.sql", "0015_metadata_update.sql",
+        "0021_subscriptions.sql",     "0022_history.sql"};
     char text[256];
     snprintf(text, sizeof(text), "CREATE SCHEMA %s", fixture->schema);
     DbPool *pool = db_pool_new(conninfo, 1);
@@ -215,7 +218,7 @@ static inline RegistryFixture *fixture_new(unsigned connections)
     /* options replaces what the pool would ask for, so it is repeated. */
     snprintf(fixture->conninfo, len,
              "%s options='-c search_path=%s -c plan_cache_mode=force_generic_plan"
-             " -c enable_seqscan=off -c lock_timeout=10s'",
+             " -c enable_seqscan=off -c jit=off -c lock_timeout=10s'",
              conninfo, fixture->schema);
     fixture->pool = db_pool_new(fixture->conninfo, connections);
     fixture->patients = (PatientDirectory){.queue_lock = fixture_queue_lock,
