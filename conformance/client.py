@@ -40,6 +40,7 @@ ACTIONS = {
     "ITI-42": "urn:ihe:iti:2007:RegisterDocumentSet-b",
     "ITI-43": "urn:ihe:iti:2007:RetrieveDocumentSet",
     "ITI-51": "urn:ihe:iti:2009:MultiPatientStoredQuery",
+    "ITI-52": "http://docs.oasis-open.org/wsn/bw-2/NotificationProducer/SubscribeRequest",
     "ITI-57": "urn:ihe:iti:2010:UpdateDocumentSet",
     "ITI-61": "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry",
     "ITI-62": "urn:ihe:iti:2010:DeleteDocumentSet",

@@ -319,7 +319,7 @@ def attachments_of(step, variables):
 
 
 PATHS = {"ITI-41": "/repository", "ITI-43": "/repository", "ITI-42": "/registry", "ITI-18": "/registry",
-         "ITI-51": "/registry", "ITI-61": "/registry",
+         "ITI-51": "/registry", "ITI-61": "/registry", "ITI-52": "/dsub",
          "ITI-57": "/registry", "ITI-62": "/registry", "ITI-86": "/repository", "ITI-92": "/registry", "ITI-44": "/pix", "ITI-45": "/pix", "ITI-47": "/pix", "RAD-69": "/imaging",
          "ITI-38": "/gateway", "ITI-39": "/gateway", "RAD-75": "/gateway", "ITI-55": "/gateway"}
 MTOM = ("ITI-39", "ITI-41", "ITI-43", "RAD-69", "RAD-75")

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The fault kit: `fault.py kill|power|errors|identity|update|imaging|remove|tamper|backup --cycles N`, `fault.py consistency|changes --seconds N`,
+"""The fault kit: `fault.py kill|power|errors|identity|update|notify|imaging|remove|tamper|backup --cycles N`, `fault.py consistency|changes --seconds N`,
 `fault.py audit --messages N`.
 
 Exit status 0: the contract held, 1: it did not, 77: not possible here."""
@@ -11,14 +11,14 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from tests.fault import audit, backup, changes, consistency, errors, identity, imaging, kill, power, removal, tamper, update  # noqa: E402  pylint: disable=wrong-import-position
+from tests.fault import audit, backup, changes, consistency, errors, identity, imaging, kill, notify, power, removal, tamper, update  # noqa: E402  pylint: disable=wrong-import-position
 
 
 def main():
     """Runs one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("kill", "power", "errors", "identity", "update", "imaging", "remove", "consistency", "changes", "audit", "tamper",
-                                         "backup"))
+                                         "backup", "notify"))
     parser.add_argument("--cycles", type=int, default=50)
     parser.add_argument("--seconds", type=int, default=60, help="consistency, changes: how long the connections work")
     parser.add_argument("--messages", type=int, default=100_000, help="audit: how many are sent")
@@ -35,7 +35,7 @@ def main():
         return audit.Audit(arguments).run()
     print(f"{arguments.what}: {arguments.cycles} cycles, seed {arguments.seed}", flush=True)
     return {"kill": kill.Kill, "power": power.Power, "errors": errors.Errors,
-            "identity": identity.Identity, "update": update.UpdateKill, "imaging": imaging.Imaging,
+            "identity": identity.Identity, "update": update.UpdateKill, "notify": notify.Notify, "imaging": imaging.Imaging,
             "remove": removal.Removal, "tamper": tamper.Tamper, "backup": backup.Backup}[arguments.what](arguments).run()
 
 

@@ -29,6 +29,7 @@ ROOTS = {  # body root -> (path, transaction)
     "RetrieveDocumentSetRequest": ("/repository", "ITI-43"),
     "RemoveObjectsRequest": ("/registry", "ITI-62"),
     "RemoveDocumentsRequest": ("/repository", "ITI-86"),
+    "Subscribe": ("/dsub", "ITI-52"),
 }
 GATEWAY_ROOTS = {"AdhocQueryRequest": ("/gateway", "ITI-38"), "RetrieveDocumentSetRequest": ("/gateway", "ITI-39")}
 V3_DOMAINS = (
@@ -76,6 +77,8 @@ EXPECTED = {  # sample: (outcome, error code or text that the reply must hold, w
     "iti-42/wxdsb__register_res.xml": ("Fault", "", A_REPLY),
     "iti-42/x2fhir__iti-42.xml": ("Failure", "XDSRegistryMetadataError", "lid differs from id, which only ITI-57 allows; ids are missing"),
     "iti-51/ipf__iti51request.xml": ("Success", "", ""),
+    "iti-52-dsub/nist2__dsub_publish_single_doc.xml": ("Fault", "", OF_XDS_A),
+    "iti-52-dsub/nist2__dsub_subscribe_testplan.xml": ("Fault", "InvalidFilterFault", "FindDocuments is no filter (TF-2 3.52.5.2)"),
     "iti-57/ipf__SubmitObjectsRequest_ebrs30_update.xml": ("Failure", "XDSMetadataVersionError", "it updates what is not registered"),
     "iti-62/wxdsb__remove_req.xml": ("Failure", "UnresolvedReferenceException", "it removes what is not registered"),
     "iti-62/wxdsb__remove_res.xml": ("Fault", "", A_REPLY),
