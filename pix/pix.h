@@ -5,6 +5,7 @@
 #include "lib/db/db.h"
 #include "lib/ebrim/patient_directory.h"
 #include "lib/ebrim/patient_move.h"
+#include "lib/ebrim/patient_record.h"
 #include "lib/fhir/capability.h"
 #include "lib/soap/exchange.h"
 #include "lib/tls/tls.h"
@@ -69,6 +70,9 @@ int64_t pix_fsck(const PixConfig *config, Request *req, PixFindingFn finding, vo
 
 /** The identifiers of the affinity domain, for a registry of the same process. */
 PatientDirectory pix_patient_directory(Pix *pix);
+
+/** The demographics of a patient, for whoever makes a document of them. */
+PatientDescription pix_patient_description(Pix *pix);
 
 /**
  * Handles one HL7 v2 message (the payload of an MLLP frame) and writes the acknowledgement

@@ -179,6 +179,16 @@ static int write_rows(Batch *batch, size_t kept)
     return rc;
 }
 
+/** Every submission of an import has documents, of one patient each. */
+static int tell_repository(const Batch *batch, size_t kept)
+{
+    int64_t *patients = ARENA_ARRAY(batch->req->arena, int64_t, kept);
+    for (size_t i = 0; i < kept; i++) {
+        patients[i] = batch->stores[i]->state.patient.id;
+    }
+    return registration_tell_repository(batch->registry, batch->req, batch->conn, patients, kept);
+}
+
 /**
  * One transaction; the caller rolls back unless it was committed.
  * @return how many were dropped, so that the others have to be tried again; 0: committed
@@ -194,6 +204,7 @@ static int attempt(Batch *batch, size_t kept)
         return (int)dropped;
     }
     rc = write_rows(batch, kept);
+    rc = rc < 0 ? rc : tell_repository(batch, kept);
     return rc < 0 ? rc : db_commit(batch->conn, batch->req, NULL);
 }
 

@@ -101,6 +101,7 @@ enum {
 typedef enum KeyType { KEY_PATIENTS, KEY_UUIDS, KEY_UNIQUE_IDS, KEY_NONE } KeyType;
 
 _Static_assert(ASSOCIATION_UPDATE_AVAILABILITY_STATUS == 7, "literal of load.def");
+_Static_assert(ASSOCIATION_IS_SNAPSHOT_OF == 6, "literal of load.def");
 
 #define MAX_FILTERS 21
 
@@ -286,6 +287,14 @@ int load_filters_new(const Registry *registry, Request *req, DbConn *conn,
     set_default_entry_type(request->query, filters);
     *ret_filters = filters;
     return 0;
+}
+
+const LoadFilters *load_filters_none(const Registry *registry, Request *req)
+{
+    LoadFilters *filters = ARENA_NEW(req->arena, LoadFilters);
+    filters->dictionaries = registry->dictionaries;
+    filters->asks_for_nothing = access_has_rules(req);
+    return filters;
 }
 
 void load_filters_limit(LoadFilters *filters, const int32_t *facilities, size_t count)

@@ -65,6 +65,9 @@ typedef struct LoadFilters LoadFilters;
 int load_filters_new(const Registry *registry, Request *req, DbConn *conn,
                      const QueryRequest *request, LoadFilters **ret_filters) MUST_CHECK;
 
+/** No parameters: for statements with NO_FILTERS. In req->arena. */
+const LoadFilters *load_filters_none(const Registry *registry, Request *req);
+
 /** Of a patient, only objects of these facilities are read (borrowed). */
 void load_filters_limit(LoadFilters *filters, const int32_t *facilities, size_t count);
 

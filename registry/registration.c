@@ -1,5 +1,7 @@
 #include "registry/registration.h"
 
+#include <stdlib.h>
+
 #include "lib/base/fail.h"
 #include "registry/attempts.h"
 #include "registry/consent.h"
@@ -145,6 +147,34 @@ static int queue_event(Request *req, DbConn *conn, const PreparedSubmission *pre
                                       1);
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+    int64_t left = *(const int64_t *)a;
+    int64_t right = *(const int64_t *)b;
+    return (left > right) - (left < right);
+}
+
+int registration_tell_repository(const Registry *registry, Request *req, DbConn *conn,
+                                 int64_t *patients, size_t count)
+{
+    const DocumentFollower *documents = registry->config.documents;
+    if (documents == NULL || documents->registered == NULL || count == 0) {
+        return 0;
+    }
+    qsort(patients, count, sizeof(*patients), compare_ids);
+    return documents->registered(documents->ctx, req, conn, patients, count);
+}
+
+/** What is made when asked for is no document that there is something to tell of. */
+static int tell_repository(const Registration *registration, const RegistryState *state)
+{
+    const DocumentEntry *first = registration->prepared->submission->documents;
+    int64_t patient = state->patient.id;
+    bool has_documents = first != NULL && !first->is_on_demand;
+    return registration_tell_repository(registration->registry, registration->req,
+                                        registration->conn, &patient, has_documents ? 1 : 0);
+}
+
 /** One transaction; the caller rolls back on failure. */
 static int attempt(void *ctx)
 {
@@ -168,6 +198,7 @@ static int attempt(void *ctx)
     rc = rc < 0 ? rc
                 : consent_store(registration->registry, req, conn, registration->prepared,
                                 state.patient.id);
+    rc = rc < 0 ? rc : tell_repository(registration, &state);
     if (rc == 0 && registration->hook != NULL) {
         rc = registration->hook(registration->caller, req, conn);
     }

@@ -32,6 +32,11 @@ int registration_run_once(Registry *registry, Request *req, Submission *submissi
 int registration_check(Registry *registry, Request *req, const Submission *submission,
                        SubmissionKind kind) MUST_CHECK;
 
+/** Tells the repository of the same database, within the transaction, that these patients got
+ * documents (sorted here). */
+int registration_tell_repository(const Registry *registry, Request *req, DbConn *conn,
+                                 int64_t *patients, size_t count) MUST_CHECK;
+
 /** Everything that the registry's content decides, by a state whose transaction is open; adds every
  * fault found. */
 int registration_judge(Registry *registry, Request *req, DbConn *conn,

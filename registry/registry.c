@@ -114,6 +114,12 @@ static int client_register(void *registry, Request *req, Submission *submission,
     return registration_run(registry, req, submission, SUBMISSION_ITI42, hook, caller);
 }
 
+static int client_register_on_demand(void *registry, Request *req, Submission *submission,
+                                     TransactionHook hook, void *caller)
+{
+    return registration_run(registry, req, submission, SUBMISSION_ITI61, hook, caller);
+}
+
 static int client_is_registered(void *module, Request *req, Str document_unique_id, Str hash)
 {
     Registry *registry = module;
@@ -157,6 +163,7 @@ RegistryClient registry_client_local(Registry *registry)
         .ctx = registry,
         .is_local = true,
         .register_submission = client_register,
+        .register_on_demand = client_register_on_demand,
         .is_registered = client_is_registered,
         .deprecate = client_deprecate,
     };

@@ -7,6 +7,7 @@
 #include "lib/ebrim/document_catalogue.h"
 #include "lib/ebrim/patient_directory.h"
 #include "lib/ebrim/patient_move.h"
+#include "lib/ebrim/patient_record.h"
 #include "lib/ebrim/registry_client.h"
 #include "lib/soap/exchange.h"
 #include "lib/tls/tls.h"
@@ -72,6 +73,9 @@ RegistryClient registry_client_local(Registry *registry);
 
 /** What a repository of the same database asks about documents. */
 DocumentCatalogue registry_document_catalogue(void);
+
+/** The documents of a patient, for whoever makes a document of them. */
+PatientDocuments registry_patient_documents(Registry *registry);
 
 /** One finding of fsck, as one line for the operator. */
 typedef void (*RegistryFindingFn)(void *ctx, const char *line);

@@ -20,7 +20,8 @@
     "ORDER BY u.position), d.effective_at, "                                                       \
     "coalesce((SELECT i.id FROM assigning_authority a JOIN patient_identifier i "                  \
     "ON i.authority = a.id AND i.value = d.patient_id_number "                                     \
-    "WHERE a.oid = split_part(k.patient_id_authority, '&', 2)), 0), d.stored_at "                  \
+    "WHERE a.oid = split_part(k.patient_id_authority, '&', 2)), 0), d.stored_at, "                 \
+    "coalesce(d.generator, '') "                                                                   \
     "FROM " DOCUMENT_AND_KIND
 
 enum {
@@ -39,6 +40,7 @@ enum {
     COLUMN_EFFECTIVE_AT,
     COLUMN_PATIENT,
     COLUMN_STORED_AT,
+    COLUMN_GENERATOR,
 };
 
 static const DbStatement select_document = {
@@ -164,6 +166,7 @@ static int row_read(Request *req, const DbResult *result, int at, DocumentRow *r
                                 : db_timestamp(result, at, COLUMN_EFFECTIVE_AT);
     ret_row->patient = db_i64(result, at, COLUMN_PATIENT);
     ret_row->stored_us = db_timestamp(result, at, COLUMN_STORED_AT);
+    ret_row->generator = db_text(result, at, COLUMN_GENERATOR);
     size_t id_count = db_i32_array(result, at, COLUMN_CONFIDENTIALITY_IDS, req->arena,
                                    &ret_row->confidentiality_code_ids);
     if (!digest_read(db_text(result, at, COLUMN_SHA1), ret_row->sha1, sizeof(ret_row->sha1)) ||

@@ -29,9 +29,10 @@ typedef struct DocumentRow {
     Str class_code;             /* code^^scheme */
     const Str *confidentiality; /* code^^scheme each */
     size_t confidentiality_count;
-    int64_t effective_us;              /* serviceStartTime, else creationTime; INT64_MIN: neither */
-    int64_t stored_us;                 /* read only */
-    int64_t patient;                   /* row of patient_identifier, 0: unknown here; read only */
+    int64_t effective_us; /* serviceStartTime, else creationTime; INT64_MIN: neither */
+    int64_t stored_us;    /* read only */
+    Str generator;        /* of a snapshot of an On-Demand document; empty: it is none; read only */
+    int64_t patient;      /* row of patient_identifier, 0: unknown here; read only */
     int32_t class_code_id;             /* interned (table code), 0: unknown here; read only */
     int32_t *confidentiality_code_ids; /* as many as confidentiality; read only */
 } DocumentRow;

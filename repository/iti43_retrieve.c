@@ -3,8 +3,10 @@
 #include "lib/access/access.h"
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/log.h"
 #include "lib/soap/community.h"
 #include "repository/document_rows.h"
+#include "repository/on_demand.h"
 #include "repository/repository_private.h"
 #include "repository/retrieval.h"
 
@@ -15,13 +17,24 @@
 #define KEPT_MAX_BYTES ((uint64_t)256 << 10)
 /** Documents of one reply that are kept open; the others are opened again when their turn comes. */
 #define OPEN_MAX 32
+/** What is made for one reply is in memory. */
+#define MADE_MAX_BYTES ((uint64_t)64 << 20)
 /** Of a row whose document has not been looked at; else 0 or the negative ErrorCode of it. */
 #define UNREAD 1
+
+/** An On-Demand document of one reply; however often it is asked for, it is made once. */
+typedef struct OnDemand {
+    const OnDemandRow *row;
+    int verdict; /* UNREAD until it is made */
+    bool is_kept;
+    MadeDocument made;
+} OnDemand;
 
 /** What is known of one xds:DocumentRequest. */
 typedef struct Wanted {
     DocumentRequest *asked;
-    const DocumentRow *row; /* NULL: not for this peer */
+    const DocumentRow *row; /* NULL: not for this peer, or made now */
+    OnDemand *on_demand;    /* NULL: it is none */
     BlobReader *reader;     /* NULL: opened when its turn comes */
 } Wanted;
 
@@ -33,6 +46,9 @@ typedef struct Retrieve {
     Wanted *wanted;         /* likewise */
     size_t count;
     DocumentRows rows;
+    OnDemand *on_demand;
+    size_t on_demand_count;
+    uint64_t made_bytes;
     DocumentRegistration *registrations; /* of the registry beside, where there are rules */
     size_t registration_count;
     int *verdicts; /* of rows.items */
@@ -76,6 +92,34 @@ static void done_kept(void *kept)
     strbuf_done(kept);
 }
 
+static void done_made(void *on_demand)
+{
+    made_document_done(&((OnDemand *)on_demand)->made);
+}
+
+/** Where documents are made on demand, in each retrieval: none takes as long as one that may not be
+ * known. */
+static int find_on_demand(Retrieve *retrieve, DbConn *conn, const Str *unique_ids)
+{
+    Request *req = retrieve->exchange->req;
+    OnDemandRow *rows = NULL;
+    if (!retrieve->repository->generator) {
+        return 0;
+    }
+    int rc =
+        on_demand_find(req, conn, unique_ids, retrieve->count, &rows, &retrieve->on_demand_count);
+    if (rc < 0) {
+        retrieve->on_demand_count = 0;
+        return rc;
+    }
+    retrieve->on_demand = ARENA_ARRAY(req->arena, OnDemand, retrieve->on_demand_count);
+    for (size_t i = 0; i < retrieve->on_demand_count; i++) {
+        retrieve->on_demand[i] = (OnDemand){.row = &rows[i], .verdict = UNREAD};
+        arena_defer(req->arena, done_made, &retrieve->on_demand[i]);
+    }
+    return 0;
+}
+
 static int find_rows(Retrieve *retrieve)
 {
     Request *req = retrieve->exchange->req;
@@ -88,6 +132,7 @@ static int find_rows(Retrieve *retrieve)
     if (rc == 0) {
         rc = document_rows_find(req, conn, unique_ids, retrieve->count, &retrieve->rows);
     }
+    rc = rc < 0 ? rc : find_on_demand(retrieve, conn, unique_ids);
     const DocumentCatalogue *catalogue = retrieve->repository->config.catalogue;
     if (rc == 0 && catalogue && req->principal && !req->principal->may_do_everything) {
         rc = catalogue->find(catalogue->ctx, req, conn, unique_ids, retrieve->count,
@@ -140,7 +185,7 @@ static int may_download(const Retrieve *retrieve, const Wanted *wanted, bool *re
             rc = decide_one(req, registration->patient, &registration->access, ret_may);
         }
     }
-    if (is_registered) {
+    if (is_registered || !wanted->row) {
         return rc;
     }
     const DocumentRow *row = wanted->row;
@@ -226,6 +271,101 @@ static void open_document(Retrieve *retrieve, Wanted *wanted)
     wanted->asked->mime_type = wanted->row->mime_type;
 }
 
+/** A snapshot shows what one reader saw: it is for those who may see as much. */
+static int may_have_content(const Retrieve *retrieve, const Wanted *wanted, bool *ret_may)
+{
+    const DocumentRow *row = wanted->row;
+    if (!*ret_may || str_is_empty(row->generator)) {
+        return 0;
+    }
+    const Generator *generator = generator_find(row->generator);
+    *ret_may = generator != NULL && retrieve->repository->generator != NULL;
+    return *ret_may ? on_demand_sees_all(retrieve->repository, retrieve->exchange->req, generator,
+                                         row->patient, ret_may)
+                    : 0;
+}
+
+static bool is_servable(const DocumentRow *row)
+{
+    return row && (row->state == DOCUMENT_PENDING || row->state == DOCUMENT_REGISTERED);
+}
+
+/* ---- what is made now ---- */
+
+static OnDemand *on_demand_of(const Retrieve *retrieve, Str unique_id)
+{
+    for (size_t i = 0; i < retrieve->on_demand_count; i++) {
+        if (str_equal(retrieve->on_demand[i].row->unique_id, unique_id)) {
+            return &retrieve->on_demand[i];
+        }
+    }
+    return NULL;
+}
+
+/** @return 0, or the negative ErrorCode of this document */
+static int make(Retrieve *retrieve, OnDemand *on_demand)
+{
+    Repository *repository = retrieve->repository;
+    Request *req = retrieve->exchange->req;
+    if (retrieve->made_bytes > MADE_MAX_BYTES) {
+        return -(int)ERR_XDS_REPOSITORY_OUT_OF_RESOURCES;
+    }
+    int rc = on_demand_make(repository, req, on_demand->row, &on_demand->made);
+    retrieve->made_bytes += on_demand->made.content.len;
+    if (rc == 0 && repository->config.on_demand.is_persistent) {
+        int kept = on_demand_keep(repository, req, on_demand->row, &on_demand->made);
+        on_demand->is_kept = kept > 0;
+        if (kept < 0) {
+            log_warn("ref=%s event=snapshot outcome=Failure", req->ref);
+        }
+    }
+    return rc;
+}
+
+static void take_made(Retrieve *retrieve, Wanted *wanted)
+{
+    DocumentRequest *asked = wanted->asked;
+    OnDemand *on_demand = wanted->on_demand;
+    if (on_demand->verdict == UNREAD) {
+        on_demand->verdict = make(retrieve, on_demand);
+    }
+    if (on_demand->verdict < 0) {
+        retrieval_refuse(retrieve->exchange->req, asked, (ErrorCode)(-on_demand->verdict),
+                         on_demand->verdict == -(int)ERR_XDS_REPOSITORY_OUT_OF_RESOURCES
+                             ? "the documents that are to be made for this reply are too large "
+                               "together; ask for fewer of them at once"
+                             : "the document could not be made; ask for it again later");
+        return;
+    }
+    asked->is_delivered = true;
+    asked->mime_type = str_from(on_demand->row->generator->mime_type);
+    asked->new_unique_id = on_demand->made.unique_id;
+    if (on_demand->is_kept) {
+        asked->new_repository_unique_id = str_from(retrieve->repository->config.unique_id);
+    }
+}
+
+/** Of what is stored: whether the reader may have it. */
+static int may_have_stored(const Retrieve *retrieve, const Wanted *wanted, bool *ret_may)
+{
+    *ret_may = is_servable(wanted->row);
+    if (!*ret_may) {
+        return 0;
+    }
+    int rc = may_download(retrieve, wanted, ret_may);
+    return rc < 0 ? rc : may_have_content(retrieve, wanted, ret_may);
+}
+
+/** Of what is made: whoever may have the entry gets what he may see. */
+static int may_have_made(const Retrieve *retrieve, const Wanted *wanted, bool *ret_may)
+{
+    *ret_may = wanted->on_demand != NULL && wanted->on_demand->row->generator != NULL;
+    if (!*ret_may || !access_has_rules(retrieve->exchange->req)) {
+        return 0;
+    }
+    return may_download(retrieve, wanted, ret_may);
+}
+
 /** TF-3 Table 4.2.4.1-2. Unknown, removed and not permitted look the same. */
 static int decide(Retrieve *retrieve, Wanted *wanted)
 {
@@ -245,17 +385,21 @@ static int decide(Retrieve *retrieve, Wanted *wanted)
                   STR_ARG(wanted->asked->repository_unique_id), own_id);
         return 0;
     }
+    bool may_be_served = false;
+    bool may_be_made = false;
     wanted->row = document_rows_get(&retrieve->rows, wanted->asked->unique_id);
-    bool may_be_served = wanted->row && (wanted->row->state == DOCUMENT_PENDING ||
-                                         wanted->row->state == DOCUMENT_REGISTERED);
-    if (may_be_served) {
-        int rc = may_download(retrieve, wanted, &may_be_served);
-        if (rc < 0) {
-            return rc;
-        }
+    int rc = may_have_stored(retrieve, wanted, &may_be_served);
+    if (rc == 0 && !wanted->row) {
+        wanted->on_demand = on_demand_of(retrieve, wanted->asked->unique_id);
+        rc = may_have_made(retrieve, wanted, &may_be_made);
+    }
+    if (rc < 0) {
+        return rc;
     }
     if (may_be_served) {
         open_document(retrieve, wanted);
+    } else if (may_be_made) {
+        take_made(retrieve, wanted);
     } else {
         retrieval_refuse(req, wanted->asked, ERR_XDS_DOCUMENT_UNIQUE_ID_ERROR,
                          "this repository has no document with this DocumentUniqueId for you; ask "
@@ -304,6 +448,9 @@ static int decide_all(Retrieve *retrieve)
 
 static Str patient_of(const Wanted *wanted)
 {
+    if (wanted->on_demand) {
+        return wanted->on_demand->made.patient_id;
+    }
     return wanted->row ? wanted->row->patient_id : STR_EMPTY;
 }
 
@@ -426,7 +573,7 @@ static void part_done(void *ctx)
         return;
     }
     AuditObject objects[] = {
-        {.kind = AUDIT_OBJECT_PATIENT, .id = part->wanted->row->patient_id},
+        {.kind = AUDIT_OBJECT_PATIENT, .id = patient_of(part->wanted)},
         document_object(part->wanted),
     };
     AuditEvent event = {
@@ -449,11 +596,12 @@ static OutgoingDocument open_part(void *ctx, size_t index)
         .req = retrieve->exchange->req,
         .event = retrieve->transaction->event,
         .wanted = wanted,
-        .kept = strbuf_str(kept_of(retrieve, wanted)),
+        .kept = strbuf_str(wanted->on_demand ? &wanted->on_demand->made.content
+                                             : kept_of(retrieve, wanted)),
         .reader = wanted->reader,
     };
     return (OutgoingDocument){
-        .size_bytes = wanted->row->size_bytes,
+        .size_bytes = wanted->row ? wanted->row->size_bytes : source->kept.len,
         .source = {source, part_next, part_done},
     };
 }

@@ -4,6 +4,7 @@
 
 #include "repository/document_rows.h"
 #include "repository/imaging/manifest_withdrawn.h"
+#include "repository/on_demand.h"
 #include "repository/repository_private.h"
 #include "repository/sweep.h"
 
@@ -16,6 +17,7 @@ Repository *repository_new(const RepositoryConfig *config, char *ret_problem, si
         abort();
     }
     repository->config = *config;
+    pthread_mutex_init(&repository->snapshot_lock, NULL);
     BlobStoreConfig blob_config = {
         .blobs_dir = config->blobs_dir,
         .locator_dir = config->locator_dir,
@@ -29,6 +31,10 @@ Repository *repository_new(const RepositoryConfig *config, char *ret_problem, si
     }
     repository->sink = blob_store_sink(repository->blobs);
     repository->sweep = sweep_start(repository);
+    repository->generator = generator_find(str_from(config->on_demand.generator));
+    if (repository->generator) {
+        repository->maker = on_demand_maker_start(repository);
+    }
     return repository;
 }
 
@@ -37,7 +43,9 @@ void repository_free(Repository *repository)
     if (!repository) {
         return;
     }
+    on_demand_maker_stop(repository->maker);
     sweep_stop(repository->sweep);
+    pthread_mutex_destroy(&repository->snapshot_lock);
     blob_store_close(repository->blobs);
     free(repository);
 }
@@ -109,8 +117,17 @@ static int withdraw_documents(void *ctx, Request *req, DbConn *conn, const Str *
     return rc < 0 ? rc : manifests_withdraw(req, conn, unique_ids, count);
 }
 
-DocumentFollower repository_document_follower(void)
+void repository_set_studies(Repository *repository, const PatientStudies *studies)
 {
-    return (DocumentFollower){
-        .follow = follow_documents, .compare = compare_documents, .withdraw = withdraw_documents};
+    repository->studies = studies;
+}
+
+DocumentFollower repository_document_follower(const char *generator)
+{
+    const Generator *found = generator_find(str_from(generator));
+    return (DocumentFollower){.ctx = (void *)(uintptr_t)found,
+                              .follow = follow_documents,
+                              .compare = compare_documents,
+                              .withdraw = withdraw_documents,
+                              .registered = found ? on_demand_note : NULL};
 }

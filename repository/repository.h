@@ -2,14 +2,30 @@
 
 #include "atna/atna.h"
 #include "lib/db/db.h"
+#include "lib/ebrim/codes.h"
 #include "lib/ebrim/document_catalogue.h"
 #include "lib/ebrim/patient_move.h"
+#include "lib/ebrim/patient_record.h"
 #include "lib/ebrim/registry_client.h"
 #include "lib/soap/exchange.h"
 #include "lib/tls/tls.h"
 
 /** The Document Repository: documents at rest (ITI-41, ITI-43). The only header of this folder for
  * others. */
+
+/** Documents that are made when they are asked for (ITI TF-2 3.43.4.2.2). They need the registry
+ * and the PIX manager of the same process. */
+typedef struct OnDemandConfig {
+    const char *generator;  /* row of generators.def; empty: none */
+    bool is_persistent;     /* snapshots are kept (3.43.4.2.3) */
+    const char *facility;   /* whose the documents are, by its name; empty: of none */
+    const char *class_code; /* CODE^^SCHEME: what disclosures name */
+    const char *confidentiality_code;
+    const char *timezone;     /* IANA name: of times as they are shown */
+    CodeSets *_Atomic *codes; /* of the moment; NULL: every code is taken */
+    const PatientDocuments *documents;
+    const PatientDescription *description;
+} OnDemandConfig;
 
 typedef struct RepositoryConfig {
     DbPool *pool;
@@ -21,6 +37,7 @@ typedef struct RepositoryConfig {
     const char *blobs_dir;
     const char *locator_dir;
     uint64_t segment_max_document_bytes;
+    OnDemandConfig on_demand;
 } RepositoryConfig;
 
 typedef struct Repository Repository;
@@ -47,8 +64,13 @@ const DocumentSink *repository_sink(Repository *repository);
 /** False when the blob store can no longer be trusted (contract C6): /health/ready fails. */
 bool repository_is_writable(const Repository *repository);
 
-/** What a registry of the same database tells of documents that go to another patient. */
-DocumentFollower repository_document_follower(void);
+/** The studies that On-Demand documents list; without, they list none. Borrowed; called before the
+ * first request. */
+void repository_set_studies(Repository *repository, const PatientStudies *studies);
+
+/** What a registry of the same database tells of documents that come, or go to another patient.
+ * @param generator  of On-Demand documents; empty: none */
+DocumentFollower repository_document_follower(const char *generator);
 
 /** A RegistryClient that speaks ITI-42 (and ITI-18 GetDocuments) to another process over HTTPS. */
 typedef struct RemoteRegistryConfig {

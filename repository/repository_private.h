@@ -22,6 +22,10 @@ struct Repository {
     BlobStore *blobs;
     DocumentSink sink;
     struct Sweep *sweep;
+    const struct Generator *generator; /* of On-Demand documents; NULL: none is made */
+    const PatientStudies *studies;     /* NULL: without images */
+    struct OnDemandMaker *maker;
+    pthread_mutex_t snapshot_lock;  /* whoever makes a snapshot */
     const ManifestCheck *manifests; /* NULL: without images; set before the first request */
 };
 

@@ -105,15 +105,22 @@ static void append_element(StrBuf *buf, const char *name, Str value)
     strbuf_printf(buf, "</xds:%s>", name);
 }
 
+static void append_if_any(StrBuf *buf, const char *name, Str value)
+{
+    if (!str_is_empty(value)) {
+        append_element(buf, name, value);
+    }
+}
+
 /** In the order of the schema; ids are those of the request (TF-2 3.43.5). */
 static void append_document(StrBuf *buf, const DocumentRequest *document)
 {
     strbuf_literal(buf, "<xds:DocumentResponse>");
-    if (!str_is_empty(document->home)) {
-        append_element(buf, "HomeCommunityId", document->home);
-    }
+    append_if_any(buf, "HomeCommunityId", document->home);
     append_element(buf, "RepositoryUniqueId", document->repository_unique_id);
     append_element(buf, "DocumentUniqueId", document->unique_id);
+    append_if_any(buf, "NewRepositoryUniqueId", document->new_repository_unique_id);
+    append_if_any(buf, "NewDocumentUniqueId", document->new_unique_id);
     append_element(buf, "mimeType", document->mime_type);
     strbuf_literal(buf, "<xds:Document><xop:Include xmlns:xop=\"" NS_XOP "\" href=\"cid:");
     xml_append_escaped(buf, document->content_id);

@@ -12,9 +12,11 @@ typedef struct DocumentRequest {
     Str repository_unique_id;
     Str unique_id;
     bool is_delivered;
-    const Error *error; /* why not; NULL: what failed is the whole request */
-    Str mime_type;      /* of what is delivered */
-    Str content_id;     /* of its part */
+    const Error *error;           /* why not; NULL: what failed is the whole request */
+    Str mime_type;                /* of what is delivered */
+    Str new_unique_id;            /* of what was made for an On-Demand entry; else empty */
+    Str new_repository_unique_id; /* where that is kept; empty: it is not */
+    Str content_id;               /* of its part */
 } DocumentRequest;
 
 /** Adds the error of an element that is not as TF-2 3.43.4.1.2 has it. */

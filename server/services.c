@@ -150,6 +150,14 @@ static bool open_codes(Services *s, char *ret_problem, size_t problem_size)
     return codes != NULL;
 }
 
+/** As generators.def names it; empty: none. */
+static const char *on_demand_generator(const Config *config)
+{
+    static const char *const names[] = {"", "patient-summary"};
+    bool is_local = config_has_role(config, ROLE_REPOSITORY) && !config->repository.registry_url[0];
+    return is_local ? names[config->repository.on_demand] : "";
+}
+
 static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
 {
     PixConfig pix = {
@@ -181,7 +189,7 @@ static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
     if (!config_has_role(s->config, ROLE_REGISTRY)) {
         return true;
     }
-    s->documents = repository_document_follower();
+    s->documents = repository_document_follower(on_demand_generator(s->config));
     RegistryConfig registry = {
         .pool = s->pool,
         .audit = s->audit,
@@ -233,6 +241,28 @@ static bool open_repository(Services *s, char *ret_problem, size_t problem_size)
     RepositoryConfig repository = services_repository_config(s->arena, s->config, s->pool);
     repository.audit = s->audit;
     repository.registry = choose_registry(s, ret_problem, problem_size);
+    if (s->config->repository.on_demand != 0 &&
+        (!s->registry || s->config->repository.registry_url[0])) {
+        (void)snprintf(ret_problem, problem_size,
+                       "[repository] on_demand needs the registry of this process: the role "
+                       "registry, and no registry_url");
+        return false;
+    }
+    if (s->registry) {
+        s->patient_documents = registry_patient_documents(s->registry);
+        s->patient_description = pix_patient_description(s->pix);
+    }
+    repository.on_demand = (OnDemandConfig){
+        .generator = on_demand_generator(s->config),
+        .is_persistent = s->config->repository.on_demand_persistence,
+        .facility = s->config->repository.on_demand_facility,
+        .class_code = s->config->repository.on_demand_class_code,
+        .confidentiality_code = s->config->repository.on_demand_confidentiality_code,
+        .timezone = s->config->affinity_domain.source_timezone,
+        .codes = &s->codes,
+        .documents = &s->patient_documents,
+        .description = &s->patient_description,
+    };
     s->catalogue = registry_document_catalogue();
     repository.catalogue =
         s->registry && !s->config->repository.registry_url[0] ? &s->catalogue : NULL;
@@ -271,6 +301,10 @@ static bool open_imaging(Services *s, char *ret_problem, size_t problem_size)
         .tls = s->tls,
     };
     s->imaging = imaging_new(&imaging, ret_problem, problem_size);
+    if (s->imaging) {
+        s->patient_studies = imaging_patient_studies(s->imaging);
+        repository_set_studies(s->repository, &s->patient_studies);
+    }
     return s->imaging != NULL;
 }
 

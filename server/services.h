@@ -26,10 +26,13 @@ typedef struct Services {
     CodeSets *_Atomic codes; /* NULL with code_check = off */
     Pix *pix;
     PatientDirectory patients;
-    Registry *registry;              /* NULL without the role */
-    RegistryClient local_registry;   /* of this process */
-    PatientMover mover;              /* the registry, as the PIX manager calls it */
-    DocumentCatalogue catalogue;     /* the registry of this database, as the repository does */
+    Registry *registry;                 /* NULL without the role */
+    RegistryClient local_registry;      /* of this process */
+    PatientMover mover;                 /* the registry, as the PIX manager calls it */
+    DocumentCatalogue catalogue;        /* the registry of this database, as the repository does */
+    PatientDocuments patient_documents; /* the registry, as the generator of documents does */
+    PatientDescription patient_description; /* the PIX manager, likewise */
+    PatientStudies patient_studies;         /* images, likewise */
     DocumentFollower documents;      /* the repository of this database, as the registry does */
     RegistryClient *remote_registry; /* with [repository] registry_url */
     Repository *repository;          /* NULL without the role */

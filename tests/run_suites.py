@@ -29,7 +29,8 @@ TRUST = ["test_access_commands", "test_containment", "test_hostile", "test_probe
 IMAGING = ["test_dicom", "test_imaging"]
 IDENTITY = ["test_fhir", "test_hl7_v3", "test_identity", "test_moves", "test_names", "test_subscribers"]
 UPKEEP = ["test_backup", "test_migration"]
-EXCHANGE = ["test_asynchronous", "test_changes", "test_gateway", "test_initiating", "test_removal", "test_subscriptions", "test_updates"]
+EXCHANGE = ["test_asynchronous", "test_changes", "test_gateway", "test_history", "test_initiating", "test_on_demand", "test_removal",
+            "test_subscriptions", "test_updates"]
 
 SUITES = [
     Suite("unit", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "unit", "--print-errorlogs"], False, False),

@@ -33,9 +33,9 @@ typedef enum DocumentHolding {
 } DocumentHolding;
 
 /**
- * What a registry asks of a repository of the same database when documents move or their metadata
- * change: that its own rows name the new patient, and whether it knows better. repository/ fills it
- * in.
+ * What a registry asks of a repository of the same database when documents come, move or their
+ * metadata change: that its own rows name the new patient, and whether it knows better. repository/
+ * fills it in.
  */
 typedef struct DocumentFollower {
     void *ctx;
@@ -51,6 +51,9 @@ typedef struct DocumentFollower {
      * @param ret_is_known  whether it has or had bytes under the uniqueId; count items */
     int (*withdraw)(void *ctx, Request *req, DbConn *conn, const Str *unique_ids, size_t count,
                     bool *ret_is_known);
+    /** NULL: it is of no interest. Patients (rows of patient_identifier, in order) got documents:
+     * queues what follows from that into the open transaction of conn. */
+    int (*registered)(void *ctx, Request *req, DbConn *conn, const int64_t *patients, size_t count);
 } DocumentFollower;
 
 typedef struct PatientMover {

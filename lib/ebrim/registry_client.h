@@ -24,6 +24,10 @@ typedef struct RegistryClient {
     int (*register_submission)(void *ctx, Request *req, Submission *submission,
                                int (*in_transaction)(void *caller, Request *req, DbConn *conn),
                                void *caller);
+    /** Local only, else NULL: the same with On-Demand DocumentEntries (ITI-61). */
+    int (*register_on_demand)(void *ctx, Request *req, Submission *submission,
+                              int (*in_transaction)(void *caller, Request *req, DbConn *conn),
+                              void *caller);
     /** Asks whether this document is registered (GetDocuments): 1 yes, 0 no, negative unknown. */
     int (*is_registered)(void *ctx, Request *req, Str document_unique_id, Str hash);
     /** Local only, else NULL: the Approved DocumentEntries of this document become Deprecated, with

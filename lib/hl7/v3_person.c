@@ -489,22 +489,45 @@ static void append_births(StrBuf *buf, Arena *arena, const Demographics *d)
     }
 }
 
-void v3_person_append(StrBuf *buf, Arena *arena, const Demographics *demographics)
+static void append_telecoms(StrBuf *buf, Arena *arena, const Demographics *demographics)
 {
-    const Demographics *d = demographics;
     Telecom *telecoms;
-    Address *addresses;
-    append_names(buf, arena, d, DEMOGRAPHIC_name);
-    size_t count = demographics_telecoms(arena, d, &telecoms);
+    size_t count = demographics_telecoms(arena, demographics, &telecoms);
     for (size_t i = 0; i < count; i++) {
         append_telecom(buf, &telecoms[i]);
     }
-    append_sex(buf, demographics_value(arena, d, DEMOGRAPHIC_sex));
-    append_births(buf, arena, d);
-    count = demographics_addresses(arena, d, &addresses);
+}
+
+static void append_addresses(StrBuf *buf, Arena *arena, const Demographics *demographics)
+{
+    Address *addresses;
+    size_t count = demographics_addresses(arena, demographics, &addresses);
     for (size_t i = 0; i < count; i++) {
         append_address(buf, &addresses[i]);
     }
+}
+
+void v3_person_append_role(StrBuf *buf, Arena *arena, const Demographics *demographics)
+{
+    append_addresses(buf, arena, demographics);
+    append_telecoms(buf, arena, demographics);
+}
+
+void v3_person_append_patient(StrBuf *buf, Arena *arena, const Demographics *demographics)
+{
+    append_names(buf, arena, demographics, DEMOGRAPHIC_name);
+    append_sex(buf, demographics_value(arena, demographics, DEMOGRAPHIC_sex));
+    append_value(buf, "birthTime", "value", demographics_birth_date(arena, demographics));
+}
+
+void v3_person_append(StrBuf *buf, Arena *arena, const Demographics *demographics)
+{
+    const Demographics *d = demographics;
+    append_names(buf, arena, d, DEMOGRAPHIC_name);
+    append_telecoms(buf, arena, d);
+    append_sex(buf, demographics_value(arena, d, DEMOGRAPHIC_sex));
+    append_births(buf, arena, d);
+    append_addresses(buf, arena, d);
     append_value(buf, "maritalStatusCode", "code",
                  demographics_value(arena, d, DEMOGRAPHIC_marital_status));
     append_value(buf, "religiousAffiliationCode", "code",

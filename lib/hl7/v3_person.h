@@ -20,6 +20,11 @@ void v3_person_read(Arena *arena, const XmlNode *patient, bool is_snapshot,
 void v3_person_append(StrBuf *buf, Arena *arena, const Demographics *demographics);
 void v3_person_append_relations(StrBuf *buf, Arena *arena, const Demographics *demographics);
 
+/** What a patientRole of CDA R2 says between its identifiers and patient; what patient itself
+ * says. */
+void v3_person_append_role(StrBuf *buf, Arena *arena, const Demographics *demographics);
+void v3_person_append_patient(StrBuf *buf, Arena *arena, const Demographics *demographics);
+
 /** PN and EN; a text without parts is the family name. */
 PersonName v3_name(Arena *arena, const XmlNode *node);
 /** AD. */

@@ -3,6 +3,7 @@
 #include "lib/access/nodes.h"
 #include "lib/dicom/workers.h"
 #include "lib/ebrim/codes.h"
+#include "lib/ebrim/patient_record.h"
 #include "repository/repository.h"
 
 /**
@@ -44,6 +45,9 @@ void imaging_free(Imaging *imaging);
 
 /** Reads anew what operators may have changed: application entities, authorities. */
 int imaging_refresh(Imaging *imaging, Request *req) MUST_CHECK;
+
+/** The studies of a patient, for whoever makes a document of them. */
+PatientStudies imaging_patient_studies(Imaging *imaging);
 
 /** An application entity that takes associations. */
 typedef struct ImagingPeer {

@@ -154,10 +154,12 @@ static inline int service_set_up(void **state)
              getenv("MUSUBI_TEST_CONNINFO"), service->schema);
     service->pool = db_pool_new(service->conninfo, 4);
     static const char *const migrations[] = {
-        "0001_identity.sql",          "0002_registry.sql",         "0003_repository.sql",
-        "0004_operation.sql",         "0005_identity_manager.sql", "0006_access.sql",
-        "0009_node_certificates.sql", "0013_imaging.sql",          "0014_imaging_data_sets.sql",
-        "0017_imaging_rejections.sql"};
+        "0001_identity.sql",           "0002_registry.sql",
+        "0003_repository.sql",         "0004_operation.sql",
+        "0005_identity_manager.sql",   "0006_access.sql",
+        "0009_node_certificates.sql",  "0013_imaging.sql",
+        "0014_imaging_data_sets.sql",  "0017_imaging_rejections.sql",
+        "0023_on_demand_documents.sql"};
     for (size_t i = 0; i < sizeof(migrations) / sizeof(*migrations); i++) {
         service_load(service, migrations[i]);
     }
