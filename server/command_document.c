@@ -7,6 +7,7 @@
 #include "server/audit_report.h"
 #include "server/command_json.h"
 #include "server/document_history.h"
+#include "server/document_show.h"
 #include "server/known_patient.h"
 #include "server/language.h"
 #include "server/presumed_user.h"
@@ -225,6 +226,9 @@ static int run_past(IdentityCommand *command)
 static int run(IdentityCommand *command)
 {
     const Options *options = command->options;
+    if (strcmp(options->arguments[0], "show") == 0) {
+        return document_show_run(command);
+    }
     return options->at ? run_past(command)
                        : document_history_run(command, str_from(options->arguments[1]));
 }
@@ -232,10 +236,12 @@ static int run(IdentityCommand *command)
 int command_document(const Options *options)
 {
     CommandContext context;
-    bool is_history = options->argument_count > 0 && strcmp(options->arguments[0], "history") == 0;
+    const char *subcommand = options->argument_count > 0 ? options->arguments[0] : "";
+    bool is_history = strcmp(subcommand, "history") == 0;
+    bool is_show = strcmp(subcommand, "show") == 0 && !options->at && options->argument_count == 2;
     bool is_of_past = options->at && options->patient && options->argument_count == 1;
     bool is_of_one = !options->at && options->argument_count == 2;
-    if (!is_history || !(is_of_past || is_of_one)) {
+    if (!is_show && (!is_history || !(is_of_past || is_of_one))) {
         return options_usage(options->command);
     }
     int status = command_open(options, &context);

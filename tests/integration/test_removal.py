@@ -127,6 +127,12 @@ class Removal(Commands):
         document, ids = self.provide("P5", content)
         self.assert_success(remove_documents(soap, document))
         self.assert_success(remove_metadata(soap, *ids))
+        shown = self.run_json("document", "show", document)
+        self.assertEqual((shown["entries"], shown["stored"]["state"]), ([], "removed"))
+        self.assertEqual([(r["transaction"], r["node"], r["patient"]) for r in shown["removals"]],
+                         [("ITI-86", "anonymous", common.patient("P5")), ("ITI-62", "anonymous", common.patient("P5"))])
+        self.assertIn("文書を削除", self.server.command("document", "show", document, "--lang", "ja").stdout)
+        self.assertEqual(self.server.command("document", "show", "1.2.3.4", check=False).returncode, 1)
         record = next(r for r in audit_records.of_messages(self.server, document, 1) if audit_records.codes(r)[1] == "ITI-86")
         details = {d.get("type"): base64.b64decode(d.get("value")).decode() for d in record.iter("ParticipantObjectDetail")}
         self.assertEqual((details["SHA-256"], details["Size"]), (hashlib.sha256(content).hexdigest(), str(len(content))))
