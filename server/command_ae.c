@@ -291,20 +291,10 @@ static int ae_list(const Options *options, CommandContext *context)
     if (db_exec(context->conn, context->req, &select_aes, NULL, &rows) < 0) {
         return EXIT_FAILED;
     }
-    json_t *list = options->json ? json_array() : NULL;
-    if (!list) {
+    if (!options->json) {
         print_heading();
     }
-    for (int i = 0; i < db_rows(rows); i++) {
-        if (list) {
-            json_array_append_new(list, ae_json(context, rows, i));
-        } else {
-            print_ae(context, rows, i);
-        }
-    }
-    if (list) {
-        json_print(list);
-    }
+    command_list_rows(options, context, rows, ae_json, print_ae);
     return EXIT_GOOD;
 }
 

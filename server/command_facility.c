@@ -110,6 +110,21 @@ static int facility_import(const Options *options, CommandContext *context)
     return command_status_of(rc);
 }
 
+static json_t *facility_json(const CommandContext *context, const DbResult *rows, int row)
+{
+    (void)context;
+    return json_pack("{s:o, s:I, s:I}", "name", json_text(db_text(rows, row, 0)), "nodes",
+                     (json_int_t)db_i64(rows, row, 1), "authorities",
+                     (json_int_t)db_i64(rows, row, 2));
+}
+
+static void print_facility(const CommandContext *context, const DbResult *rows, int row)
+{
+    command_print_cell(str_cstr(context->arena, db_text(rows, row, 0)), 30);
+    printf(tr("%lld nodes, %lld authorities\n"), (long long)db_i64(rows, row, 1),
+           (long long)db_i64(rows, row, 2));
+}
+
 static int facility_list(const Options *options, CommandContext *context)
 {
     DbResult *rows = NULL;
@@ -117,22 +132,7 @@ static int facility_list(const Options *options, CommandContext *context)
     if (db_exec(context->conn, context->req, &select_facilities, NULL, &rows) < 0) {
         return EXIT_FAILED;
     }
-    json_t *list = options->json ? json_array() : NULL;
-    for (int i = 0; i < db_rows(rows); i++) {
-        Str name = db_text(rows, i, 0);
-        if (list) {
-            json_array_append_new(list, json_pack("{s:o, s:I, s:I}", "name", json_text(name),
-                                                  "nodes", (json_int_t)db_i64(rows, i, 1),
-                                                  "authorities", (json_int_t)db_i64(rows, i, 2)));
-        } else {
-            command_print_cell(str_cstr(context->arena, name), 30);
-            printf(tr("%lld nodes, %lld authorities\n"), (long long)db_i64(rows, i, 1),
-                   (long long)db_i64(rows, i, 2));
-        }
-    }
-    if (list) {
-        json_print(list);
-    }
+    command_list_rows(options, context, rows, facility_json, print_facility);
     return EXIT_GOOD;
 }
 

@@ -149,21 +149,22 @@ static int run_add(IdentityCommand *command)
 
 /* ---- list ---- */
 
-static json_t *hold_json(Arena *arena, const DbResult *rows, int row)
+static json_t *hold_json(const CommandContext *context, const DbResult *rows, int row)
 {
     return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "number",
                      (json_int_t)db_i32(rows, row, COLUMN_ID), "patient",
                      identity_text_json(rows, row, COLUMN_PATIENT), "document",
                      identity_text_json(rows, row, COLUMN_DOCUMENT), "reason",
                      json_text(db_text(rows, row, COLUMN_REASON)), "added_at",
-                     identity_instant_json(arena, rows, row, COLUMN_ADDED_AT), "added_by",
+                     identity_instant_json(context->arena, rows, row, COLUMN_ADDED_AT), "added_by",
                      json_text(db_text(rows, row, COLUMN_ADDED_BY)), "released_at",
-                     identity_instant_json(arena, rows, row, COLUMN_RELEASED_AT), "released_by",
-                     json_text(db_text(rows, row, COLUMN_RELEASED_BY)));
+                     identity_instant_json(context->arena, rows, row, COLUMN_RELEASED_AT),
+                     "released_by", json_text(db_text(rows, row, COLUMN_RELEASED_BY)));
 }
 
-static void print_hold(const DbResult *rows, int row)
+static void print_hold(const CommandContext *context, const DbResult *rows, int row)
 {
+    (void)context;
     bool is_document = !db_is_null(rows, row, COLUMN_DOCUMENT);
     printf(is_document ? tr("%d  document %.*s; reason: %.*s")
                        : tr("%d  patient %.*s; reason: %.*s"),
@@ -188,17 +189,7 @@ static int run_list(IdentityCommand *command)
     if (rc < 0) {
         return command_status_of(rc);
     }
-    json_t *list = command->options->json ? json_array() : NULL;
-    for (int row = 0; row < db_rows(rows); row++) {
-        if (list != NULL) {
-            json_array_append_new(list, hold_json(command->arena, rows, row));
-        } else {
-            print_hold(rows, row);
-        }
-    }
-    if (list != NULL) {
-        json_print(list);
-    }
+    command_list_rows(command->options, context, rows, hold_json, print_hold);
     return EXIT_GOOD;
 }
 

@@ -47,6 +47,22 @@ void command_print_cell(const char *text, int columns)
     printf("%-*s ", language_pad(text, columns), text);
 }
 
+void command_list_rows(const Options *options, const CommandContext *context, const DbResult *rows,
+                       RowJsonFn json_of, RowPrintFn print_row)
+{
+    json_t *list = options->json ? json_array() : NULL;
+    for (int row = 0; row < db_rows(rows); row++) {
+        if (list) {
+            json_array_append_new(list, json_of(context, rows, row));
+        } else {
+            print_row(context, rows, row);
+        }
+    }
+    if (list) {
+        json_print(list);
+    }
+}
+
 void command_say(const Options *options, const char *format, ...)
 {
     char text[1024];

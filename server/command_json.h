@@ -3,7 +3,7 @@
 #include <jansson.h>
 
 #include "lib/base/str.h"
-#include "server/options.h"
+#include "server/command.h"
 
 /** What commands print with --json. */
 
@@ -18,6 +18,14 @@ void json_print_line(json_t *value);
 
 /** Prints text in a column of the table that a list is, and a space. */
 void command_print_cell(const char *text, int columns);
+
+/** One row of a list command: what --json prints of it (a new reference), or its text. */
+typedef json_t *(*RowJsonFn)(const CommandContext *context, const DbResult *rows, int row);
+typedef void (*RowPrintFn)(const CommandContext *context, const DbResult *rows, int row);
+
+/** What a list command found: with --json one array, else the rows one after the other. */
+void command_list_rows(const Options *options, const CommandContext *context, const DbResult *rows,
+                       RowJsonFn json_of, RowPrintFn print_row);
 
 /** One sentence: what was done. With --json as {"message": ...}. */
 void command_say(const Options *options, const char *format, ...) PRINTF_LIKE(2, 3);

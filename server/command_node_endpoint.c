@@ -103,11 +103,18 @@ static int endpoint_remove(const Options *options, CommandContext *context)
     return command_status_of(rc);
 }
 
-static json_t *endpoint_json(const DbResult *rows, int row)
+static json_t *endpoint_json(const CommandContext *context, const DbResult *rows, int row)
 {
+    (void)context;
     return json_pack("{s:o, s:o, s:o}", "node", json_text(db_text(rows, row, 0)), "url",
                      json_text(db_text(rows, row, 1)), "fingerprint",
                      json_text(db_text(rows, row, 2)));
+}
+
+static void print_endpoint(const CommandContext *context, const DbResult *rows, int row)
+{
+    command_print_cell(str_cstr(context->arena, db_text(rows, row, 0)), 20);
+    printf("%.*s  %.*s\n", STR_ARG(db_text(rows, row, 1)), STR_ARG(db_text(rows, row, 2)));
 }
 
 static int endpoint_list(const Options *options, CommandContext *context)
@@ -123,18 +130,7 @@ static int endpoint_list(const Options *options, CommandContext *context)
     if (db_exec(context->conn, context->req, &select_endpoints, &params, &rows) < 0) {
         return EXIT_FAILED;
     }
-    json_t *list = options->json ? json_array() : NULL;
-    for (int i = 0; i < db_rows(rows); i++) {
-        if (list) {
-            json_array_append_new(list, endpoint_json(rows, i));
-        } else {
-            command_print_cell(str_cstr(context->arena, db_text(rows, i, 0)), 20);
-            printf("%.*s  %.*s\n", STR_ARG(db_text(rows, i, 1)), STR_ARG(db_text(rows, i, 2)));
-        }
-    }
-    if (list) {
-        json_print(list);
-    }
+    command_list_rows(options, context, rows, endpoint_json, print_endpoint);
     return EXIT_GOOD;
 }
 

@@ -24,22 +24,22 @@ static const DbStatement acknowledge_notice = {
     " (SELECT value FROM patient_identifier WHERE id = b.patient)",
 };
 
-static json_t *notice_json(const IdentityCommand *command, const DbResult *rows, int row)
+static json_t *notice_json(const CommandContext *context, const DbResult *rows, int row)
 {
     return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o}", "number",
                      (json_int_t)db_i64(rows, row, 0), "at",
-                     identity_instant_json(command->arena, rows, row, 1), "patient",
+                     identity_instant_json(context->arena, rows, row, 1), "patient",
                      identity_text_json(rows, row, 2), "node", json_text(db_text(rows, row, 3)),
                      "facility", json_text(db_text(rows, row, 4)), "user",
                      json_text(db_text(rows, row, 5)), "issuer", json_text(db_text(rows, row, 6)),
                      "reason", json_text(db_text(rows, row, 7)), "objects", db_i32(rows, row, 8),
-                     "acknowledged_at", identity_instant_json(command->arena, rows, row, 9),
+                     "acknowledged_at", identity_instant_json(context->arena, rows, row, 9),
                      "acknowledged_by", json_text(db_text(rows, row, 10)));
 }
 
-static void print_notice(const IdentityCommand *command, const DbResult *rows, int row)
+static void print_notice(const CommandContext *context, const DbResult *rows, int row)
 {
-    Str at = clock_iso8601(command->arena, db_timestamp(rows, row, 1));
+    Str at = clock_iso8601(context->arena, db_timestamp(rows, row, 1));
 
     printf(tr("%lld  %.*s  patient %.*s, %d objects: %.*s (%.*s) by node %.*s of %.*s, reason: "
               "%.*s"),
@@ -66,18 +66,10 @@ static int list_notices(const IdentityCommand *command)
         0) {
         return EXIT_FAILED;
     }
-    json_t *list = options->json ? json_array() : NULL;
+    command_list_rows(options, command->context, rows, notice_json, print_notice);
     bool has_open = false;
     for (int i = 0; i < db_rows(rows); i++) {
         has_open = has_open || db_is_null(rows, i, 9);
-        if (list) {
-            json_array_append_new(list, notice_json(command, rows, i));
-        } else {
-            print_notice(command, rows, i);
-        }
-    }
-    if (list) {
-        json_print(list);
     }
     return has_open ? EXIT_FOUND : EXIT_GOOD;
 }

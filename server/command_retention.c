@@ -189,7 +189,7 @@ static int run_add(IdentityCommand *command)
 
 /* ---- list ---- */
 
-static json_t *rule_json(Arena *arena, const DbResult *rows, int row)
+static json_t *rule_json(const CommandContext *context, const DbResult *rows, int row)
 {
     return json_pack("{s:I, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "number",
                      (json_int_t)db_i32(rows, row, COLUMN_ID), "facility",
@@ -198,10 +198,10 @@ static json_t *rule_json(Arena *arena, const DbResult *rows, int row)
                      (json_int_t)db_i32(rows, row, COLUMN_YEARS), "days",
                      (json_int_t)db_i32(rows, row, COLUMN_DAYS), "reason",
                      json_text(db_text(rows, row, COLUMN_REASON)), "added_at",
-                     identity_instant_json(arena, rows, row, COLUMN_ADDED_AT), "added_by",
+                     identity_instant_json(context->arena, rows, row, COLUMN_ADDED_AT), "added_by",
                      json_text(db_text(rows, row, COLUMN_ADDED_BY)), "removed_at",
-                     identity_instant_json(arena, rows, row, COLUMN_REMOVED_AT), "removed_by",
-                     json_text(db_text(rows, row, COLUMN_REMOVED_BY)));
+                     identity_instant_json(context->arena, rows, row, COLUMN_REMOVED_AT),
+                     "removed_by", json_text(db_text(rows, row, COLUMN_REMOVED_BY)));
 }
 
 static Str text_or(const DbResult *rows, int row, int column, const char *if_null)
@@ -209,8 +209,9 @@ static Str text_or(const DbResult *rows, int row, int column, const char *if_nul
     return db_is_null(rows, row, column) ? str_from(if_null) : db_text(rows, row, column);
 }
 
-static void print_rule(const DbResult *rows, int row)
+static void print_rule(const CommandContext *context, const DbResult *rows, int row)
 {
+    (void)context;
     Str facility = text_or(rows, row, COLUMN_FACILITY, tr("every facility"));
     Str class_code = text_or(rows, row, COLUMN_CLASS, tr("every class"));
     int32_t years = db_i32(rows, row, COLUMN_YEARS);
@@ -238,17 +239,7 @@ static int run_list(IdentityCommand *command)
     if (rc < 0) {
         return command_status_of(rc);
     }
-    json_t *list = command->options->json ? json_array() : NULL;
-    for (int row = 0; row < db_rows(rows); row++) {
-        if (list != NULL) {
-            json_array_append_new(list, rule_json(command->arena, rows, row));
-        } else {
-            print_rule(rows, row);
-        }
-    }
-    if (list != NULL) {
-        json_print(list);
-    }
+    command_list_rows(command->options, context, rows, rule_json, print_rule);
     return EXIT_GOOD;
 }
 
