@@ -624,6 +624,29 @@ static void test_a_pool_of_the_present_is_refused(void **state)
     request_free(req);
 }
 
+/** A session that changed one document changes those of a whole merge as fast as any. */
+static void test_many_changes_behind_one_take_as_long_as_many(void **state)
+{
+    (void)state;
+    given_replaced_document();
+    DbPool *fresh = db_pool_beside(fixture->pool, 1);
+    assert_int_equal(
+        fixture_run(fresh,
+                    "INSERT INTO document_entry SELECT r.* FROM document_entry d"
+                    " CROSS JOIN generate_series(1, 20000) i CROSS JOIN LATERAL"
+                    " jsonb_populate_record(d, jsonb_build_object('entry_uuid', gen_random_uuid(),"
+                    " 'unique_id', '2.6.' || i, 'patient', 1000)) r WHERE d.unique_id = '2.5.2';"
+                    "UPDATE document_entry SET status = 1 WHERE unique_id = '2.5.2';"
+                    "UPDATE document_entry SET status = 0 WHERE unique_id = '2.5.2';"
+                    "SET LOCAL statement_timeout = '15s';"
+                    "UPDATE document_entry SET status = 1 WHERE patient = 1000;"
+                    "UPDATE document_entry SET metadata = metadata WHERE patient = 1000;"
+                    "DO $$ BEGIN ASSERT (SELECT count(*) FROM object_change o JOIN document_entry d"
+                    " USING (entry_uuid) WHERE d.patient = 1000 AND o.status = 0) = 20000; END $$"),
+        0);
+    db_pool_free(fresh);
+}
+
 int main(void)
 {
     if (!getenv("MUSUBI_TEST_CONNINFO")) {
@@ -635,6 +658,7 @@ int main(void)
         cmocka_unit_test(test_what_was_removed_is_still_told),
         cmocka_unit_test(test_before_history_begins_nothing_is_claimed),
         cmocka_unit_test(test_a_pool_of_the_present_is_refused),
+        cmocka_unit_test(test_many_changes_behind_one_take_as_long_as_many),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
