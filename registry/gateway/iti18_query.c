@@ -187,8 +187,7 @@ static int choose(Query *query, const LegPlan *plan)
 
 /* ---- what comes back ---- */
 
-/** An object without a home cannot be asked for again, and nobody speaks for another community.
- * Associations need none (TF-2 3.38.4.1.3). @return whether it is passed on */
+/** Associations need no home (TF-2 3.38.4.1.3). @return whether the object is passed on */
 static bool check_home(Leg *leg, Request *req, const XmlNode *object)
 {
     Str home = str_trim(xml_attribute(object, "home"));
@@ -196,15 +195,8 @@ static bool check_home(Leg *leg, Request *req, const XmlNode *object)
         (str_is_empty(home) && xml_is(object, NS_RIM, "Association"))) {
         return true;
     }
-    bool is_missing = str_is_empty(home);
-    (void)error_add(&req->errors,
-                    is_missing ? ERR_XDS_MISSING_HOME_COMMUNITY_ID : ERR_XDS_UNKNOWN_COMMUNITY,
-                    str_cstr(req->arena, leg->home),
-                    "the gateway of community %.*s gave the object %.*s with home \"%.*s\"; it is "
-                    "left out: the gateway has to give its own",
-                    STR_ARG(leg->home), STR_ARG(str_slice(xml_attribute(object, "id"), 0, 100)),
-                    STR_ARG(str_slice(home, 0, 200)));
-    leg->error = req->errors.last;
+    leg->error = leg_refuse_home(leg, req, home, str_cstr(req->arena, leg->home), "object",
+                                 xml_attribute(object, "id"));
     return false;
 }
 

@@ -370,6 +370,19 @@ void leg_pass_errors(Leg *leg, Request *req, const XmlNode *errors, bool is_fail
     }
 }
 
+const Error *leg_refuse_home(const Leg *leg, Request *req, Str home, const char *location,
+                             const char *what, Str id)
+{
+    (void)error_add(
+        &req->errors,
+        str_is_empty(home) ? ERR_XDS_MISSING_HOME_COMMUNITY_ID : ERR_XDS_UNKNOWN_COMMUNITY,
+        location,
+        "the gateway of community %.*s gave the %s %.*s with home \"%.*s\"; it is left "
+        "out: the gateway has to give its own",
+        STR_ARG(leg->home), what, STR_ARG(str_slice(id, 0, 100)), STR_ARG(str_slice(home, 0, 200)));
+    return req->errors.last;
+}
+
 /* ---- a test by the operator ---- */
 
 static Str probe_of(Arena *arena, const Community *community)

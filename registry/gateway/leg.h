@@ -51,6 +51,12 @@ void legs_run(Request *req, Leg **legs, size_t count);
  * rs:RegistryErrorList; NULL: none. @param is_failure  by the status of the reply */
 void leg_pass_errors(Leg *leg, Request *req, const XmlNode *errors, bool is_failure);
 
+/** Adds the error that something does not come with the home of the community that gives it (TF-2
+ * 3.38.4.1.3, 3.39.5): without a home it cannot be asked for again, and nobody speaks for another
+ * community. @param what  "object" or "document". @return the error */
+const Error *leg_refuse_home(const Leg *leg, Request *req, Str home, const char *location,
+                             const char *what, Str id);
+
 /** The event of who asks another community (TF-2 3.38.4.2, 3.39.6). Nothing for this community: its
  * actors record it. @param error  what went wrong; NULL: nothing */
 int leg_record(const Leg *leg, Request *req, const Error *error, const AuditObject *objects,

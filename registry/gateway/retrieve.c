@@ -244,6 +244,21 @@ static const SoapDocument *document_of(const Leg *leg, const XmlNode *response)
     return document && document->content ? document : NULL;
 }
 
+/** What comes without the home of its community is left out (TF-2 3.39.5, 3.43.4.2.2). */
+static void take_document(Retrieval *retrieval, Leg *leg, Asked *asked)
+{
+    Request *req = retrieval->req;
+    Str home = xml_child_text(asked->response, NS_XDSB, "HomeCommunityId");
+    if (!str_equal(home, leg->home)) {
+        asked->error = leg_refuse_home(leg, req, home, str_cstr(req->arena, asked->unique_id),
+                                       "document", asked->unique_id);
+        return;
+    }
+    asked->document = document_of(leg, asked->response);
+    retrieval->delivered += asked->document ? 1 : 0;
+    leg->has_results |= asked->document != NULL;
+}
+
 /** Nothing is passed on that was not asked for. Each answer is of one request. */
 static void take_response(Retrieval *retrieval, Leg *leg, const XmlNode *response)
 {
@@ -254,9 +269,7 @@ static void take_response(Retrieval *retrieval, Leg *leg, const XmlNode *respons
         if (asked->leg == leg && !asked->response && str_equal(asked->unique_id, unique_id) &&
             str_equal(asked->repository_unique_id, repository)) {
             asked->response = response;
-            asked->document = document_of(leg, response);
-            retrieval->delivered += asked->document ? 1 : 0;
-            leg->has_results |= asked->document != NULL;
+            take_document(retrieval, leg, asked);
             return;
         }
     }
