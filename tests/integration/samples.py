@@ -1,10 +1,12 @@
 """Sends the real sample messages of the reference data and compares each outcome with what its INDEX.tsv states.
 
-A sample is sent as it is, with four exceptions, because they are not what a sample is about: one without an envelope gets one,
-patients become patients that were fed, SubmissionSet and Folder uniqueIds become fresh ones, and documents whose content the
-sample leaves out get some (their stated hash and size then go). HTTP dumps are sent with their own Content-Type and body.
+A sample is sent as it is, with four exceptions, because they are not what a sample is about: one without an envelope gets one, and
+one whose envelope lacks wsa:MessageID or has the wsa:Action of another transaction gets what it needs, patients become patients that
+were fed, SubmissionSet and Folder uniqueIds become fresh ones, and documents whose content the sample leaves out get some (their
+stated hash and size then go). HTTP dumps are sent with their own Content-Type and body.
 Those of other communities go to /gateway, of the community that the requests of images name. HL7 v3 samples go to /pix, in an envelope of ours, with the identifier domains that they name configured and the patients that they
-ask for or merge known. Manifests and requests of images are in samples_imaging.py.
+ask for or merge known. Manifests and requests of images are in samples_imaging.py; samples_exchange.py sends those of updates,
+removals, subscriptions and other communities again, where what they name is there.
 EXPECTED has a row for every sample; `why` says what decides where INDEX.tsv leaves it open. Replies are validated against
 the schemas.
 """
@@ -19,7 +21,7 @@ from lxml import etree
 
 from conformance import client as xds, schemas as v3_schemas
 from tests.harness import server as harness
-from tests.integration import samples_fhir, samples_imaging, v3_messages as v3
+from tests.integration import samples_exchange, samples_fhir, samples_imaging, v3_messages as v3
 
 PATIENT = f"{samples_imaging.PATIENT_ID}^^^&{harness.AUTHORITY}&ISO"
 ROOTS = {  # body root -> (path, transaction)
@@ -48,7 +50,7 @@ GATEWAY_V3 = (xds.ACTIONS["ITI-55"], "/gateway")
 FOREIGN = "asks another repository"
 OTHER_HOME = "asks another community"
 UNQUOTED = "values without quotes, as in the sample that INDEX.tsv calls invalid"
-EXPECTED = {  # sample: (outcome, error code or text that the reply must hold, why)
+EXPECTED = {  # sample: (outcome, of a Failure all its error codes, a text that the reply must hold, why)
     "iti-41/epdex__ITI-41_request_raw.xml": ("Fault", "boundary", "the boundary of the header is not the one of the body"),
     "iti-41/epdex__ITI-41_response_raw.xml": ("Fault", "", A_REPLY),
     "iti-41/ipf__ProvideAndRegisterDocumentSet.xml": ("Success", "", ""),
@@ -65,9 +67,9 @@ EXPECTED = {  # sample: (outcome, error code or text that the reply must hold, w
     "iti-41/ohimxds__pnrResponse_wSOAP.xml": ("Fault", "", A_REPLY),
     "iti-41/openxds__ProvideAndRegisterDocumentSet-bRequest.xml": ("Fault", "base64", "the inline content is not base64"),
     "iti-41/openxds__ProvideAndRegisterDocumentSet-bResponse.xml": ("Fault", "", A_REPLY),
-    "iti-41/openxds__document_replacement.xml": ("Failure", "UnresolvedReferenceException", "replaces what is not registered"),
+    "iti-41/openxds__document_replacement.xml": ("Failure", "UnresolvedReferenceException,XDSRegistryMetadataError", "replaces what is not registered; $placeholders$ for ids"),
     "iti-41/openxds__submit_document.xml": ("Failure", "XDSRegistryMetadataError", "a template whose $placeholders$ are no identifiers"),
-    "iti-41/xcasrc__PnR_request.xml": ("Failure", "XDSRegistryMetadataError", "its Classifications name objects that it does not hold"),
+    "iti-41/xcasrc__PnR_request.xml": ("Failure", "XDSRegistryMetadataError,UnresolvedReferenceException", "its Classifications name objects that it does not hold"),
     "iti-42/ipf__SubmitObjectsRequest_ebrs30.xml": ("Failure", "XDSRegistryMetadataError", "without hash, required in ITI-42"),
     "iti-42/ipf__SubmitObjectsRequest_ebrs30_update_nonstandard_association.xml": ("Failure", "XDSRegistryMetadataError", ""),
     "iti-42/ipf__SubmitObjectsRequest_ebrs3_extra_metadata.xml": ("Failure", "XDSRegistryMetadataError", "without hash, required in ITI-42"),
@@ -79,10 +81,10 @@ EXPECTED = {  # sample: (outcome, error code or text that the reply must hold, w
     "iti-51/ipf__iti51request.xml": ("Success", "", ""),
     "iti-52-dsub/nist2__dsub_publish_single_doc.xml": ("Fault", "", OF_XDS_A),
     "iti-52-dsub/nist2__dsub_subscribe_testplan.xml": ("Fault", "InvalidFilterFault", "FindDocuments is no filter (TF-2 3.52.5.2)"),
-    "iti-57/ipf__SubmitObjectsRequest_ebrs30_update.xml": ("Failure", "XDSMetadataVersionError", "it updates what is not registered"),
+    "iti-57/ipf__SubmitObjectsRequest_ebrs30_update.xml": ("Failure", "XDSMetadataVersionError,XDSMetadataUpdateError", "it updates what is not registered"),
     "iti-62/wxdsb__remove_req.xml": ("Failure", "UnresolvedReferenceException", "it removes what is not registered"),
     "iti-62/wxdsb__remove_res.xml": ("Fault", "", A_REPLY),
-    "iti-62/xcasrc__IT_iti-62_request.xml": ("Failure", "ObjectRefList", "its ObjectRefList is empty"),
+    "iti-62/xcasrc__IT_iti-62_request.xml": ("Failure", "XDSRegistryMetadataError ObjectRefList", "its ObjectRefList is empty"),
     "iti-86/xcasrc__IT_iti-86_request.xml": ("Failure", "XDSUnknownRepositoryId", FOREIGN),
     "iti-18/epdex__ITI-18_request_raw.xml": ("Success", "", ""),
     "iti-18/epdex__ITI-18_response_raw.xml": ("Fault", "", A_REPLY),
@@ -220,7 +222,8 @@ def send(soap, folder, raw):
     fresh(body)
     if transaction == "ITI-41":
         give_content(body)
-    message = xds.envelope(xds.ACTIONS[transaction], etree.tostring(body, encoding="unicode", with_tail=False))
+    whole = tree if tree.tag == "{%s}Envelope" % xds.NS["soap"] else body
+    message = samples_exchange.complete(whole, xds.ACTIONS[transaction])
     if transaction in ("ITI-39", "ITI-41", "ITI-43"):
         parts = [(href.decode(), "text/plain", b"sample") for href in re.findall(rb'href="cid:([^"]+)"', message)]
         return soap.post(path, *xds.mtom(message, parts))
@@ -255,9 +258,25 @@ def judge(reply, expected, schemas):
     outcome, text, _ = expected
     if reply.outcome != outcome:
         return f"{reply.outcome} instead of {outcome}: {reply.errors or reply.raw[-600:]}"
+    codes, _, text = text.partition(" ") if outcome == "Failure" else ("", "", text)
+    if codes and {error[0] for error in reply.errors} != set(codes.split(",")):
+        return f"{outcome} with {reply.errors} instead of {codes}"
     if text and text.encode() not in reply.raw:
         return f"{outcome} without {text!r}: {reply.errors or reply.raw[-600:]}"
+    if outcome == "Success" and reply.objects():
+        return f"{len(reply.objects())} objects of patients that nobody knows"
     return schemas.fault(reply.body)
+
+
+def unlisted(folder, expected):
+    """Every row of every INDEX.tsv has an expectation, and every file a row."""
+    for name in sorted({sample.split("/")[0] for sample in expected}):
+        rows = [line.split("\t")[0] for line in (folder / name / "INDEX.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+        files = {path.name for path in (folder / name).iterdir()} - {"INDEX.tsv"}
+        for problem, names in (("without an expectation", {*rows, *files} - {s.partition("/")[2] for s in expected if s.startswith(name + "/")}),
+                               ("without a row in INDEX.tsv", files - {*rows}), ("without its file", {*rows} - files)):
+            if names:
+                yield f"{name}: {problem}: {sorted(names)}"
 
 
 def main():
@@ -283,17 +302,15 @@ def main():
         fhir_passed, failures = samples_fhir.run(server, reference / "ihe" / "samples" / samples_fhir.FOLDER)
         imaging_passed, imaging_failures = samples_imaging.run(server, reference / "ihe" / "samples", schemas, fresh)
         failures += imaging_failures
-        passed += fhir_passed + imaging_passed
+        exchange_passed, exchange_failures = samples_exchange.run(server, reference / "ihe" / "samples", schemas, fresh)
+        failures += exchange_failures
+        passed += fhir_passed + imaging_passed + exchange_passed
         failed += len(failures)
         for failure in failures:
             print(f"FAIL {failure}")
-    listed = EXPECTED.keys() | samples_imaging.LISTED
-    folders = {name.split("/")[0] for name in listed}
-    unlisted = [f"{folder}/{path.name}" for folder in sorted(folders) for path in (reference / "ihe" / "samples" / folder).iterdir()
-                if path.name != "INDEX.tsv" and f"{folder}/{path.name}" not in listed]
-    if unlisted:
-        failed += len(unlisted)
-        print(f"FAIL samples without an expectation: {unlisted}")
+    for problem in unlisted(reference / "ihe" / "samples", EXPECTED.keys() | samples_imaging.LISTED):
+        failed += 1
+        print(f"FAIL {problem}")
     print(f"{passed} passed, {failed} failed, 0 skipped")
     return 1 if failed or not passed else 0
 

@@ -65,6 +65,7 @@ class Sender:
     """A server, what is stored there, and how its replies are judged."""
 
     def __init__(self, server, schemas, adopt):
+        self.server = server
         self.base = f"http://127.0.0.1:{server.plain_port}"
         self.soap = xds.SoapClient(self.base)
         self.schemas = schemas
@@ -169,6 +170,12 @@ def named(request):
     return found
 
 
+def homes(body, name):
+    """{(SOP Instance UID, homeCommunityId or None)} of what is asked for, or of what comes."""
+    return {(node.findtext("xds:DocumentUniqueId", namespaces=xds.NS), node.findtext("xds:HomeCommunityId", namespaces=xds.NS))
+            for node in body.iter("{%s}%s" % (xds.NS["xds"], name))}
+
+
 def retrieve(sender, path, variants, to=("/imaging", "RAD-69")):
     """RAD-69 as it is, and of this source."""
     sender.store(named(etree.parse(path).getroot()))
@@ -180,6 +187,8 @@ def retrieve(sender, path, variants, to=("/imaging", "RAD-69")):
         sender.judge(reply, outcome, codes)
         expect(len(reply.documents()) == count, f"{len(reply.documents())} images of {source or 'no source'} instead of {count}")
         expect(set(reply.documents()) <= {uid for _, _, uid in named(request)}, "images that nobody asked for")
+        expect(homes(reply.body, "DocumentResponse") <= homes(request, "DocumentRequest"), "images with another home than was asked for")
+        expect(all(content[128:132] == b"DICM" and uid.encode() in content for uid, content in reply.documents().items()), "images that are others")
 
 
 def retrieve_across(sender, path, variants):
