@@ -29,18 +29,19 @@ TRUST = ["test_access_commands", "test_containment", "test_hostile", "test_probe
 IMAGING = ["test_dicom", "test_imaging"]
 IDENTITY = ["test_fhir", "test_hl7_v3", "test_identity", "test_moves", "test_names", "test_subscribers"]
 UPKEEP = ["test_backup", "test_migration"]
-EXCHANGE = ["test_asynchronous", "test_changes", "test_gateway", "test_history", "test_initiating", "test_on_demand", "test_removal",
-            "test_subscriptions", "test_updates"]
+CHANGES = ["test_changes", "test_history", "test_on_demand", "test_removal", "test_updates"]
+EXCHANGE = ["test_asynchronous", "test_gateway", "test_initiating", "test_subscriptions"]
 
 SUITES = [
     Suite("unit", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "unit", "--print-errorlogs"], False, False),
     Suite("lint", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "lint", "--print-errorlogs"], False, False),
     Suite("fuzz corpora", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "fuzz", "--print-errorlogs"], False, False),
-    Suite("integration", [PYTHON, "-m", "tests.integration", *(f"-{name}" for name in AUDIT + TRUST + IMAGING + IDENTITY + UPKEEP + EXCHANGE)], False, False),
+    Suite("integration", [PYTHON, "-m", "tests.integration", *(f"-{name}" for name in AUDIT + TRUST + IMAGING + IDENTITY + UPKEEP + CHANGES + EXCHANGE)], False, False),
     Suite("audit", [PYTHON, "-m", "tests.integration", *AUDIT], False, False),
     Suite("trust", [PYTHON, "-m", "tests.integration", *TRUST], False, False),
     Suite("imaging", [PYTHON, "-m", "tests.integration", *IMAGING], False, False),
     Suite("identity", [PYTHON, "-m", "tests.integration", *IDENTITY], False, False),
+    Suite("changes", [PYTHON, "-m", "tests.integration", *CHANGES], False, False),
     Suite("exchange", [PYTHON, "-m", "tests.integration", *EXCHANGE], False, False),
     Suite("upkeep", [PYTHON, "-m", "tests.integration", *UPKEEP], False, False),
     Suite("conformance", [PYTHON, "conformance/run.py", "--start-server"], False, False),
