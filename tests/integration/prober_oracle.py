@@ -214,3 +214,8 @@ class Oracle:
         told = [f for f in patient.facilities if places.domain(f) in known]
         name = family or (patient.family(told[-1]) if told else "")
         return {f"{a}|{n}" for a, n in known.items()} | ({f"name {name}"} if name else set())
+
+    def discovery(self, node, patient, authority):
+        """ITI-55: of whom the number may be known, the identifier of the affinity domain, and the name."""
+        found = self.patient(node, patient, authority)
+        return {one for one in found if one.startswith((f"{places.harness.AUTHORITY}|", "name "))}

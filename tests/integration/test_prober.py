@@ -26,6 +26,8 @@ RELATED = f"('{xds.IHE_ASSOCIATION}RPLC','{xds.IHE_ASSOCIATION}APND')"
 SUBMIT = "urn:ihe:iti:2010:AssociationType:SubmitAssociation"
 LONG_AGO, FAR_AHEAD = (datetime.datetime(year, 1, 1, tzinfo=datetime.timezone.utc) for year in (2001, 2099))
 Y2020 = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+HOME = "urn:oid:1.2.392.99999.7.1"
+ITI55 = xds.ACTIONS["ITI-55"]
 
 
 def quoted(value):
@@ -49,10 +51,27 @@ def stored_query(name, parameter, value, **further):
     return ask
 
 
-def retrieve(unique_id):
-    """ITI-43."""
+def cross_gateway_query(name, parameter, value, **further):
+    """ITI-38 for whole objects: each names the community."""
+    parameters = {parameter: value, **{f"${key}": text for key, text in further.items()}}
+    body = xds.query_xml(name, parameters, home=HOME)
+
     def ask(region, node):
-        reply = region.client(node.name).retrieve([(harness.REPOSITORY_UID, unique_id)])
+        reply = region.client(node.name).send("/gateway", "ITI-38", body)
+        if reply.outcome != "Success" or reply.errors:
+            return {reply.outcome, str(reply.errors)}, reply.raw
+        homes = {o.get("home") for o in reply.objects("ExtrinsicObject") + reply.objects("RegistryPackage")}
+        return {o.get("id") for o in reply.objects()} | {f"home {home}" for home in homes - {HOME}}, reply.raw
+    return ask
+
+
+def retrieve(unique_id, is_cross_gateway=False):
+    """ITI-43, ITI-39."""
+    path, transaction, home = ("/gateway", "ITI-39", HOME) if is_cross_gateway else ("/repository", "ITI-43", None)
+    body = xds.retrieve_xml([(harness.REPOSITORY_UID, unique_id)], home)
+
+    def ask(region, node):
+        reply = region.client(node.name).send(path, transaction, body, as_mtom=True)
         errors = [e[0] for e in reply.errors]
         if errors not in ([], ["XDSDocumentUniqueIdError"]):
             return {str(errors)}, reply.raw
@@ -105,10 +124,10 @@ def by_number(authority, number):
     return f"@PID.3.1^{number}", f"@PID.3.4.2^{authority}", "@PID.3.4.3^ISO"
 
 
-def v3_ask(make):
+def v3_ask(make, action=None, path="/pix"):
     """A query of HL7 v3: ids and family names of the patients, "unknown"."""
     def ask(region, node):
-        reply = v3_messages.send(region.client(node.name), make())
+        reply = v3_messages.send(region.client(node.name), make(), action, path)
         if reply.outcome == "AE":
             return {"unknown"}, reply.raw
         patients = reply.envelope.findall(".//hl7:registrationEvent//hl7:patient", xds.NS)
@@ -123,13 +142,13 @@ def pix_v3(authority, number):
     return v3_ask(lambda: v3_messages.fill("v3_pix_query", root=authority, id=number, control="PROBE"))
 
 
-def pdq_v3(criterion):
-    """ITI-47."""
+def pdq_v3(criterion, action=None, path="/pix"):
+    """ITI-47, ITI-55."""
     def make():
         body = v3_messages.fill("v3_pdq_query", query_id="PROBE", control="PROBE")
         body.find(".//hl7:parameterList", xds.NS).append(v3_messages.element(criterion))
         return body
-    return v3_ask(make)
+    return v3_ask(make, action, path)
 
 
 def v3_number(authority, number):
@@ -209,9 +228,14 @@ class Probes:
             for kind, ask, expect in self.of_patient(patient):
                 yield Probe(kind, patient.name, node, ask, lambda e=expect, p=patient: e(oracle, node, p))
 
+    @classmethod
+    def of_patient(cls, patient):
+        """Queries that name a patient, here and by way of the gateway."""
+        yield from cls._of_patient(patient, stored_query)
+        yield from ((f"ITI-38 {kind}", ask, expect) for kind, ask, expect in cls._of_patient(patient, cross_gateway_query))
+
     @staticmethod
-    def of_patient(patient):
-        """Queries that name a patient."""
+    def _of_patient(patient, stored_query):  # pylint: disable=redefined-outer-name
         cx = f"'{patient.cx()}'"
         states = {"XDSDocumentEntryStatus": BOTH, "XDSSubmissionSetStatus": BOTH, "XDSFolderStatus": BOTH}
         yield ("FindDocuments", stored_query("FindDocuments", "$XDSDocumentEntryPatientId", cx,
@@ -223,9 +247,17 @@ class Probes:
                lambda o, n, p: o.find(n, p, "F"))
         yield ("GetAll", stored_query("GetAll", "$patientId", cx, **states), lambda o, n, p: o.get_all(n, p))
 
+    @classmethod
+    def of_thing(cls, thing):
+        """Queries that name an object by its UUID, uniqueId or logical id, and retrieval, here and by way of the gateway."""
+        yield from cls._of_thing(thing, stored_query)
+        yield from ((f"ITI-38 {kind}", ask, expect) for kind, ask, expect in cls._of_thing(thing, cross_gateway_query))
+        if thing.kind == "D":
+            for kind in ("ITI-43", "ITI-39"):
+                yield kind, retrieve(thing.unique_id, kind == "ITI-39"), lambda o, n, t: o.download(n, t)
+
     @staticmethod
-    def of_thing(thing):
-        """Queries that name an object by its UUID, uniqueId or logical id, and ITI-43."""
+    def _of_thing(thing, stored_query):  # pylint: disable=redefined-outer-name
         uuid, unique_id = quoted(thing.uuid), quoted(thing.unique_id)
         yield ("GetAssociations", stored_query("GetAssociations", "$uuid", uuid), lambda o, n, t: o.associations(n, t))
         if thing.kind == "S":
@@ -252,7 +284,6 @@ class Probes:
                lambda o, n, t: o.folders(n, t))
         yield ("GetRelatedDocuments", stored_query("GetRelatedDocuments", "$XDSDocumentEntryUniqueId", f"'{thing.unique_id}'",
                                                    AssociationTypes=RELATED), lambda o, n, t: o.related(n, t))
-        yield "ITI-43", retrieve(thing.unique_id), lambda o, n, t: o.download(n, t)
 
     def identities(self, node):
         """ITI-9, 21, 22, 45, 47, 78, 83 and 119 by every number and every name."""
@@ -267,6 +298,8 @@ class Probes:
                     continue  # the searches answer it with nobody, or with the survivor: of other tests
                 for kind, ask in self.searches_by_number(authority, number):
                     yield Probe(kind, number, node, ask, lambda p=patient, a=authority: oracle.patient(node, p, a))
+                for kind, ask in self.discoveries(authority, number):
+                    yield Probe(kind, number, node, ask, lambda p=patient, a=authority: oracle.discovery(node, p, a))
             for facility in patient.facilities:
                 family = patient.family(facility)
                 for kind, ask in self.searches_by_name(family):
@@ -298,6 +331,11 @@ class Probes:
         yield "ITI-119", match(authority, number)
 
     @staticmethod
+    def discoveries(authority, number):
+        """The patient of a number, for another community."""
+        yield "ITI-55", pdq_v3(v3_number(authority, number), ITI55, "/gateway")
+
+    @staticmethod
     def searches_by_name(family):
         """The patients of a family name."""
         yield "ITI-21 name", pdq_v2("Q22", f"@PID.5.1.1^{family}")
@@ -309,6 +347,11 @@ class Probes:
         for node in self.region.nodes:
             yield from self.documents(node)
             yield from self.identities(node)
+
+
+def transaction_of(kind):
+    """The transaction of a kind of probe."""
+    return kind.split()[0] if kind.startswith("ITI") else "ITI-18"
 
 
 # ---- the region's rules
@@ -369,7 +412,7 @@ class ProberCase(common.ServerCase):
 
     mode = "enforce"
     roles = places.Region.certificates()
-    settings = {"server": {"plain_http_listen": None, "plain_mllp_listen": None}}
+    settings = {"server": {"plain_http_listen": None, "plain_mllp_listen": None}, "affinity_domain": {"home_community_id": HOME}}
 
     @classmethod
     def setUpClass(cls):
@@ -485,7 +528,7 @@ class ProberCase(common.ServerCase):
         numbers = [(places.domain(f), n) for kind in (patient.numbers, patient.merged) for f, n in kind.items()]
         for authority, number in (*numbers, (harness.AUTHORITY, patient.xad_pid), (places.INSURANCE, patient.insurance)):
             if authority not in known:
-                for make in (Probes.cross_references, Probes.searches_by_number):
+                for make in (Probes.cross_references, Probes.searches_by_number, Probes.discoveries):
                     for (kind, ask), (_, fake_ask) in zip(make(authority, number), make(authority, "NOSUCH77")):
                         yield kind, ask, fake_ask, (number,), ("NOSUCH77",)
         for facility in patient.facilities:
@@ -549,7 +592,7 @@ class Prober(ProberCase):
                     self.assertEqual(places.masked(ask(self.region, node)[1], *echoed),
                                      places.masked(fake_ask(self.region, node)[1], *fake_echoed))
                     kinds[kind] += 1
-        self.assertGreaterEqual(len(kinds), 25, kinds)
+        self.assertGreaterEqual(len(kinds), 40, kinds)
 
     # ---- writes
 
@@ -691,7 +734,7 @@ class Prober(ProberCase):
 
     def test_everybody_gets_exactly_what_the_rules_say_and_every_question_is_on_record(self):
         probes = self.sample(self.probes.all(), SHARE)
-        asked = collections.Counter(p.kind.split()[0] if p.kind.startswith("ITI") else "ITI-18" for p in probes)
+        asked = collections.Counter(transaction_of(p.kind) for p in probes)
         before = self.settled_records()
         count, permitted = self.check(probes)
         print(f"\n  {count} probes, {permitted} of them permitted", end="")

@@ -1,5 +1,5 @@
-"""The cross-tenant prober for people: on endpoints that demand assertions (XUA), users of every role at nodes of every hospital ask ITI-18
-and ITI-43 for everything. What each must get follows from the roles of the assertion and the hospital of the node. A share of the
+"""The cross-tenant prober for people: on endpoints that demand assertions (XUA), users of every role at nodes of every hospital ask ITI-18,
+ITI-43, ITI-38 and ITI-39 for everything. What each must get follows from the roles of the assertion and the hospital of the node. A share of the
 probes here, all of them with MUSUBI_FULL=1."""
 
 import collections
@@ -61,7 +61,7 @@ class UserProber(test_prober.ProberCase):
 
     def test_every_user_gets_exactly_what_his_roles_and_his_nodes_hospital_permit(self):
         probes = self.sample(self.every(), SHARE)
-        asked = collections.Counter((p.node.name, "ITI-43" if p.kind == "ITI-43" else "ITI-18") for p in probes)
+        asked = collections.Counter((p.node.name, test_prober.transaction_of(p.kind)) for p in probes)
         before = self.settled_records()
         count, permitted = self.check(probes)
         print(f"\n  {count} probes of {len(self.region.users)} users, {permitted} of them permitted", end="")
