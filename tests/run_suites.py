@@ -30,7 +30,7 @@ IMAGING = ["test_dicom", "test_imaging"]
 IDENTITY = ["test_fhir", "test_hl7_v3", "test_identity", "test_moves", "test_names", "test_subscribers"]
 UPKEEP = ["test_backup", "test_migration"]
 CHANGES = ["test_changes", "test_history", "test_on_demand", "test_removal", "test_updates"]
-EXCHANGE = ["test_asynchronous", "test_gateway", "test_initiating", "test_subscriptions"]
+EXCHANGE = ["test_asynchronous", "test_gateway", "test_initiating", "test_lying_communities", "test_subscriptions"]
 
 SUITES = [
     Suite("unit", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "unit", "--print-errorlogs"], False, False),

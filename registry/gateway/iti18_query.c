@@ -217,7 +217,6 @@ static int take_objects(Query *query, Leg *leg)
         }
         query->object_count++;
         query->object_bytes += part.len;
-        leg->has_results = true;
     }
     return 0;
 }
@@ -235,13 +234,11 @@ static bool is_only_unknown(const Leg *leg)
 
 static int merge_leg(Query *query, Leg *leg)
 {
-    const XmlNode *body = leg->reply ? leg->reply->body : NULL;
     if (leg->reply && !leg->community && query->leg_count > 1 && is_only_unknown(leg)) {
         query->is_unknown_here = true;
         return 0;
     }
-    bool is_failure = str_equal(str_trim(xml_attribute(body, "status")), STR(URN_RESPONSE_FAILURE));
-    leg_pass_errors(leg, query->req, xml_child(body, NS_RS, "RegistryErrorList"), is_failure);
+    leg_pass_errors(leg, query->req);
     return leg->reply ? take_objects(query, leg) : 0;
 }
 

@@ -12,6 +12,8 @@
 #include "lib/xml/namespaces.h"
 
 #define NS_PER_MS 1000000
+/** For one document. */
+#define ERRORS_SEARCHED 1000
 
 /* ---- making one ---- */
 
@@ -120,6 +122,27 @@ static bool is_response(const Leg *leg, const XmlNode *body)
                                          : xml_is(body, NS_XDSB, "RetrieveDocumentSetResponse");
 }
 
+/** What has the status and the errors: the body itself, or rs:RegistryResponse in it. */
+static const XmlNode *response_of(const Leg *leg, const XmlNode *body)
+{
+    return leg->service == GATEWAY_QUERY ? body : xml_child(body, NS_RS, "RegistryResponse");
+}
+
+/** By the last part of its name: there are two namespaces of them. */
+static bool has_status(const XmlNode *response, const char *status)
+{
+    Str text = str_trim(xml_attribute(response, "status"));
+    Str wanted = str_from(strrchr(status, ':'));
+    return str_ends_with(text, wanted) || str_equal(text, str_from_offset(wanted, 1));
+}
+
+/** TF-3 Table 4.2.4.2-1: there are three. */
+static bool is_status_known(const XmlNode *response)
+{
+    return has_status(response, URN_RESPONSE_SUCCESS) ||
+           has_status(response, URN_RESPONSE_PARTIAL) || has_status(response, URN_RESPONSE_FAILURE);
+}
+
 static void finish_reply(Leg *leg)
 {
     SoapMessage *message = NULL;
@@ -133,6 +156,10 @@ static void finish_reply(Leg *leg)
         leg->problem = str_printf(leg->req->arena, "its reply is {%.*s}%.*s",
                                   STR_ARG(str_slice(message->body->ns, 0, 200)),
                                   STR_ARG(str_slice(message->body->name, 0, 100)));
+    } else if (!is_status_known(response_of(leg, message->body))) {
+        Str status = str_trim(xml_attribute(response_of(leg, message->body), "status"));
+        leg->problem = str_printf(leg->req->arena, "its reply has the status \"%.*s\"",
+                                  STR_ARG(str_slice(status, 0, 200)));
     } else {
         leg->reply = message;
     }
@@ -313,16 +340,20 @@ static Str without_reference(const Leg *leg, const Request *req, Str text)
     return str_ends_with(text, reference) ? str_slice(text, 0, text.len - reference.len) : text;
 }
 
+static bool is_warning(const XmlNode *error)
+{
+    return str_ends_with(str_trim(xml_attribute(error, "severity")), STR("Warning"));
+}
+
 static void pass_error(Leg *leg, Request *req, const XmlNode *node)
 {
     Str name = str_trim(xml_attribute(node, "errorCode"));
     Str text = without_reference(leg, req, xml_attribute(node, "codeContext"));
     Str location = str_trim(xml_attribute(node, "location"));
     ErrorCode code = error_code_from_ihe(name);
-    bool is_warning = str_ends_with(str_trim(xml_attribute(node, "severity")), STR("Warning"));
+    Severity severity = is_warning(node) ? SEVERITY_WARNING : SEVERITY_ERROR;
     if (leg->service == GATEWAY_QUERY && leg->community && code == ERR_XDS_UNKNOWN_PATIENT_ID) {
-        leg->has_results = true; /* it has answered: nothing is known there (TF-2 3.18.4.1.3) */
-        leg->has_failed = false;
+        leg->has_failed = false; /* it has answered: nothing is known there (TF-2 3.18.4.1.3) */
         return;
     }
     if (code == ERR_NONE) {
@@ -332,9 +363,8 @@ static void pass_error(Leg *leg, Request *req, const XmlNode *node)
     if (leg->service == GATEWAY_QUERY || str_is_empty(location)) {
         location = leg->home;
     }
-    error_add_str(&req->errors, code, is_warning ? SEVERITY_WARNING : SEVERITY_ERROR, location,
-                  text);
-    leg->error = is_warning ? leg->error : req->errors.last;
+    error_add_str(&req->errors, code, severity, location, text);
+    leg->error = severity == SEVERITY_WARNING ? leg->error : req->errors.last;
 }
 
 static void pass_unavailable(Leg *leg, Request *req)
@@ -347,25 +377,30 @@ static void pass_unavailable(Leg *leg, Request *req)
     leg->error = req->errors.last;
 }
 
-void leg_pass_errors(Leg *leg, Request *req, const XmlNode *errors, bool is_failure)
+void leg_pass_errors(Leg *leg, Request *req)
 {
     if (!leg->reply) {
         pass_unavailable(leg, req);
         return;
     }
-    leg->has_failed = is_failure;
+    const XmlNode *response = response_of(leg, leg->reply->body);
+    const XmlNode *errors = xml_child(response, NS_RS, "RegistryErrorList");
+    bool is_explained = has_status(response, URN_RESPONSE_SUCCESS);
+    leg->has_failed = has_status(response, URN_RESPONSE_FAILURE);
     for (const XmlNode *node = xml_child(errors, NS_RS, "RegistryError"); node;
          node = xml_next(node, NS_RS, "RegistryError")) {
+        is_explained |= !is_warning(node);
         pass_error(leg, req, node);
     }
     for (const Error *error = leg->reading.errors.first; error; error = error->next) {
         error_add_str(&req->errors, error->code, error->severity, leg->home, error->context);
         leg->error = req->errors.last;
     }
-    if (leg->has_failed && !leg->error) {
+    if (!is_explained) {
         (void)error_add(&req->errors, ERR_XDS_UNAVAILABLE_COMMUNITY,
                         str_cstr(req->arena, leg->home),
-                        "the community answers with a failure and does not say why");
+                        "the community answers with %s and does not say why; ask its operator",
+                        leg->has_failed ? "a failure" : "a part of what it has");
         leg->error = req->errors.last;
     }
 }
@@ -381,6 +416,21 @@ const Error *leg_refuse_home(const Leg *leg, Request *req, Str home, const char 
         "out: the gateway has to give its own",
         STR_ARG(leg->home), what, STR_ARG(str_slice(id, 0, 100)), STR_ARG(str_slice(home, 0, 200)));
     return req->errors.last;
+}
+
+bool leg_tells_of(const Leg *leg, Str unique_id)
+{
+    const XmlNode *errors =
+        xml_child(response_of(leg, leg->reply->body), NS_RS, "RegistryErrorList");
+    const XmlNode *node = xml_child(errors, NS_RS, "RegistryError");
+    for (size_t i = 0; node && i < ERRORS_SEARCHED; i++) {
+        if (str_find(xml_attribute(node, "location"), unique_id) != SIZE_MAX ||
+            str_find(xml_attribute(node, "codeContext"), unique_id) != SIZE_MAX) {
+            return true;
+        }
+        node = xml_next(node, NS_RS, "RegistryError");
+    }
+    return false;
 }
 
 /* ---- a test by the operator ---- */

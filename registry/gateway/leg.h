@@ -21,7 +21,6 @@ typedef struct Leg {
     SoapReceiver *receiver; /* NULL: nothing has come */
     SoapMessage *reply;     /* NULL: none that can be read, and problem says why */
     Str problem;
-    bool has_results;   /* something of its reply is passed on */
     bool has_failed;    /* it did not answer, or all that it says is an error */
     const Error *error; /* the last that it is the cause of; NULL: none */
     pthread_t thread;
@@ -47,9 +46,13 @@ Leg *leg_new(const LegPlan *plan, const Community *community, Str body);
  * actors needs before the reply is taken over into the request. */
 void legs_run(Request *req, Leg **legs, size_t count);
 
-/** Passes on the errors of a leg's reply, or says that there is none. @param errors  the
- * rs:RegistryErrorList; NULL: none. @param is_failure  by the status of the reply */
-void leg_pass_errors(Leg *leg, Request *req, const XmlNode *errors, bool is_failure);
+/** Passes on the errors of a leg's reply, or says that there is none. What a community calls a
+ * failure or a part without saying why is never taken for the whole. */
+void leg_pass_errors(Leg *leg, Request *req);
+
+/** Whether an error of the reply is about this document: in location or text (TF-2 3.39.4.1.3; RAD
+ * TF-2 4.75). Of very many errors the first ones are looked at. */
+bool leg_tells_of(const Leg *leg, Str unique_id);
 
 /** Adds the error that something does not come with the home of the community that gives it (TF-2
  * 3.38.4.1.3, 3.39.5): without a home it cannot be asked for again, and nobody speaks for another

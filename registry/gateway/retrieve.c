@@ -256,7 +256,6 @@ static void take_document(Retrieval *retrieval, Leg *leg, Asked *asked)
     }
     asked->document = document_of(leg, asked->response);
     retrieval->delivered += asked->document ? 1 : 0;
-    leg->has_results |= asked->document != NULL;
 }
 
 /** Nothing is passed on that was not asked for. Each answer is of one request. */
@@ -278,22 +277,25 @@ static void take_response(Retrieval *retrieval, Leg *leg, const XmlNode *respons
 static void merge_leg(Retrieval *retrieval, Leg *leg)
 {
     const XmlNode *body = leg->reply ? leg->reply->body : NULL;
-    const XmlNode *response = xml_child(body, NS_RS, "RegistryResponse");
-    bool is_failure =
-        str_equal(str_trim(xml_attribute(response, "status")), STR(URN_RESPONSE_FAILURE));
-    leg_pass_errors(leg, retrieval->req, xml_child(response, NS_RS, "RegistryErrorList"),
-                    is_failure);
+    leg_pass_errors(leg, retrieval->req);
     for (const XmlNode *one = xml_child(body, NS_XDSB, "DocumentResponse"); one;
          one = xml_next(one, NS_XDSB, "DocumentResponse")) {
         take_response(retrieval, leg, one);
     }
 }
 
+/** Whether the community said why it does not come: of this document, or of all. */
+static bool is_explained(const Asked *asked)
+{
+    const Leg *leg = asked->leg;
+    return (leg->has_failed && leg->error) || leg_tells_of(leg, asked->unique_id);
+}
+
 /** A community that gives neither a document nor an error. */
 static void miss(Retrieval *retrieval, Asked *asked)
 {
     Request *req = retrieval->req;
-    if (asked->document || asked->error || !asked->leg || asked->leg->error) {
+    if (asked->document || asked->error || !asked->leg || is_explained(asked)) {
         return;
     }
     (void)error_add(&req->errors, ERR_XDS_DOCUMENT_UNIQUE_ID_ERROR,
@@ -385,12 +387,14 @@ static void append_response(StrBuf *buf, const Asked *asked, Str content_id)
 {
     strbuf_literal(buf, "<DocumentResponse xmlns=\"" NS_XDSB "\">");
     append_text_element(buf, "HomeCommunityId", asked->home);
+    const XmlNode *document = xml_child(asked->response, NS_XDSB, "Document");
     for (const XmlNode *child = asked->response->first_child; child; child = child->next) {
-        if (xml_is(child, NS_XDSB, "Document")) {
+        if (child == document) {
             strbuf_literal(buf, "<Document><xop:Include xmlns:xop=\"" NS_XOP "\" href=\"cid:");
             strbuf_append(buf, content_id);
             strbuf_literal(buf, "\"/></Document>");
-        } else if (!xml_is(child, NS_XDSB, "HomeCommunityId")) {
+        } else if (!xml_is(child, NS_XDSB, "HomeCommunityId") &&
+                   !xml_is(child, NS_XDSB, "Document")) {
             xml_append_tree(buf, child, NS_XDSB);
         }
     }

@@ -1,0 +1,278 @@
+"""The Initiating Gateway and communities that do not answer as they should: nothing wrong is passed on, nobody waits beyond the deadline,
+and what others gave is still there (ITI TF-2 3.18.4.1.3, 3.38.4.1.3, 3.39.4.1.3, 3.43.5)."""
+
+import re
+import threading
+import time
+import unittest
+from xml.sax.saxutils import escape
+
+from conformance import client as xds
+from tests.harness import memory, receivers, server as harness
+from tests.integration import common
+from tests.integration.test_initiating import HERE, THERE, TIMEOUT_S, documents_of, homes
+
+STATUS_OF = "urn:oasis:names:tc:ebxml-regrep:ResponseStatusType:"
+PARTIAL = "urn:ihe:iti:2007:ResponseStatusType:PartialSuccess"
+REPOSITORY_THERE = "1.2.392.99999.6.2"
+SOAP = "application/soap+xml; charset=UTF-8"
+
+
+def error_xml(code, context="text", location=THERE, severity="Error"):
+    """rs:RegistryError."""
+    return (f'<rs:RegistryError errorCode="{code}" codeContext="{escape(context)}" location="{location}"'
+            f' severity="urn:oasis:names:tc:ebxml-regrep:ErrorSeverityType:{severity}"/>')
+
+
+def errors_xml(*errors):
+    """rs:RegistryErrorList."""
+    return f"<rs:RegistryErrorList>{''.join(errors)}</rs:RegistryErrorList>" if errors else ""
+
+
+def entry_xml(home, uuid=None, inner=""):
+    """A DocumentEntry as poor as it may be."""
+    home = f' home="{home}"' if home is not None else ""
+    return f'<rim:ExtrinsicObject id="{uuid or xds.new_urn()}"{home} objectType="urn:x">{inner}</rim:ExtrinsicObject>'
+
+
+def answer_xml(status, objects="", errors=""):
+    """query:AdhocQueryResponse."""
+    return (f'<query:AdhocQueryResponse xmlns:query="{xds.NS["query"]}" xmlns:rs="{xds.NS["rs"]}" xmlns:rim="{xds.NS["rim"]}"'
+            f' status="{status}">{errors}<rim:RegistryObjectList>{objects}</rim:RegistryObjectList></query:AdhocQueryResponse>')
+
+
+def envelope(body):
+    """A SOAP message that answers."""
+    return (f'<s:Envelope xmlns:s="{xds.NS["soap"]}" xmlns:wsa="{xds.NS["wsa"]}"><s:Header><wsa:Action s:mustUnderstand="1">urn:x</wsa:Action>'
+            f'</s:Header><s:Body>{body}</s:Body></s:Envelope>').encode()
+
+
+def reply(content, content_type=SOAP, status=200, more=""):
+    """HTTP."""
+    return f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\n{more}Content-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+def document_xml(unique_id, content='<xds:Document><xop:Include xmlns:xop="http://www.w3.org/2004/08/xop/include" href="cid:d@x"/></xds:Document>',
+                 repository=REPOSITORY_THERE, home=THERE):
+    """xds:DocumentResponse."""
+    return (f"<xds:DocumentResponse><xds:HomeCommunityId>{home}</xds:HomeCommunityId><xds:RepositoryUniqueId>{repository}</xds:RepositoryUniqueId>"
+            f"<xds:DocumentUniqueId>{unique_id}</xds:DocumentUniqueId><xds:mimeType>text/plain</xds:mimeType>{content}</xds:DocumentResponse>")
+
+
+def documents(status, responses="", errors="", attachment=b"content", part_type="text/plain", end=b"\r\n--b--\r\n", content_id="d@x"):
+    """An MTOM answer to ITI-39."""
+    body = envelope(f'<xds:RetrieveDocumentSetResponse xmlns:xds="{xds.NS["xds"]}" xmlns:rs="{xds.NS["rs"]}">'
+                    f'<rs:RegistryResponse status="{status}">{errors}</rs:RegistryResponse>{responses}</xds:RetrieveDocumentSetResponse>')
+    content = (b'--b\r\nContent-Type: application/xop+xml; charset=UTF-8; type="application/soap+xml"\r\nContent-ID: <r@x>\r\n\r\n' + body
+               + f"\r\n--b\r\nContent-Type: {part_type}\r\nContent-Transfer-Encoding: binary\r\nContent-ID: <{content_id}>\r\n\r\n".encode()
+               + attachment + end)
+    return reply(content, 'multipart/related; type="application/xop+xml"; start="<r@x>"; start-info="application/soap+xml"; boundary=b')
+
+
+class Liar(receivers.Receiver):
+    """Another community's gateway. answer(head and body) gives the bytes of the reply, or pieces of it, or None: none at all."""
+
+    def _exchange(self, connection):
+        head = self._read_until(connection, lambda data: b"\r\n\r\n" in data)
+        head, _, body = head.partition(b"\r\n\r\n")
+        length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
+        while len(body) < length:
+            body += connection.recv(65536)
+        answer = self._keep((head.decode(), body))
+        for piece in ([answer] if isinstance(answer, bytes) else answer or ()):
+            connection.sendall(piece)
+        return answer is not None
+
+
+class Lying(common.ServerCase):
+    """This server asks one community that lies, beside its own."""
+
+    settings = {"server": {"roles": "registry, repository, pix, atna"}, "affinity_domain": {"home_community_id": HERE}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.here = common.submission("P1", b"from here")
+        soap = common.client(cls.server)
+        answer = soap.provide(cls.here)
+        assert answer.outcome == "Success", answer.errors
+        soap.close()
+
+    def lie(self, answer):
+        """A community that answers so."""
+        liar = Liar(answer if callable(answer) else lambda message: answer)
+        self.addCleanup(liar.stop)
+        self.server.command("community", "add", THERE, "--url", f"http://127.0.0.1:{liar.port}/gateway", "--timeout", f"{TIMEOUT_S}s")
+        return liar
+
+    def ask(self, answer, body=None, transaction="ITI-18"):
+        """What /initiating answers, and how long it took."""
+        liar = self.lie(answer)
+        begin = time.monotonic()
+        found = self.soap().send("/initiating", transaction, body or documents_of(common.patient("P1")), as_mtom=transaction != "ITI-18")
+        seconds = time.monotonic() - begin
+        self.assertLess(seconds, TIMEOUT_S + 3)
+        return found, liar
+
+    def retrieve(self, answer, *unique_ids):
+        """ITI-43 of documents there."""
+        return self.ask(answer, xds.retrieve_xml([(REPOSITORY_THERE, u, THERE) for u in unique_ids]), "ITI-43")[0]
+
+    def unavailable(self, found):
+        """What is here came, and an error for the community there."""
+        self.assertEqual((found.outcome, homes(found)), ("PartialSuccess", [HERE]))
+        self.assertEqual([(e[0], e[2]) for e in found.errors], [("XDSUnavailableCommunity", THERE)])
+
+    # ---- ITI-18
+
+    def test_objects_of_other_communities_and_of_none_are_left_out(self):
+        for home, error in (("urn:oid:1.2.3", "XDSUnknownCommunity"), (HERE, "XDSUnknownCommunity"), (None, "XDSMissingHomeCommunityId"),
+                            ("", "XDSMissingHomeCommunityId")):
+            with self.subTest(home=home):
+                found, _ = self.ask(reply(envelope(answer_xml(STATUS_OF + "Success", entry_xml(home) + entry_xml(THERE)))))
+                self.assertEqual((found.outcome, homes(found)), ("PartialSuccess", [HERE, THERE]))
+                self.assertEqual([(e[0], e[2]) for e in found.errors], [(error, THERE)])
+
+    def test_what_is_not_whole_is_not_presented_as_whole(self):
+        """PartialSuccess, Failure and a status that there is not, each without an error that says why."""
+        for status in (PARTIAL, STATUS_OF + "PartialSuccess", STATUS_OF + "Failure", STATUS_OF + "Unavailable", ""):
+            with self.subTest(status=status):
+                found, _ = self.ask(reply(envelope(answer_xml(status, entry_xml(THERE)))))
+                self.assertEqual(found.outcome, "PartialSuccess")
+                self.assertEqual([e[2] for e in found.errors], [THERE])
+        whole = errors_xml(error_xml("XDSRegistryError", "be careful", severity="Warning"))
+        found, _ = self.ask(reply(envelope(answer_xml(PARTIAL, entry_xml(THERE), whole))))
+        self.assertEqual((found.outcome, homes(found)), ("PartialSuccess", [HERE, THERE]))
+        unknown = errors_xml(error_xml("XDSUnknownPatientId"))
+        found, _ = self.ask(reply(envelope(answer_xml(PARTIAL, entry_xml(THERE), unknown))))
+        self.assertEqual((found.outcome, found.errors, homes(found)), ("Success", [], [HERE, THERE]))
+
+    def test_that_the_patient_is_unknown_there_hides_no_other_fault(self):
+        unknown, other = error_xml("XDSUnknownPatientId"), error_xml("XDSRegistryBusy")
+        for errors in ((unknown, other), (other, unknown)):
+            found, _ = self.ask(reply(envelope(answer_xml(STATUS_OF + "Failure", "", errors_xml(*errors)))))
+            self.assertEqual((found.outcome, [e[0] for e in found.errors]), ("PartialSuccess", ["XDSRegistryBusy"]))
+
+    def test_errors_are_bounded_and_have_codes_of_the_standard(self):
+        for code in ("", "soap12:Sender", "urn:x", "NoSuchError", "x" * 50000):
+            with self.subTest(code=code[:20]):
+                found, _ = self.ask(reply(envelope(answer_xml(STATUS_OF + "Failure", "", errors_xml(error_xml(code))))))
+                self.assertEqual((found.outcome, [(e[0], e[2]) for e in found.errors]), ("PartialSuccess", [("XDSRegistryError", THERE)]))
+                self.assertLess(len(found.raw), 100000)
+        for context, count in (("z" * (8 << 20), 1), ("z" * 1000, 8000)):
+            with self.subTest(count=count):
+                found, _ = self.ask(reply(envelope(answer_xml(STATUS_OF + "Failure", "", errors_xml(*[error_xml("XDSRegistryError", context)] * count)))))
+                self.assertEqual((found.outcome, homes(found)), ("PartialSuccess", [HERE]))
+                self.assertLess(len(found.raw), 2 << 20)
+
+    def test_what_cannot_be_read_counts_as_no_answer(self):
+        good = envelope(answer_xml(STATUS_OF + "Success", entry_xml(THERE)))
+        bomb = b'<!DOCTYPE a [<!ENTITY b "' + b"c" * 1000 + b'">]>' + good
+        for what, answer in (
+                ("content type", reply(good, "text/html")), ("text/xml", reply(good, "text/xml")), ("none", reply(good, "")),
+                ("redirect", reply(b"", status=302, more="Location: http://127.0.0.1:1/elsewhere\r\n")),
+                ("fault", reply(envelope('<s:Fault xmlns:s="http://www.w3.org/2003/05/soap-envelope"/>'), status=500)),
+                ("cut", reply(good)[:-20] + b""), ("no HTTP", b"SSH-2.0-x\r\n\r\n"), ("empty", reply(b"")), ("nothing", None), ("doctype", reply(bomb)),
+                ("other body", reply(envelope("<a/>"))), ("two lengths", reply(good, more=f"Content-Length: {len(good) - 5}\r\n")),
+                ("coding", reply(good, more="Transfer-Encoding: gzip\r\n")), ("long header", reply(good, more=f"X: {'y' * 100000}\r\n")),
+                ("continue", [b"HTTP/1.1 100 Continue\r\n\r\n"] * 100000), ("deep", reply(envelope("<a>" * 5000 + "</a>" * 5000)))):
+            with self.subTest(what=what):
+                self.unavailable(self.ask(answer)[0])
+
+    def test_a_redirect_is_not_followed(self):
+        other = Liar(lambda message: reply(envelope(answer_xml(STATUS_OF + "Success", entry_xml(THERE)))))
+        self.addCleanup(other.stop)
+        self.unavailable(self.ask(reply(b"", status=307, more=f"Location: http://127.0.0.1:{other.port}/gateway\r\n"))[0])
+        self.assertEqual(other.messages, [])
+
+    def test_an_answer_by_drops_and_one_without_end_are_cut_at_the_deadline(self):
+        def drops(_):
+            yield reply(envelope(""))[:60]
+            for _ in range(200):
+                time.sleep(0.1)
+                yield b"x"
+        self.unavailable(self.ask(drops)[0])
+
+        def endless(_):
+            head = reply(b"")[:-len("Content-Length: 0\r\n\r\n")] + b"Transfer-Encoding: chunked\r\n\r\n"
+            yield head
+            yield b"1000\r\n" + b"<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope'><s:Header>".ljust(4096) + b"\r\n"
+            while True:
+                yield b"10000\r\n" + b" " * 65536 + b"\r\n"
+        before = memory.server_bytes(self.server.process.pid)
+        self.unavailable(self.ask(endless)[0])
+        self.assertLess(memory.server_bytes(self.server.process.pid) - before, 100 * common.MIB)
+
+    def test_a_community_that_hangs_takes_nothing_from_others(self):
+        stop = threading.Event()
+        self.addCleanup(stop.set)
+        self.lie(lambda message: stop.wait(60) and None)
+        found = []
+
+        def ask():
+            soap = common.client(self.server)
+            found.append(soap.send("/initiating", "ITI-18", documents_of(common.patient("P1"))))
+            soap.close()
+        threads = [threading.Thread(target=ask) for _ in range(60)]
+        begin = time.monotonic()
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        for _ in range(10):
+            started = time.monotonic()
+            self.assertEqual(len(common.find(self.soap(), "P1")), 1)
+            self.assertLess(time.monotonic() - started, 1)
+        for thread in threads:
+            thread.join()
+        self.assertLess(time.monotonic() - begin, TIMEOUT_S + 5)
+        for one in found:
+            self.unavailable(one)
+
+    # ---- ITI-43
+
+    def test_documents_that_were_not_asked_for_are_not_passed_on(self):
+        wanted, other = xds.new_oid(), xds.new_oid()
+        for what, response in (("another", document_xml(other)), ("another repository", document_xml(wanted, repository="1.2.3"))):
+            with self.subTest(what=what):
+                found = self.retrieve(documents(STATUS_OF + "Success", response), wanted)
+                self.assertEqual((found.outcome, found.documents()), ("Failure", {}))
+                self.assertEqual([(e[0], e[2]) for e in found.errors], [("XDSDocumentUniqueIdError", wanted)])
+
+    def test_each_document_that_does_not_come_has_an_error(self):
+        """3.43.5: also where the community tells of another one."""
+        here, missing, silent = (xds.new_oid() for _ in range(3))
+        errors = errors_xml(error_xml("XDSDocumentUniqueIdError", "not there", missing))
+        found = self.retrieve(documents(PARTIAL, document_xml(here), errors), here, missing, silent)
+        self.assertEqual((found.outcome, list(found.documents())), ("PartialSuccess", [here]))
+        self.assertEqual(sorted((e[0], e[2]) for e in found.errors), sorted(("XDSDocumentUniqueIdError", u) for u in (missing, silent)))
+
+    def test_the_same_document_twice_and_two_contents_are_one(self):
+        wanted = xds.new_oid()
+        include = '<xds:Document><xop:Include xmlns:xop="http://www.w3.org/2004/08/xop/include" href="cid:d@x"/></xds:Document>'
+        for what, responses in (("twice", document_xml(wanted) * 2), ("two contents", document_xml(wanted, include * 2)),
+                                ("a second one inline", document_xml(wanted, include + "<xds:Document>YWJj</xds:Document>"))):
+            with self.subTest(what=what):
+                found = self.retrieve(documents(STATUS_OF + "Success", responses), wanted)
+                self.assertLessEqual(found.raw.count(b'href="cid:'), 1)
+
+    def test_broken_parts_give_nothing_out(self):
+        wanted = xds.new_oid()
+        one = document_xml(wanted)
+        for what, answer in (("no end", documents(STATUS_OF + "Success", one, end=b"")), ("no such part", documents(STATUS_OF + "Success", one, content_id="e@x")),
+                             ("empty", reply(b"", "multipart/related; boundary=b")), ("other boundary", reply(b"--c\r\n\r\n--c--", "multipart/related; boundary=b"))):
+            with self.subTest(what=what):
+                found = self.retrieve(answer, wanted)
+                self.assertEqual((found.outcome, found.documents()), ("Failure", {}))
+                self.assertEqual([e[0] for e in found.errors], ["XDSUnavailableCommunity"], found.errors)
+
+    def test_the_type_of_a_part_breaks_no_header(self):
+        wanted = xds.new_oid()
+        for kind in ("text/plain\rX-Evil: 1", "text/plain\n X: 2", "a" * 3000, "text/plain\x01", "", "text/plain; x=\"\r\n y\""):
+            with self.subTest(kind=kind[:30]):
+                found = self.retrieve(documents(STATUS_OF + "Success", document_xml(wanted), part_type=kind), wanted)
+                self.assertNotIn(b"X-Evil", found.raw)
+                self.assertIn(list(found.documents().values()), ([b"content"], []))
+
+
+if __name__ == "__main__":
+    unittest.main()
