@@ -488,6 +488,64 @@ static void test_fsck_finds_unsound_versions(void **state)
     }
 }
 
+/** An object that refers to a document of the same patient, both of which move. */
+static void given_moved(const char *relationship)
+{
+    char urn[UUID_URN_LEN + 1];
+    StrBuf more = {0};
+    if (relationship == NULL) {
+        given_folder(NULL);
+    } else {
+        given_document("1.2.3.1", NULL, NULL, urn);
+        put_association(&more, relationship, "doc", urn, NULL);
+        given_document("1.2.3.2", NULL, strbuf_str(&more).data, urn);
+        strbuf_done(&more);
+    }
+    const PatientMove move = move_to_b();
+    Uuid set;
+    (void)moved(&move, &set);
+    expect_sound();
+}
+
+/* An Approved Association connects latest versions, but for what a move leaves behind. */
+static void test_fsck_finds_associations_of_superseded_versions(void **state)
+{
+    (void)state;
+    static const char approve[] = "UPDATE association SET status = 0 WHERE source_kind <> 1";
+    static const char same_patient[] = "UPDATE document_entry SET patient = 1";
+    static const struct {
+        const char *relationship; /* NULL: in a Folder */
+        const char *damage;
+        int findings; /* one for each end */
+    } cases[] = {
+        {APND, approve, 2},
+        {RPLC, approve, 0},
+        {RPLC, same_patient, 1},
+        {NULL, approve, 2},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        forget_all(NULL);
+        given_moved(cases[i].relationship);
+        assert_int_equal(fixture_run(fixture->pool, cases[i].damage), 0);
+        assert_int_equal(findings(), cases[i].findings);
+    }
+}
+
+/* What is Deprecated in a Folder stays in the version that a move supersedes. */
+static void test_fsck_knows_what_a_move_leaves_in_a_folder(void **state)
+{
+    (void)state;
+    given_folder(NULL);
+    fixture_run(fixture->pool, "UPDATE document_entry SET status = 1 WHERE unique_id = '1.2.3.2'");
+    const PatientMove move = move_to_b();
+    Uuid set;
+    assert_int_equal(moved(&move, &set), 1);
+    assert_int_equal(count("SELECT count(*) FROM folder WHERE NOT is_latest"), 1);
+    expect_sound();
+    fixture_run(fixture->pool, "UPDATE folder SET patient = 1");
+    assert_int_equal(findings(), 1);
+}
+
 /** Rows as ITI-42 makes them, but faster. */
 static void given_many(void)
 {
@@ -551,6 +609,8 @@ int main(void)
         cmocka_unit_test_setup(test_a_move_back_takes_what_was_replaced_since, forget_all),
         cmocka_unit_test_setup(test_a_reference_goes_on_to_the_new_version, forget_all),
         cmocka_unit_test_setup(test_fsck_finds_unsound_versions, forget_all),
+        cmocka_unit_test_setup(test_fsck_finds_associations_of_superseded_versions, forget_all),
+        cmocka_unit_test_setup(test_fsck_knows_what_a_move_leaves_in_a_folder, forget_all),
         cmocka_unit_test_setup(test_many_documents_move_and_all_or_none, forget_all),
     };
     if (getenv("MUSUBI_TEST_CONNINFO") == NULL) {
