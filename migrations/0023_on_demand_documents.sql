@@ -19,5 +19,15 @@ COMMENT ON COLUMN on_demand_document.failure IS 'why it could not be registered;
 COMMENT ON COLUMN on_demand_document.snapshot_unique_id IS 'the newest snapshot; empty: none';
 CREATE INDEX on_demand_document_due ON on_demand_document (noted_at) WHERE registered_at IS NULL;
 
+CREATE TABLE on_demand_snapshot (
+    digest    uuid PRIMARY KEY,
+    documents text[] NOT NULL,
+    studies   text[] NOT NULL
+);
+COMMENT ON TABLE on_demand_snapshot IS 'what a snapshot lists: who may not know of one of these may not have it, whatever became of them since';
+COMMENT ON COLUMN on_demand_snapshot.digest IS 'of repository_document';
+COMMENT ON COLUMN on_demand_snapshot.documents IS 'uniqueIds';
+COMMENT ON COLUMN on_demand_snapshot.studies IS 'Study Instance UIDs';
+
 ALTER TABLE repository_document ADD COLUMN generator text;
 COMMENT ON COLUMN repository_document.generator IS 'a snapshot that this generator made, which only who may see all of its patient may have; NULL: a document of somebody else';

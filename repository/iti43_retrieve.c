@@ -271,7 +271,8 @@ static void open_document(Retrieve *retrieve, Wanted *wanted)
     wanted->asked->mime_type = wanted->row->mime_type;
 }
 
-/** A snapshot shows what one reader saw: it is for those who may see as much. */
+/** A snapshot shows what one reader saw then: it is for those who may see as much, of then and of
+ * now. */
 static int may_have_content(const Retrieve *retrieve, const Wanted *wanted, bool *ret_may)
 {
     const DocumentRow *row = wanted->row;
@@ -281,7 +282,7 @@ static int may_have_content(const Retrieve *retrieve, const Wanted *wanted, bool
     const Generator *generator = generator_find(row->generator);
     *ret_may = generator != NULL && retrieve->repository->generator != NULL;
     return *ret_may ? on_demand_sees_all(retrieve->repository, retrieve->exchange->req, generator,
-                                         row->patient, ret_may)
+                                         row->patient, row, ret_may)
                     : 0;
 }
 

@@ -240,23 +240,106 @@ void made_document_done(MadeDocument *made)
 int on_demand_make(const Repository *repository, Request *reader, const OnDemandRow *row,
                    MadeDocument *ret_made)
 {
-    PatientRecord record = {.unique_id = row->unique_id};
-    *ret_made = (MadeDocument){0};
-    int rc = read_record(repository, reader, row, &ret_made->patient_id, &record);
+    *ret_made = (MadeDocument){.record = {.unique_id = row->unique_id}};
+    PatientRecord *record = &ret_made->record;
+    int rc = read_record(repository, reader, row, &ret_made->patient_id, record);
     if (rc < 0) {
         return rc;
     }
-    row->generator->write(reader->arena, &record, &ret_made->content);
-    record.unique_id = oid_of_uuid(reader->arena, uuid_digest(strbuf_str(&ret_made->content)));
+    row->generator->write(reader->arena, record, &ret_made->content);
+    record->unique_id = oid_of_uuid(reader->arena, uuid_digest(strbuf_str(&ret_made->content)));
     strbuf_clear(&ret_made->content);
-    row->generator->write(reader->arena, &record, &ret_made->content);
-    ret_made->unique_id = record.unique_id;
-    ret_made->as_of_us = record.as_of_us;
+    row->generator->write(reader->arena, record, &ret_made->content);
+    ret_made->unique_id = record->unique_id;
     return 0;
 }
 
+/* ---- what a snapshot lists ---- */
+
+static const DbStatement select_listed = {
+    "on_demand_listed",
+    "SELECT documents, studies FROM on_demand_snapshot WHERE digest = $1::uuid"};
+
+typedef struct Listed {
+    bool is_known;
+    Str *studies;
+    size_t study_count;
+    size_t document_count;
+    DocumentRegistration *registrations; /* of the documents, as they are now */
+    size_t registration_count;
+} Listed;
+
+static int read_listed(const Repository *repository, Request *req, Str snapshot, Listed *ret_listed)
+{
+    const DocumentCatalogue *catalogue = repository->config.catalogue;
+    DbParams params;
+    DbResult *rows;
+    Str *documents;
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    db_params_init(&params, req->arena);
+    db_param_uuid(&params, uuid_digest(snapshot));
+    int rc = db_acquire(repository->config.pool, req, &conn);
+    rc = rc < 0 ? rc : db_exec(conn, req, &select_listed, &params, &rows);
+    if (rc < 0 || db_rows(rows) == 0) {
+        return rc;
+    }
+    ret_listed->is_known = true;
+    ret_listed->document_count = db_text_array(rows, 0, 0, req->arena, &documents);
+    ret_listed->study_count = db_text_array(rows, 0, 1, req->arena, &ret_listed->studies);
+    return catalogue->find(catalogue->ctx, req, conn, documents, ret_listed->document_count,
+                           &ret_listed->registrations, &ret_listed->registration_count);
+}
+
+/** As ITI-18 decides, also on what is Deprecated or another patient's by now. What is registered no
+ * more is for nobody. */
+static int may_know_documents(Request *req, const Listed *listed, bool *ret_may)
+{
+    int64_t *patients = ARENA_ARRAY(req->arena, int64_t, listed->registration_count);
+    bool *is_known = ARENA_ARRAY(req->arena, bool, listed->document_count);
+    for (size_t i = 0; i < listed->registration_count; i++) {
+        patients[i] = listed->registrations[i].patient;
+    }
+    int rc = access_prepare(req, patients, listed->registration_count);
+    for (size_t i = 0; i < listed->registration_count && rc == 0; i++) {
+        const DocumentRegistration *registration = &listed->registrations[i];
+        const AccessScope *scope;
+        rc = access_open(req, registration->patient, ACCESS_LIST, &scope);
+        is_known[registration->document] = is_known[registration->document] ||
+                                           (rc == 0 && access_decide(scope, &registration->access));
+    }
+    for (size_t i = 0; i < listed->document_count; i++) {
+        *ret_may = *ret_may && is_known[i];
+    }
+    return rc;
+}
+
+static bool knows_studies(const PatientRecord *record, const Listed *listed)
+{
+    for (size_t i = 0; i < listed->study_count; i++) {
+        size_t at = 0;
+        while (at < record->study_count &&
+               !str_equal(record->studies[at].study_uid, listed->studies[i])) {
+            at++;
+        }
+        if (at == record->study_count) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/** @param record  what the reader may see now */
+static int sees_listed(const Repository *repository, Request *reader, Str snapshot,
+                       const PatientRecord *record, bool *ret_sees)
+{
+    Listed listed = {0};
+    int rc = read_listed(repository, reader, snapshot, &listed);
+    *ret_sees = rc == 0 && listed.is_known && knows_studies(record, &listed);
+    return *ret_sees ? may_know_documents(reader, &listed, ret_sees) : rc;
+}
+
 int on_demand_sees_all(const Repository *repository, Request *reader, const Generator *generator,
-                       int64_t patient, bool *ret_sees_all)
+                       int64_t patient, const DocumentRow *snapshot, bool *ret_sees_all)
 {
     static const Principal server = {.node_name = STR_INIT("musubi"), .may_do_everything = true};
     const OnDemandRow row = {.unique_id = STR("0.0"), .patient = patient, .generator = generator};
@@ -272,9 +355,12 @@ int on_demand_sees_all(const Repository *repository, Request *reader, const Gene
     server_request.principal = &server;
     server_request.user = NULL;
     int rc = on_demand_make(repository, &passing, &row, &seen);
-    access_passed(reader, &passing);
     rc = rc < 0 ? rc : on_demand_make(repository, &server_request, &row, &whole);
     *ret_sees_all = rc == 0 && str_equal(strbuf_str(&seen.content), strbuf_str(&whole.content));
+    if (*ret_sees_all && snapshot) {
+        rc = sees_listed(repository, &passing, snapshot->unique_id, &seen.record, ret_sees_all);
+    }
+    access_passed(reader, &passing);
     made_document_done(&seen);
     made_document_done(&whole);
     return rc;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "repository/document_rows.h"
 #include "repository/generator.h"
 #include "repository/repository_private.h"
 
@@ -11,7 +12,7 @@
  *
  * Snapshots (on_demand_persistence): only what a reader got who may see everything of the patient
  * is kept, so that all snapshots of a patient are one line; and a snapshot is given out to none but
- * who may see everything of the patient at that moment.
+ * who may see everything of the patient at that moment, and know of all that it lists.
  */
 
 /** A row of on_demand_document that is registered. In the request's arena. */
@@ -32,7 +33,7 @@ typedef struct MadeDocument {
     Str unique_id;
     Str patient_id; /* CX of the patient as it is now */
     StrBuf content; /* made_document_done() */
-    int64_t as_of_us;
+    PatientRecord record;
 } MadeDocument;
 
 void made_document_done(MadeDocument *made);
@@ -41,9 +42,13 @@ void made_document_done(MadeDocument *made);
 int on_demand_make(const Repository *repository, Request *reader, const OnDemandRow *row,
                    MadeDocument *ret_made) MUST_CHECK;
 
-/** Whether the reader may see everything of the patient that this generator would show. */
+/**
+ * Whether the reader may see everything of the patient that this generator would show.
+ * @param snapshot  that he may also know of everything that it lists, which may have become
+ * Deprecated, another patient's or removed since; NULL: only as it is now
+ */
 int on_demand_sees_all(const Repository *repository, Request *reader, const Generator *generator,
-                       int64_t patient, bool *ret_sees_all) MUST_CHECK;
+                       int64_t patient, const DocumentRow *snapshot, bool *ret_sees_all) MUST_CHECK;
 
 /**
  * Keeps it as a Stable document, if its reader may see everything of the patient: registered as a

@@ -45,6 +45,10 @@ int on_demand_principal(const Repository *repository, Request *req, Principal *r
     return 0;
 }
 
+static const DbStatement insert_listed = {
+    "on_demand_list", "INSERT INTO on_demand_snapshot (digest, documents, studies)"
+                      " VALUES ($1::uuid, $2::text[], $3::text[]) ON CONFLICT DO NOTHING"};
+
 /** One snapshot on its way. */
 typedef struct Keeping {
     Repository *repository;
@@ -55,6 +59,25 @@ typedef struct Keeping {
     OnDemandEntry entry;
     bool is_there; /* the very same bytes are kept already */
 } Keeping;
+
+static int queue_listed(Request *req, DbConn *conn, const MadeDocument *made)
+{
+    const PatientRecord *record = &made->record;
+    Str *documents = ARENA_ARRAY(req->arena, Str, record->document_count);
+    Str *studies = ARENA_ARRAY(req->arena, Str, record->study_count);
+    DbParams params;
+    for (size_t i = 0; i < record->document_count; i++) {
+        documents[i] = record->documents[i].listed.unique_id;
+    }
+    for (size_t i = 0; i < record->study_count; i++) {
+        studies[i] = record->studies[i].study_uid;
+    }
+    db_params_init(&params, req->arena);
+    db_param_uuid(&params, uuid_digest(made->unique_id));
+    db_param_text_array(&params, documents, record->document_count);
+    db_param_text_array(&params, studies, record->study_count);
+    return db_queue(conn, req, &insert_listed, &params);
+}
 
 /** Rows of the transaction that registers. */
 static int queue_kept(void *ctx, Request *req, DbConn *conn)
@@ -69,6 +92,7 @@ static int queue_kept(void *ctx, Request *req, DbConn *conn)
     db_param_uuid(&made, uuid_digest(keeping->made->unique_id));
     db_param_text(&made, keeping->row->generator->name);
     int rc = db_queue(conn, req, &update_generator, &made);
+    rc = rc < 0 ? rc : queue_listed(req, conn, keeping->made);
     return rc < 0 ? rc : db_queue(conn, req, &update_kept, &kept);
 }
 
@@ -104,7 +128,8 @@ static int look_up(Keeping *keeping)
         return rc < 0 ? rc : -(int)ERR_DATABASE;
     }
     keeping->now = found[0];
-    keeping->is_there = rows.count > 0 && rows.items[0].state == DOCUMENT_REGISTERED;
+    keeping->is_there = rows.count > 0 && rows.items[0].state == DOCUMENT_REGISTERED &&
+                        !str_is_empty(rows.items[0].generator);
     const Str names[] = {keeping->row->unique_id, keeping->now.snapshot_unique_id};
     rc =
         catalogue->find(catalogue->ctx, req, conn, names, ARRAY_LEN(names), &registrations, &count);
@@ -156,7 +181,7 @@ int on_demand_keep(Repository *repository, Request *reader, const OnDemandRow *r
                    const MadeDocument *made)
 {
     bool sees_all = false;
-    int rc = on_demand_sees_all(repository, reader, row->generator, row->patient, &sees_all);
+    int rc = on_demand_sees_all(repository, reader, row->generator, row->patient, NULL, &sees_all);
     if (rc < 0 || !sees_all) {
         return rc;
     }
@@ -174,7 +199,7 @@ int on_demand_keep(Repository *repository, Request *reader, const OnDemandRow *r
                   .entry = uuid_new(),
                   .set = uuid_new(),
                   .is_snapshot = true,
-                  .created_us = made->as_of_us},
+                  .created_us = made->record.as_of_us},
     };
     rc = keep(&keeping);
     request_free(req);

@@ -12,12 +12,13 @@ from lxml import etree
 
 from conformance import client as xds
 from tests.harness import server as harness
-from tests.integration import audit_records, common, imaging
+from tests.integration import audit_records, common, imaging, test_removal as removal
 
 ON_DEMAND = "urn:uuid:34268e47-fdf5-41a6-ba33-82133c465248"
 V3 = {"v3": "urn:hl7-org:v3"}
 SETTINGS = {"repository": {"on_demand": "patient-summary", "on_demand_facility": "Region"}}
 WAIT_S = 20
+LETTERS = (xds.CODES["classCode"][0], "57133-1", "2.16.840.1.113883.6.1", "Referral note")
 
 
 def entries(soap, number, kind=ON_DEMAND):
@@ -190,22 +191,22 @@ class Readers(common.ServerCase):
         run("authority", "add", "1.2.3.7", "--namespace", "HOSPA", "--facility", "Hospital A")
         time.sleep(1.5)
         mllp = xds.MllpClient(f"127.0.0.1:{cls.server.mllp_port}")
-        for n in range(1, 6):
+        for n in range(1, 8):
             reply = mllp.send(xds.adt("A01", f"{common.patient(f'P{n}')}~{n}^^^&1.2.3.7&ISO", name=f"Yamada{n}^Hanako"))
             assert xds.acknowledgement(reply) == "AA", reply
         mllp.close()
-        for n in range(1, 6):
+        for n in range(1, 8):
             run("patient", "enroll", f"P{n}")
         run("disclosure", "add", "--patient", "*", "--source", "Region", "--reader", "*", "--permit", "--level", "download", "--reason", "summary")
 
-    def disclose(self, number, source, reader):
-        """Everything of a hospital to another."""
+    def disclose(self, number, source, reader, *limits):
+        """Everything of a hospital to another, within limits."""
         self.server.command("disclosure", "add", "--patient", number, "--source", f"Hospital {source}", "--reader", f"Hospital {reader}",
-                            "--permit", "--level", "download", "--reason", "test")
+                            "--permit", "--level", "download", "--reason", "test", *limits)
 
-    def provided(self, letter, number):
+    def provided(self, letter, number, **fields):
         """The uniqueId of a document that a hospital provides."""
-        sent = common.submission(number, title=f"from {letter}")
+        sent = common.submission(number, **{"title": f"from {letter}", **fields})
         self.assert_success(self.soap(f"gateway-{letter.lower()}").provide(sent))
         return sent.documents[0].unique_id
 
@@ -255,6 +256,34 @@ class Readers(common.ServerCase):
             "$AssociationTypes": "('urn:ihe:iti:2010:AssociationType:IsSnapshotOf', 'urn:ihe:iti:2007:AssociationType:RPLC')"})
         kinds = {x.get("associationType").rsplit(":", 1)[1] for x in related.objects("Association")}
         self.assertEqual(kinds, {"IsSnapshotOf", "RPLC"})
+
+    def test_a_snapshot_goes_on_denying_what_is_no_longer_listed(self):
+        def deprecate(soap, number, unique_id):
+            entry = entries(soap, number, xds.STABLE)[unique_id]
+            body = common.status_xml(common.patient(number), entry, xds.STATUS + "Approved", xds.STATUS + "Deprecated")
+            self.assert_success(soap.send("/registry", "ITI-57", body))
+
+        def remove(soap, number, unique_id):
+            self.assert_success(removal.remove_metadata(soap, *removal.contents(soap, unique_id)))
+
+        a, b = self.soap("gateway-a"), self.soap("gateway-b")
+        for number, end in (("P6", deprecate), ("P7", remove)):
+            with self.subTest(end.__name__):
+                self.disclose(number, "B", "A")
+                self.disclose(number, "A", "B", "--classes", "^^".join(LETTERS[1:3]))
+                letter = self.provided("A", number, codes={**xds.CODES, "classCode": LETTERS})
+                secret, of_b = self.provided("A", number, title="Psychiatry"), self.provided("B", number)
+                made = Made(a, await_entry(a, number))
+                self.assertEqual((made.listed(), made.repository), ({letter, secret, of_b}, harness.REPOSITORY_UID))
+                wanted = [(harness.REPOSITORY_UID, made.unique_id)]
+                self.assertEqual(b.retrieve(wanted).documents(), {})
+                end(a, number, secret)
+                now = Made(b, await_entry(b, number))
+                self.assertEqual((now.listed(), now.repository), ({letter, of_b}, harness.REPOSITORY_UID), "all that there is now")
+                self.assertEqual(list(b.retrieve([(harness.REPOSITORY_UID, now.unique_id)]).documents().values()), [now.content])
+                self.assertEqual(b.retrieve(wanted).documents(), {}, "but not what there was")
+                if end is deprecate:
+                    self.assertEqual(list(a.retrieve(wanted).documents().values()), [made.content])
 
     def test_readers_at_once_leave_one_line_of_snapshots(self):
         self.provided("A", "P4")
