@@ -50,10 +50,11 @@ static const UpdatedObject *find_by_previous(const PreviousIndex *index, Uuid en
     return NULL;
 }
 
-static bool is_approved_folder(const UpdateState *state, Uuid entry_uuid)
+/** Deprecated or not: it may become Approved again, with all that it holds. */
+static bool is_latest_folder(const UpdateState *state, Uuid entry_uuid)
 {
     const StoredVersion *folder = update_state_find(state, entry_uuid);
-    return folder != NULL && folder->is_latest && folder->object.access.status == STATUS_APPROVED;
+    return folder != NULL && folder->is_latest;
 }
 
 /** Whether the link goes on with the new versions. */
@@ -67,7 +68,7 @@ static bool is_repeated(const UpdateState *state, const StoredAssociation *link,
     if (link->source_kind != OBJECT_FOLDER) {
         return true;
     }
-    return source != NULL ? link->is_target_approved : is_approved_folder(state, link->source);
+    return source != NULL ? link->is_target_approved : is_latest_folder(state, link->source);
 }
 
 /** Parts of an Association get ids of their own, as those of a new version do. */
