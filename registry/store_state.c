@@ -54,7 +54,7 @@ static const DbStatement lock_documents = {
     "         confidentiality_code, COALESCE(service_start_time, creation_time) AS effective"
     "    FROM document_entry WHERE entry_uuid = ANY (" LOCKED_DOCUMENTS ")"
     "   ORDER BY entry_uuid FOR NO KEY UPDATE)"
-    " SELECT locked.*, EXISTS (SELECT FROM association WHERE type = ANY ($2::int[])"
+    " SELECT locked.*, EXISTS (SELECT FROM association WHERE type = $2::int"
     "                             AND source_object = locked.entry_uuid)"
     "   FROM locked WHERE entry_uuid = ANY ($1::uuid[])"};
 
@@ -231,11 +231,10 @@ int store_queue_submitted(Request *req, DbConn *conn, const UuidSet *submitted)
 
 static int queue_lock_documents(Request *req, DbConn *conn, const Questions *questions)
 {
-    static const int32_t transforms[] = {ASSOCIATION_XFRM, ASSOCIATION_XFRM_RPLC};
     DbParams params;
     db_params_init(&params, req->arena);
     db_param_uuid_array(&params, questions->referenced.items, questions->referenced.count);
-    db_param_i32_array(&params, transforms, ARRAY_LEN(transforms));
+    db_param_i32(&params, ASSOCIATION_XFRM);
     db_param_uuid_array(&params, questions->replaced.items, questions->replaced.count);
     store_bind_followers(&params);
     return db_queue(conn, req, &lock_documents, &params);

@@ -254,7 +254,8 @@ static void check_folder_member(Request *req, const Association *association, co
 }
 
 /** APND, XFRM, RPLC, XFRM_RPLC, signs, IsSnapshotOf: checks 16 and 25 to 29 (TF-2 3.42.4.1.3.5); a
- * transformation is not appended to (TF-3 4.2.2.2.1). */
+ * transformation is not appended to (TF-3 4.2.2.2.1), but what XFRM_RPLC put in the place of its
+ * original is: there is nothing else to append to. */
 static void check_relationship(Request *req, const Association *association, const End *source,
                                const End *target)
 {

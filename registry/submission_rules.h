@@ -31,7 +31,7 @@ typedef struct StoredObject {
     ObjectKind kind; /* OBJECT_DOCUMENT_ENTRY or OBJECT_FOLDER */
     int64_t patient; /* internal id of the surviving patient */
     bool is_on_demand;
-    bool is_transformation; /* source of an XFRM or XFRM_RPLC */
+    bool is_transformation; /* source of an XFRM */
     bool is_hidden;         /* the sender may not know of it */
     AccessObject access;
 } StoredObject;

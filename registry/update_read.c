@@ -6,11 +6,10 @@
 
 /* ---- statements; $1 lids, $2 entryUUIDs that the message names ---- */
 
-/* Kinds and types: 0 DocumentEntry, 2 Folder; 0 HasMember, 2 XFRM, 4 XFRM_RPLC, 7
+/* Kinds and types: 0 DocumentEntry, 2 Folder; 0 HasMember, 2 XFRM, 7
  * UpdateAvailabilityStatus. */
 _Static_assert(OBJECT_DOCUMENT_ENTRY == 0 && OBJECT_FOLDER == 2, "literals of update_read.c");
-_Static_assert(ASSOCIATION_HAS_MEMBER == 0 && ASSOCIATION_XFRM == 2 && ASSOCIATION_XFRM_RPLC == 4,
-               "literals of update_read.c");
+_Static_assert(ASSOCIATION_HAS_MEMBER == 0 && ASSOCIATION_XFRM == 2, "literals of update_read.c");
 
 /* The first version has no lid: it is its own. */
 #define SQL_LATEST(table)                                                                          \
@@ -44,7 +43,7 @@ static const DbStatement lock_documents = {
     " coalesce(service_start_time, creation_time), coalesce(document_availability, 0),"
     " coalesce(size_bytes, -1), coalesce(hash, ''::bytea), repository, source_patient_id,"
     " format_code, event_code_list, service_start_time, service_stop_time,"
-    " EXISTS (SELECT FROM association WHERE type = ANY ('{2,4}')"
+    " EXISTS (SELECT FROM association WHERE type = 2"
     "   AND source_object = locked.entry_uuid) FROM locked"
     " WHERE entry_uuid = ANY (ARRAY(" SQL_LATEST("document_entry") SQL_NAMED
     "))"

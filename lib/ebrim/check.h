@@ -17,7 +17,7 @@ typedef struct Check {
     SubmissionKind kind;
     ObjectSet members;          /* typed targets of HasMember from the SubmissionSet */
     ObjectSet unlinked_folders; /* RimObjects of Folders with a membership that is no such target */
-    ObjectSet transformations;  /* typed sources of XFRM and XFRM_RPLC */
+    ObjectSet transformations;  /* typed sources of XFRM */
 } Check;
 
 void object_set_sort(ObjectSet *set);

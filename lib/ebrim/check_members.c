@@ -60,8 +60,7 @@ static void collect_transformations(Check *check)
     ObjectSet *set = &check->transformations;
     set->items = ARENA_ARRAY(check->req->arena, const void *, submission->association_count);
     for (const Association *a = submission->associations; a; a = a->next) {
-        bool is_transform = a->type == ASSOCIATION_XFRM || a->type == ASSOCIATION_XFRM_RPLC;
-        if (is_transform && is_in(&a->source, OBJECT_DOCUMENT_ENTRY)) {
+        if (a->type == ASSOCIATION_XFRM && is_in(&a->source, OBJECT_DOCUMENT_ENTRY)) {
             set->items[set->count++] = a->source.object;
         }
     }
