@@ -38,10 +38,16 @@ static bool is_folder_membership(const Association *association)
            (!source->is_in_submission || source->kind == OBJECT_FOLDER);
 }
 
-static MembershipSet submitted_memberships(Arena *arena, const Submission *submission)
+/** What need not be added: what the submission asks for, and what is there. */
+static MembershipSet given_memberships(Arena *arena, const Submission *submission,
+                                       const RegistryState *state)
 {
     MembershipSet set = {.items =
-                             ARENA_ARRAY(arena, FolderMembership, submission->association_count)};
+                             ARENA_ARRAY(arena, FolderMembership,
+                                         submission->association_count + state->membership_count)};
+    for (size_t i = 0; i < state->membership_count; i++) {
+        set.items[set.count++] = state->memberships[i];
+    }
     for (const Association *a = submission->associations; a != NULL; a = a->next) {
         if (is_folder_membership(a)) {
             set.items[set.count++] = (FolderMembership){a->source.uuid, a->target.uuid};
@@ -83,14 +89,14 @@ static bool add_replacement(MembershipSet *set, const RegistryState *state,
     return true;
 }
 
-/** Drops what is there twice and what the submission asks for. */
-static void keep_new(MembershipSet *set, const MembershipSet *submitted)
+/** Drops what is there twice and what is given. */
+static void keep_new(MembershipSet *set, const MembershipSet *given)
 {
     size_t kept = 0;
     for (size_t i = 0; i < set->count; i++) {
         const FolderMembership *membership = &set->items[i];
         bool is_repeated = kept > 0 && compare_memberships(membership, &set->items[kept - 1]) == 0;
-        if (!is_repeated && !membership_set_has(submitted, membership)) {
+        if (!is_repeated && !membership_set_has(given, membership)) {
             set->items[kept++] = *membership;
         }
     }
@@ -111,9 +117,9 @@ int replacement_memberships(Request *req, const Submission *submission, const Re
                                  MAX_PROPAGATED_MEMBERSHIPS);
             }
         }
-        MembershipSet submitted = submitted_memberships(req->arena, submission);
+        MembershipSet given = given_memberships(req->arena, submission, state);
         membership_set_sort(&set);
-        keep_new(&set, &submitted);
+        keep_new(&set, &given);
     }
     *ret_memberships = set.items;
     *ret_count = set.count;

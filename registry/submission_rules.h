@@ -55,7 +55,8 @@ typedef struct RegistryState {
     size_t object_count;
     Uuid *taken_uuids; /* submitted entryUUIDs that exist */
     size_t taken_uuid_count;
-    FolderMembership *memberships; /* of the documents that get replaced, in Approved Folders */
+    FolderMembership *memberships; /* of the documents that get replaced, in Approved Folders; of
+                                      those that replace them too, if they are registered */
     size_t membership_count;
 } RegistryState;
 

@@ -109,11 +109,14 @@ static const DbStatement select_links = {
                   " AND a.status = 0 AND a.target_kind = 0 AND a.source_kind = ANY ('{0,2}')"
                   " ORDER BY a.entry_uuid"};
 
-/* $1 sources, $2 targets */
+/* $1 sources, $2 targets; $3 what the message names, whose ends are sources and targets too */
+#define SQL_AMONG(column, ends)                                                                    \
+    " a." column " = ANY (" ends "::uuid[] || ARRAY(SELECT " column                                \
+    " FROM association WHERE entry_uuid = ANY ($3::uuid[])))"
 static const DbStatement select_equal = {
-    "update_equal", "SELECT " ASSOCIATION_COLUMNS ", true FROM association a"
-                    " WHERE a.source_object = ANY ($1::uuid[])"
-                    " AND a.target_object = ANY ($2::uuid[]) AND a.status = 0"};
+    "update_equal",
+    "SELECT " ASSOCIATION_COLUMNS ", true FROM association a WHERE a.status = 0"
+    " AND" SQL_AMONG("source_object", "$1") " AND" SQL_AMONG("target_object", "$2")};
 
 static const DbStatement select_memberships = {
     "update_memberships", "SELECT a.source_object, a.target_object FROM association a"
@@ -137,6 +140,7 @@ typedef struct Questions {
     UuidSet sources; /* of submitted Associations */
     UuidSet targets;
     UuidSet replaced;
+    UuidSet filed; /* that, and what replaces it: whose Folders are asked for */
 } Questions;
 
 static void ask_association(Questions *questions, const Association *association)
@@ -152,6 +156,8 @@ static void ask_association(Questions *questions, const Association *association
         uuid_set_add(&questions->targets, association->target.uuid);
         if (association_type_replaces(association->type)) {
             uuid_set_add(&questions->replaced, association->target.uuid);
+            uuid_set_add(&questions->filed, association->target.uuid);
+            uuid_set_add(&questions->filed, association->source.uuid);
         }
     }
 }
@@ -159,8 +165,8 @@ static void ask_association(Questions *questions, const Association *association
 static Questions collect_questions(Arena *arena, const Submission *submission)
 {
     Questions questions;
-    UuidSet *sets[] = {&questions.lids, &questions.named, &questions.sources, &questions.targets,
-                       &questions.replaced};
+    UuidSet *sets[] = {&questions.lids,    &questions.named,    &questions.sources,
+                       &questions.targets, &questions.replaced, &questions.filed};
     questions.submitted = store_submitted_uuids(arena, submission);
     for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
         uuid_set_init(sets[i], arena);
@@ -192,14 +198,15 @@ static int queue_sets(Request *req, DbConn *conn, const DbStatement *statement,
     return db_queue(conn, req, statement, &params);
 }
 
-static int queue_lock_folders(Request *req, DbConn *conn, const Questions *questions)
+static int queue_three_sets(Request *req, DbConn *conn, const DbStatement *statement,
+                            const UuidSet *first, const UuidSet *second, const UuidSet *third)
 {
     DbParams params;
     db_params_init(&params, req->arena);
-    db_param_uuid_array(&params, questions->lids.items, questions->lids.count);
-    db_param_uuid_array(&params, questions->named.items, questions->named.count);
-    db_param_uuid_array(&params, questions->replaced.items, questions->replaced.count);
-    return db_queue(conn, req, &lock_folders, &params);
+    db_param_uuid_array(&params, first->items, first->count);
+    db_param_uuid_array(&params, second->items, second->count);
+    db_param_uuid_array(&params, third->items, third->count);
+    return db_queue(conn, req, statement, &params);
 }
 
 /** The uniqueIds as claims. Only that of the SubmissionSet is new: those of documents are those of
@@ -260,21 +267,22 @@ static int queue_locks(Request *req, DbConn *conn, const Questions *questions, B
         put(places, &batch->documents);
     }
     for (int run = 0; run < 2 && rc == 0; run++) {
-        rc = queue_lock_folders(req, conn, questions);
+        rc = queue_three_sets(req, conn, &lock_folders, &questions->lids, &questions->named,
+                              &questions->replaced);
         put(places, &batch->folders);
     }
     rc = rc < 0 ? rc : queue_sets(req, conn, &lock_associations, &questions->named, NULL);
     put(places, &batch->associations);
     rc = rc < 0 ? rc : queue_sets(req, conn, &select_links, &questions->lids, NULL);
     put(places, &batch->links);
-    if (questions->sources.count > 0) {
-        rc = rc < 0
-                 ? rc
-                 : queue_sets(req, conn, &select_equal, &questions->sources, &questions->targets);
+    if (questions->named.count > 0) {
+        rc = rc < 0 ? rc
+                    : queue_three_sets(req, conn, &select_equal, &questions->sources,
+                                       &questions->targets, &questions->named);
         put(places, &batch->equal);
     }
     if (questions->replaced.count > 0) {
-        rc = rc < 0 ? rc : queue_sets(req, conn, &select_memberships, &questions->replaced, NULL);
+        rc = rc < 0 ? rc : queue_sets(req, conn, &select_memberships, &questions->filed, NULL);
         put(places, &batch->memberships);
     }
     return rc;

@@ -4,6 +4,7 @@
 
 #include "lib/base/error.h"
 #include "lib/ebrim/vocabulary.h"
+#include "registry/update_conflicts.h"
 
 /** One run of update_rules_check(). */
 typedef struct Rules {
@@ -424,6 +425,21 @@ static void check_end_of_approved(const Rules *rules, const Association *associa
     }
 }
 
+static void check_not_there(const Rules *rules, const Association *association,
+                            AssociationType type, Uuid source, Uuid target)
+{
+    for (size_t i = 0; i < rules->state->equal.count; i++) {
+        const StoredAssociation *equal = &rules->state->equal.items[i];
+        if (equal->type == type && uuid_equal(equal->source, source) &&
+            uuid_equal(equal->target, target)) {
+            add_update_error(rules, association, ERR_XDS_METADATA_UPDATE_ERROR,
+                             "an Approved Association of this type between these objects is "
+                             "registered already");
+            return;
+        }
+    }
+}
+
 static void check_association_status(const Rules *rules, const Association *association,
                                      const StoredAssociation *stored)
 {
@@ -444,23 +460,13 @@ static void check_association_status(const Rules *rules, const Association *asso
         }
     }
     check_original(rules, association, (int)stored->status);
-}
-
-static void check_not_repeated(const Rules *rules, const Association *association)
-{
-    const Association *b = rules->submission->associations;
-    for (; b != association; b = b->next) {
-        if (b->type == association->type && uuid_equal(b->target.uuid, association->target.uuid)) {
-            add_update_error(rules, association, ERR_XDS_METADATA_UPDATE_OPERATION_ERROR,
-                             "the message changes the status of the object twice");
-            return;
-        }
+    if (stored->status == STATUS_DEPRECATED && association->new_status == STATUS_APPROVED) {
+        check_not_there(rules, association, stored->type, stored->source, stored->target);
     }
 }
 
 static void check_status(const Rules *rules, const Association *association)
 {
-    check_not_repeated(rules, association);
     if (association->target.is_in_submission) {
         check_original(rules, association, STATUS_APPROVED); /* of the version that is made */
         return;
@@ -534,21 +540,6 @@ static void check_ends_fit(const Rules *rules, const Association *association,
     }
 }
 
-static void check_not_there(const Rules *rules, const Association *association)
-{
-    for (size_t i = 0; i < rules->state->equal.count; i++) {
-        const StoredAssociation *equal = &rules->state->equal.items[i];
-        if (equal->type == association->type &&
-            uuid_equal(equal->source, association->source.uuid) &&
-            uuid_equal(equal->target, association->target.uuid)) {
-            add_update_error(rules, association, ERR_XDS_METADATA_UPDATE_ERROR,
-                             "an Approved Association of this type between these objects is "
-                             "registered already");
-            return;
-        }
-    }
-}
-
 static void check_submitted(const Rules *rules, const Association *association)
 {
     const StoredVersion *source;
@@ -567,7 +558,8 @@ static void check_submitted(const Rules *rules, const Association *association)
     } else {
         check_of_this_patient(rules, association, source);
     }
-    check_not_there(rules, association);
+    check_not_there(rules, association, association->type, association->source.uuid,
+                    association->target.uuid);
 }
 
 /* ---- all of it ---- */
@@ -598,6 +590,9 @@ int update_rules_check(Request *req, SubmissionKind kind, const Submission *subm
     }
     for (const Association *a = submission->associations; a != NULL; a = a->next) {
         check_association(&rules, a);
+    }
+    if (req->errors.error_count == errors_before) {
+        update_conflicts_check(req, submission, state, rules.updated, rules.updated_count);
     }
     return submission_rules_result(req, before, errors_before);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "registry/submission_rules.h"
+#include "registry/uuid_set.h"
 
 /**
  * The rules of ITI-57 and ITI-92 that depend on what the registry holds (XDS Metadata Update
@@ -65,7 +66,7 @@ typedef struct UpdateState {
         named; /* of which the message changes the status; in order of entry_uuid */
     StoredAssociationList links; /* Approved memberships in Folders and relationships of what gets a
                                     new version */
-    StoredAssociationList equal; /* Approved ones with ends and type of submitted ones */
+    StoredAssociationList equal; /* Approved ones with the ends of named or submitted ones */
 } UpdateState;
 
 /** An updated object of the message, of either kind. */

@@ -92,6 +92,18 @@ static void test_membership_that_was_submitted_is_not_added_again(void **state)
     assert_true(uuid_equal(first.folder, FOLDER_2));
 }
 
+/* SubmitAssociation: what replaces may be registered. */
+static void test_membership_that_is_there_is_not_added_again(void **state)
+{
+    (void)state;
+    Association associations[] = {replacement(ASSOCIATION_RPLC, OLD_A)};
+    FolderMembership held[] = {{FOLDER_1, NEW_DOCUMENT}, {FOLDER_1, OLD_A}, {FOLDER_2, OLD_A}};
+    FolderMembership first;
+    associations[0].source.is_in_submission = false;
+    assert_int_equal(added(associations, 1, held, 3, &first), 1);
+    assert_true(uuid_equal(first.folder, FOLDER_2));
+}
+
 static void test_two_replaced_entries_in_one_folder_give_one_membership(void **state)
 {
     (void)state;
@@ -108,6 +120,7 @@ int main(void)
         cmocka_unit_test(test_replacement_joins_each_folder_of_the_replaced_entry),
         cmocka_unit_test(test_addendum_joins_no_folder),
         cmocka_unit_test(test_membership_that_was_submitted_is_not_added_again),
+        cmocka_unit_test(test_membership_that_is_there_is_not_added_again),
         cmocka_unit_test(test_two_replaced_entries_in_one_folder_give_one_membership),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

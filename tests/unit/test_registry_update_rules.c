@@ -30,7 +30,7 @@ static const Uuid UNKNOWN = {{10}};
 static const Uuid SUBMITTED = {{11}};
 
 enum { V_A, V_FOLDER, V_B, V_C, V_D, VERSION_COUNT };
-enum { A_MEMBER, F_MEMBER, B_STATUS, LINK_STATUS, SUBMIT, C_TO_D, ASSOCIATION_COUNT };
+enum { A_MEMBER, F_MEMBER, B_STATUS, LINK_STATUS, SUBMIT, C_TO_D, SPARE, ASSOCIATION_COUNT };
 
 typedef struct Fixture {
     Request *req;
@@ -48,6 +48,7 @@ typedef struct Fixture {
     StoredAssociation named;
     StoredAssociation link;
     StoredAssociation equal;
+    FolderMembership membership;
     UpdateState state;
 } Fixture;
 
@@ -118,7 +119,7 @@ static void make_message(Fixture *f)
                               .target = outside(UUID_D)};
     for (size_t i = 0; i < ASSOCIATION_COUNT; i++) {
         a[i].object = &f->objects[3 + i];
-        a[i].next = i + 1 < ASSOCIATION_COUNT ? &a[i + 1] : NULL;
+        a[i].next = i + 1 < SPARE ? &a[i + 1] : NULL;
     }
     f->submission = (Submission){.submission_set = &f->set,
                                  .documents = &f->document,
@@ -126,7 +127,7 @@ static void make_message(Fixture *f)
                                  .associations = a,
                                  .document_count = 1,
                                  .folder_count = 1,
-                                 .association_count = ASSOCIATION_COUNT};
+                                 .association_count = SPARE};
     f->submitted = (SubmittedDocument){
         .size_bytes = 10, .hash = STR("01234567890123456789"), .repository = REPOSITORY};
 }
@@ -274,6 +275,55 @@ static void submitted_again(Fixture *f)
 
 CHANGE(submitted_of_other_type, submitted_again(f); f->equal.type = ASSOCIATION_SIGNS)
 
+static void link_revived_beside_an_equal(Fixture *f)
+{
+    link_revived(f);
+    f->equal = f->named;
+    f->equal.status = STATUS_APPROVED;
+    f->state.equal = (StoredAssociationList){&f->equal, 1};
+}
+
+/* ---- operations that do not go together ---- */
+
+/** One more Association between registered objects. */
+static void submit_more(Fixture *f, AssociationType type, Uuid source, Uuid target)
+{
+    Association *more = &f->associations[SPARE];
+    more->type = type;
+    more->source = outside(source);
+    more->target = outside(target);
+    f->associations[C_TO_D].next = more;
+    f->submission.association_count++;
+}
+
+static void replace_d(Fixture *f)
+{
+    f->associations[C_TO_D].type = ASSOCIATION_RPLC;
+}
+
+CHANGE(submitted_twice, submit_more(f, ASSOCIATION_APND, UUID_C, UUID_D))
+CHANGE(submitted_both_ways, submit_more(f, ASSOCIATION_APND, UUID_D, UUID_C))
+CHANGE(link_revived_and_submitted, link_revived(f);
+       submit_more(f, ASSOCIATION_SIGNS, UUID_C, UUID_B))
+CHANGE(replaced_by_two, replace_d(f); submit_more(f, ASSOCIATION_RPLC, UUID_B, UUID_D))
+CHANGE(replaced_by_each_other, replace_d(f); submit_more(f, ASSOCIATION_RPLC, UUID_D, UUID_C))
+CHANGE(replaced_and_related, replace_d(f); submit_more(f, ASSOCIATION_APND, UUID_B, UUID_D))
+CHANGE(replaced_and_deprecated, replace_d(f); f->associations[B_STATUS].target = outside(UUID_D))
+CHANGE(replaced_beside_its_addendum, replace_d(f); link_a_to_d(f); f->link.source = LID_A;
+       f->link.target = UUID_D; f->link.type = ASSOCIATION_APND)
+CHANGE(replaced_beside_what_signs_it, replaced_beside_its_addendum(f);
+       f->link.type = ASSOCIATION_SIGNS)
+
+static void hold_d(Fixture *f, Uuid folder)
+{
+    f->membership = (FolderMembership){folder, UUID_D};
+    f->state.registry.memberships = &f->membership;
+    f->state.registry.membership_count = 1;
+}
+
+CHANGE(replaced_in_updated_folder, replace_d(f); hold_d(f, LID_FOLDER))
+CHANGE(replaced_in_other_folder, replace_d(f); hold_d(f, UNKNOWN))
+
 RESTRICTED(r_nothing, (void)f)
 RESTRICTED(r_version_deprecated, version_deprecated(f))
 RESTRICTED(r_lid_unknown, lid_unknown(f))
@@ -347,6 +397,7 @@ static const struct {
     ROW(link_of_updated, OPERATION),
     ROW(link_revived, ERR_NONE),
     ROW(link_of_superseded_revived, UPDATE),
+    ROW(link_revived_beside_an_equal, UPDATE),
     /* 3.57.4.1.3.3.6: Associations */
     ROW(submitted_end_unknown, UPDATE),
     ROW(submitted_end_hidden, UPDATE),
@@ -358,6 +409,18 @@ static const struct {
     ROW(submitted_snapshot_of_stable, UPDATE),
     ROW(submitted_again, UPDATE),
     ROW(submitted_of_other_type, ERR_NONE),
+    /* 3.57.4.1.3.1: several operations in one message */
+    ROW(submitted_twice, OPERATION),
+    ROW(submitted_both_ways, ERR_NONE),
+    ROW(link_revived_and_submitted, OPERATION),
+    ROW(replaced_by_two, ERR_NONE),
+    ROW(replaced_by_each_other, OPERATION),
+    ROW(replaced_and_related, OPERATION),
+    ROW(replaced_and_deprecated, OPERATION),
+    ROW(replaced_beside_its_addendum, OPERATION),
+    ROW(replaced_beside_what_signs_it, ERR_NONE),
+    ROW(replaced_in_updated_folder, OPERATION),
+    ROW(replaced_in_other_folder, ERR_NONE),
     /* 3.92.4.1.3 */
     ROW(r_nothing, ERR_NONE),
     ROW(r_version_deprecated, ERR_NONE),
