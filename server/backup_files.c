@@ -11,6 +11,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
 #include "lib/base/file_io.h"
+#include "server/backup_cut.h"
 
 /** A file that changed so shortly before it was read may have changed again within the same tick of
  * the file system's clock. */
@@ -18,9 +19,8 @@
 #define NS_PER_S INT64_C(1000000000)
 #define SMALL_FILE_BYTES ((size_t)1 << 20)
 
-/* Pieces of a stream: on average 256 KiB. */
-#define CUT_LEAST_BYTES ((size_t)64 << 10)
-#define CUT_MASK (((UINT64_C(1) << 18) - 1) << 46)
+/** Of a stream: several pieces at once, so that few bytes are moved to the front. */
+#define AHEAD_BYTES (4 * BACKUP_PIECE_BYTES)
 
 void file_copier_done(FileCopier *copier)
 {
@@ -221,69 +221,67 @@ int file_copier_take_small(FileCopier *copier, Arena *arena, const char *source,
 
 /* ------------------------------------------------------------------ streams */
 
-/** splitmix64 (Steele, Lea, Flood 2014): any fixed random numbers do. */
-static uint64_t gear_of(uint8_t byte)
-{
-    uint64_t z = (byte + UINT64_C(1)) * UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
+/** What was read of a stream and is not stored yet. */
+typedef struct Ahead {
+    char *bytes; /* room for AHEAD_BYTES */
+    size_t begin;
+    size_t end;
+} Ahead;
 
-/** Where the content says that a piece ends, in bytes from its begin; 0: not within these. */
-static size_t find_cut(const uint64_t gears[256], const char *bytes, size_t len)
+/** Reads so far that the next piece is there whole, or to the end. @return 0 or -errno */
+static int read_ahead(Ahead *ahead, int fd)
 {
-    uint64_t hash = 0; /* of the last 64 bytes */
-    for (size_t i = CUT_LEAST_BYTES - 64; i < len; i++) {
-        hash = (hash << 1) + gears[(uint8_t)bytes[i]];
-        if (i >= CUT_LEAST_BYTES && (hash & CUT_MASK) == 0) {
-            return i + 1;
-        }
+    if (ahead->end - ahead->begin >= BACKUP_PIECE_BYTES) {
+        return 0;
     }
-    return len >= BACKUP_PIECE_BYTES ? BACKUP_PIECE_BYTES : 0;
-}
-
-/** Fills the buffer up to a piece's most. @return 1, 0 at the end of the stream, or -errno */
-static int read_more(StrBuf *buf, int fd)
-{
-    while (buf->len < BACKUP_PIECE_BYTES) {
-        char *room = strbuf_reserve(buf, BACKUP_PIECE_BYTES - buf->len);
-        ssize_t n = read(fd, room, BACKUP_PIECE_BYTES - buf->len);
+    ahead->end -= ahead->begin;
+    memmove(ahead->bytes, ahead->bytes + ahead->begin, ahead->end);
+    ahead->begin = 0;
+    while (ahead->end < AHEAD_BYTES) {
+        ssize_t n = read(fd, ahead->bytes + ahead->end, AHEAD_BYTES - ahead->end);
         if (n < 0 && errno == EINTR) {
             continue;
         }
         if (n <= 0) {
             return n < 0 ? -errno : 0;
         }
-        buf->len += (size_t)n;
+        ahead->end += (size_t)n;
     }
-    return 1;
+    return 0;
+}
+
+static int store_stream(FileCopier *copier, int fd, Ahead *ahead, ManifestFile *file)
+{
+    BackupCutter cutter;
+    backup_cutter_init(&cutter);
+    for (;;) {
+        int rc = read_ahead(ahead, fd);
+        if (rc < 0) {
+            return backup_io_error(copier->errors, "database.dump", "it cannot be read", -rc);
+        }
+        const char *piece = ahead->bytes + ahead->begin;
+        const size_t len = backup_cut(&cutter, piece, ahead->end - ahead->begin);
+        if (len == 0) {
+            return 0;
+        }
+        rc = store_piece(copier, file, piece, len, false);
+        if (rc < 0) {
+            return rc;
+        }
+        file->size_bytes += len;
+        ahead->begin += len;
+    }
 }
 
 int file_copier_take_stream(FileCopier *copier, int fd, ManifestFile *ret_file)
 {
-    uint64_t gears[256];
     ManifestFile file = {.piece_count = 0};
-    StrBuf waiting = {0};
-    int rc = 0;
-    for (unsigned i = 0; i < 256; i++) {
-        gears[i] = gear_of((uint8_t)i);
+    Ahead ahead = {.bytes = malloc(AHEAD_BYTES)};
+    if (!ahead.bytes) {
+        abort();
     }
-    for (bool has_more = true; rc == 0 && (has_more || waiting.len > 0);) {
-        int more = read_more(&waiting, fd);
-        has_more = more > 0;
-        if (more < 0) {
-            rc = backup_io_error(copier->errors, "database.dump", "it cannot be read", -more);
-            break;
-        }
-        size_t len = find_cut(gears, waiting.data ? waiting.data : "", waiting.len);
-        len = len > 0 ? len : waiting.len;
-        rc = len > 0 ? store_piece(copier, &file, waiting.data, len, false) : 0;
-        file.size_bytes += len;
-        memmove(waiting.data, waiting.data + len, waiting.len - len);
-        waiting.len -= len;
-    }
-    strbuf_done(&waiting);
+    int rc = store_stream(copier, fd, &ahead, &file);
+    free(ahead.bytes);
     copier->pieces = NULL; /* they are the caller's now */
     copier->piece_room = 0;
     *ret_file = file;

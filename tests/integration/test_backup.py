@@ -18,7 +18,7 @@ import unittest
 
 import psycopg2
 
-from conformance import dicomweb
+from conformance import client as xds, dicomweb
 from tests.harness import dicom, postgres, server as harness
 from tests.integration import common, imaging
 
@@ -86,6 +86,17 @@ class BackupCase(common.ServerCase):
             reply = common.fetch(soap, unique_id)
             self.assertEqual(reply.outcome, "Success", (unique_id, reply.errors))
             self.assertEqual(reply.documents()[unique_id], content)
+
+
+def pieces_of(generation):
+    """{path: pieces} of a generation's folder."""
+    lines = [json.loads(line) for line in (generation / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {line["path"]: line["pieces"] for line in lines if "path" in line}
+
+
+def stored(folder):
+    """{digest: bytes that it takes} of all pieces that are there."""
+    return {path.name: path.stat().st_size for path in (folder / "objects").rglob("*") if path.is_file()}
 
 
 class Writers:
@@ -201,9 +212,12 @@ class Folder(BackupCase):
 
     def manifest(self):
         """{path: pieces} of the newest generation of the copy."""
-        path = self.copy / self.generations(self.copy)[-1] / "manifest.jsonl"
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {line["path"]: line["pieces"] for line in lines if "path" in line}
+        return pieces_of(self.copy / self.generations(self.copy)[-1])
+
+    def assert_no_piece_is_useless(self):
+        """What is stored is what the generations have, no less and no more."""
+        files = [pieces_of(self.copy / name) for name in self.generations(self.copy)]
+        self.assertEqual({piece for each in files for pieces in each.values() for piece in pieces if piece}, set(stored(self.copy)))
 
     def piece(self, digest):
         """Where a piece is."""
@@ -286,9 +300,9 @@ class Folder(BackupCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(self.generations(self.copy), before[-2:])
         self.assertEqual(self.verify(0), [])
-        used = {piece for pieces in self.manifest().values() for piece in pieces if piece}
-        self.assertLessEqual(used, {p.name for p in (self.copy / "objects").rglob("*") if p.is_file()})
+        self.assert_no_piece_is_useless()
         self.backup(self.copy, "--keep", "1")
+        self.assert_no_piece_is_useless()
         self.assertEqual(len(self.generations(self.copy)), 1)
         self.assertEqual(without_config("backup", "prune", self.copy, "--keep", "0").returncode, 2)
 
@@ -339,6 +353,7 @@ class Folder(BackupCase):
         self.assertEqual(list(self.copy.glob("*.partial")), [])
         self.assertEqual(len(self.generations(self.copy)), len(before) + 1)
         self.assertEqual(self.verify(0), [])
+        self.assert_no_piece_is_useless()
 
     def test_the_trail_says_who_made_it(self):
         self.backup(self.copy)
@@ -361,6 +376,73 @@ class Folder(BackupCase):
         for unique_id in self.documents:
             self.assertNotIn(unique_id, result.stdout + result.stderr)
         self.assertNotIn("P1^^^", told)
+
+
+class Database(BackupCase):
+    """pg_dump gives the whole database each time; what of it did not change takes no room."""
+
+    # What clients wrote, as text; the audit trail goes on during a backup and after a restore.
+    TABLES = ("association", "document_entry", "patient_identifier", "repository_document", "submission_set", "unique_id")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.folder = cls.base / "kept"
+        for _ in range(100):
+            cls.submit(50)
+
+    @classmethod
+    def submit(cls, count):
+        """One submission of so many documents."""
+        soap = common.client(cls.server)
+        patient = common.patient("P1")
+        documents = [xds.Document(patient, os.urandom(300), id=f"Document{n}") for n in range(count)]
+        reply = soap.provide(xds.Submission(patient, documents))
+        if reply.outcome != "Success":
+            raise AssertionError(reply.errors)
+        soap.close()
+
+    def rows(self):
+        """All rows of TABLES."""
+        return {table: sorted(common.rows(self.server, f"SELECT t::text FROM {table} t")) for table in self.TABLES}
+
+    def database(self):
+        """Pieces of the database in each generation."""
+        return [pieces_of(self.folder / name)["database.dump"] for name in self.generations(self.folder)]
+
+    def test_what_is_new_takes_room_and_both_generations_come_back(self):
+        rows_before = self.rows()
+        self.backup(self.folder)
+        self.submit(5)
+        rows_after = self.rows()
+        self.backup(self.folder)
+        before, after = map(set, self.database())
+        room = stored(self.folder)
+        self.assertGreater(len(before), 15)
+        self.assertLess(len(after - before), len(before) / 2)
+        self.assertLess(sum(room[piece] for piece in after - before), sum(room[piece] for piece in before) / 2)
+        for generation, rows in zip(self.generations(self.folder), (rows_before, rows_after)):
+            lose(self.server)
+            self.restore(self.folder, "--generation", generation)
+            self.server.start()
+            self.assertEqual(self.rows(), rows)
+
+    def test_a_damaged_piece_is_named_for_each_generation_that_has_it(self):
+        folder = self.base / "damaged"
+        for _ in range(2):
+            self.backup(folder)
+        names = self.generations(folder)
+        (shared, *_) = set.intersection(*(set(pieces_of(folder / name)["database.dump"]) for name in names))
+        path = folder / "objects" / shared[:2] / shared
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        result = without_config("backup", "verify", folder, "--json")
+        self.assertEqual(result.returncode, 1, result.stderr)
+        findings = json.loads(result.stdout)["findings"]
+        self.assertEqual([finding.split(":")[0] for finding in findings], [f"{name}, database.dump" for name in names])
+        for finding in findings:
+            self.assertIn(f"objects/{shared[:2]}/{shared} is damaged", finding)
+        self.backup(folder, "--full")
+        self.assertEqual(without_config("backup", "verify", folder).returncode, 0)
 
 
 class Restore(BackupCase):
