@@ -273,7 +273,7 @@ SELECT d.entry_uuid, d.lid, coalesce(c.patient, d.patient) AS patient, d.size_by
        coalesce(c.is_latest, d.is_latest) AS is_latest, d.hash, d.unique_id, d.source_patient_id, d.confidentiality_code,
        d.event_code_list, d.reference_id_list, d.metadata,
        CASE WHEN c.id IS NULL THEN d.document_availability ELSE c.document_availability END AS document_availability,
-       NULL::timestamptz AS removed_at
+       object_came_at(d.entry_uuid) AS came_at, NULL::timestamptz AS removed_at
   FROM document_entry d
   LEFT JOIN LATERAL (SELECT * FROM object_change o WHERE o.entry_uuid = d.entry_uuid AND o.changed_at > now()
                       ORDER BY o.id LIMIT 1) c ON true
@@ -283,7 +283,7 @@ SELECT r.entry_uuid, r.lid, coalesce(c.patient, r.patient), NULL::bigint, r.crea
        r.version, r.class_code, r.type_code, NULL::integer, NULL::integer, NULL::integer, NULL::integer, r.source_facility,
        coalesce(c.status, r.status), r.is_on_demand, coalesce(c.is_latest, r.is_latest), NULL::bytea, r.unique_id, NULL::text,
        r.confidentiality_code, NULL::integer[], NULL::text[], NULL::bytea,
-       CASE WHEN c.id IS NULL THEN r.document_availability ELSE c.document_availability END, r.removed_at
+       CASE WHEN c.id IS NULL THEN r.document_availability ELSE c.document_availability END, removed_came_at(r), r.removed_at
   FROM removed_object r
   LEFT JOIN LATERAL (SELECT * FROM object_change o WHERE o.entry_uuid = r.entry_uuid AND o.changed_at > now()
                         AND o.changed_at <= r.removed_at ORDER BY o.id LIMIT 1) c ON true

@@ -16,19 +16,13 @@
 static const DbStatement select_instant = {
     "past_instant", "SELECT now(), (SELECT min(valid_from) FROM rule_history)"};
 
-static const DbStatement
-    select_documents =
-        {
-            "past_documents", "SELECT d.entry_uuid, d.unique_id, coalesce(f.name, "
-                              "''), " CODED_TEXTS("ARRAY[d.class_code]") ", " CODED_TEXTS(
-                                  "ARRAY[d.type_code]") ", d.version, d.status, "
-                                                        "object_came_at(d.entry_uuid), "
-                                                        "d.removed_at FROM document_entry d"
-                                                        " LEFT JOIN facility f ON f.id = "
-                                                        "d.source_facility WHERE d.entry_uuid = "
-                                                        "ANY ($1::uuid[])"
-                                                        " ORDER BY object_came_at(d.entry_uuid), "
-                                                        "d.entry_uuid"};
+/* In the schema of the past it has the last two columns as well. */
+#define SQL_CODES CODED_TEXTS("ARRAY[d.class_code]") ", " CODED_TEXTS("ARRAY[d.type_code]")
+static const DbStatement select_documents = {
+    "past_documents",
+    "SELECT d.entry_uuid, d.unique_id, coalesce(f.name, ''), " SQL_CODES ", d.version, d.status,"
+    " d.came_at, d.removed_at FROM document_entry d LEFT JOIN facility f ON f.id ="
+    " d.source_facility WHERE d.entry_uuid = ANY ($1::uuid[]) ORDER BY d.came_at, d.entry_uuid"};
 
 /* ---- the question ---- */
 
@@ -55,8 +49,7 @@ static void append_slot(StrBuf *xml, const char *name, const Str *values, size_t
 
 static void append_request(StrBuf *xml, const PastQuestion *question)
 {
-    static const Str types[] = {STR_INIT(UUID_STABLE_DOCUMENT),
-                                STR_INIT(UUID_ON_DEMAND_DOCUMENT)};
+    static const Str types[] = {STR_INIT(UUID_STABLE_DOCUMENT), STR_INIT(UUID_ON_DEMAND_DOCUMENT)};
     strbuf_literal(xml,
                    "<query:AdhocQueryRequest xmlns:query=\"" NS_QUERY "\" xmlns:rim=\"" NS_RIM
                    "\"><query:ResponseOption returnType=\"ObjectRef\""

@@ -594,6 +594,52 @@ static void test_what_was_removed_is_still_told(void **state)
     request_free(req);
 }
 
+#define AGAIN "00000000-0000-4000-8000-000000000021"
+
+/** An entryUUID that comes again has a life for each time, with a beginning and an end. */
+static void test_what_comes_again_began_when_it_came_then(void **state)
+{
+    (void)state;
+    static const char *const names[][2] = {{"2.1.21", "2.5.21"}, {"2.1.22", "2.5.22"}};
+    int64_t moments[ARRAY_LEN(names)];
+    for (size_t life = 0; life < ARRAY_LEN(names); life++) {
+        const SubmissionSpec spec = {
+            .unique_id = names[life][0],
+            .patient_id = PATIENT_B,
+            .title = "Discharge",
+            .documents = {{"urn:uuid:" AGAIN, names[life][1], SHA1_A, 100, NULL}}};
+        Request *req = request_new(20000);
+        assert_int_equal(fixture_register(fixture, req, &spec, NULL, NULL), 0);
+        request_free(req);
+        moments[life] = instant();
+        assert_int_equal(fixture_run(fixture->pool,
+                                     "DELETE FROM association WHERE target_object = '" AGAIN "';"
+                                     "DELETE FROM document_entry WHERE entry_uuid = '" AGAIN "'"),
+                         0);
+    }
+    for (size_t life = 0; life < ARRAY_LEN(names); life++) {
+        Request *req = request_new(20000);
+        Principal principal = askers[0].principal;
+        PastDocument *documents;
+        size_t count;
+        size_t found = 0;
+        DbPool *past = past_pool(moments[life]);
+        assert_int_equal(
+            ask_past(past, req, &principal, moments[life], PATIENT_B, &documents, &count), 0);
+        for (size_t i = 0; i < count; i++) {
+            if (uuid_equal(documents[i].entry_uuid, uuid_of("urn:uuid:" AGAIN))) {
+                found++;
+                assert_true(str_equal(documents[i].unique_id, str_from(names[life][1])));
+                assert_true(documents[i].came_us <= moments[life]);
+                assert_true(documents[i].removed_us > moments[life]);
+            }
+        }
+        assert_int_equal(found, 1);
+        db_pool_free(past);
+        request_free(req);
+    }
+}
+
 static void test_before_history_begins_nothing_is_claimed(void **state)
 {
     (void)state;
@@ -656,6 +702,7 @@ int main(void)
         cmocka_unit_test(test_the_past_answers_as_it_did),
         cmocka_unit_test(test_a_history_names_the_replacement_at_one_instant),
         cmocka_unit_test(test_what_was_removed_is_still_told),
+        cmocka_unit_test(test_what_comes_again_began_when_it_came_then),
         cmocka_unit_test(test_before_history_begins_nothing_is_claimed),
         cmocka_unit_test(test_a_pool_of_the_present_is_refused),
         cmocka_unit_test(test_many_changes_behind_one_take_as_long_as_many),
