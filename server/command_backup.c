@@ -193,8 +193,9 @@ static int verify(const Options *options, CommandContext *context, BackupStore *
         }
         int64_t found =
             backup_verify(store, names[i].data, "", errors, &seen, take_finding, &findings);
-        findings.count += found == -ERR_CORRUPT; /* the manifest: told at the end */
-        rc = found < 0 && found != -ERR_CORRUPT ? (int)found : rc;
+        bool is_unreadable = found == -ERR_CORRUPT || found == -ERR_IO; /* told at the end */
+        findings.count += is_unreadable;
+        rc = found < 0 && !is_unreadable ? (int)found : rc;
         verified++;
     }
     digest_set_done(&seen);

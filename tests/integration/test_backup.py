@@ -292,6 +292,19 @@ class Folder(BackupCase):
         self.assertEqual(result.returncode, 1)
         self.assertIn("not what was written", result.stderr)
 
+    def test_a_generation_without_its_manifest_is_found_and_the_others_are_read_all_the_same(self):
+        self.backup(self.copy)
+        older = self.generations(self.copy)[0]
+        (large,) = [p for p, pieces in self.manifest().items() if len(pieces) > 2 and p.startswith("blobs/files/")][:1]
+        self.piece(self.manifest()[large][1]).unlink()
+        (self.copy / older / "manifest.jsonl").unlink()
+        result = without_config("backup", "verify", self.copy, "--json")
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn(older, result.stderr)
+        told = json.loads(result.stdout)
+        self.assertEqual((told["backups"], told["count"]), (2, 2))
+        self.assertIn("missing", told["findings"][0])
+
     def test_prune_keeps_the_newest_and_what_they_need(self):
         for _ in range(3):
             self.backup(self.copy)
