@@ -37,7 +37,7 @@ typedef enum AuditObjectKind {
     AUDIT_OBJECT_STUDY,     /* id: Study Instance UID; accession, sop_classes */
     AUDIT_OBJECT_DATA_SET,  /* id: SOP Class UID of a query; query: its data set; transfer_syntax */
     AUDIT_OBJECT_BACKUP,    /* id: URI of a backup; name; description */
-    AUDIT_OBJECT_REGISTRY_OBJECT, /* id: entryUUID, as a URN */
+    AUDIT_OBJECT_REGISTRY_OBJECT,      /* id: entryUUID, as a URN */
     AUDIT_OBJECT_SUBSCRIPTION,         /* id: SubscriptionReference address */
     AUDIT_OBJECT_DOCUMENT_ENTRY,       /* id: entryUUID; home */
     AUDIT_OBJECT_ON_DEMAND_ENTRY,      /* the same of an On-Demand DocumentEntry */

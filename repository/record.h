@@ -31,7 +31,7 @@ typedef struct RecordHeader {
     uint64_t size_bytes;
     int64_t written_us;
     uint8_t sha256[32];
-    uint8_t sha1[20]; /* zeros of one that is no document of XDS */
+    uint8_t sha1[20];                  /* zeros of one that is no document of XDS */
     uint8_t nonce[RECORD_NONCE_BYTES]; /* zeros in a file of its own */
 } RecordHeader;
 

@@ -93,12 +93,12 @@ static void take_line(void *ctx, const VerifyFinding *finding)
 {
     _cleanup_(arena_freep) Arena *arena = arena_new();
     const LineTaker *taker = ctx;
-    taker->finding(taker->ctx, finding->sequence == 0
-                                   ? finding->text
-                                   : str_printf(arena, "record %llu %s",
-                                                (unsigned long long)finding->sequence,
-                                                finding->text)
-                                         .data);
+    taker->finding(taker->ctx,
+                   finding->sequence == 0
+                       ? finding->text
+                       : str_printf(arena, "record %llu %s", (unsigned long long)finding->sequence,
+                                    finding->text)
+                             .data);
 }
 
 int64_t command_run_audit_verify(CommandContext *context, CheckFindingFn finding, void *ctx)

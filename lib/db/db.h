@@ -26,8 +26,8 @@ void db_pool_free(DbPool *pool);
 DbPool *db_pool_beside(const DbPool *pool, unsigned size);
 
 /**
- * Another pool for the same database, as it was at an instant: tables of objects, patients and rules
- * have the rows of then, and now() is that instant; every other table is that of today. What
+ * Another pool for the same database, as it was at an instant: tables of objects, patients and
+ * rules have the rows of then, and now() is that instant; every other table is that of today. What
  * answers a query answers what it would have answered then. Nothing can be written.
  */
 DbPool *db_pool_as_of(const DbPool *pool, unsigned size, int64_t utc_us);

@@ -25,7 +25,7 @@ typedef struct Case {
 
 static void case_init(Case *c)
 {
-    static const Uuid uuids[] = {SET, DOCUMENT, MEMBERSHIP};
+    const Uuid uuids[] = {SET, DOCUMENT, MEMBERSHIP};
     static const ObjectKind kinds[] = {OBJECT_SUBMISSION_SET, OBJECT_DOCUMENT_ENTRY,
                                        OBJECT_ASSOCIATION};
     *c = (Case){.req = request_new(1000)};
