@@ -14,8 +14,11 @@
 #define DATABASE_TIMEOUT_MS 30000
 #define POLL_PAUSE_NS INT64_C(200000000)
 #define FAILURE_PAUSE_NS INT64_C(1000000000)
-/** Of one transaction. */
+/** Of one transaction: so many, and no further one once it has lasted this long. */
 #define EVENTS_MAX 64
+#define ROUND_NS INT64_C(1000000000)
+/** That are in memory at a time. */
+#define SUBSCRIPTIONS_AT_ONCE ((size_t)100)
 /** Of one notification: a Notify stays within what recipients read. */
 #define OBJECTS_PER_NOTIFICATION ((size_t)500)
 
@@ -37,7 +40,11 @@ typedef struct Round {
     Request *req;
     DbConn *conn;
     size_t queued; /* notifications */
+    bool has_more; /* events that wait for the next round */
 } Round;
+
+/** What a subscriber may know is decided when it is told. */
+static const Principal matching = {.may_do_everything = true};
 
 typedef struct Event {
     int64_t id;
@@ -60,9 +67,13 @@ static const DbStatement select_events = {
 
 /* What comes after the subscription, by the sequence that both draw from. */
 static const DbStatement select_candidates = {
-    "subscription_candidates", "SELECT " SUBSCRIPTION_COLUMNS " FROM subscription s"
+    "subscription_candidates", "SELECT s.id FROM subscription s"
                                " WHERE s.patient = ANY (ARRAY['', $1::text]) AND s.id < $2::int8"
                                " AND (s.ends_at IS NULL OR s.ends_at > now()) ORDER BY s.id"};
+
+static const DbStatement select_subscriptions = {
+    "subscription_read_some", "SELECT " SUBSCRIPTION_COLUMNS " FROM subscription s"
+                              " WHERE s.id = ANY ($1::int8[]) ORDER BY s.id"};
 
 /* One that is being unsubscribed is waited for, and then gone. */
 static const DbStatement insert_notification = {
@@ -84,34 +95,34 @@ static int add_match(void *ctx, Request *req UNUSED, const LoadedObject *object)
 
 /** The objects of the event that match the filter: the statement of a stored query, over these
  * objects alone (TF-2 3.52.5.2). */
-static int find_matches(const Round *round, const Event *event, const SubscriptionFilter *filter,
-                        UuidSet *ret_matches)
+static int find_matches(const Round *round, Request *req, const Event *event,
+                        const SubscriptionFilter *filter, UuidSet *ret_matches)
 {
     LoadFilters *filters = NULL;
     const LoadKeys keys = {.uuids = &event->submission_set, .count = 1};
     bool is_set = topic_objects(filter->topic) == OBJECT_SUBMISSION_SET;
-    int rc = load_filters_new(round->matcher->registry, round->req, round->conn, filter->request,
-                              &filters);
+    int rc =
+        load_filters_new(round->matcher->registry, req, round->conn, filter->request, &filters);
     rc = rc < 0 ? rc
-                : load_objects(round->conn, round->req,
+                : load_objects(round->conn, req,
                                is_set ? LOAD_SUBMISSION_SETS_OF_EVENT : LOAD_DOCUMENTS_OF_EVENT,
                                &keys, filters, false, add_match, ret_matches);
     uuid_set_close(ret_matches);
     return rc;
 }
 
-static int queue_notification(Round *round, int64_t subscription, const Event *event, int32_t part,
-                              const Uuid *objects, size_t count)
+static int queue_notification(Round *round, Request *req, int64_t subscription, const Event *event,
+                              int32_t part, const Uuid *objects, size_t count)
 {
     DbParams params;
-    db_params_init(&params, round->req->arena);
+    db_params_init(&params, req->arena);
     db_param_i64(&params, subscription);
     db_param_i64(&params, event->id);
     db_param_i32(&params, part);
     db_param_uuid(&params, uuid_new());
     db_param_uuid_array(&params, objects, count);
     round->queued++;
-    return db_exec(round->conn, round->req, &insert_notification, &params, NULL);
+    return db_exec(round->conn, req, &insert_notification, &params, NULL);
 }
 
 static void log_unmatched(int64_t subscription, const char *problem)
@@ -121,49 +132,87 @@ static void log_unmatched(int64_t subscription, const char *problem)
 }
 
 /** What cannot be judged of one subscription holds up no other. @return negative: the database */
-static int match(Round *round, const Event *event, const StoredSubscription *subscription)
+static int match(Round *round, Request *req, const Event *event,
+                 const StoredSubscription *subscription)
 {
     SubscriptionFilter filter;
     UuidSet matches;
-    ErrorList before = round->req->errors;
-    uuid_set_init(&matches, round->req->arena);
+    ErrorList before = req->errors;
+    uuid_set_init(&matches, req->arena);
     if (subscription->topic == TOPIC_COUNT ||
-        subscription_filter_restore(round->req, subscription->topic, subscription->filter,
-                                    &filter) < 0) {
-        error_list_rewind(&round->req->errors, &before);
+        subscription_filter_restore(req, subscription->topic, subscription->filter, &filter) < 0) {
+        error_list_rewind(&req->errors, &before);
         log_unmatched(subscription->id, "its filter is of another version of this program");
         return 0;
     }
-    int rc = find_matches(round, event, &filter, &matches);
+    int rc = find_matches(round, req, event, &filter, &matches);
     if (rc == -(int)ERR_XDS_REGISTRY_ERROR) {
-        error_list_rewind(&round->req->errors, &before);
+        error_list_rewind(&req->errors, &before);
         log_unmatched(subscription->id, "stored metadata cannot be read");
         return 0;
     }
     for (size_t at = 0; rc == 0 && at < matches.count; at += OBJECTS_PER_NOTIFICATION) {
-        rc = queue_notification(round, subscription->id, event,
-                                (int32_t)(at / OBJECTS_PER_NOTIFICATION), matches.items + at,
-                                MIN(OBJECTS_PER_NOTIFICATION, matches.count - at));
+        rc =
+            queue_notification(round, req, subscription->id, event, (int32_t)at, matches.items + at,
+                               MIN(OBJECTS_PER_NOTIFICATION, matches.count - at));
     }
     return rc;
 }
 
 /* ---- rounds ---- */
 
-/** @param patient  the CX that filters name; empty: nobody's */
-static int match_event(Round *round, const Event *event, Str patient)
+/** Memory and time of its own, for there may be very many. */
+static Request *request_for_some(void)
+{
+    Request *req = request_new(DATABASE_TIMEOUT_MS);
+    req->principal = &matching;
+    return req;
+}
+
+static int match_some(Round *round, const Event *event, const int64_t *ids, size_t count)
 {
     DbParams params;
     DbResult *rows = NULL;
-    db_params_init(&params, round->req->arena);
+    Request *req = request_for_some();
+    db_params_init(&params, req->arena);
+    db_param_i64_array(&params, ids, count);
+    int rc = db_exec(round->conn, req, &select_subscriptions, &params, &rows);
+    for (int row = 0; rc == 0 && row < db_rows(rows); row++) {
+        const StoredSubscription subscription = stored_subscription_read(req->arena, rows, row);
+        rc = match(round, req, event, &subscription);
+    }
+    request_free(req);
+    return rc;
+}
+
+static int match_all(Round *round, Request *req, const Event *event, Str patient)
+{
+    DbParams params;
+    DbResult *rows = NULL;
+    db_params_init(&params, req->arena);
     db_param_text(&params, patient);
     db_param_i64(&params, event->id);
-    int rc = db_exec(round->conn, round->req, &select_candidates, &params, &rows);
-    for (int row = 0; rc == 0 && row < db_rows(rows); row++) {
-        const StoredSubscription subscription =
-            stored_subscription_read(round->req->arena, rows, row);
-        rc = match(round, event, &subscription);
+    int rc = db_exec(round->conn, req, &select_candidates, &params, &rows);
+    if (rc < 0) {
+        return rc;
     }
+    size_t count = (size_t)db_rows(rows);
+    int64_t *ids = ARENA_ARRAY(req->arena, int64_t, count);
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = db_i64(rows, (int)i, 0);
+    }
+    for (size_t at = 0; rc == 0 && at < count; at += SUBSCRIPTIONS_AT_ONCE) {
+        rc = match_some(round, event, ids + at, MIN(SUBSCRIPTIONS_AT_ONCE, count - at));
+    }
+    return rc;
+}
+
+/** @param patient  the CX that filters name; empty: nobody's */
+static int match_event(Round *round, const Event *event, Str patient)
+{
+    Request *req = request_for_some();
+    int rc = match_all(round, req, event, patient);
+    request_free(req);
     return rc;
 }
 
@@ -196,7 +245,7 @@ static int name_patients(const Round *round, const DbResult *events, Str **ret_p
     return rc;
 }
 
-/** @return how many events there were, or negative */
+/** @return how many events are done with, or negative */
 static int match_events(Round *round)
 {
     DbParams params;
@@ -210,20 +259,25 @@ static int match_events(Round *round)
         return rc;
     }
     int64_t *ids = ARENA_ARRAY(round->req->arena, int64_t, (size_t)db_rows(rows));
-    for (int row = 0; rc == 0 && row < db_rows(rows); row++) {
-        const Event event = {.id = db_i64(rows, row, 0), .submission_set = db_uuid(rows, row, 1)};
-        ids[row] = event.id;
-        rc = match_event(round, &event, patients[row]);
+    int count = 0;
+    int64_t until_ns = clock_now_ns() + ROUND_NS;
+    while (rc == 0 && count < db_rows(rows) && (count == 0 || clock_now_ns() < until_ns)) {
+        const Event event = {.id = db_i64(rows, count, 0),
+                             .submission_set = db_uuid(rows, count, 1)};
+        rc = match_event(round, &event, patients[count]);
+        ids[count++] = event.id;
     }
+    round->has_more = count < db_rows(rows) || count == EVENTS_MAX;
+    round->req->deadline_ns = clock_now_ns() + DATABASE_TIMEOUT_MS * INT64_C(1000000);
     db_params_init(&params, round->req->arena);
-    db_param_i64_array(&params, ids, (size_t)db_rows(rows));
+    db_param_i64_array(&params, ids, (size_t)count);
     rc = rc < 0 ? rc : db_queue(round->conn, round->req, &delete_events, &params);
     fail_point("subscription.matched");
     rc = rc < 0 ? rc : db_commit(round->conn, round->req, NULL);
-    return rc < 0 ? rc : db_rows(rows);
+    return rc < 0 ? rc : count;
 }
 
-/** @return how many events there were, 0 also if another process matches; negative */
+/** @return how many events are done with, 0 also if another process matches; negative */
 static int run_round(Round *round)
 {
     _cleanup_(db_releasep) DbConn *conn = NULL;
@@ -257,20 +311,18 @@ static void log_change(Matcher *matcher, bool fails)
     matcher->is_failing = fails;
 }
 
-static const Principal matching = {.may_do_everything = true};
-
 static void *matcher_run(void *ctx)
 {
     Matcher *matcher = ctx;
     int64_t pause_ns = 0;
     while (worker_rest_until(&matcher->worker, clock_now_ns() + pause_ns)) {
         Request *req = request_new(DATABASE_TIMEOUT_MS);
-        req->principal = &matching; /* what a subscriber may know is decided when it is told */
+        req->principal = &matching;
         Round round = {.matcher = matcher, .req = req};
         int rc = run_round(&round);
         request_free(req);
         log_change(matcher, rc < 0);
-        pause_ns = rc < 0 ? FAILURE_PAUSE_NS : rc == EVENTS_MAX ? 0 : POLL_PAUSE_NS;
+        pause_ns = rc < 0 ? FAILURE_PAUSE_NS : round.has_more ? 0 : POLL_PAUSE_NS;
         if (rc > 0 && round.queued > 0) {
             matcher->queued(matcher->ctx);
         }

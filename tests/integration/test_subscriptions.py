@@ -8,7 +8,7 @@ import unittest
 from lxml import etree
 
 from conformance import client as xds
-from tests.harness import receivers
+from tests.harness import memory, receivers
 from tests.integration import common
 
 WSNT = "http://docs.oasis-open.org/wsn/b-2"
@@ -220,8 +220,7 @@ class Subscriptions(Case):
         reference = self.subscribe(soap, consumer.url(), parameters=document_filter("P5"))
         consumer.stop()
         told = [self.register(soap, "P5").documents[0].unique_id for _ in range(3)]
-        self.until(lambda: self.listed(reference)["last_failure"] != "")
-        self.assertEqual(self.listed(reference)["waiting"], 3)
+        self.until(lambda: self.listed(reference)["last_failure"] != "" and self.listed(reference)["waiting"] == 3)
         self.assertIn("musubi_subscription_notifications_waiting 3", self.server.admin("/metrics"))
         self.assertIn("3 notifications waiting", self.server.command("status").stdout)
         consumer.start()
@@ -240,6 +239,28 @@ class Subscriptions(Case):
         notices = self.notices(consumer, 3)
         self.assertEqual(len({n.message_id for n in notices}), 1)
         self.assertEqual(len({n.raw for n in notices}), 1)
+
+    def test_many_subscriptions_and_events_are_matched_in_constant_memory(self):
+        soap = self.soap()
+        consumer = self.consumer()
+        self.subscribe(soap, consumer.url(), query=DOCUMENTS_OF_ANY, parameters=[("$XDSDocumentEntryAuthorPerson", "('%Nobody%')")])
+        common.rows(self.server, "INSERT INTO subscription (reference, address, node, consumer, topic, filter, patient, user_texts, user_roles,"
+                                 " user_purposes) SELECT gen_random_uuid(), address, node, consumer, topic, filter, patient, user_texts,"
+                                 " user_roles, user_purposes FROM subscription, generate_series(1, 2000) WHERE consumer = %s RETURNING 1",
+                    consumer.url())
+        last = self.subscribe(soap, consumer.url(), parameters=document_filter("P8"))
+        before = memory.server_bytes(self.server.process.pid)
+        peak = [before]
+        told = [self.register(soap, "P8").documents[0].unique_id for _ in range(40)]
+
+        def is_all_told():
+            peak[0] = max(peak[0], memory.server_bytes(self.server.process.pid))
+            return len(consumer.messages) == len(told)
+        self.until(is_all_told, 90)
+        self.assertEqual([Notice(m).unique_ids[0] for m in consumer.messages], told)
+        self.assertLess(peak[0] - before, 100 * common.MIB)
+        self.unsubscribe(soap, last)
+        common.rows(self.server, "DELETE FROM subscription WHERE consumer = %s RETURNING 1", consumer.url())
 
     def test_unsubscribe_drops_what_waits_and_ends(self):
         """3.52.4.3"""
@@ -394,6 +415,7 @@ class Rights(Case):
         self.register(soap_a)
         self.notices(foreign, 1)
         self.notices(sets, 1)
+        self.until(lambda: self.listed(reference)["delivered"] == 1)  # the acknowledgement has come
         foreign.stop()
         self.register(soap_a)
         self.notices(sets, 2)
