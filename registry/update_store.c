@@ -160,13 +160,26 @@ static int16_t new_status(const UpdatedObject *updated)
                                    : updated->previous->object.access.status;
 }
 
+/** To another patient; not to the one that its patient was merged into. */
+static bool moves(const Update *update, const UpdatedObject *updated)
+{
+    return updated->previous->object.patient != update->state->registry.patient.survivor;
+}
+
+/** Whose row it is stays as it was: what takes a merge back finds it there. */
+static int64_t new_patient(const Update *update, const UpdatedObject *updated)
+{
+    return moves(update, updated) ? update->state->registry.patient.id
+                                  : updated->previous->stored_patient;
+}
+
 static int queue_versions(const Update *update)
 {
-    int64_t patient = update->state->registry.patient.id;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < update->updated_count; i++) {
         const UpdatedObject *updated = &update->updated[i];
         const StoredVersion *previous = updated->previous;
+        const int64_t patient = new_patient(update, updated);
         const RowVersion version = {.lid = updated->lid,
                                     .version = previous->version + 1,
                                     .source_facility = previous->object.access.source_facility,
@@ -276,11 +289,6 @@ static bool has_same_terms(const ConsentTerms *a, const ConsentTerms *b)
            (a->event_code_count == 0 ||
             memcmp(a->event_code_list, b->event_code_list,
                    a->event_code_count * sizeof(*a->event_code_list)) == 0);
-}
-
-static bool moves(const Update *update, const UpdatedObject *updated)
-{
-    return updated->previous->object.patient != update->state->registry.patient.survivor;
 }
 
 static int64_t time_or_none(Str dtm)

@@ -110,6 +110,24 @@ class Updates(common.ServerCase):
         fsck = self.server.command("fsck", check=False)
         self.assertEqual((fsck.returncode, fsck.stdout), (0, "0 findings\n"), fsck.stderr)
 
+    def test_a_document_that_is_updated_after_a_merge_goes_back_with_its_patient(self):
+        common.feed(self.server, "MergedPatient", "Survivor")
+        soap = self.soap()
+        submission = common.submission("MergedPatient")
+        self.assert_success(soap.provide(submission))
+        (document,) = submission.documents
+        entry = common.find(soap, "MergedPatient")[document.unique_id]
+        self.server.command("patient", "merge", common.patient("MergedPatient"), common.patient("Survivor"))
+        renewed = xds.Document(common.patient("Survivor"), document.content, unique_id=document.unique_id, title="renewed",
+                               source_patient=common.patient("MergedPatient"))
+        self.assert_success(soap.send("/registry", "ITI-57", common.version_xml(renewed, entry, "1")))
+        self.assertEqual(list(common.find(soap, "Survivor")), [document.unique_id])
+        self.assertEqual(common.find(soap, "MergedPatient"), {})
+        ((merge,),) = common.rows(self.server, "SELECT max(id) FROM patient_merge")
+        self.server.command("patient", "undo", f"M{merge}")
+        self.assertEqual(list(common.find(soap, "MergedPatient")), [document.unique_id])
+        self.assertEqual(common.find(soap, "Survivor"), {})
+
     def test_of_many_updates_of_one_version_one_wins(self):
         document = self.register("U2")[0]
         writers = [Writer(self.server, "U2", [document], seed) for seed in range(WRITERS)]
