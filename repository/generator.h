@@ -21,11 +21,13 @@ typedef struct PatientRecord {
     size_t document_count;
     const ListedStudy *studies; /* the newest first */
     size_t study_count;
-    bool has_studies;     /* whether this server keeps images at all */
-    int64_t as_of_us;     /* the newest thing in it */
-    const char *timezone; /* IANA name: of times as they are shown */
-    Str repository_id;    /* OID of who makes it */
-    Str custodian_id;     /* OID */
+    bool has_studies;           /* whether this server keeps images at all */
+    int64_t as_of_us;           /* the newest thing in it */
+    const char *timezone;       /* IANA name: of times as they are shown */
+    Str confidentiality;        /* code of the document itself */
+    Str confidentiality_system; /* its coding scheme; no OID: not named */
+    Str repository_id;          /* OID of who makes it */
+    Str custodian_id;           /* OID */
     Str custodian_name;
 } PatientRecord;
 

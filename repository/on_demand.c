@@ -5,6 +5,7 @@
 #include "lib/access/access.h"
 #include "lib/base/clock.h"
 #include "lib/base/oid.h"
+#include "lib/ebrim/submission_text.h"
 #include "lib/hl7/cx.h"
 
 static const Generator generators[] = {
@@ -208,6 +209,10 @@ static void name_server(const Repository *repository, PatientRecord *record)
         record->custodian_name = STR("Musubi");
     }
     record->timezone = config->on_demand.timezone;
+    const Code confidentiality =
+        submission_text_configured(config->on_demand.confidentiality_code, "");
+    record->confidentiality = confidentiality.code;
+    record->confidentiality_system = confidentiality.scheme;
 }
 
 static int read_record(const Repository *repository, Request *req, const OnDemandRow *row,
@@ -355,7 +360,9 @@ int on_demand_sees_all(const Repository *repository, Request *reader, const Gene
     server_request.principal = &server;
     server_request.user = NULL;
     int rc = on_demand_make(repository, &passing, &row, &seen);
+    server_request.errors = passing.errors;
     rc = rc < 0 ? rc : on_demand_make(repository, &server_request, &row, &whole);
+    passing.errors = server_request.errors;
     *ret_sees_all = rc == 0 && str_equal(strbuf_str(&seen.content), strbuf_str(&whole.content));
     if (*ret_sees_all && snapshot) {
         rc = sees_listed(repository, &passing, snapshot->unique_id, &seen.record, ret_sees_all);

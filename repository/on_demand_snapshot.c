@@ -181,7 +181,10 @@ int on_demand_keep(Repository *repository, Request *reader, const OnDemandRow *r
                    const MadeDocument *made)
 {
     bool sees_all = false;
-    int rc = on_demand_sees_all(repository, reader, row->generator, row->patient, NULL, &sees_all);
+    Request asking = *reader;
+    error_list_init(&asking.errors, reader->arena);
+    int rc = on_demand_sees_all(repository, &asking, row->generator, row->patient, NULL, &sees_all);
+    reader->rules = asking.rules; /* whom he saw by breaking the glass */
     if (rc < 0 || !sees_all) {
         return rc;
     }

@@ -1,4 +1,5 @@
 #include "lib/base/clock.h"
+#include "lib/base/oid.h"
 #include "lib/base/zone.h"
 #include "lib/hl7/v3_person.h"
 #include "lib/xml/write.h"
@@ -55,6 +56,18 @@ static void append_custodian(StrBuf *buf, const PatientRecord *record)
     strbuf_literal(buf, "</representedCustodianOrganization></assignedCustodian></custodian>");
 }
 
+/** As the DocumentEntry has it. */
+static void append_confidentiality(StrBuf *buf, const PatientRecord *record)
+{
+    strbuf_literal(buf, "<confidentialityCode code=\"");
+    xml_append_escaped(buf, record->confidentiality);
+    if (oid_is_valid(record->confidentiality_system)) {
+        strbuf_literal(buf, "\" codeSystem=\"");
+        xml_append_escaped(buf, record->confidentiality_system);
+    }
+    strbuf_literal(buf, "\"/>");
+}
+
 static void append_header(StrBuf *buf, Arena *arena, const PatientRecord *record)
 {
     Str time = str_printf(arena, "%.*s+0000", STR_ARG(clock_dtm(arena, record->as_of_us)));
@@ -64,8 +77,8 @@ static void append_header(StrBuf *buf, Arena *arena, const PatientRecord *record
                         "\" codeSystemName=\"LOINC\" displayName=\"Patient summary Document\"/>"
                         "<title>患者サマリー</title>");
     strbuf_printf(buf, "<effectiveTime value=\"%.*s\"/>", STR_ARG(time));
-    strbuf_literal(buf, "<confidentialityCode code=\"N\" codeSystem=\"2.16.840.1.113883.5.25\"/>"
-                        "<languageCode code=\"ja-JP\"/>");
+    append_confidentiality(buf, record);
+    strbuf_literal(buf, "<languageCode code=\"ja-JP\"/>");
     append_patient(buf, arena, record);
     append_author(buf, record, time);
     append_custodian(buf, record);

@@ -299,19 +299,31 @@ static void check_imaging(const Config *config, Arena *arena, ErrorList *errors)
         conflict(config, arena, errors, CONFIG_imaging_dicom_listen,
                  "needs server.tls_certificate, server.tls_key and server.tls_ca");
     }
+}
+
+/** Of what this server submits itself. */
+static void check_codes(const Config *config, Arena *arena, ErrorList *errors)
+{
+    const bool has_images = config_has_role(config, ROLE_IMAGING);
+    const bool has_on_demand = config->repository.on_demand != 0;
     const struct {
+        bool is_used;
         ConfigKeyId key;
         const char *text;
     } codes[] = {
-        {CONFIG_imaging_class_code, config->imaging.class_code},
-        {CONFIG_imaging_confidentiality_code, config->imaging.confidentiality_code},
-        {CONFIG_imaging_type_code, config->imaging.type_code},
-        {CONFIG_imaging_practice_setting_code, config->imaging.practice_setting_code},
-        {CONFIG_imaging_facility_type_code, config->imaging.facility_type_code},
+        {has_images, CONFIG_imaging_class_code, config->imaging.class_code},
+        {has_images, CONFIG_imaging_confidentiality_code, config->imaging.confidentiality_code},
+        {has_images, CONFIG_imaging_type_code, config->imaging.type_code},
+        {has_images, CONFIG_imaging_practice_setting_code, config->imaging.practice_setting_code},
+        {has_images, CONFIG_imaging_facility_type_code, config->imaging.facility_type_code},
+        {has_on_demand, CONFIG_repository_on_demand_class_code,
+         config->repository.on_demand_class_code},
+        {has_on_demand, CONFIG_repository_on_demand_confidentiality_code,
+         config->repository.on_demand_confidentiality_code},
     };
     for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
         const char *at = strstr(codes[i].text, "^^");
-        if (!at || at == codes[i].text || is_empty(at + 2)) {
+        if (codes[i].is_used && (!at || at == codes[i].text || is_empty(at + 2))) {
             conflict(config, arena, errors, codes[i].key, "write CODE^^SCHEME");
         }
     }
@@ -367,6 +379,7 @@ int config_load(const char *path, Arena *arena, ErrorList *errors, Config **ret_
     check_xua(config, arena, errors);
     check_audit(config, arena, errors);
     check_imaging(config, arena, errors);
+    check_codes(config, arena, errors);
     if (errors->error_count > errors_before) {
         return -ERR_CONFIGURATION;
     }

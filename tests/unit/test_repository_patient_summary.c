@@ -22,6 +22,8 @@ static PatientRecord bare_record(void)
         .patient_domain = STR("1.2.3"),
         .as_of_us = AS_OF_US,
         .timezone = "Asia/Tokyo",
+        .confidentiality = STR("R"),
+        .confidentiality_system = STR("2.16.840.1.113883.5.25"),
         .repository_id = STR("1.2.4"),
         .custodian_id = STR("1.2.5"),
         .custodian_name = STR("地域"),
@@ -53,6 +55,7 @@ static void test_the_header_names_patient_author_and_custodian(void **state)
     static const char *const wanted[] = {
         "<id root=\"2.25.1\"/>",
         "<effectiveTime value=\"20260401003000+0000\"/>",
+        "<confidentialityCode code=\"R\" codeSystem=\"2.16.840.1.113883.5.25\"/>",
         "<languageCode code=\"ja-JP\"/>",
         "<patientRole><id root=\"1.2.3\" extension=\"P1\"/><patient><name",
         "<family>髙﨑</family><given>花子</given>",

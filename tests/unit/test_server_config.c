@@ -164,7 +164,7 @@ static void test_admin_pages_beyond_loopback_need_a_certificate(void **state)
     }
 }
 
-static void test_the_keys_of_imaging_are_checked(void **state)
+static void test_the_keys_of_images_and_on_demand_documents_are_checked(void **state)
 {
     static const struct {
         const char *text;
@@ -187,6 +187,12 @@ static void test_the_keys_of_imaging_are_checked(void **state)
         {"[imaging]\nunique_id =\n[server]\nroles = registry, repository, imaging\n",
          -ERR_CONFIGURATION},
         {"[imaging]\nmanifest_delay = 1s\n", -ERR_CONFIGURATION},
+        {"[repository]\non_demand = patient-summary\n", 0},
+        {"[repository]\non_demand_class_code = REPORTS\n", 0},
+        {"[repository]\non_demand = patient-summary\non_demand_class_code = REPORTS\n",
+         -ERR_CONFIGURATION},
+        {"[repository]\non_demand = patient-summary\non_demand_confidentiality_code = ^^1.2\n",
+         -ERR_CONFIGURATION},
     };
     Fixture *fixture = *state;
 
@@ -306,7 +312,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_admin_pages_beyond_loopback_need_a_certificate, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_the_keys_of_imaging_are_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_keys_of_images_and_on_demand_documents_are_checked,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_keys_of_patient_identity_are_checked, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_reload_may_change_only_what_is_reloadable, setup,
