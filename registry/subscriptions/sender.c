@@ -21,6 +21,11 @@
 #define NOTIFICATIONS_PER_TURN 50
 /** Due subscriptions that are tried for one that no other sender has. */
 #define DUE_MAX 32
+/** Senders at one server at a time; and a turn that takes longer than this, and others come first.
+ */
+#define SENDERS_PER_SERVER 2
+#define SLOW_NS INT64_C(1000000000)
+#define FULL_SERVERS_MAX 16
 
 /** Added to the id of a subscription: the key of its lock. */
 #define LOCK_BASE "6005000000000000000"
@@ -31,6 +36,9 @@ struct Sender {
     Worker worker;
     HttpClient *http; /* to the consumer of the turn; NULL: not yet */
     Arena *http_arena;
+    SenderCrowd *crowd;
+    Sender *next;  /* of the crowd */
+    StrBuf server; /* HOST:PORT of the turn; empty: none. The lock of the crowd guards it */
 };
 
 /** What waits first for a subscription. */
@@ -47,7 +55,7 @@ typedef struct Head {
 /* ---- rows ---- */
 
 /* The subscriptions that something waits for, by a walk over the index: there may be many messages
- * for one that does not answer. */
+ * for one that does not answer. Those that answered last time come first. */
 static const DbStatement select_due = {
     "subscription_due",
     "WITH RECURSIVE w (id) AS ((SELECT subscription FROM subscription_notification"
@@ -55,8 +63,9 @@ static const DbStatement select_due = {
     " UNION ALL SELECT (SELECT subscription FROM subscription_notification"
     "  WHERE refused_at IS NULL AND subscription > w.id ORDER BY subscription LIMIT 1)"
     "  FROM w WHERE w.id IS NOT NULL)"
-    " SELECT s.id FROM w JOIN subscription s ON s.id = w.id WHERE s.next_at <= now()"
-    " ORDER BY s.next_at LIMIT $1::int4"};
+    " SELECT s.id, split_part(s.consumer, '/', 3) FROM w JOIN subscription s ON s.id = w.id"
+    " WHERE s.next_at <= now() AND split_part(s.consumer, '/', 3) <> ALL ($2::text[])"
+    " ORDER BY s.attempts > 0, s.next_at LIMIT $1::int4"};
 
 static const DbStatement take_lock = {"subscription_lock",
                                       "SELECT pg_try_advisory_lock(" LOCK_BASE " + $1::int8)"};
@@ -93,6 +102,16 @@ static const DbStatement update_refused = {
     "subscription_refused",
     "UPDATE subscription_notification SET refused_at = now() WHERE subscription = $1::int8"
     " AND event = $2::int8 AND part = $3::int4"};
+
+/* The second half of the objects becomes a part of its own, behind the first one. */
+static const DbStatement split_part = {
+    "subscription_split",
+    "WITH rest AS (INSERT INTO subscription_notification (subscription, event, part, message_id,"
+    "  objects, queued_at) SELECT subscription, event, part + $4::int4, $6::uuid,"
+    "  objects[($4::int4 + 1):], queued_at FROM subscription_notification"
+    "  WHERE subscription = $1::int8 AND event = $2::int8 AND part = $3::int4)"
+    " UPDATE subscription_notification SET objects = objects[1:($4::int4)], message_id = $5::uuid"
+    " WHERE subscription = $1::int8 AND event = $2::int8 AND part = $3::int4"};
 
 static void bind_head(DbParams *params, Arena *arena, const Head *head)
 {
@@ -175,6 +194,20 @@ static int keep(Sender *sender, Request *req, const Head *head, bool is_refused,
         rc = db_queue(conn, req, &update_refused, &params);
     }
     return rc < 0 ? rc : db_commit(conn, req, NULL);
+}
+
+/** @return 1: the halves follow; negative */
+static int split(Sender *sender, Request *req, const Head *head)
+{
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    DbParams params;
+    bind_head(&params, req->arena, head);
+    db_param_i32(&params, (int32_t)(head->object_count / 2));
+    db_param_uuid(&params, uuid_new());
+    db_param_uuid(&params, uuid_new());
+    int rc = db_acquire(sender->pool, req, &conn);
+    rc = rc < 0 ? rc : db_exec(conn, req, &split_part, &params, NULL);
+    return rc < 0 ? rc : 1;
 }
 
 /* ---- sending ---- */
@@ -323,6 +356,21 @@ static bool act_for(const Sender *sender, Request *req, const Head *head, Str *r
     return may && head->subscription.topic != TOPIC_COUNT;
 }
 
+/** What makes too long a message goes in several; what cannot be told at all is put aside. */
+static int cannot_tell(Sender *sender, Request *req, const Head *head, int rc)
+{
+    if (rc == -(int)ERR_TOO_LARGE && head->object_count > 1) {
+        return split(sender, req, head);
+    }
+    if (rc == -(int)ERR_TOO_LARGE || rc == -(int)ERR_XDS_REGISTRY_ERROR) {
+        log_change(head, true, "a notification cannot be made");
+        return keep(sender, req, head, true,
+                    rc == -(int)ERR_TOO_LARGE ? STR("the object is too large for a message")
+                                              : STR("stored metadata cannot be read"));
+    }
+    return rc;
+}
+
 /** @return 1: done with, the next one follows; 0: later; negative */
 static int deliver(Sender *sender, Request *req, const Head *head)
 {
@@ -335,13 +383,60 @@ static int deliver(Sender *sender, Request *req, const Head *head)
     int rc = notice_read(sender->registry, req, head->subscription.topic, head->objects,
                          head->object_count, &notice);
     if (rc < 0) {
-        return rc;
+        return cannot_tell(sender, req, head, rc);
     }
     if (notice.object_count == 0) {
         rc = finish(sender, req, head, false);
         return rc < 0 ? rc : 1;
     }
     return deliver_notice(sender, req, head, &notice);
+}
+
+/* ---- the crowd ---- */
+
+static size_t count_at(const SenderCrowd *crowd, Str server)
+{
+    size_t count = 0;
+    for (const Sender *one = crowd->first; one != NULL; one = one->next) {
+        count += str_equal(strbuf_str(&one->server), server);
+    }
+    return count;
+}
+
+/** @return whether there is room at the server */
+static bool enter(Sender *sender, Str server)
+{
+    pthread_mutex_lock(&sender->crowd->lock);
+    bool has_room = count_at(sender->crowd, server) < SENDERS_PER_SERVER;
+    if (has_room) {
+        strbuf_append(&sender->server, server);
+    }
+    pthread_mutex_unlock(&sender->crowd->lock);
+    return has_room;
+}
+
+static void leave(Sender *sender)
+{
+    pthread_mutex_lock(&sender->crowd->lock);
+    strbuf_clear(&sender->server);
+    pthread_mutex_unlock(&sender->crowd->lock);
+}
+
+/** Binds the servers where there is no room now. */
+static void bind_full(const Sender *sender, DbParams *params)
+{
+    Str servers[FULL_SERVERS_MAX];
+    size_t count = 0;
+    pthread_mutex_lock(&sender->crowd->lock);
+    for (const Sender *one = sender->crowd->first; one != NULL; one = one->next) {
+        Str server = strbuf_str(&one->server);
+        if (count < FULL_SERVERS_MAX && server.len > 0 &&
+            count_at(sender->crowd, server) >= SENDERS_PER_SERVER) {
+            servers[count++] = str_dup(params->arena, server);
+        }
+    }
+    pthread_mutex_unlock(&sender->crowd->lock);
+    db_param_text_array(params, servers, count);
 }
 
 /* ---- turns ---- */
@@ -388,27 +483,43 @@ static int read_due(Sender *sender, Request *req, DbResult **ret_rows)
     DbParams params;
     db_params_init(&params, req->arena);
     db_param_i32(&params, DUE_MAX);
+    bind_full(sender, &params);
     int rc = db_acquire(sender->pool, req, &conn);
     return rc < 0 ? rc : db_exec(conn, req, &select_due, &params, ret_rows);
 }
 
-/** @return whether there was something to do */
+/** A turn at a server, if there is room. @return as take_turn() */
+static int take_turn_at(Sender *sender, Request *req, Str server, int64_t subscription)
+{
+    if (!enter(sender, server)) {
+        return 0;
+    }
+    int count = take_turn(sender, subscription);
+    leave(sender);
+    allow(req, DATABASE_TIMEOUT_MS * INT64_C(1000000));
+    int unlocked = unlock(sender, req);
+    return count < 0 || unlocked == 0 ? count : unlocked;
+}
+
+/** After a slow turn others may be due. @return whether there was something to do */
 static bool take_turns(Sender *sender)
 {
     Request *req = request_new(DATABASE_TIMEOUT_MS);
     DbResult *rows = NULL;
     int done = 0;
+    bool is_slow = false;
     int rc = read_due(sender, req, &rows);
-    for (int row = 0; rc == 0 && row < db_rows(rows) && worker_rest_until(&sender->worker, 0);
+    for (int row = 0;
+         rc == 0 && !is_slow && row < db_rows(rows) && worker_rest_until(&sender->worker, 0);
          row++) {
-        int count = take_turn(sender, db_i64(rows, row, 0));
-        allow(req, DATABASE_TIMEOUT_MS * INT64_C(1000000));
-        int unlocked = unlock(sender, req);
-        rc = count < 0 ? count : unlocked;
+        int64_t began_ns = clock_now_ns();
+        int count = take_turn_at(sender, req, db_text(rows, row, 1), db_i64(rows, row, 0));
+        is_slow = clock_now_ns() - began_ns > SLOW_NS;
+        rc = MIN(count, 0);
         done += MAX(count, 0);
     }
     request_free(req);
-    return rc == 0 && done > 0;
+    return rc == 0 && (done > 0 || is_slow);
 }
 
 static void *sender_run(void *ctx)
@@ -423,15 +534,37 @@ static void *sender_run(void *ctx)
 
 /* ---- life ---- */
 
+static void join(Sender *sender, SenderCrowd *crowd)
+{
+    sender->crowd = crowd;
+    pthread_mutex_lock(&crowd->lock);
+    sender->next = crowd->first;
+    crowd->first = sender;
+    pthread_mutex_unlock(&crowd->lock);
+}
+
+static void part(Sender *sender)
+{
+    pthread_mutex_lock(&sender->crowd->lock);
+    Sender **at = &sender->crowd->first;
+    while (*at != sender) {
+        at = &(*at)->next;
+    }
+    *at = sender->next;
+    pthread_mutex_unlock(&sender->crowd->lock);
+}
+
 static void destroy(Sender *sender)
 {
+    part(sender);
     http_client_free(sender->http);
     db_pool_free(sender->pool);
     arena_free(sender->http_arena);
+    strbuf_done(&sender->server);
     free(sender);
 }
 
-Sender *sender_new(Registry *registry, char *ret_problem, size_t problem_size)
+Sender *sender_new(Registry *registry, SenderCrowd *crowd, char *ret_problem, size_t problem_size)
 {
     Sender *sender = calloc(1, sizeof(*sender));
     if (sender == NULL) {
@@ -440,6 +573,7 @@ Sender *sender_new(Registry *registry, char *ret_problem, size_t problem_size)
     sender->registry = registry;
     sender->pool = db_pool_beside(registry->config.pool, 1);
     sender->http_arena = arena_new();
+    join(sender, crowd);
     int rc = worker_start(&sender->worker, sender_run, sender);
     if (rc != 0) {
         (void)snprintf(ret_problem, problem_size, "no thread: %s", strerror(rc));

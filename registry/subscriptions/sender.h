@@ -1,5 +1,7 @@
 #pragma once
 
+#include <pthread.h>
+
 #include "registry/registry_private.h"
 
 /**
@@ -9,7 +11,14 @@
  */
 typedef struct Sender Sender;
 
-Sender *sender_new(Registry *registry, char *ret_problem, size_t problem_size);
+/** The senders of a process: they are not all at one server, which may hang. */
+typedef struct SenderCrowd {
+    pthread_mutex_t lock;
+    Sender *first;
+} SenderCrowd;
+
+/** @param crowd  outlives it */
+Sender *sender_new(Registry *registry, SenderCrowd *crowd, char *ret_problem, size_t problem_size);
 void sender_wake(Sender *sender);
 void sender_ask_to_stop(Sender *sender);
 /** sender_free(NULL) is fine. */

@@ -9,6 +9,7 @@
 #define SENDERS 4
 
 struct Subscriptions {
+    SenderCrowd crowd;
     Matcher *matcher;
     Sender *senders[SENDERS];
 };
@@ -27,8 +28,10 @@ Subscriptions *subscriptions_new(Registry *registry, char *ret_problem, size_t p
     if (subscriptions == NULL) {
         abort();
     }
+    pthread_mutex_init(&subscriptions->crowd.lock, NULL);
     for (size_t i = 0; i < SENDERS; i++) {
-        subscriptions->senders[i] = sender_new(registry, ret_problem, problem_size);
+        subscriptions->senders[i] =
+            sender_new(registry, &subscriptions->crowd, ret_problem, problem_size);
         if (subscriptions->senders[i] == NULL) {
             subscriptions_free(subscriptions);
             return NULL;
@@ -56,5 +59,6 @@ void subscriptions_free(Subscriptions *subscriptions)
     for (size_t i = 0; i < SENDERS; i++) {
         sender_free(subscriptions->senders[i]);
     }
+    pthread_mutex_destroy(&subscriptions->crowd.lock);
     free(subscriptions);
 }

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import threading
 import time
 import unittest
 
@@ -239,6 +240,38 @@ class Subscriptions(Case):
         notices = self.notices(consumer, 3)
         self.assertEqual(len({n.message_id for n in notices}), 1)
         self.assertEqual(len({n.raw for n in notices}), 1)
+
+    def test_a_consumer_that_hangs_holds_up_no_other(self):
+        soap = self.soap()
+        over = threading.Event()
+        self.addCleanup(over.set)
+        hanging, other = self.consumer(lambda message: over.wait(60) and None), self.consumer()
+        references = [self.subscribe(soap, hanging.url(), parameters=document_filter("P6")) for _ in range(12)]
+        references.append(self.subscribe(soap, other.url(), parameters=document_filter("P6")))
+        for count in (1, 2, 3):
+            self.register(self.soap(), "P6")
+            self.notices(other, count, 8)
+        for reference in references:
+            self.unsubscribe(soap, reference)
+
+    def test_what_is_too_large_for_one_message_comes_in_several(self):
+        soap = self.soap()
+        consumer, entries = self.consumer(), []
+        for _ in range(2):
+            documents = [xds.Document(common.patient("P7"), b"content", id=xds.new_urn(), slots={f"urn:x:{n}": ["x" * 250] * 600 for n in range(4)})
+                         for _ in range(15)]
+            self.assert_success(soap.provide(xds.Submission(common.patient("P7"), documents)))
+            entries += [d.id for d in documents]
+        reference = self.subscribe(soap, consumer.url(), parameters=document_filter("P7"))
+        change = xds.Submission(common.patient("P7"))
+        change.associations = [xds.association_xml(common.UPDATE_STATUS, change.id, entry,
+                                                   {"OriginalStatus": [xds.STATUS + "Approved"], "NewStatus": [xds.STATUS + "Deprecated"]})
+                               for entry in entries]
+        self.assert_success(soap.send("/registry", "ITI-57", change.register_xml()))
+        self.until(lambda: self.listed(reference)["delivered"] > 0 and self.listed(reference)["waiting"] == 0)
+        notices = [Notice(m) for m in consumer.messages]
+        self.assertEqual(sorted(o.get("id") for n in notices for o in n.objects), sorted(entries))
+        self.assertEqual(len({n.message_id for n in notices}), len(notices))
 
     def test_many_subscriptions_and_events_are_matched_in_constant_memory(self):
         soap = self.soap()
