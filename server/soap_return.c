@@ -28,6 +28,12 @@ static int check(AsyncReplies *replies, Request *req, const Transaction *transac
                : refuse(req, header, problem);
 }
 
+/** What is answered to a one-way message is a fault at most, and that goes on the connection. */
+static bool is_for_nobody(const Transaction *transaction, Str address)
+{
+    return transaction->reply_action[0] == '\0' && str_equal(address, STR(NS_WSA "/none"));
+}
+
 int soap_return_plan(AsyncReplies *replies, Request *req, const Transaction *transaction,
                      const SoapMessage *message, SoapReturn *ret_way)
 {
@@ -35,11 +41,12 @@ int soap_return_plan(AsyncReplies *replies, Request *req, const Transaction *tra
     SoapAddressee *fault_to = ARENA_NEW(req->arena, SoapAddressee);
     SoapReturn way = {0};
     int rc = 0;
-    if (soap_reply_addressee(message, reply_to)) {
+    if (soap_reply_addressee(message, reply_to) && !is_for_nobody(transaction, reply_to->address)) {
         way.reply_to = reply_to;
         rc = check(replies, req, transaction, "wsa:ReplyTo", reply_to->address);
     }
-    if (rc == 0 && soap_fault_addressee(message, fault_to)) {
+    if (rc == 0 && soap_fault_addressee(message, fault_to) &&
+        !is_for_nobody(transaction, fault_to->address)) {
         way.fault_to = fault_to;
         rc = check(replies, req, transaction, "wsa:FaultTo", fault_to->address);
     }

@@ -88,9 +88,11 @@ class Case(common.ServerCase):
         if receiver.listener.fileno() >= 0:
             receiver.stop()
 
-    def send(self, soap, action, body, to=None):
+    def send(self, soap, action, body, to=None, reply_to=None):
         """A message to /dsub."""
-        message = xds.envelope(action, body).decode()
+        message = xds.envelope(action, body, reply_to=reply_to).decode()
+        if reply_to:
+            message = message.replace("</soap:Header>", f"<wsa:FaultTo><wsa:Address>{reply_to}</wsa:Address></wsa:FaultTo></soap:Header>")
         if to:
             message = message.replace("</soap:Header>", f"<wsa:To>{to}</wsa:To></soap:Header>")
         return soap.post("/dsub", f'application/soap+xml; charset=UTF-8; action="{action}"', message.encode())
@@ -367,20 +369,23 @@ class Subscriptions(Case):
         notice = self.notices(consumer, 1)[0]
         entry = notice.objects[0].get("id")
 
-        def publish(identifier):
+        def publish(identifier, reply_to=None):
             body = (f'<wsnt:Notify xmlns:wsnt="{WSNT}" xmlns:wsa="{NS["wsa"]}"><wsnt:NotificationMessage><wsnt:ProducerReference>'
                     '<wsa:Address>urn:oid:1.3.6.1.4.1.21367.4</wsa:Address></wsnt:ProducerReference><wsnt:Message>'
                     + submission.register_xml().replace('"Document01"', f'"{identifier}"').replace('"SubmissionSet01"', f'"{xds.new_urn()}"')
                     + "</wsnt:Message></wsnt:NotificationMessage></wsnt:Notify>")
-            return self.send(soap, NOTIFY, body)
+            return self.send(soap, NOTIFY, body, reply_to=reply_to)
         reply = publish(entry)
         self.assertEqual((reply.status, reply.raw), (202, b""))
         again = self.notices(consumer, 2)[1]
         self.assertEqual(again.unique_ids, notice.unique_ids)
         self.assertNotEqual(again.message_id, notice.message_id)
-        reply = publish(xds.new_urn())
-        self.assertEqual((reply.status, reply.outcome), (400, "Fault"))
-        self.assertIn(b"ITI-42", reply.raw)
+        nobody = f"{NS['wsa']}/none"  # as some senders write into every one-way message
+        self.assertEqual(publish(entry, nobody).status, 202)
+        for reply_to in (None, nobody):
+            reply = publish(xds.new_urn(), reply_to)
+            self.assertEqual((reply.status, reply.outcome), (400, "Fault"))
+            self.assertIn(b"ITI-42", reply.raw)
 
     def test_audit_of_subscribe_notify_and_unsubscribe(self):
         """3.52.6.1, 3.53.5.1"""
