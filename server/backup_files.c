@@ -101,6 +101,15 @@ static const ManifestFile *find_unchanged(FileCopier *copier, const ManifestFile
     return is_same ? known : NULL;
 }
 
+/** A manifest is UTF-8. */
+static int check_name(const FileCopier *copier, const char *source, Str path)
+{
+    return str_is_utf8(path) ? 0
+                             : error_add(copier->errors, ERR_CONFIGURATION, source,
+                                         "its name is not UTF-8: rename the file, or move it away "
+                                         "if it is none of this server's");
+}
+
 static int cannot_read(const FileCopier *copier, Str path, int error)
 {
     _cleanup_(arena_freep) Arena *arena = arena_new();
@@ -188,7 +197,8 @@ int file_copier_add_tree(FileCopier *copier, const char *folder, const char *pre
         } else if (entry->fts_info == FTS_F) {
             _cleanup_(arena_freep) Arena *arena = arena_new();
             Str path = str_printf(arena, "%s%s", prefix, entry->fts_path + root_len);
-            rc = add_entry(copier, entry, path, may_vanish);
+            rc = check_name(copier, entry->fts_path, path);
+            rc = rc < 0 ? rc : add_entry(copier, entry, path, may_vanish);
         } else if ((entry->fts_info == FTS_DNR || entry->fts_info == FTS_NS) && !may_vanish) {
             rc = backup_io_error(copier->errors, entry->fts_path, "it cannot be read",
                                  entry->fts_errno);
@@ -202,8 +212,12 @@ int file_copier_take_small(FileCopier *copier, Arena *arena, const char *source,
                            ManifestFile *ret_file)
 {
     ManifestFile file = {.path = path};
+    int rc = check_name(copier, source, path);
+    if (rc < 0) {
+        return rc;
+    }
     strbuf_clear(&copier->piece);
-    int rc = io_read_file(source, SMALL_FILE_BYTES, &copier->piece);
+    rc = io_read_file(source, SMALL_FILE_BYTES, &copier->piece);
     if (rc < 0) {
         return rc == -ENOENT ? 0
                              : backup_io_error(copier->errors, source, "it cannot be read", -rc);

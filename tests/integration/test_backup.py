@@ -335,6 +335,22 @@ class Folder(BackupCase):
         self.assertEqual(sorted(p.name for p in other.iterdir()), ["diary.txt"])
         self.assertFalse((self.server.dir / "data" / "backup").exists())
 
+    def test_a_file_whose_name_is_not_utf_8_is_named_and_what_was_whole_stays(self):
+        before = self.generations(self.copy)
+        odd = os.fsencode(self.server.dir) + b"/data/blobs/files/\x8f\xe6"
+        with open(odd, "wb"):
+            self.addCleanup(lambda: os.path.exists(odd) and os.unlink(odd))
+        for _ in range(2):
+            result = subprocess.run([str(harness.binary()), "backup", str(self.copy), "--config", str(self.server.config_path)],
+                                    check=False, capture_output=True, timeout=120)
+            self.assertEqual(result.returncode, 2, result.stderr)
+            self.assertIn(b"data/blobs/files/??", result.stderr)
+            self.assertIn(b"not UTF-8", result.stderr)
+        self.assertEqual(self.generations(self.copy), before)
+        os.unlink(odd)
+        self.backup(self.copy)
+        self.assertEqual(self.verify(0), [])
+
     def test_two_at_once_are_refused(self):
         with open(self.copy / "lock", "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
