@@ -1,27 +1,38 @@
 #!/usr/bin/python3
-"""Every row of server/language_ja.def translates a text that stands in server/, or is shown by it."""
+"""Every row of server/language_ja.def translates a text that stands in server/, or is shown by it; and every command and option has one."""
 
 import pathlib
 import re
 import sys
 
 SERVER = pathlib.Path(__file__).resolve().parents[2] / "server"
-JOINTS = re.compile(r'"\s+(?:DEFAULT_CONFIG\s+)?"|"\s+DEFAULT_CONFIG\b')
+PIX = SERVER.parent / "pix"
+TABLES = (SERVER / "commands.def", SERVER / "time_services.def", SERVER / "audit_columns.def", PIX / "identity_counts.def",
+          PIX / "link_reasons.def")
+DEFAULT_CONFIG = re.compile(r'"\s*DEFAULT_CONFIG\b(?:\s*")?')
+JOINTS = re.compile(r'"\s*\n\s*"')
 ROW = re.compile(r'^TEXT\("((?:[^"\\]|\\.)*)"', re.M)
+HELP = re.compile(r'^(?:COMMAND|    (?:TEXT|FLAG)_OPTION)\((?:[^"]|"(?:[^"\\]|\\.)*")*?"((?:[^"\\]|\\.)+)"\),?$', re.M)
+
+
+def texts_of(path):
+    """A source whose literals in pieces are whole."""
+    return JOINTS.sub("", DEFAULT_CONFIG.sub('"', path.read_text(encoding="utf-8")))
 
 
 def main():
-    """Prints rows whose English is gone; the exit status tells whether there are any."""
-    sources = "".join(JOINTS.sub("", path.read_text(encoding="utf-8")) for path in sorted(SERVER.glob("*.c"))
-                      if path.name != "language.c")
-    for path in (SERVER / "commands.def", SERVER.parent / "pix" / "identity_counts.def", SERVER / "time_services.def", SERVER / "audit_columns.def", SERVER.parent / "pix" / "link_reasons.def"):
-        sources += JOINTS.sub("", path.read_text(encoding="utf-8"))
-    rows = ROW.findall(re.sub(r'"\s*\n\s*"', "", (SERVER / "language_ja.def").read_text(encoding="utf-8")))
+    """Prints rows whose English is gone, and help that has none; the exit status tells whether there are any."""
+    sources = "".join(texts_of(path) for path in (*sorted(SERVER.glob("*.c")), *TABLES) if path.name != "language.c")
+    rows = ROW.findall(texts_of(SERVER / "language_ja.def"))
     gone = [text for text in rows if f'"{text}' not in sources]
+    helps = [text for name in ("commands.def", "options.c") for text in HELP.findall(texts_of(SERVER / name))]
+    lacking = sorted(set(helps) - set(rows))
     for text in gone:
         print(f"language_ja.def: no source has this text: {text}")
-    print(f"{len(rows)} texts, {len(gone)} faults")
-    return 1 if gone or not rows else 0
+    for text in lacking:
+        print(f"language_ja.def: a help text is not translated: {text}")
+    print(f"{len(rows)} texts, {len(helps)} of help, {len(gone) + len(lacking)} faults")
+    return 1 if gone or lacking or not rows or not helps else 0
 
 
 if __name__ == "__main__":
