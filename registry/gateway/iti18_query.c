@@ -286,8 +286,27 @@ static bool has_answer(const Query *query)
     return false;
 }
 
-/** As the one that is asked, and as the one that asks each other community; of a PartialSuccess
- * both outcomes (TF-2 3.18.5.1, 3.38.4.2). */
+/** As the one that asks (TF-2 3.38.4.2). @param error  what went wrong; NULL: nothing */
+static int record_leg(const Query *query, size_t index, const Error *error)
+{
+    AuditObject objects[2];
+    const Leg *leg = query->legs[index];
+    size_t count = audit_objects(query->leg_patients[index], query, leg->body, leg->home, objects);
+    return leg_record(leg, query->req, error, objects, count);
+}
+
+/** The patient's id goes to others: on record before the first byte leaves (contract C4). */
+static int record_asking(const Query *query)
+{
+    int rc = 0;
+    for (size_t i = 0; i < query->leg_count && rc == 0; i++) {
+        rc = record_leg(query, i, NULL);
+    }
+    return rc < 0 ? rc : audit_settle(query->gateway->config.audit, query->req);
+}
+
+/** As the one that is asked, of a PartialSuccess both outcomes (TF-2 3.18.5.1); and which community
+ * did not answer as it should. */
 static int record(const Query *query)
 {
     AuditObject objects[2];
@@ -301,10 +320,8 @@ static int record(const Query *query)
         rc = gateway_record(query->gateway, req, AUDIT_ITI18_QUERY, error, objects, count);
     }
     for (size_t i = 0; i < query->leg_count && rc == 0; i++) {
-        const Leg *leg = query->legs[i];
-        count = audit_objects(query->leg_patients[i], query, leg->body, leg->home, objects);
-        rc = leg->has_failed ? 0 : leg_record(leg, req, NULL, objects, count);
-        rc = rc < 0 || !leg->error ? rc : leg_record(leg, req, leg->error, objects, count);
+        const Error *of_leg = query->legs[i]->error;
+        rc = of_leg ? record_leg(query, i, of_leg) : 0;
     }
     return rc;
 }
@@ -374,11 +391,13 @@ int gateway_iti18_query(void *gateway, SoapExchange *exchange)
     read_query(&query);
     query.spool = result_spool_new(query.gateway->config.spill_directory);
     int rc = choose(&query, &plan);
-    if (rc == 0) {
+    int recorded = rc == 0 ? record_asking(&query) : 0;
+    if (rc == 0 && recorded == 0) {
         legs_run(req, query.legs, query.leg_count);
         rc = merge(&query);
     }
-    if (record(&query) < 0) {
+    recorded = recorded < 0 ? recorded : record(&query);
+    if (recorded < 0) {
         result_spool_free(query.spool);
         return error_add(
             &req->errors, ERR_SOAP_RECEIVER, NULL,

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 from conformance import client as xds
 from tests.harness import memory, receivers, server as harness
 from tests.integration import common
+from tests.integration.audit_records import codes, of_messages
 from tests.integration.test_initiating import HERE, THERE, TIMEOUT_S, documents_of, homes
 
 STATUS_OF = "urn:oasis:names:tc:ebxml-regrep:ResponseStatusType:"
@@ -146,6 +147,18 @@ class Lying(common.ServerCase):
         unknown = errors_xml(error_xml("XDSUnknownPatientId"))
         found, _ = self.ask(reply(envelope(answer_xml(PARTIAL, entry_xml(THERE), unknown))))
         self.assertEqual((found.outcome, found.errors, homes(found)), ("Success", [], [HERE, THERE]))
+
+    def test_that_a_patient_is_asked_for_is_on_record_before_the_question_leaves(self):
+        """Contract C4."""
+        found = []
+
+        def look(_):
+            found.extend(codes(r) for r in of_messages(self.server, "P4^^^", 3, 2))
+            return reply(envelope(answer_xml(STATUS_OF + "Failure", "", errors_xml(error_xml("XDSRegistryBusy")))))
+        self.ask(look, documents_of(common.patient("P4")))
+        self.assertIn(("110112", "ITI-38", "E", "0"), found)
+        recorded = [codes(r) for r in of_messages(self.server, "P4^^^", 6)]
+        self.assertEqual(recorded.count(("110112", "ITI-38", "E", "8")), 1)
 
     def test_that_the_patient_is_unknown_there_hides_no_other_fault(self):
         unknown, other = error_xml("XDSUnknownPatientId"), error_xml("XDSRegistryBusy")
