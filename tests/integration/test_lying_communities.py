@@ -154,7 +154,7 @@ class Lying(common.ServerCase):
 
         def look(_):
             found.extend(codes(r) for r in of_messages(self.server, "P4^^^", 3, 2))
-            return reply(envelope(answer_xml(STATUS_OF + "Failure", "", errors_xml(error_xml("XDSRegistryBusy")))))
+            return reply(envelope(answer_xml(STATUS_OF + "Failure", "", errors_xml(error_xml("XDSTooManyResults")))))
         self.ask(look, documents_of(common.patient("P4")))
         self.assertIn(("110112", "ITI-38", "E", "0"), found)
         recorded = [codes(r) for r in of_messages(self.server, "P4^^^", 6)]
