@@ -71,6 +71,20 @@ static bool has_dot_segment(Str path)
     return false;
 }
 
+/** "%2F", "%5C": some servers take them for a slash, and step out of the prefix by "..%2F". */
+static bool has_encoded_slash(Str path)
+{
+    Str rest = str_slice(path, 0, MIN(str_find_char(path, '?'), path.len));
+    for (size_t at; (at = str_find_char(rest, '%')) != SIZE_MAX;) {
+        rest = str_from_offset(rest, at + 1);
+        Str code = str_slice(rest, 0, 2);
+        if (str_equal_ci(code, STR("2f")) || str_equal_ci(code, STR("5c"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_loopback(Str host)
 {
     char text[INET6_ADDRSTRLEN] = "";
@@ -105,6 +119,8 @@ bool endpoint_url_is_good(Str url, const char **ret_problem)
         *ret_problem = "http without TLS reaches loopback addresses only: it has to be https";
     } else if (has_dot_segment(parts.path)) {
         *ret_problem = "its path has \".\" or \"..\" segments";
+    } else if (has_encoded_slash(parts.path)) {
+        *ret_problem = "its path has an encoded slash (%2F or %5C)";
     }
     return *ret_problem == NULL;
 }

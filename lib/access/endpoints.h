@@ -27,7 +27,7 @@ size_t endpoints_read(const DbResult *rows, Arena *arena, Endpoint **ret_endpoin
 
 /**
  * Whether a URL has a form that is called at all: https, or http to loopback; without user
- * information, fragment, "." and ".." segments, in characters of RFC 3986.
+ * information, fragment, encoded slash, "." and ".." segments, in characters of RFC 3986.
  * @param ret_problem  one sentence, static
  */
 bool endpoint_url_is_good(Str url, const char **ret_problem);

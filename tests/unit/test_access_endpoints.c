@@ -39,6 +39,9 @@ static void test_only_plain_https_addresses_are_called(void **state)
         {"https://gw.example/a/.%2e/b", false},
         {"https://gw.example/a/..;x/b", false},
         {"https://gw.example/./b", false},
+        {"https://gw.example/a/..%2f..%2Fadmin", false},
+        {"https://gw.example/a/..%5Cadmin", false},
+        {"https://gw.example/a%20b?c=%2F", true},
         {"https://gw.example/\xe3\x81\x82", false},
         {"http://www.w3.org/2005/08/addressing/anonymous", false},
     };
