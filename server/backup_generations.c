@@ -234,12 +234,13 @@ int backup_generation_begin(BackupStore *store, Arena *arena, ErrorList *errors,
                             const char **ret_name, int *ret_fd)
 {
     uint64_t bytes = 0;
-    int rc = clean_up(store, errors, &bytes);
-    if (rc < 0) {
-        return rc;
+    if (clean_up(store, errors, &bytes) < 0) {
+        /* An old generation that cannot be read (it is told) keeps nobody from a new one. What was
+         * left over stays, and may not be durable: each piece is read before it is trusted. */
+        backup_store_doubt(store);
     }
     const char *name = name_of_time(arena, clock_utc_us());
-    rc = make_partial(store, arena, name, ret_fd);
+    int rc = make_partial(store, arena, name, ret_fd);
     if (rc < 0) {
         return backup_io_error(errors, name, "the backup cannot be written", -rc);
     }

@@ -305,6 +305,20 @@ class Folder(BackupCase):
         self.assertEqual((told["backups"], told["count"]), (2, 2))
         self.assertIn("missing", told["findings"][0])
 
+    def test_a_damaged_generation_and_an_interrupted_one_keep_nobody_from_a_new_backup(self):
+        (older,) = self.generations(self.copy)
+        (self.copy / older / "manifest.jsonl").write_bytes(b"damaged")
+        result = run(self.server, "backup", self.copy, environment={"MUSUBI_FAIL_AT": "backup.database_dumped"})
+        self.assertEqual(result.returncode, -9, result.stderr)
+        result = run(self.server, "backup", self.copy)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(older, result.stderr)
+        newest = max(p.name for p in self.copy.iterdir() if p.name.endswith("Z"))
+        self.assertEqual(without_config("backup", "verify", self.copy, "--generation", newest).returncode, 0)
+        self.assertEqual(without_config("backup", "prune", self.copy, "--keep", "1").returncode, 0)
+        self.assertEqual([p.name for p in self.copy.iterdir() if p.name.startswith("2")], [newest])
+        self.assertEqual(self.verify(0), [])
+
     def test_prune_keeps_the_newest_and_what_they_need(self):
         for _ in range(3):
             self.backup(self.copy)
