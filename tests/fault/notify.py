@@ -5,6 +5,7 @@ the order of the registrations of their patient, and what comes twice must have 
 whose reply was cut off may be told or not.
 """
 
+import hashlib
 import http.client
 import random
 import threading
@@ -21,6 +22,24 @@ STEPS = ("subscription.matched", "subscription.answered", "iti42.inserted", "iti
 TOLD_WITHIN_S = 30
 
 
+class Told:
+    """What a consumer was told: each document with its first message, in their order."""
+
+    def __init__(self):
+        self.contents = {}
+        self.count = self.repeats = 0
+        self.has_changed = False
+
+    def read(self, consumer):
+        """What came since."""
+        for message in consumer.messages[self.count:]:
+            notice = test_subscriptions.Notice(message)
+            self.count += 1
+            content = (notice.message_id, hashlib.sha256(notice.raw).digest())
+            self.repeats += notice.unique_ids[0] in self.contents
+            self.has_changed = self.has_changed or self.contents.setdefault(notice.unique_ids[0], content) != content
+
+
 class Notify:
     """The cycles of one run."""
 
@@ -29,6 +48,7 @@ class Notify:
         self.random = random.Random(arguments.seed)
         self.server = harness.Server()
         self.consumers = []
+        self.told = [Told() for _ in range(PATIENTS)]
         self.acknowledged = [[] for _ in range(PATIENTS)]
         self.registered = 0
         self.complaints = []
@@ -62,24 +82,20 @@ class Notify:
 
     def check(self, number):
         """What the consumer of a patient has got so far."""
-        wanted = self.acknowledged[number]
+        wanted, told = self.acknowledged[number], self.told[number]
         deadline = time.monotonic() + TOLD_WITHIN_S
-        while True:
-            notices = [test_subscriptions.Notice(message) for message in list(self.consumers[number].messages)]
-            first = list(dict.fromkeys(n.unique_ids[0] for n in notices))
-            if set(wanted) <= set(first) or time.monotonic() > deadline:
-                break
+        told.read(self.consumers[number])
+        while not told.contents.keys() >= set(wanted) and time.monotonic() < deadline:
             time.sleep(0.2)
-        missing = [unique_id for unique_id in wanted if unique_id not in first]
+            told.read(self.consumers[number])
+        missing = [unique_id for unique_id in wanted if unique_id not in told.contents]
+        acknowledged = set(wanted)
         if missing:
             self.complaints.append(f"P{number}: {len(missing)} of {len(wanted)} acknowledged registrations were not told")
-        elif [unique_id for unique_id in first if unique_id in set(wanted)] != wanted:
+        elif [unique_id for unique_id in told.contents if unique_id in acknowledged] != wanted:
             self.complaints.append(f"P{number}: not told in the order of the registrations")
-        contents = {}
-        for notice in notices:
-            if contents.setdefault(notice.unique_ids[0], (notice.message_id, notice.raw)) != (notice.message_id, notice.raw):
-                self.complaints.append(f"P{number}: told twice with different messages")
-        return len(notices) - len(first)
+        if told.has_changed:
+            self.complaints.append(f"P{number}: told twice with different messages")
 
     def cycle(self):
         """One life, its end, and the checks."""
@@ -100,16 +116,24 @@ class Notify:
             worker.join(40)
         self.server.environment.pop("MUSUBI_FAIL_AT", None)
         self.server.start()
-        return sum(self.check(number) for number in range(PATIENTS))
+        for number in range(PATIENTS):
+            self.check(number)
+
+    def counts(self):
+        """So far."""
+        return (f"{self.registered} registrations sent, {sum(map(len, self.acknowledged))} acknowledged, "
+                f"{sum(told.repeats for told in self.told)} told again")
 
     def run(self):
         """All cycles; gives the exit status."""
-        number = repeated = 0
+        number = 0
         try:
             self.server.start()
             self.subscribe()
             for number in range(1, self.arguments.cycles + 1):
-                repeated = self.cycle()
+                self.cycle()
+                if number % 10 == 0:
+                    print(f"cycle {number}: {self.counts()}", flush=True)
                 if self.complaints and not self.arguments.keep_going:
                     break
             fsck = self.server.command("fsck", check=False)
@@ -121,7 +145,5 @@ class Notify:
             self.server.close()
         for complaint in self.complaints[:20]:
             print(f"  {complaint}")
-        acknowledged = sum(len(one) for one in self.acknowledged)
-        print(f"notify: {number} cycles, {self.registered} registrations sent, {acknowledged} acknowledged, {repeated} told again: "
-              f"{len(self.complaints)} faults")
+        print(f"notify: {number} cycles, {self.counts()}: {len(self.complaints)} faults")
         return 1 if self.complaints else 0

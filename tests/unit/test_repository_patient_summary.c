@@ -91,8 +91,8 @@ static void test_documents_and_studies_are_rows_of_tables(void **state)
         "<tr><td>2026-04-01 09:30</td><td>a &lt; b &amp; &quot;c&quot; ]]&gt;</td><td>要約</td>",
         "<td>要約</td><td>病院A</td><td>1.9.1</td></tr>",
         "<tr><td></td><td></td><td>Report</td><td></td><td>1.9.2</td></tr>",
-        "<tr><td>2026-01-02 09:30</td><td>胸部</td><td>CT, "
-        "SR</td><td>病院A</td><td>1.8.1</td></tr>",
+        "<tr><td>2026-01-02 09:30</td><td>胸部</td><td>CT, SR</td><td>病院A</td>",
+        "<td>病院A</td><td>1.8.1</td></tr>",
         "<tr><td>2026</td><td></td><td>CR</td><td></td><td>1.8.2</td></tr>",
     };
     Request *req = request_new(10000);

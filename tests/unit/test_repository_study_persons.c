@@ -38,7 +38,7 @@ static DbResult *select_of(const Images *images, Request *req, const DbStatement
 {
     DbConn *conn = NULL;
     DbParams params;
-    DbResult *rows;
+    DbResult *rows = NULL;
     db_params_init(&params, req->arena);
     for (size_t i = 0; i < count; i++) {
         db_param_text(&params, str_from(texts[i]));
@@ -172,10 +172,9 @@ static void test_rules_are_those_of_the_pix_manager(void **state)
         "P1",
         "PP0",
         "0P1",
-        "\xe7\x97\x85",
-        "\xe7\x97\x85"
-        "1",
-        "0000000\xe7\x97\x85",
+        "病",
+        "病1",
+        "0000000病",
         "12345678901234567890",
         "00000000000000000001",
         "123456789012345678901",
