@@ -1,7 +1,11 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "registry/gateway/gateway_private.h"
+
+/** At a time. */
+#define REQUESTS_PER_ADDRESS_MAX 64U
 
 const ServiceRow gateway_services[GATEWAY_SERVICE_COUNT] = {
 #define SERVICE(name, own_action, own_reply_action, action, event, is_mtom)                        \
@@ -84,8 +88,8 @@ static KeptClient *client_new(const InitiatingGateway *gateway, const char *url,
     return client;
 }
 
-HttpClient *gateway_client(InitiatingGateway *gateway, const char *url, const char *fingerprint,
-                           char *ret_problem, size_t problem_size)
+KeptClient *gateway_client_take(InitiatingGateway *gateway, const char *url,
+                                const char *fingerprint, char *ret_problem, size_t problem_size)
 {
     pthread_mutex_lock(&gateway->lock);
     KeptClient *client = find_client(gateway, url, fingerprint);
@@ -96,6 +100,20 @@ HttpClient *gateway_client(InitiatingGateway *gateway, const char *url, const ch
             gateway->clients = client;
         }
     }
+    if (client && client->busy >= REQUESTS_PER_ADDRESS_MAX) {
+        snprintf(ret_problem, problem_size, "%u requests to it wait already",
+                 REQUESTS_PER_ADDRESS_MAX);
+        client = NULL;
+    } else if (client) {
+        client->busy++;
+    }
     pthread_mutex_unlock(&gateway->lock);
-    return client ? client->http : NULL;
+    return client;
+}
+
+void gateway_client_give_back(InitiatingGateway *gateway, KeptClient *client)
+{
+    pthread_mutex_lock(&gateway->lock);
+    client->busy--;
+    pthread_mutex_unlock(&gateway->lock);
 }

@@ -21,17 +21,20 @@ typedef struct KeptClient {
     char *url;
     char *fingerprint;
     HttpClient *http;
+    unsigned busy; /* requests on their way */
     struct KeptClient *next;
 } KeptClient;
 
 /** Immutable, but for the clients. */
 struct InitiatingGateway {
     InitiatingGatewayConfig config;
-    pthread_mutex_t lock; /* guards clients */
+    pthread_mutex_t lock; /* guards clients, and busy of each */
     KeptClient *clients;  /* as many as operators have registered since the start */
 };
 
-/** The client for an address; lives as long as the gateway. NULL and a reason if there cannot be
- * one. */
-HttpClient *gateway_client(InitiatingGateway *gateway, const char *url, const char *fingerprint,
-                           char *ret_problem, size_t problem_size);
+/** The client for one request to an address, to be given back. NULL and a reason if there cannot be
+ * one, or too many requests are on their way there: one that hangs takes only so many threads and
+ * sockets. */
+KeptClient *gateway_client_take(InitiatingGateway *gateway, const char *url,
+                                const char *fingerprint, char *ret_problem, size_t problem_size);
+void gateway_client_give_back(InitiatingGateway *gateway, KeptClient *client);

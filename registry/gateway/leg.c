@@ -196,24 +196,29 @@ static const char *write_request(Leg *leg, StrBuf *message)
         .data;
 }
 
-static void run_other(Leg *leg)
+/** @return whether it can be asked now: not if too many wait for it already */
+static bool take_client(Leg *leg)
 {
     Arena *arena = leg->req->arena;
     char problem[512] = "";
-    HttpClient *http =
-        gateway_client(leg->gateway, str_cstr(arena, leg->community->urls[leg->service]),
-                       str_cstr(arena, leg->community->fingerprint), problem, sizeof(problem));
-    if (!http) {
+    leg->client =
+        gateway_client_take(leg->gateway, str_cstr(arena, leg->community->urls[leg->service]),
+                            str_cstr(arena, leg->community->fingerprint), problem, sizeof(problem));
+    if (!leg->client) {
         leg->problem = str_dup(arena, str_from(problem));
-        return;
     }
+    return leg->client != NULL;
+}
+
+static void run_other(Leg *leg)
+{
     _cleanup_(strbuf_done) StrBuf text = {0};
     const char *type = write_request(leg, &text);
     const HttpMessage message = {.content_type = type, .text = strbuf_str(&text)};
     const HttpReceiver receiver = {.ctx = leg, .begin = on_begin, .bytes = on_bytes};
     HttpReply reply;
     Str why = STR_EMPTY;
-    if (http_client_send(http, leg->req, &message, &receiver, &reply, &why) == 0) {
+    if (http_client_send(leg->client->http, leg->req, &message, &receiver, &reply, &why) == 0) {
         finish_reply(leg);
     } else if (leg->reading.errors.first) {
         note_fault_of_reply(leg);
@@ -294,6 +299,7 @@ static void *run(void *object)
     Leg *leg = object;
     if (leg->community) {
         run_other(leg);
+        gateway_client_give_back(leg->gateway, leg->client);
     } else {
         run_own(leg);
     }
@@ -309,16 +315,34 @@ static void take_over(Request *req, const Leg *leg)
     req->audit_ticket = MAX(req->audit_ticket, leg->req->audit_ticket);
 }
 
+static bool is_ready(Leg *leg)
+{
+    return !leg->community || take_client(leg);
+}
+
+/** In a thread of its own. @return whether it runs */
+static bool start(Leg *leg)
+{
+    if (!is_ready(leg)) {
+        return false;
+    }
+    bool is_started = thread_start(&leg->thread, run, leg) == 0;
+    if (!is_started) {
+        leg->problem = STR("this gateway is too busy to ask it");
+    }
+    if (!is_started && leg->client) {
+        gateway_client_give_back(leg->gateway, leg->client);
+    }
+    return is_started;
+}
+
 void legs_run(Request *req, Leg **legs, size_t count)
 {
     bool is_started[COMMUNITIES_MAX + 1] = {false};
     for (size_t i = 1; i < count; i++) {
-        is_started[i] = thread_start(&legs[i]->thread, run, legs[i]) == 0;
-        if (!is_started[i]) {
-            legs[i]->problem = STR("this gateway is too busy to ask it");
-        }
+        is_started[i] = start(legs[i]);
     }
-    if (count > 0) {
+    if (count > 0 && is_ready(legs[0])) {
         run(legs[0]);
     }
     for (size_t i = 1; i < count; i++) {

@@ -17,6 +17,7 @@ typedef struct Leg {
     Str headers;            /* XML of further headers */
     Request *req;           /* of its own: arena and deadline */
     Request reading;        /* req, with the errors of what came back */
+    KeptClient *client;     /* of another community, while it is asked */
     KeptDocuments kept;     /* its documents */
     SoapReceiver *receiver; /* NULL: nothing has come */
     SoapMessage *reply;     /* NULL: none that can be read, and problem says why */

@@ -241,6 +241,30 @@ class Lying(common.ServerCase):
         for one in found:
             self.unavailable(one)
 
+    def test_only_so_many_wait_for_a_community_that_hangs(self):
+        stop = threading.Event()
+        self.addCleanup(stop.set)
+        liar = self.lie(lambda message: stop.wait(60) and None)
+        found = []
+
+        def ask():
+            soap = common.client(self.server)
+            begin = time.monotonic()
+            found.append((soap.send("/initiating", "ITI-18", documents_of(common.patient("P1"))), time.monotonic() - begin))
+            soap.close()
+        threads = [threading.Thread(target=ask) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+        time.sleep(TIMEOUT_S / 2)
+        self.assertLessEqual(len(liar.connections), 64)
+        for thread in threads:
+            thread.join()
+        for one, _ in found:
+            self.unavailable(one)
+        self.assertLess(min(seconds for _, seconds in found), TIMEOUT_S)
+        stop.set()
+        self.assertEqual(self.ask(reply(envelope(answer_xml(STATUS_OF + "Success", entry_xml(THERE)))))[0].outcome, "Success")
+
     # ---- ITI-43
 
     def test_documents_that_were_not_asked_for_are_not_passed_on(self):
