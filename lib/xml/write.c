@@ -14,24 +14,38 @@ static const Str escapes['>' + 1] = {
     (UINT64_C(0xffffffff) | UINT64_C(1) << '&' | UINT64_C(1) << '<' | UINT64_C(1) << '>' |         \
      UINT64_C(1) << '"')
 
+/** U+FFFD in the place of what XML 1.0 section 2.2 cannot write: other control characters, U+FFFE
+ * and U+FFFF. */
+static const Str replacement = STR_INIT("\xef\xbf\xbd");
+
 /** What stands for a byte that does not stand for itself. */
 static Str escape_of(unsigned char c)
 {
-    if (str_is_empty(escapes[c])) {
-        return STR("\xef\xbf\xbd"); /* XML 1.0 section 2.2 cannot write other control characters */
+    return str_is_empty(escapes[c]) ? replacement : escapes[c];
+}
+
+/** How many bytes at i do not stand for themselves; 0: this one does. */
+static size_t escaped_len(Str text, size_t i)
+{
+    unsigned char c = (unsigned char)text.data[i];
+    if (c <= '>') {
+        return ESCAPED >> c & 1;
     }
-    return escapes[c];
+    bool is_noncharacter = c == 0xef && text.len - i >= 3 && text.data[i + 1] == '\xbf' &&
+                           (unsigned char)text.data[i + 2] >= 0xbe;
+    return is_noncharacter ? 3 : 0;
 }
 
 void xml_append_escaped(StrBuf *buf, Str text)
 {
     size_t plain = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.data[i];
-        if (c <= '>' && (ESCAPED >> c & 1)) {
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i += MAX(len, 1)) {
+        len = escaped_len(text, i);
+        if (len > 0) {
             strbuf_append_bytes(buf, text.data + plain, i - plain);
-            strbuf_append(buf, escape_of(c));
-            plain = i + 1;
+            strbuf_append(buf, len == 1 ? escape_of((unsigned char)text.data[i]) : replacement);
+            plain = i + len;
         }
     }
     if (plain < text.len) {

@@ -3,7 +3,8 @@
 #include "lib/base/str.h"
 #include "lib/xml/tree.h"
 
-/** Appends text with & < > " and control characters escaped, safe in content and in attributes. */
+/** Appends UTF-8 text with & < > " and control characters escaped, safe in content and in
+ * attributes; what XML cannot have is replaced. */
 void xml_append_escaped(StrBuf *buf, Str text);
 
 /** Appends the text that xml_append_escaped() made this from. */

@@ -83,7 +83,7 @@ class OnDemand(common.ServerCase):
         super().setUpClass()
         cls.server.command("facility", "add", "Region")
         mllp = xds.MllpClient(f"127.0.0.1:{cls.server.mllp_port}")
-        mllp.send(xds.adt("A08", common.patient("P1"), charset="UNICODE UTF-8", version="2.5", name="髙﨑^花子^^^^^L^I~タカサキ^ハナコ^^^^^L^P"))
+        mllp.send(xds.adt("A08", common.patient("P1"), charset="UNICODE UTF-8", version="2.5", name="髙﨑^花子\uffff^^^^^L^I~タカサキ^ハナコ^^^^^L^P"))
         mllp.close()
 
     def provided(self, soap, number, **fields):

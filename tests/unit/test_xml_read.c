@@ -212,14 +212,27 @@ static void test_written_text_reads_back_the_same(void **state)
     strbuf_done(&buf);
 }
 
-static void test_control_characters_do_not_break_what_is_written(void **state)
+/* XML 1.0 section 2.2; U+FF3D and U+FFE5 begin as U+FFFE does */
+static void test_what_xml_cannot_write_does_not_break_what_is_written(void **state)
 {
-    StrBuf buf = {0};
-    strbuf_literal(&buf, "<a>");
-    xml_append_escaped(&buf, (Str){"\x01z\0", 3});
-    strbuf_literal(&buf, "</a>");
-    assert_str(read_good(*state, buf.data)->text, "\xef\xbf\xbdz\xef\xbf\xbd");
-    strbuf_done(&buf);
+#define REPLACED "\xef\xbf\xbd"
+    static const struct {
+        Str text;
+        const char *read;
+    } cases[] = {
+        {{"\x01z\0", 3}, REPLACED "z" REPLACED},
+        {STR_INIT("a\xef\xbf\xbez\xef\xbf\xbf"), "a" REPLACED "z" REPLACED},
+        {STR_INIT("\xef\xbf\xbe\xef\xbf\xbe<"), REPLACED REPLACED "<"},
+        {STR_INIT("\xef\xbc\xbd\xef\xbf\xbd\xef\xbf\xa5"), "\xef\xbc\xbd\xef\xbf\xbd\xef\xbf\xa5"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        StrBuf buf = {0};
+        strbuf_literal(&buf, "<a>");
+        xml_append_escaped(&buf, cases[i].text);
+        strbuf_literal(&buf, "</a>");
+        assert_str(read_good(*state, buf.data)->text, cases[i].read);
+        strbuf_done(&buf);
+    }
 }
 
 static int set_up_xml(void **state)
@@ -304,7 +317,7 @@ int main(void)
         REQUEST_TEST(test_threads_can_read_at_the_same_time),
         REQUEST_TEST(test_hostile_repetition_takes_linear_time),
         REQUEST_TEST(test_written_text_reads_back_the_same),
-        REQUEST_TEST(test_control_characters_do_not_break_what_is_written),
+        REQUEST_TEST(test_what_xml_cannot_write_does_not_break_what_is_written),
     };
     return cmocka_run_group_tests(tests, set_up_xml, NULL);
 }
