@@ -96,6 +96,15 @@ static int queue_kept(void *ctx, Request *req, DbConn *conn)
     return rc < 0 ? rc : db_queue(conn, req, &update_kept, &kept);
 }
 
+static bool is_registered(const DocumentRegistration *registrations, size_t count, size_t document)
+{
+    bool is = false;
+    for (size_t i = 0; i < count && !is; i++) {
+        is = registrations[i].document == document;
+    }
+    return is;
+}
+
 /** The Approved entry of a uniqueId, as it is registered now. */
 static bool find_approved(const DocumentRegistration *registrations, size_t count, size_t document,
                           Uuid *ret_entry)
@@ -128,18 +137,22 @@ static int look_up(Keeping *keeping)
         return rc < 0 ? rc : -(int)ERR_DATABASE;
     }
     keeping->now = found[0];
-    keeping->is_there = rows.count > 0 && rows.items[0].state == DOCUMENT_REGISTERED &&
-                        !str_is_empty(rows.items[0].generator);
-    const Str names[] = {keeping->row->unique_id, keeping->now.snapshot_unique_id};
+    enum { ON_DEMAND, BEFORE, SAME };
+    const Str names[] = {[ON_DEMAND] = keeping->row->unique_id,
+                         [BEFORE] = keeping->now.snapshot_unique_id,
+                         [SAME] = keeping->made->unique_id};
     rc =
         catalogue->find(catalogue->ctx, req, conn, names, ARRAY_LEN(names), &registrations, &count);
+    keeping->is_there = rc == 0 && rows.count > 0 && rows.items[0].state == DOCUMENT_REGISTERED &&
+                        !str_is_empty(rows.items[0].generator) &&
+                        is_registered(registrations, count, SAME);
     if (rc == 0 && !keeping->is_there &&
-        !find_approved(registrations, count, 0, &keeping->entry.of)) {
+        !find_approved(registrations, count, ON_DEMAND, &keeping->entry.of)) {
         rc = error_add(&req->errors, ERR_XDS_REPOSITORY_ERROR, NULL,
                        "the On-Demand entry is not Approved any more");
     }
     keeping->entry.is_replacement =
-        rc == 0 && find_approved(registrations, count, 1, &keeping->entry.replaced);
+        rc == 0 && find_approved(registrations, count, BEFORE, &keeping->entry.replaced);
     return rc;
 }
 

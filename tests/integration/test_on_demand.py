@@ -313,6 +313,28 @@ class Readers(common.ServerCase):
                     self.assertNotIn({"a": of_b, "b": of_a}[letter], found)
 
 
+class Snapshots(common.ServerCase):
+    """Without rules."""
+
+    settings = {"repository": {**SETTINGS["repository"], "on_demand_persistence": "yes"}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server.command("facility", "add", "Region")
+
+    def test_one_whose_metadata_was_removed_is_registered_again(self):
+        soap = self.soap()
+        self.assert_success(soap.provide(common.submission("P1")))
+        entry = await_entry(soap, "P1")
+        made = Made(soap, entry)
+        self.assert_success(removal.remove_metadata(soap, *removal.contents(soap, made.unique_id)))
+        self.assertNotIn(made.unique_id, entries(soap, "P1", xds.STABLE))
+        again = Made(soap, entry)
+        self.assertEqual((again.unique_id, again.repository), (made.unique_id, harness.REPOSITORY_UID))
+        self.assertIn(made.unique_id, entries(soap, "P1", xds.STABLE))
+
+
 class Images(common.ServerCase):
     """A center that keeps images too."""
 
