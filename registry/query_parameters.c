@@ -349,8 +349,7 @@ static int check_how_many(const Reader *reader, const SlotValues *values, bool i
 
 /* ---- forms ---- */
 
-/** "id^^^&OID&ISO" (TF-3 Table 4.2.3.1.7-2, CX), made canonical in the arena. */
-static int read_patient(Reader *reader, Str text, Str *ret_identifier)
+bool query_patient_read(Arena *arena, Str text, Str *ret_identifier)
 {
     Str components[4] = {{0}};
     Str rest = text;
@@ -367,11 +366,18 @@ static int read_patient(Reader *reader, Str text, Str *ret_identifier)
                  str_split_next(&authority, '&', &type) && str_is_empty(authority);
     if (!is_cx || str_is_empty(components[0]) || !oid_is_valid(oid) ||
         !str_equal(type, STR("ISO"))) {
-        return syntax_error(reader, text, "this is not an identifier with its assigning authority");
+        return false;
     }
-    *ret_identifier =
-        str_printf(reader->req->arena, "%.*s^^^&%.*s&ISO", STR_ARG(components[0]), STR_ARG(oid));
-    return 0;
+    *ret_identifier = str_printf(arena, "%.*s^^^&%.*s&ISO", STR_ARG(components[0]), STR_ARG(oid));
+    return true;
+}
+
+static int read_patient(Reader *reader, Str text, Str *ret_identifier)
+{
+    return query_patient_read(reader->req->arena, text, ret_identifier)
+               ? 0
+               : syntax_error(reader, text,
+                              "this is not an identifier with its assigning authority");
 }
 
 /** "code^^codingScheme" (TF-2 3.18.4.1.2.3.4) */

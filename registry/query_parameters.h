@@ -111,3 +111,8 @@ int query_values_read(Request *req, const XmlNode *adhoc_query, const Query *que
  */
 int query_request_read(Request *req, const XmlNode *adhoc_query_request, bool is_multi_patient,
                        QueryRequest **ret_request) MUST_CHECK;
+
+/** A patient's id in a query: "id^^^&OID&ISO" (TF-3 Table 4.2.3.1.7-2, CX); a namespace, and what
+ * is behind the authority, are passed over. @param ret_identifier  the canonical form, in the arena
+ * @return false: it is none */
+bool query_patient_read(Arena *arena, Str text, Str *ret_identifier) MUST_CHECK;

@@ -4,6 +4,7 @@
 #include "lib/soap/registry_response.h"
 #include "lib/xml/write.h"
 #include "registry/gateway/leg.h"
+#include "registry/query_parameters.h"
 #include "registry/request_text.h"
 #include "registry/result_spool.h"
 
@@ -11,7 +12,7 @@
 #define RESPONSE_END "</rim:RegistryObjectList></query:AdhocQueryResponse>"
 
 /** One query on its way to the communities. */
-typedef struct Query {
+typedef struct CrossQuery {
     InitiatingGateway *gateway;
     Request *req;
     XmlNode *body;
@@ -28,7 +29,7 @@ typedef struct Query {
     size_t object_count;
     uint64_t object_bytes;
     bool is_unknown_here; /* this community alone does not know the patient */
-} Query;
+} CrossQuery;
 
 /* ---- the request ---- */
 
@@ -53,7 +54,15 @@ static Str unquote(Str value)
     return str_slice(rest, 0, MIN(str_find_char(rest, '\''), rest.len));
 }
 
-static void read_query(Query *query)
+/** As table patient_correlation has it; one that cannot be read, as it came. */
+static Str patient_of(Arena *arena, Str value)
+{
+    Str text = unquote(value);
+    Str canonical;
+    return query_patient_read(arena, text, &canonical) ? canonical : text;
+}
+
+static void read_query(CrossQuery *query)
 {
     query->adhoc_query = xml_child(query->body, NS_RIM, "AdhocQuery");
     query->home = str_trim(xml_attribute(query->adhoc_query, "home"));
@@ -63,7 +72,7 @@ static void read_query(Query *query)
         if (value && is_patient_slot(str_trim(xml_attribute(slot, "name")))) {
             query->patient_value = value;
             query->patient_text = value->text;
-            query->patient_id = unquote(value->text);
+            query->patient_id = patient_of(query->req->arena, value->text);
         }
     }
     StrBuf text = {0};
@@ -72,7 +81,7 @@ static void read_query(Query *query)
     strbuf_done(&text);
 }
 
-static void set_home(Query *query, Str home)
+static void set_home(CrossQuery *query, Str home)
 {
     XmlNode *node = query->adhoc_query;
     for (size_t i = 0; i < node->attribute_count; i++) {
@@ -92,7 +101,8 @@ static void set_home(Query *query, Str home)
 }
 
 /** The request for one community: all parameters, known or not, pass (TF-2 3.38.4.1.1). */
-static void add_leg(Query *query, const LegPlan *plan, const Community *community, Str patient_id)
+static void add_leg(CrossQuery *query, const LegPlan *plan, const Community *community,
+                    Str patient_id)
 {
     Arena *arena = query->req->arena;
     _cleanup_(strbuf_done) StrBuf text = {0};
@@ -120,7 +130,7 @@ typedef struct Known {
     size_t correlation_count;
 } Known;
 
-static int read_known(const Query *query, Known *ret_known)
+static int read_known(const CrossQuery *query, Known *ret_known)
 {
     Request *req = query->req;
     _cleanup_(db_releasep) DbConn *conn = NULL;
@@ -133,7 +143,7 @@ static int read_known(const Query *query, Known *ret_known)
     return rc;
 }
 
-static Str patient_for(const Query *query, const Known *known, const Community *community)
+static Str patient_for(const CrossQuery *query, const Known *known, const Community *community)
 {
     for (size_t i = 0; i < known->correlation_count; i++) {
         if (known->correlations[i].community == community->id) {
@@ -143,13 +153,13 @@ static Str patient_for(const Query *query, const Known *known, const Community *
     return query->patient_id;
 }
 
-static bool is_asked(const Query *query, const Community *community)
+static bool is_asked(const CrossQuery *query, const Community *community)
 {
     return community->is_enabled && !str_is_empty(community->urls[GATEWAY_QUERY]) &&
            (str_is_empty(query->home) || str_equal(query->home, community->home));
 }
 
-static int choose(Query *query, const LegPlan *plan)
+static int choose(CrossQuery *query, const LegPlan *plan)
 {
     Request *req = query->req;
     Known known = {0};
@@ -200,7 +210,7 @@ static bool check_home(Leg *leg, Request *req, const XmlNode *object)
     return false;
 }
 
-static int take_objects(Query *query, Leg *leg)
+static int take_objects(CrossQuery *query, Leg *leg)
 {
     const XmlNode *list = xml_child(leg->reply->body, NS_RIM, "RegistryObjectList");
     _cleanup_(strbuf_done) StrBuf text = {0};
@@ -232,7 +242,7 @@ static bool is_only_unknown(const Leg *leg)
                ERR_XDS_UNKNOWN_PATIENT_ID;
 }
 
-static int merge_leg(Query *query, Leg *leg)
+static int merge_leg(CrossQuery *query, Leg *leg)
 {
     if (leg->reply && !leg->community && query->leg_count > 1 && is_only_unknown(leg)) {
         query->is_unknown_here = true;
@@ -242,7 +252,7 @@ static int merge_leg(Query *query, Leg *leg)
     return leg->reply ? take_objects(query, leg) : 0;
 }
 
-static int merge(Query *query)
+static int merge(CrossQuery *query)
 {
     int rc = 0;
     for (size_t i = 0; i < query->leg_count && rc == 0; i++) {
@@ -260,7 +270,7 @@ static int merge(Query *query)
 
 /* ---- audit ---- */
 
-static size_t audit_objects(Str patient_id, const Query *query, Str text, Str home,
+static size_t audit_objects(Str patient_id, const CrossQuery *query, Str text, Str home,
                             AuditObject *objects)
 {
     size_t count = 0;
@@ -276,7 +286,7 @@ static size_t audit_objects(Str patient_id, const Query *query, Str text, Str ho
     return count;
 }
 
-static bool has_answer(const Query *query)
+static bool has_answer(const CrossQuery *query)
 {
     for (size_t i = 0; i < query->leg_count; i++) {
         if (query->legs[i]->reply && !query->legs[i]->has_failed) {
@@ -287,7 +297,7 @@ static bool has_answer(const Query *query)
 }
 
 /** As the one that asks (TF-2 3.38.4.2). @param error  what went wrong; NULL: nothing */
-static int record_leg(const Query *query, size_t index, const Error *error)
+static int record_leg(const CrossQuery *query, size_t index, const Error *error)
 {
     AuditObject objects[2];
     const Leg *leg = query->legs[index];
@@ -296,7 +306,7 @@ static int record_leg(const Query *query, size_t index, const Error *error)
 }
 
 /** The patient's id goes to others: on record before the first byte leaves (contract C4). */
-static int record_asking(const Query *query)
+static int record_asking(const CrossQuery *query)
 {
     int rc = 0;
     for (size_t i = 0; i < query->leg_count && rc == 0; i++) {
@@ -307,7 +317,7 @@ static int record_asking(const Query *query)
 
 /** As the one that is asked, of a PartialSuccess both outcomes (TF-2 3.18.5.1); and which community
  * did not answer as it should. */
-static int record(const Query *query)
+static int record(const CrossQuery *query)
 {
     AuditObject objects[2];
     Request *req = query->req;
@@ -350,7 +360,7 @@ static void reply_done(void *ctx)
     result_spool_free(ctx);
 }
 
-static const char *status_of(Query *query)
+static const char *status_of(CrossQuery *query)
 {
     if (!error_list_has_errors(&query->req->errors)) {
         return URN_RESPONSE_SUCCESS;
@@ -360,7 +370,7 @@ static const char *status_of(Query *query)
 }
 
 /** Owns the spool. */
-static int write_reply(Query *query, SoapExchange *exchange, bool is_whole)
+static int write_reply(CrossQuery *query, SoapExchange *exchange, bool is_whole)
 {
     StrBuf *xml = &exchange->reply_xml;
     strbuf_printf(xml,
@@ -383,7 +393,7 @@ static int write_reply(Query *query, SoapExchange *exchange, bool is_whole)
 int gateway_iti18_query(void *gateway, SoapExchange *exchange)
 {
     Request *req = exchange->req;
-    Query query = {.gateway = gateway, .req = req, .body = exchange->message->body};
+    CrossQuery query = {.gateway = gateway, .req = req, .body = exchange->message->body};
     const LegPlan plan = {.gateway = gateway,
                           .service = GATEWAY_QUERY,
                           .req = req,

@@ -122,6 +122,13 @@ class Initiating(common.ServerCase):
                 reply, _ = self.ask("ITI-18", documents_of(common.patient("P1"), home))
                 self.assertEqual((reply.outcome, homes(reply)), ("Success", [home]))
 
+    def test_another_way_to_write_the_patient_is_the_same_patient(self):
+        """As for the registry: a namespace, and what is behind the authority, are passed over."""
+        self.register(THERE, self.other.plain_port)
+        for patient in (common.patient("P1").replace("^^^&", "^^^HOSPITAL&"), common.patient("P1") + "^PI"):
+            reply, _ = self.ask("ITI-18", documents_of(patient))
+            self.assertEqual((reply.outcome, reply.errors, homes(reply)), ("Success", [], [HERE, THERE]))
+
     def test_commands_show_try_and_forget_a_community(self):
         self.register(THERE, self.other.plain_port)
         command = self.server.command
