@@ -84,6 +84,17 @@ int on_demand_note(void *generator, Request *req, DbConn *conn, const int64_t *p
     return db_queue(conn, req, &insert_noted, &params);
 }
 
+static const DbStatement delete_withdrawn = {
+    "on_demand_withdraw", "DELETE FROM on_demand_document WHERE unique_id = ANY ($1::text[])"};
+
+int on_demand_queue_withdrawn(Request *req, DbConn *conn, const Str *unique_ids, size_t count)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_text_array(&params, unique_ids, count);
+    return db_queue(conn, req, &delete_withdrawn, &params);
+}
+
 /* ---- what the reader may see ---- */
 
 static const DbStatement select_facilities = {

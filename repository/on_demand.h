@@ -89,3 +89,8 @@ void on_demand_maker_stop(OnDemandMaker *maker);
 /** DocumentFollower.registered; ctx is the Generator. */
 int on_demand_note(void *generator, Request *req, DbConn *conn, const int64_t *patients,
                    size_t count);
+
+/** These have no DocumentEntry any more: queues their end. Their patients get another one with
+ * their next document. */
+int on_demand_queue_withdrawn(Request *req, DbConn *conn, const Str *unique_ids,
+                              size_t count) MUST_CHECK;

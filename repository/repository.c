@@ -114,6 +114,7 @@ static int withdraw_documents(void *ctx, Request *req, DbConn *conn, const Str *
     for (size_t i = 0; rc == 0 && i < count; i++) {
         ret_is_known[i] = document_rows_get(&rows, unique_ids[i]) != NULL;
     }
+    rc = rc < 0 ? rc : on_demand_queue_withdrawn(req, conn, unique_ids, count);
     return rc < 0 ? rc : manifests_withdraw(req, conn, unique_ids, count);
 }
 

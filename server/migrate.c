@@ -186,7 +186,7 @@ static const char *const grants[] = {
     "match_key, "
     "awaited_link, identity_notification, pdq_continuation, assertion_seen, imaging_commitment, "
     "document_entry, folder, submission_set, association, unique_id, imaging_source_manifest, "
-    "subscription, subscription_event, subscription_notification TO",
+    "on_demand_document, subscription, subscription_event, subscription_notification TO",
     "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO",
 };
 

@@ -47,7 +47,7 @@ typedef struct DocumentFollower {
     int (*compare)(void *ctx, Request *req, DbConn *conn, const DocumentBytes *documents,
                    size_t count, DocumentHolding *ret_holdings);
     /** These documents have no DocumentEntry any more (ITI-62): what it keeps about them as
-     * manifests of images ends. Within the open transaction of conn.
+     * manifests of images, or to make them on demand, ends. Within the open transaction of conn.
      * @param ret_is_known  whether it has or had bytes under the uniqueId; count items */
     int (*withdraw)(void *ctx, Request *req, DbConn *conn, const Str *unique_ids, size_t count,
                     bool *ret_is_known);

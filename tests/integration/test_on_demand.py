@@ -335,6 +335,18 @@ class Snapshots(common.ServerCase):
         self.assertIn(made.unique_id, entries(soap, "P1", xds.STABLE))
 
 
+    def test_an_entry_whose_metadata_was_removed_is_made_no_more_and_another_comes_with_the_next_document(self):
+        soap = self.soap()
+        self.assert_success(soap.provide(common.submission("P2")))
+        entry = await_entry(soap, "P2")
+        self.assert_success(removal.remove_metadata(soap, *removal.contents(soap, entry)))
+        self.assertEqual(soap.retrieve([(harness.REPOSITORY_UID, entry)]).errors[0][0], "XDSDocumentUniqueIdError")
+        self.assert_success(soap.provide(common.submission("P2")))
+        other = await_entry(soap, "P2")
+        self.assertNotEqual(other, entry)
+        self.assertEqual(len(Made(soap, other).listed()), 2)
+
+
 class Images(common.ServerCase):
     """A center that keeps images too."""
 
