@@ -1,4 +1,3 @@
-#include "lib/base/macros.h"
 #include "lib/ebrim/patient_record.h"
 #include "pix/pix_state.h"
 #include "pix/search.h"

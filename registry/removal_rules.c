@@ -8,7 +8,8 @@ static int compare_objects(const void *a, const void *b)
                         &((const RemovalObject *)b)->object.entry_uuid);
 }
 
-const RemovalObject *removal_state_find(const RemovalState *state, Uuid entry_uuid)
+/** The object, or NULL: unknown, or not to be known (is_hidden). */
+static const RemovalObject *find_object(const RemovalState *state, Uuid entry_uuid)
 {
     const RemovalObject key = {.object.entry_uuid = entry_uuid};
     const RemovalObject *found = state->object_count == 0
@@ -35,7 +36,7 @@ static bool check_ids(Request *req, const Str *ids, size_t count, const RemovalS
     bool is_complete = true;
     for (size_t i = 0; i < count; i++) {
         Uuid uuid;
-        if (uuid_parse_urn(ids[i], &uuid) && removal_state_find(state, uuid) != NULL) {
+        if (uuid_parse_urn(ids[i], &uuid) && find_object(state, uuid) != NULL) {
             continue;
         }
         is_complete = false;
@@ -51,7 +52,7 @@ static void check_references(Request *req, const RemovalState *state)
 {
     for (size_t i = 0; i < state->reference_count; i++) {
         const RemovalReference *reference = &state->references[i];
-        const RemovalObject *removed = removal_state_find(state, reference->removed_end);
+        const RemovalObject *removed = find_object(state, reference->removed_end);
         const char *association = urn(req, reference->association);
         error_add(&req->errors, ERR_REFERENCES_EXIST, association,
                   "Association %s names the %s %s, which would be removed; name the Association in "

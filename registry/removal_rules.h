@@ -52,9 +52,6 @@ typedef struct RemovalState {
     size_t version_count;
 } RemovalState;
 
-/** The object, or NULL: unknown, or not to be known (is_hidden). */
-const RemovalObject *removal_state_find(const RemovalState *state, Uuid entry_uuid);
-
 /**
  * Adds every fault found:
  *

@@ -268,7 +268,8 @@ int store_queue_set(Request *req, DbConn *conn, const PreparedSubmission *prepar
     return db_queue(conn, req, &insert_submission_set, &row);
 }
 
-RowVersion row_version_first(const Submission *submission, int64_t now_us)
+/** The first version, of the submission's facility. */
+static RowVersion first_version(const Submission *submission, int64_t now_us)
 {
     return (RowVersion){.version = FIRST_VERSION,
                         .source_facility = submission->source_facility,
@@ -372,7 +373,7 @@ int store_queue(Request *req, DbConn *conn, const PreparedSubmission *prepared,
 {
     const Submission *submission = prepared->submission;
     int64_t now_us = store_now_us();
-    const RowVersion first = row_version_first(submission, now_us);
+    const RowVersion first = first_version(submission, now_us);
     AssociationRows rows = {0};
     int rc = collect_associations(req, prepared, state, &rows);
     rc = rc < 0 ? rc : store_queue_deprecation(req, conn, submission);
@@ -434,7 +435,7 @@ void store_copy_add(StoreCopy *copy, Request *req, const PreparedSubmission *pre
                     const RegistryState *state)
 {
     const Submission *submission = prepared->submission;
-    const RowVersion first = row_version_first(submission, 0);
+    const RowVersion first = first_version(submission, 0);
     const DbParams set = submission_set_row(req, prepared, state->patient.id);
     db_copy_add(&copy->submission_sets, &set);
     for (size_t i = 0; i < submission->document_count; i++) {

@@ -14,9 +14,6 @@ typedef struct RowVersion {
     int64_t last_update_us; /* Folder */
 } RowVersion;
 
-/** The first version, of the submission's facility. */
-RowVersion row_version_first(const Submission *submission, int64_t now_us);
-
 int store_queue_set(Request *req, DbConn *conn, const PreparedSubmission *prepared,
                     int64_t patient) MUST_CHECK;
 int store_queue_document(Request *req, DbConn *conn, const PreparedDocument *document,

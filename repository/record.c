@@ -88,14 +88,15 @@ void block_crcs_done(BlockCrcs *crcs)
     *crcs = (BlockCrcs){0};
 }
 
-uint64_t record_block_count(uint64_t size_bytes)
+/** Blocks of a body of this size. */
+static uint64_t count_blocks(uint64_t size_bytes)
 {
     return size_bytes / RECORD_BLOCK_BYTES + (size_bytes % RECORD_BLOCK_BYTES != 0);
 }
 
 uint64_t record_header_bytes(uint64_t size_bytes)
 {
-    return RECORD_FIXED_BYTES + record_block_count(size_bytes) * sizeof(uint32_t);
+    return RECORD_FIXED_BYTES + count_blocks(size_bytes) * sizeof(uint32_t);
 }
 
 uint64_t record_align(uint64_t offset)
@@ -141,7 +142,7 @@ bool record_decode(const uint8_t fixed[RECORD_FIXED_BYTES], RecordHeader *ret_he
     }
     uint64_t size_bytes = get_u64(fixed + AT_SIZE);
     uint32_t block_count = get_u32(fixed + AT_BLOCK_COUNT);
-    if (record_block_count(size_bytes) != block_count) {
+    if (count_blocks(size_bytes) != block_count) {
         return false;
     }
     ret_header->state = get_u32(fixed + AT_STATE);

@@ -49,8 +49,6 @@ void block_crcs_update(BlockCrcs *crcs, const void *bytes, size_t len);
 void block_crcs_finish(BlockCrcs *crcs);
 void block_crcs_done(BlockCrcs *crcs);
 
-/** Blocks of a body of this size. */
-uint64_t record_block_count(uint64_t size_bytes);
 /** Fixed part and CRC list. */
 uint64_t record_header_bytes(uint64_t size_bytes);
 /** Room in a segment: header and body, rounded up. */

@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "atna/repository.h"
-#include "lib/base/clock.h"
 #include "registry/history.h"
 #include "server/audit_report.h"
 #include "server/command_json.h"

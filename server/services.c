@@ -6,8 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lib/base/log.h"
-
 const char *const services_folders[] = {"blobs", "locator", "audit", "log", "spill", NULL};
 
 const char *services_path(Arena *arena, const Config *config, const char *name)

@@ -3,8 +3,6 @@
 #include <math.h>
 #include <unistd.h>
 
-#include "lib/base/macros.h"
-
 #define US_PER_S 1e6
 #define NS_PER_S 1e9
 /** TF-2 3.1.4.1: the median error to the server is below a second. */

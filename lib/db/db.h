@@ -166,10 +166,6 @@ typedef int (*DbCopyRowFn)(void *ctx, Str row);
 int db_copy_read(DbConn *conn, Request *req, const DbStatement *statement, DbCopyRowFn row,
                  void *ctx) MUST_CHECK;
 
-/** SQLSTATE of the last failure on this connection ("" if none), for the handling of 23505, 40001,
- * 40P01. */
-const char *db_sqlstate(const DbConn *conn);
-
 /**
  * Whether the transaction that failed with rc lost a race, so that a new one may end otherwise:
  * serialization failure, deadlock, and a key that another one inserted since it was looked up (the

@@ -290,11 +290,6 @@ void db_releasep(DbConn **conn)
     *conn = NULL;
 }
 
-const char *db_sqlstate(const DbConn *conn)
-{
-    return conn->sqlstate;
-}
-
 bool db_is_raced(const DbConn *conn, int rc)
 {
     static const char *const races[] = {"40001", "40P01", "23505"};

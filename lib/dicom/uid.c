@@ -31,12 +31,11 @@ static const TransferSyntax transfer_syntaxes[] = {
 typedef struct SopClass {
     const char *uid;
     SopKind kind;
-    const char *name;
 } SopClass;
 
 static const SopClass sop_classes[] = {
 #define TRANSFER_SYNTAX(uid, encoding, is_lossy, decode, encode, media_type, title)
-#define SOP_CLASS(uid, kind, name) {uid, SOP_##kind, name},
+#define SOP_CLASS(uid, kind, name) {uid, SOP_##kind},
 #include "lib/dicom/uids.def"
 #undef TRANSFER_SYNTAX
 #undef SOP_CLASS
@@ -60,17 +59,6 @@ bool dicom_uid_is_valid(Str uid)
         }
     }
     return true;
-}
-
-Str dicom_uid_trim(Str value)
-{
-    while (value.len && (value.data[value.len - 1] == '\0' || value.data[value.len - 1] == ' ')) {
-        value.len--;
-    }
-    while (value.len && value.data[0] == ' ') {
-        value = str_from_offset(value, 1);
-    }
-    return value;
 }
 
 const TransferSyntax *transfer_syntax_find(Str uid)
@@ -103,10 +91,4 @@ SopKind sop_kind(Str sop_class, bool has_pixel_data)
         return SOP_OTHER;
     }
     return has_pixel_data ? SOP_IMAGE : SOP_COMPOSITE;
-}
-
-const char *sop_class_name(Str sop_class)
-{
-    const SopClass *known = find_sop_class(sop_class);
-    return known ? known->name : NULL;
 }

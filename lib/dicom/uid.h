@@ -9,9 +9,6 @@
 /** 1 to 64 characters of [0-9.], components without leading zero (PS3.5 9.1). */
 bool dicom_uid_is_valid(Str uid);
 
-/** Without the pad: one NUL (PS3.5 6.2), or the spaces that some systems write instead. */
-Str dicom_uid_trim(Str value);
-
 /** How a data set is encoded (PS3.5 10). Rows of uids.def; unknown ones have no row. */
 typedef struct TransferSyntax {
     const char *uid;
@@ -40,9 +37,6 @@ typedef enum SopKind {
 /** By uids.def; a class below 1.2.840.10008.5.1.4.1.1 that has no row is an image if the instance
  * has pixel data, else SOP_COMPOSITE. */
 SopKind sop_kind(Str sop_class, bool has_pixel_data);
-
-/** "CT Image Storage", or NULL. */
-const char *sop_class_name(Str sop_class);
 
 #define UID_IMPLICIT_LITTLE_ENDIAN "1.2.840.10008.1.2"
 #define UID_EXPLICIT_LITTLE_ENDIAN "1.2.840.10008.1.2.1"

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "lib/base/clock.h"
 #include "lib/tls/identity.h"
 #include "lib/tls/store.h"
 

@@ -158,7 +158,8 @@ ConversationState dimse_retrieval_refuse(DimseRetrieval *retrieval)
 
 /* ---- sub-operations ---- */
 
-void dimse_retrieval_fail(DimseRetrieval *retrieval, size_t at, Str problem)
+/** The instance does not go; the first problem is told. */
+static void fail_instance(DimseRetrieval *retrieval, size_t at, Str problem)
 {
     if (str_is_empty(retrieval->problem)) {
         retrieval->problem = problem;
@@ -179,7 +180,7 @@ static void send_one(DimseRetrieval *retrieval, size_t at)
     SubOperationOutcome outcome =
         sub_operation_send(&retrieval->operations, retrieval->req, instance);
     if (outcome.status != 0 && !outcome.is_warning) {
-        dimse_retrieval_fail(retrieval, at, problem_of(retrieval, outcome.status));
+        fail_instance(retrieval, at, problem_of(retrieval, outcome.status));
         return;
     }
     retrieval->is_sent[at] = true;
@@ -192,9 +193,9 @@ ConversationState dimse_retrieval_send(DimseRetrieval *retrieval)
     SubOperations *operations = &retrieval->operations;
     for (size_t i = 0; i < retrieval->count && !operations->is_cancelled; i++) {
         if (retrieval->is_withheld[i]) {
-            dimse_retrieval_fail(retrieval, i, STR("the destination may not have it"));
+            fail_instance(retrieval, i, STR("the destination may not have it"));
         } else if (operations->is_gone) {
-            dimse_retrieval_fail(retrieval, i, retrieval->problem);
+            fail_instance(retrieval, i, retrieval->problem);
         } else {
             send_one(retrieval, i);
         }

@@ -34,5 +34,3 @@ ConversationState dimse_retrieval_send(DimseRetrieval *retrieval);
 ConversationState dimse_retrieval_end(DimseRetrieval *retrieval, ConversationState state);
 /** The answer to what failed before anything was sent. */
 ConversationState dimse_retrieval_refuse(DimseRetrieval *retrieval);
-/** The instance does not go; the first problem is told. */
-void dimse_retrieval_fail(DimseRetrieval *retrieval, size_t at, Str problem);

@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "lib/base/clock.h"
 #include "lib/soap/http_connection.h"
 
 #include "tests/fuzz/fuzz.h"

@@ -5,7 +5,6 @@
 
 #include <cmocka.h>
 
-#include "lib/base/clock.h"
 #include "lib/base/dtm.h"
 #include "lib/base/zone.h"
 

@@ -186,7 +186,7 @@ static void test_a_failed_statement_fails_its_batch_only(void **state)
     assert_int_equal(queue_number(fixture, &divide_by_zero, 1), 0);
     assert_int_equal(queue_number(fixture, &select_number, 2), 0); /* its Parse is skipped too */
     assert_int_equal(db_sync(fixture->conn, fixture->req, results), -ERR_DATABASE);
-    assert_string_equal(db_sqlstate(fixture->conn), "22012");
+    assert_non_null(strstr(db_last_failure(), "22012"));
     assert_null(results[1]);
 
     assert_int_equal(queue_number(fixture, &select_number, 3), 0);
@@ -397,7 +397,7 @@ static void test_copied_rows_are_part_of_the_transaction(void **state)
     assert_int_equal(run_copy(fixture, 0, 1000), 0);
     assert_int_equal(run_copy(fixture, 1000, 0), 0);
     assert_int_equal(run_copy(fixture, 999, 1000), -ERR_DATABASE);
-    assert_string_equal(db_sqlstate(fixture->conn), "23505");
+    assert_non_null(strstr(db_last_failure(), "23505"));
     db_rollback(fixture->conn, fixture->req);
     assert_int_equal(run_copy(fixture, 1000, 24), 0);
     DbResult *row = exec(fixture, fixture->conn, "copied",
