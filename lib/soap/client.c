@@ -23,12 +23,14 @@ static void open_request(const char *action, Str to, Str message_id, Str headers
 
 void soap_request_open(Arena *arena, const char *action, Str to, StrBuf *buf)
 {
-    soap_request_open_with(arena, action, to, STR_EMPTY, buf);
+    (void)soap_request_open_with(arena, action, to, STR_EMPTY, buf);
 }
 
-void soap_request_open_with(Arena *arena, const char *action, Str to, Str headers, StrBuf *buf)
+Str soap_request_open_with(Arena *arena, const char *action, Str to, Str headers, StrBuf *buf)
 {
-    open_request(action, to, uuid_urn(arena, uuid_new()), headers, buf);
+    Str message_id = uuid_urn(arena, uuid_new());
+    open_request(action, to, message_id, headers, buf);
+    return message_id;
 }
 
 void soap_request_open_as(const char *action, Str to, Str message_id, StrBuf *buf)

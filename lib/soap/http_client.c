@@ -131,7 +131,7 @@ static HttpConnection *connection_new(const HttpClient *client, int64_t deadline
     return connection;
 }
 
-static HttpConnection *take_idle(HttpClient *client)
+static HttpConnection *pop_idle(HttpClient *client)
 {
     pthread_mutex_lock(&client->lock);
     HttpConnection *connection = client->idle;
@@ -140,6 +140,26 @@ static HttpConnection *take_idle(HttpClient *client)
         client->idle_count--;
     }
     pthread_mutex_unlock(&client->lock);
+    return connection;
+}
+
+/** Whether it is open, and nothing has come on it that nobody asked for: that would be taken for
+ * the next reply. */
+static bool is_quiet(HttpConnection *connection)
+{
+    char byte;
+    size_t count;
+    return tls_connection_take(&connection->stream, &byte, sizeof(byte), &count) && count == 0;
+}
+
+/** NULL: there is none. */
+static HttpConnection *take_idle(HttpClient *client)
+{
+    HttpConnection *connection = pop_idle(client);
+    while (connection && !is_quiet(connection)) {
+        connection_free(connection);
+        connection = pop_idle(client);
+    }
     return connection;
 }
 

@@ -206,7 +206,8 @@ bool http_reply_read(HttpConnection *connection, Request *req, const HttpReceive
         take_body(connection, headers, reply->status, &body);
     reply->body = str_dup(req->arena, strbuf_str(&body.kept));
     strbuf_done(&body.kept);
-    *ret_is_kept = is_whole && str_starts_with(headers, STR("HTTP/1.1")) &&
+    *ret_is_kept = is_whole && str_is_empty(unused(connection)) &&
+                   str_starts_with(headers, STR("HTTP/1.1")) &&
                    !str_equal_ci(header_value(headers, STR("Connection")), STR("close"));
     return is_whole;
 }

@@ -143,12 +143,21 @@ static bool is_status_known(const XmlNode *response)
            has_status(response, URN_RESPONSE_PARTIAL) || has_status(response, URN_RESPONSE_FAILURE);
 }
 
+/** Some do not say what they answer; who says that it is something else has mixed up patients. */
+static bool is_of_question(const Leg *leg, const SoapMessage *message)
+{
+    Str related = xml_child_text(message->header, NS_WSA, "RelatesTo");
+    return !leg->community || str_is_empty(related) || str_equal(related, leg->message_id);
+}
+
 static void finish_reply(Leg *leg)
 {
     SoapMessage *message = NULL;
     soap_receiver_expect_reply(leg->receiver);
     if (soap_receiver_finish(leg->receiver, &message) != 0) {
         note_fault_of_reply(leg);
+    } else if (!is_of_question(leg, message)) {
+        leg->problem = STR("its reply is to another message (wsa:RelatesTo)");
     } else if (xml_is(message->body, NS_SOAP12, "Fault")) {
         leg->problem = str_printf(leg->req->arena, "SOAP fault: %.*s",
                                   STR_ARG(soap_fault_reason(message->body)));
@@ -181,8 +190,8 @@ static const char *write_request(Leg *leg, StrBuf *message)
                       "binary\r\nContent-ID: <%.*s@root>\r\n\r\n",
                       STR_ARG(id), STR_ARG(id));
     }
-    soap_request_open_with(arena, row->action, leg->community->urls[leg->service], leg->headers,
-                           message);
+    leg->message_id = soap_request_open_with(arena, row->action, leg->community->urls[leg->service],
+                                             leg->headers, message);
     strbuf_append(message, leg->body);
     soap_request_close(message);
     if (!row->is_mtom) {

@@ -15,6 +15,7 @@ typedef struct Leg {
     Str home;
     Str body;               /* what is asked: XML of the body's element */
     Str headers;            /* XML of further headers */
+    Str message_id;         /* of the question to another community */
     Request *req;           /* of its own: arena and deadline */
     Request reading;        /* req, with the errors of what came back */
     KeptClient *client;     /* of another community, while it is asked */

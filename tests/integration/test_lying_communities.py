@@ -42,10 +42,10 @@ def answer_xml(status, objects="", errors=""):
             f' status="{status}">{errors}<rim:RegistryObjectList>{objects}</rim:RegistryObjectList></query:AdhocQueryResponse>')
 
 
-def envelope(body):
+def envelope(body, headers=""):
     """A SOAP message that answers."""
     return (f'<s:Envelope xmlns:s="{xds.NS["soap"]}" xmlns:wsa="{xds.NS["wsa"]}"><s:Header><wsa:Action s:mustUnderstand="1">urn:x</wsa:Action>'
-            f'</s:Header><s:Body>{body}</s:Body></s:Envelope>').encode()
+            f'{headers}</s:Header><s:Body>{body}</s:Body></s:Envelope>').encode()
 
 
 def reply(content, content_type=SOAP, status=200, more=""):
@@ -186,11 +186,33 @@ class Lying(common.ServerCase):
                 ("redirect", reply(b"", status=302, more="Location: http://127.0.0.1:1/elsewhere\r\n")),
                 ("fault", reply(envelope('<s:Fault xmlns:s="http://www.w3.org/2003/05/soap-envelope"/>'), status=500)),
                 ("cut", reply(good)[:-20] + b""), ("no HTTP", b"SSH-2.0-x\r\n\r\n"), ("empty", reply(b"")), ("nothing", None), ("doctype", reply(bomb)),
+                ("of another message", reply(envelope(answer_xml(STATUS_OF + "Success", entry_xml(THERE)), f"<wsa:RelatesTo>{xds.new_urn()}</wsa:RelatesTo>"))),
                 ("other body", reply(envelope("<a/>"))), ("two lengths", reply(good, more=f"Content-Length: {len(good) - 5}\r\n")),
                 ("coding", reply(good, more="Transfer-Encoding: gzip\r\n")), ("long header", reply(good, more=f"X: {'y' * 100000}\r\n")),
                 ("continue", [b"HTTP/1.1 100 Continue\r\n\r\n"] * 100000), ("deep", reply(envelope("<a>" * 5000 + "</a>" * 5000)))):
             with self.subTest(what=what):
                 self.unavailable(self.ask(answer)[0])
+
+    def test_what_nobody_asked_for_is_not_taken_for_the_next_answer(self):
+        """A second reply on a connection that is kept would be another patient's."""
+        first, stray, second = (xds.new_urn() for _ in range(3))
+
+        def answer(message):
+            if b"P1^^^" not in message[1]:
+                return reply(envelope(answer_xml(STATUS_OF + "Success", entry_xml(THERE, second))))
+            return self.twice(*(reply(envelope(answer_xml(STATUS_OF + "Success", entry_xml(THERE, uuid)))) for uuid in (first, stray)))
+        self.lie(answer)
+        for number, uuid in (("P1", first), ("P2", second)):
+            found = self.soap().send("/initiating", "ITI-18", documents_of(common.patient(number), THERE))
+            self.assertEqual([o.get("id") for o in found.objects("ExtrinsicObject")], [uuid])
+            time.sleep(1)
+
+    @staticmethod
+    def twice(one, other):
+        """Two replies, one after the other."""
+        yield one
+        time.sleep(0.3)
+        yield other
 
     def test_a_redirect_is_not_followed(self):
         other = Liar(lambda message: reply(envelope(answer_xml(STATUS_OF + "Success", entry_xml(THERE)))))
