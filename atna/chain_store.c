@@ -86,20 +86,10 @@ static int unreadable(Request *req)
     return error_add(&req->errors, ERR_DATABASE, NULL, "table audit_chain cannot be read");
 }
 
-static bool read_bytes(const DbResult *rows, int row, int column, uint8_t *ret_bytes, size_t len)
-{
-    Str bytes = db_text(rows, row, column);
-    if (bytes.len != len) {
-        return false;
-    }
-    memcpy(ret_bytes, bytes.data, len);
-    return true;
-}
-
 static int read_chain_row(Request *req, const DbResult *rows, ChainRow *ret_row)
 {
     ChainRow row = {0};
-    if (db_rows(rows) != 1 || !read_bytes(rows, 0, 2, row.end.hash.bytes, CHAIN_HASH_BYTES)) {
+    if (db_rows(rows) != 1 || !db_bytes(rows, 0, 2, row.end.hash.bytes, CHAIN_HASH_BYTES)) {
         return unreadable(req);
     }
     row.id = db_i32(rows, 0, 0);
@@ -353,8 +343,8 @@ int chain_store_month_parts(DbPool *pool, Request *req, int64_t month_us, ChainP
                             .chain = db_uuid(rows, row, 1),
                             .received_us = db_timestamp(rows, row, 3),
                             .sequence = (uint64_t)db_i64(rows, row, 4)};
-        if (!read_bytes(rows, row, 2, part->key, HEAD_KEY_BYTES) ||
-            !read_bytes(rows, row, 5, part->hash.bytes, CHAIN_HASH_BYTES)) {
+        if (!db_bytes(rows, row, 2, part->key, HEAD_KEY_BYTES) ||
+            !db_bytes(rows, row, 5, part->hash.bytes, CHAIN_HASH_BYTES)) {
             return unreadable(req);
         }
     }

@@ -333,18 +333,6 @@ static void read_details(Reading *reading, const XmlNode *node, AuditParticipant
     }
 }
 
-/** The element after this one in document order, below top; NULL: none. */
-static const XmlNode *next_below(const XmlNode *top, const XmlNode *node)
-{
-    if (node->first_child) {
-        return node->first_child;
-    }
-    while (node != top && !node->next) {
-        node = node->parent;
-    }
-    return node == top ? NULL : node->next;
-}
-
 /** What an element of ParticipantObjectDescription names: the attribute UID or Number, or text. */
 static Str description_value(const XmlNode *node)
 {
@@ -360,8 +348,8 @@ static void read_descriptions(Reading *reading, const XmlNode *node, AuditPartic
         size_t at = 0;
         for (const XmlNode *child = node->first_child; child; child = child->next) {
             bool is_description = has_name(child, "ParticipantObjectDescription");
-            const XmlNode *part = is_description ? next_below(child, child) : NULL;
-            for (; part; part = next_below(child, part)) {
+            const XmlNode *part = is_description ? xml_after(child, child) : NULL;
+            for (; part; part = xml_after(part, child)) {
                 if (pass > 0) {
                     object->descriptions[at] = (AuditDetail){part->name, description_value(part)};
                 }

@@ -118,7 +118,7 @@ SpoolReader *spool_reader_new(const char *directory, SpoolPosition from)
     if (reader == NULL) {
         abort();
     }
-    reader->directory = strdup(directory);
+    reader->directory = text_copy(directory);
     reader->file = -1;
     reader->position = from;
     return reader;

@@ -538,25 +538,15 @@ static int verify_chain(Verify *verify, const Chain *chain)
 
 /* ---- all ---- */
 
-static bool take_bytes(const DbResult *rows, int row, int column, void *ret_bytes, size_t len)
-{
-    Str bytes = db_text(rows, row, column);
-    if (bytes.len != len) {
-        return false;
-    }
-    memcpy(ret_bytes, bytes.data, len);
-    return true;
-}
-
 /** Reads uuid, sequence, hash, public_key, signed_at, signature. */
 static void read_db_head(const DbResult *rows, int row, int column, Head *ret_head)
 {
     Head head = {.chain = db_uuid(rows, row, column),
                  .sequence = (uint64_t)db_i64(rows, row, column + 1),
                  .signed_us = db_timestamp(rows, row, column + 4)};
-    bool is_whole = take_bytes(rows, row, column + 2, head.hash.bytes, sizeof(head.hash.bytes)) &&
-                    take_bytes(rows, row, column + 3, head.key, sizeof(head.key)) &&
-                    take_bytes(rows, row, column + 5, head.signature, sizeof(head.signature));
+    bool is_whole = db_bytes(rows, row, column + 2, head.hash.bytes, sizeof(head.hash.bytes)) &&
+                    db_bytes(rows, row, column + 3, head.key, sizeof(head.key)) &&
+                    db_bytes(rows, row, column + 5, head.signature, sizeof(head.signature));
     if (!is_whole) {
         memset(head.signature, 0, sizeof(head.signature));
     }

@@ -178,10 +178,7 @@ RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, c
         free(remote);
         return NULL;
     }
-    remote->url = strdup(config->url);
-    if (!remote->url) {
-        abort();
-    }
+    remote->url = text_copy(config->url);
     remote->client = (RegistryClient){
         .ctx = remote,
         .is_local = false,

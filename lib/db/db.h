@@ -91,6 +91,8 @@ int64_t db_timestamp(const DbResult *result, int row, int column);
 int64_t db_timestamp_or(const DbResult *result, int row, int column, int64_t if_null);
 /** text, bytea; borrowed from the result. */
 Str db_text(const DbResult *result, int row, int column);
+/** bytea of exactly len bytes, copied. @return false, with nothing copied: it has another length */
+bool db_bytes(const DbResult *result, int row, int column, void *ret_bytes, size_t len) MUST_CHECK;
 Uuid db_uuid(const DbResult *result, int row, int column);
 /** Arrays, copied to the arena; NULL column gives count 0. */
 size_t db_i32_array(const DbResult *result, int row, int column, Arena *arena,

@@ -49,21 +49,12 @@ static void *allocate(size_t count, size_t size_bytes)
     return memory;
 }
 
-static char *copy_text(const char *text)
-{
-    char *copy = strdup(text);
-    if (!copy) {
-        abort();
-    }
-    return copy;
-}
-
 static DbPool *pool_new(const char *conninfo, const char *options, unsigned size)
 {
     DbPool *pool = allocate(1, sizeof(*pool));
 
-    pool->conninfo = copy_text(conninfo);
-    pool->options = copy_text(options);
+    pool->conninfo = text_copy(conninfo);
+    pool->options = text_copy(options);
     pool->size = size > 0 ? size : 1;
     pthread_mutex_init(&pool->lock, NULL);
     thread_condition_init(&pool->released);

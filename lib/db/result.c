@@ -107,6 +107,16 @@ Str db_text(const DbResult *result, int row, int column)
     return (Str){PQgetvalue(result->pg, row, column), (size_t)PQgetlength(result->pg, row, column)};
 }
 
+bool db_bytes(const DbResult *result, int row, int column, void *ret_bytes, size_t len)
+{
+    Str bytes = db_text(result, row, column);
+    if (bytes.len != len) {
+        return false;
+    }
+    memcpy(ret_bytes, bytes.data, len);
+    return true;
+}
+
 Uuid db_uuid(const DbResult *result, int row, int column)
 {
     Uuid uuid = {{0}};

@@ -56,10 +56,7 @@ static PreparedName *prepared_find(DbConn *conn, const char *name)
     PreparedName *entry = prepared_slot(conn->prepared, conn->prepared_cap, name);
     if (!entry->name) {
         assert(strlen(name) <= MAX_NAME_LEN);
-        entry->name = strdup(name);
-        if (!entry->name) {
-            abort();
-        }
+        entry->name = text_copy(name);
         conn->prepared_count++;
     }
     return entry;

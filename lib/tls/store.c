@@ -206,8 +206,8 @@ TlsStore *tls_store_new(const char *ca_file, const char *crl_file, char *ret_pro
         abort();
     }
     pthread_mutex_init(&store->lock, NULL);
-    store->ca.path = strdup(ca_file);
-    store->crl.path = crl_file != NULL && *crl_file != '\0' ? strdup(crl_file) : NULL;
+    store->ca.path = text_copy(ca_file);
+    store->crl.path = crl_file != NULL && *crl_file != '\0' ? text_copy(crl_file) : NULL;
     if (!tls_store_refresh(store, ret_problem, problem_size)) {
         tls_store_free(store);
         return NULL;

@@ -58,15 +58,6 @@ static KeptClient *find_client(const InitiatingGateway *gateway, const char *url
     return client;
 }
 
-static char *copy_text(const char *text)
-{
-    char *copy = strdup(text);
-    if (!copy) {
-        abort();
-    }
-    return copy;
-}
-
 static KeptClient *client_new(const InitiatingGateway *gateway, const char *url,
                               const char *fingerprint, char *ret_problem, size_t problem_size)
 {
@@ -74,8 +65,8 @@ static KeptClient *client_new(const InitiatingGateway *gateway, const char *url,
     if (!client) {
         abort();
     }
-    client->url = copy_text(url);
-    client->fingerprint = copy_text(fingerprint);
+    client->url = text_copy(url);
+    client->fingerprint = text_copy(fingerprint);
     const HttpClientConfig config = {.url = client->url,
                                      .tls = gateway->config.tls,
                                      .fingerprint = client->fingerprint,

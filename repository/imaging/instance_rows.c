@@ -319,11 +319,9 @@ int instance_rows_queue(Request *req, DbConn *conn, const NewInstance *instance)
 
 static bool read_held(const DbResult *result, int row, StoredDataSet *ret_held)
 {
-    Str sha256 = db_text(result, row, 1);
-    if (sha256.len != sizeof(ret_held->sha256)) {
+    if (!db_bytes(result, row, 1, ret_held->sha256, sizeof(ret_held->sha256))) {
         return false;
     }
-    memcpy(ret_held->sha256, sha256.data, sha256.len);
     ret_held->size_bytes = (uint64_t)db_i64(result, row, 2);
     ret_held->offset = (uint64_t)db_i64(result, row, 3);
     ret_held->crc32c = db_i64(result, row, 4);
