@@ -12,10 +12,26 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RANKS = {"lib/base": 0, "lib": 1, "lib/ebrim": 2, "atna": 3, "registry": 4, "repository": 4, "pix": 4, "server": 5}
 # The headers of these folders that others may include; server has none.
-PUBLIC = {"atna": {"atna/atna.h", "atna/chain.h", "atna/defects.def", "atna/head.h", "atna/iti81.h", "atna/logins.h",
-                   "atna/record_kinds.def", "atna/record_read.h", "atna/record_search.h", "atna/repository.h", "atna/restored.h", "atna/sender_counts.h", "atna/syslog_frame.h", "atna/verify.h"}, "registry": {"registry/history.h", "registry/registry.h", "registry/gateway/communities.h", "registry/gateway/gateway.h", "registry/subscriptions/subscription_table.h"}, "repository": {"repository/hold.h", "repository/repository.h", "repository/imaging/dicomweb.h", "repository/imaging/imaging.h", "repository/imaging/study_copies.h"},
-          "pix": {"pix/pix.h", "pix/authorities.h", "pix/authority_table.h", "pix/identity.h", "pix/identity_counts.def", "pix/identity_counts.h", "pix/link_reasons.def", "pix/link_view.h", "pix/matching/match.h", "pix/messages.def",
-                  "pix/person_view.h", "pix/search.h", "pix/subscribers/subscriber_table.h", "pix/subscribers/subscribers.h"}, "server": set()}
+PUBLIC = {
+    "atna": {
+        "atna/atna.h", "atna/iti81.h", "atna/logins.h", "atna/record_search.h", "atna/repository.h", "atna/restored.h",
+        "atna/sender_counts.h", "atna/syslog_frame.h", "atna/verify.h",
+    },
+    "registry": {
+        "registry/gateway/communities.h", "registry/gateway/gateway.h", "registry/history.h", "registry/registry.h",
+        "registry/subscriptions/subscription_table.h",
+    },
+    "repository": {
+        "repository/hold.h", "repository/imaging/dicomweb.h", "repository/imaging/imaging.h", "repository/imaging/study_copies.h",
+        "repository/repository.h",
+    },
+    "pix": {
+        "pix/authorities.h", "pix/authority_table.h", "pix/identity.h", "pix/identity_counts.h", "pix/link_reasons.def",
+        "pix/link_view.h", "pix/matching/match.h", "pix/messages.def", "pix/person_view.h", "pix/pix.h",
+        "pix/subscribers/subscriber_table.h", "pix/subscribers/subscribers.h",
+    },
+    "server": set(),
+}
 
 
 def folder_of(path):
