@@ -495,7 +495,7 @@ static int end_removed(Registry *registry, Request *req, DbConn *conn, Str uniqu
 {
     const PatientDirectory *patients = registry->config.patients;
     int64_t survivor;
-    int64_t count;
+    int64_t count = 0;
     Str identifier;
     int rc = end_consent(req, conn, unique_id, patient, &count);
     if (rc < 0 || count == 0) {

@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdlib.h>
 
 #include "lib/access/access.h"
@@ -254,6 +255,7 @@ static int read_ahead(Retrieve *retrieve, Wanted *wanted)
 /** However often a document is asked for, it is looked at once. */
 static void open_document(Retrieve *retrieve, Wanted *wanted)
 {
+    assert(wanted->row != NULL); /* what is not stored may not be served */
     int *verdict = &retrieve->verdicts[wanted->row - retrieve->rows.items];
     if (*verdict == UNREAD) {
         *verdict = read_ahead(retrieve, wanted);

@@ -126,7 +126,7 @@ void repository_set_studies(Repository *repository, const PatientStudies *studie
 DocumentFollower repository_document_follower(const char *generator)
 {
     const Generator *found = generator_find(str_from(generator));
-    return (DocumentFollower){.ctx = (void *)(uintptr_t)found,
+    return (DocumentFollower){.ctx = WITHOUT_CONST(found),
                               .follow = follow_documents,
                               .compare = compare_documents,
                               .withdraw = withdraw_documents,

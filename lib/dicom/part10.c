@@ -1,5 +1,6 @@
 #include "lib/dicom/part10.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "lib/dicom/scan.h"
@@ -27,7 +28,7 @@ static const TransferSyntax *meta_syntax(void)
 static int read_elements(Arena *arena, ErrorList *errors, Str bytes, DicomDataset **ret_dataset)
 {
     DicomScan *scan = dicom_scan_new(arena, meta_syntax());
-    DicomScanned scanned;
+    DicomScanned scanned = {0};
     int r = dicom_scan_push(scan, errors, bytes.data, bytes.len);
     if (r == 0) {
         r = dicom_scan_end(scan, errors, &scanned);
@@ -39,6 +40,7 @@ static int read_elements(Arena *arena, ErrorList *errors, Str bytes, DicomDatase
                          "must be the number of bytes from there to the data set");
     }
     const DicomDataset *dataset = scanned.dataset;
+    assert(dataset != NULL); /* of a scan that has come to its end */
     if (dataset->count > 0 && dataset->elements[dataset->count - 1].tag >> 16 != 2) {
         return error_add(errors, ERR_DICOM_FILE, "(0002,0000)",
                          "The group length (0002,0000) of the file meta information reaches into "
@@ -67,7 +69,7 @@ static int check_uid(ErrorList *errors, const char *location, Str uid, bool is_r
 
 static int read_meta(Arena *arena, ErrorList *errors, Str bytes, FileMeta *ret_meta)
 {
-    DicomDataset *dataset;
+    DicomDataset *dataset = NULL;
     if (read_elements(arena, errors, bytes, &dataset) < 0) {
         return -ERR_DICOM_FILE;
     }

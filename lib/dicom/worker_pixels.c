@@ -28,7 +28,8 @@ typedef struct PixelJob {
     Wish wish;
     DicomScan *scan;
     DicomPixels *pixels;
-    z_stream zlib;    /* of the source if it is deflated, then of the target */
+    z_stream zlib; /* of the source if it is deflated, then of the target */
+    uint8_t inflated[BLOCK_BYTES];
     bool has_ended;   /* the deflated stream */
     uint64_t written; /* bytes said */
 } PixelJob;
@@ -140,19 +141,18 @@ static bool say_scan_problem(const PixelJob *job)
 
 static bool push_inflated(PixelJob *job, Str bytes)
 {
-    uint8_t block[BLOCK_BYTES];
     job->zlib.next_in = WITHOUT_CONST(bytes.data);
     job->zlib.avail_in = (uInt)bytes.len;
     do {
-        job->zlib.next_out = block;
-        job->zlib.avail_out = sizeof(block);
+        job->zlib.next_out = job->inflated;
+        job->zlib.avail_out = BLOCK_BYTES;
         int result = job->has_ended ? Z_BUF_ERROR : inflate(&job->zlib, Z_NO_FLUSH);
-        size_t len = sizeof(block) - job->zlib.avail_out;
+        size_t len = BLOCK_BYTES - job->zlib.avail_out;
         job->has_ended = job->has_ended || result == Z_STREAM_END;
         if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) {
             return say_problem(job->control, STR("the deflated data set is broken"));
         }
-        if (len > 0 && !dicom_pixels_push(job->pixels, block, len)) {
+        if (len > 0 && !dicom_pixels_push(job->pixels, job->inflated, len)) {
             return say_pixels_problem(job);
         }
     } while (job->zlib.avail_out == 0);

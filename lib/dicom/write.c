@@ -84,7 +84,7 @@ static void append_element(StrBuf *buf, const DicomElement *element, bool is_imp
 
 void dicom_write(const DicomDataset *dataset, const TransferSyntax *syntax, StrBuf *buf)
 {
-    size_t places[2 * DICOM_NESTING_MAX]; /* of the lengths of open sequences and items */
+    size_t places[2 * DICOM_NESTING_MAX] = {0}; /* of the lengths of open sequences and items */
     size_t open_count = 0;
     DicomWalk walk;
     dicom_walk_init(&walk, dataset);

@@ -70,7 +70,7 @@ static const struct {
                .name = STR_INIT(filter_name),                                                      \
                .patients = QUERY_ANY_PATIENTS,                                                     \
                .parameters = &(list)[1 - (has_patient)]},                                          \
-     .objects = kind},
+     .objects = (kind)},
 #include "registry/subscriptions/filters.def"
 };
 

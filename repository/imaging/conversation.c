@@ -93,7 +93,8 @@ DimseAnswer conversation_failure(Request *req)
     ErrorCode code = error ? error->code : ERR_XDS_REPOSITORY_ERROR;
     for (size_t i = 0; i < ARRAY_LEN(failures); i++) {
         if (failures[i].code == code) {
-            Str text = failures[i].comment[0] ? str_from(failures[i].comment) : error->context;
+            bool is_fixed = failures[i].comment[0] || !error;
+            Str text = is_fixed ? str_from(failures[i].comment) : error->context;
             return (DimseAnswer){failures[i].status, conversation_comment(req, text)};
         }
     }

@@ -389,7 +389,7 @@ static int withdraw(Imaging *imaging, Request *req, ManifestStudy *study)
 /** What differs from the last manifest is registered. */
 static int make_one(Imaging *imaging, Request *req, int64_t id)
 {
-    ManifestStudy study;
+    ManifestStudy study = {0};
     int rc = load_study(imaging, req, id, &study);
     if (rc <= 0) {
         return rc;

@@ -157,7 +157,7 @@ static int inspect(void *ctx, Request *req, const DocumentEntry *entry, const ui
                    void **ret_found)
 {
     const Reading reading = {.imaging = ctx, .req = req, .entry = entry};
-    InstanceRecord record;
+    InstanceRecord record = {0};
     int rc = read_document(&reading, sha256, &record);
     rc = rc < 0 ? rc : check_record(&reading, &record);
     if (rc < 0 || !is_ours(ctx, &record.selection)) {

@@ -341,7 +341,7 @@ static Str warning(const Qido *qido, Arena *arena)
         return str_printf(arena,
                           "299 MUSUBI \"There are more than %d results; ask for the others with "
                           "offset=%llu\"",
-                          MATCHES_MAX, (unsigned long long)(qido->query.offset + MATCHES_MAX));
+                          MATCHES_MAX, (unsigned long long)qido->query.offset + MATCHES_MAX);
     }
     return ignored.len == 0
                ? STR_EMPTY

@@ -212,7 +212,7 @@ static ImagingTarget narrow(const RetrieveTarget *target, Collecting *collecting
     ImagingTarget narrowed = {STR_EMPTY, STR_EMPTY, STR_EMPTY};
     Str *const keys[] = {
         [IMAGING_SERIES] = &narrowed.series_uid, [IMAGING_INSTANCE] = &narrowed.sop_instance};
-    for (size_t i = IMAGING_SERIES; i <= target->level; i++) {
+    for (size_t i = IMAGING_SERIES; i < ARRAY_LEN(keys) && i <= target->level; i++) {
         if (str_find_char(target->uids[i], '\\') == SIZE_MAX) {
             *keys[i] = target->uids[i];
         } else {

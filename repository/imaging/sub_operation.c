@@ -70,15 +70,16 @@ void sub_operations_look(SubOperations *operations)
 static bool hear_outcome(SubOperations *operations)
 {
     WorkerMessageKind kind;
-    if (!hear(operations, operations->control, &kind)) {
-        operations->is_gone = true;
-    } else if (kind == WORKER_SAYS_CANCEL) { /* of C-GET */
-        cancel(operations);
-    } else if (kind == WORKER_SAYS_OUTCOME) {
-        return true;
-    } else {
-        operations->is_gone = true;
+    if (hear(operations, operations->control, &kind)) {
+        if (kind == WORKER_SAYS_OUTCOME) {
+            return true;
+        }
+        if (kind == WORKER_SAYS_CANCEL) { /* of C-GET */
+            cancel(operations);
+            return false;
+        }
     }
+    operations->is_gone = true;
     return false;
 }
 

@@ -220,7 +220,7 @@ static int find(Imaging *imaging, DicomwebExchange *exchange, MediaRanges *range
     rc = rc < 0 ? rc
                 : wado_find(imaging, exchange, AUDIT_RAD107_RETRIEVE, ACCESS_DOWNLOAD,
                             &frames->retrieval);
-    if (rc == 0) {
+    if (rc >= 0) {
         frames->instance = &frames->retrieval->instances[0];
         *ret_frames = frames;
     }

@@ -1,5 +1,7 @@
 /* WADO-URI (PS3.18 9; RAD TF-2 4.55): one instance, or a picture of it, by parameters. */
 
+#include <assert.h>
+
 #include "repository/imaging/instance_pixels.h"
 #include "repository/imaging/rendering.h"
 #include "repository/imaging/wado_rs.h"
@@ -118,9 +120,16 @@ static int find(WadoUri *wado)
 
 /* ---- the answer ---- */
 
+/** The instance, once it is found. */
+static const ImagingInstance *found(const WadoUri *wado)
+{
+    assert(wado->retrieval.instances != NULL);
+    return &wado->retrieval.instances[0];
+}
+
 static int check_frame(const WadoUri *wado)
 {
-    const ImagingInstance *instance = &wado->retrieval.instances[0];
+    const ImagingInstance *instance = found(wado);
     if (!instance->has_pixel_data) {
         return refuse(wado->exchange, ERR_DICOM_NOT_ACCEPTABLE, "contentType",
                       "asks for a picture of what is no image; ask for application/dicom");
@@ -150,8 +159,8 @@ static int choose_syntax(WadoUri *wado, MediaRanges *ret_ranges, Str *ret_target
         (MediaRanges){.items = ARENA_NEW(wado->exchange->req->arena, MediaRange), .count = 1};
     ret_ranges->items[0] =
         (MediaRange){.type = TYPE_DICOM, .transfer_syntax = wado->transfer_syntax};
-    return media_choose_syntax(ret_ranges, TYPE_DICOM, false,
-                               wado->retrieval.instances[0].transfer_syntax, ret_target)
+    return media_choose_syntax(ret_ranges, TYPE_DICOM, false, found(wado)->transfer_syntax,
+                               ret_target)
                ? 0
                : refuse(wado->exchange, ERR_DICOM_NOT_ACCEPTABLE, "transferSyntax",
                         "names, or its default is, a transfer syntax that cannot be made of the "
