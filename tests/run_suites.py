@@ -26,7 +26,8 @@ Suite = collections.namedtuple("Suite", "name command needs_reference is_slow")
 
 AUDIT = ["test_audit", "test_transaction_audit"]
 TRUST = ["test_access_commands", "test_containment", "test_hostile", "test_prober", "test_tls", "test_xua"]
-IMAGING = ["test_dicom", "test_imaging"]
+DICOM = ["test_dicom"]
+IMAGING = ["test_imaging"]
 IDENTITY = ["test_fhir", "test_hl7_v3", "test_identity", "test_moves", "test_names", "test_subscribers"]
 UPKEEP = ["test_backup", "test_migration"]
 CHANGES = ["test_changes", "test_history", "test_on_demand", "test_removal", "test_updates"]
@@ -36,9 +37,10 @@ SUITES = [
     Suite("unit", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "unit", "--print-errorlogs"], False, False),
     Suite("lint", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "lint", "--print-errorlogs"], False, False),
     Suite("fuzz corpora", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "fuzz", "--print-errorlogs"], False, False),
-    Suite("integration", [PYTHON, "-m", "tests.integration", *(f"-{name}" for name in AUDIT + TRUST + IMAGING + IDENTITY + UPKEEP + CHANGES + EXCHANGE)], False, False),
+    Suite("integration", [PYTHON, "-m", "tests.integration", *(f"-{name}" for name in AUDIT + TRUST + DICOM + IMAGING + IDENTITY + UPKEEP + CHANGES + EXCHANGE)], False, False),
     Suite("audit", [PYTHON, "-m", "tests.integration", *AUDIT], False, False),
     Suite("trust", [PYTHON, "-m", "tests.integration", *TRUST], False, False),
+    Suite("dicom", [PYTHON, "-m", "tests.integration", *DICOM], False, False),
     Suite("imaging", [PYTHON, "-m", "tests.integration", *IMAGING], False, False),
     Suite("identity", [PYTHON, "-m", "tests.integration", *IDENTITY], False, False),
     Suite("changes", [PYTHON, "-m", "tests.integration", *CHANGES], False, False),
