@@ -377,15 +377,14 @@ static void test_a_source_is_sent_with_its_length_or_in_chunks(void **state)
     start(fixture, steps, ARRAY_LEN(steps));
     Pieces known = {3, false};
     assert_int_equal(send_pieces(fixture, &known, 30), 0);
-    assert_true(str_contains(strbuf_str(&fixture->requests),
-                             STR("Content-Length: 35\r\n\r\nhead 012345678901234567890123456789")));
-    strbuf_clear(&fixture->requests);
     http_client_free(fixture->client); /* the server looks at one connection at a time */
     const HttpClientConfig config = {.url = fixture->url, .may_be_plain = true};
     fixture->client = http_client_new(&config, (char[64]){0}, 64);
     Pieces unknown = {2, false};
     assert_int_equal(send_pieces(fixture, &unknown, -1), 0);
     finish(fixture);
+    assert_true(str_contains(strbuf_str(&fixture->requests),
+                             STR("Content-Length: 35\r\n\r\nhead 012345678901234567890123456789")));
     assert_true(
         str_contains(strbuf_str(&fixture->requests), STR("\r\nTransfer-Encoding: chunked\r\n")));
     assert_true(str_ends_with(
