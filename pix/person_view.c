@@ -164,19 +164,10 @@ static const DbStatement select_chain = {
     " OR m.survivor = coalesce(named.survivor, named.id) WHERE named.id = $1::int8",
 };
 
-static int run_with_id(DbConn *conn, Request *req, const DbStatement *statement, int64_t id,
-                       DbResult **ret_rows)
-{
-    DbParams params;
-    db_params_init(&params, req->arena);
-    db_param_i64(&params, id);
-    return db_exec(conn, req, statement, &params, ret_rows);
-}
-
 int person_view_chain(DbConn *conn, Request *req, int64_t id, int64_t **ret_ids, size_t *ret_count)
 {
     DbResult *rows = NULL;
-    int rc = run_with_id(conn, req, &select_chain, id, &rows);
+    int rc = db_exec_id(conn, req, &select_chain, id, &rows);
     if (rc < 0) {
         return rc;
     }
@@ -197,7 +188,7 @@ static const DbStatement select_cx = {
 int person_view_cx(DbConn *conn, Request *req, int64_t id, Str *ret_cx)
 {
     DbResult *rows = NULL;
-    int rc = run_with_id(conn, req, &select_cx, id, &rows);
+    int rc = db_exec_id(conn, req, &select_cx, id, &rows);
     if (rc == 0) {
         *ret_cx = db_rows(rows) > 0
                       ? hl7_cx_format(req->arena, db_text(rows, 0, 1), db_text(rows, 0, 0))

@@ -5,6 +5,7 @@
 #include "repository/imaging/imaging.h"
 #include "server/command_json.h"
 #include "server/language.h"
+#include "server/services.h"
 
 /* musubi ae test: whether images and reports reach an application entity. */
 
@@ -17,25 +18,11 @@ static const DbStatement select_ae = {
     "AND ($2::text = '' OR n.name = $2::text) ORDER BY n.name",
 };
 
-/** @return NULL: there is none, or, with a problem, it cannot be used */
-static Tls *open_tls(const Config *config, char *ret_problem)
-{
-    const TlsSettings settings = {
-        .certificate = config->server.tls_certificate,
-        .key = config->server.tls_key,
-        .ca = config->server.tls_ca,
-        .crl = config->server.tls_crl,
-        .preset = (TlsPreset)config->server.tls_preset,
-    };
-    ret_problem[0] = '\0';
-    return settings.certificate[0] ? tls_new(&settings, ret_problem, PROBLEM_BYTES) : NULL;
-}
-
 static int echo(CommandContext *context, DicomWorkers *workers, const ImagingPeer *peer)
 {
     const Config *config = context->config;
     char problem[PROBLEM_BYTES];
-    Tls *tls = open_tls(config, problem);
+    Tls *tls = services_tls(config, problem, sizeof(problem));
     int rc = problem[0] ? error_add(&context->req->errors, ERR_CONFIGURATION, "ae", "%s", problem)
                         : imaging_echo(workers, tls, config->imaging.ae_title, context->req, peer);
     tls_free(tls);

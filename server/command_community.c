@@ -178,15 +178,8 @@ static int community_list(const Options *options, CommandContext *context)
 static InitiatingGateway *open_gateway(const CommandContext *context, Tls **ret_tls)
 {
     const Config *config = context->config;
-    char problem[512] = "";
-    const TlsSettings settings = {
-        .certificate = config->server.tls_certificate,
-        .key = config->server.tls_key,
-        .ca = config->server.tls_ca,
-        .crl = config->server.tls_crl,
-        .preset = (TlsPreset)config->server.tls_preset,
-    };
-    *ret_tls = settings.certificate[0] ? tls_new(&settings, problem, sizeof(problem)) : NULL;
+    char problem[512];
+    *ret_tls = services_tls(config, problem, sizeof(problem));
     if (problem[0]) {
         (void)fault(context, problem, STR_EMPTY);
     }

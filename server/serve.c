@@ -266,14 +266,7 @@ static bool open_tls(Process *p)
     if (!config->server.tls_certificate[0]) {
         return true;
     }
-    TlsSettings settings = {
-        .certificate = config->server.tls_certificate,
-        .key = config->server.tls_key,
-        .ca = config->server.tls_ca,
-        .crl = config->server.tls_crl,
-        .preset = (TlsPreset)config->server.tls_preset, /* the choices are in its order */
-    };
-    p->tls = tls_new(&settings, p->problem, PROBLEM_BYTES);
+    p->tls = services_tls(config, p->problem, PROBLEM_BYTES);
     p->tls_policy = p->tls ? gnutls_peer_policy_new(p->tls, p->problem, PROBLEM_BYTES) : NULL;
     p->stream_tls = p->tls_policy ? tls_server_context(p->tls, p->problem, PROBLEM_BYTES) : NULL;
     return p->stream_tls != NULL;

@@ -13,6 +13,19 @@ const char *services_path(Arena *arena, const Config *config, const char *name)
     return str_printf(arena, "%s/%s", config->server.data_dir, name).data;
 }
 
+Tls *services_tls(const Config *config, char *ret_problem, size_t problem_size)
+{
+    const TlsSettings settings = {
+        .certificate = config->server.tls_certificate,
+        .key = config->server.tls_key,
+        .ca = config->server.tls_ca,
+        .crl = config->server.tls_crl,
+        .preset = (TlsPreset)config->server.tls_preset, /* the choices are in its order */
+    };
+    ret_problem[0] = '\0';
+    return settings.certificate[0] ? tls_new(&settings, ret_problem, problem_size) : NULL;
+}
+
 static bool make_folder(const char *path, char *ret_problem, size_t problem_size)
 {
     if (mkdir(path, 0700) == 0 || errno == EEXIST) {

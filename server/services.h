@@ -41,6 +41,10 @@ typedef struct Services {
     InitiatingGateway *initiating;   /* NULL without a homeCommunityId */
 } Services;
 
+/** The certificate of [server] tls_*, for who calls and for whom we call. @return NULL: none is
+ * configured, or, with a problem, it cannot be used */
+Tls *services_tls(const Config *config, char *ret_problem, size_t problem_size);
+
 /** The subfolders of data_dir that the modules use; NULL ends them. */
 extern const char *const services_folders[];
 

@@ -106,6 +106,9 @@ int64_t db_affected(const DbResult *result);
 /** Runs one statement and waits. ret_result may be NULL. */
 int db_exec(DbConn *conn, Request *req, const DbStatement *statement, const DbParams *params,
             DbResult **ret_result) MUST_CHECK;
+/** As db_exec(), of a statement whose one parameter is a row's id. */
+int db_exec_id(DbConn *conn, Request *req, const DbStatement *statement, int64_t id,
+               DbResult **ret_result) MUST_CHECK;
 
 /**
  * Pipeline: db_queue() sends without waiting, db_sync() waits for all queued and gives their

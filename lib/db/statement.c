@@ -285,3 +285,12 @@ int db_exec(DbConn *conn, Request *req, const DbStatement *statement, const DbPa
     }
     return rc;
 }
+
+int db_exec_id(DbConn *conn, Request *req, const DbStatement *statement, int64_t id,
+               DbResult **ret_result)
+{
+    DbParams params;
+    db_params_init(&params, req->arena);
+    db_param_i64(&params, id);
+    return db_exec(conn, req, statement, &params, ret_result);
+}

@@ -76,21 +76,11 @@ static int queue(DbConn *conn, Request *req, const NotificationRoute *route, int
     return db_queue(conn, req, &insert_notification, &params);
 }
 
-/** Runs a statement with one id. */
-static int run_with_id(DbConn *conn, Request *req, const DbStatement *statement, int64_t id,
-                       DbResult **ret_rows)
-{
-    DbParams params;
-    db_params_init(&params, req->arena);
-    db_param_i64(&params, id);
-    return db_exec(conn, req, statement, &params, ret_rows);
-}
-
 static int read_identifiers(Subscribers *subscribers, Request *req, DbConn *conn, int64_t person,
                             FoundIdentifier **ret_identifiers, size_t *ret_count)
 {
     DbResult *rows = NULL;
-    int rc = run_with_id(conn, req, &select_identifiers, person, &rows);
+    int rc = db_exec_id(conn, req, &select_identifiers, person, &rows);
     if (rc < 0) {
         return rc;
     }
@@ -165,7 +155,7 @@ int subscribers_queue_person(Subscribers *subscribers, Request *req, DbConn *con
 static int read_demographics(Request *req, DbConn *conn, int64_t person, Demographics *ret)
 {
     DbResult *rows = NULL;
-    int rc = run_with_id(conn, req, &select_demographics, person, &rows);
+    int rc = db_exec_id(conn, req, &select_demographics, person, &rows);
     *ret = (Demographics){0};
     if (rc == 0 && db_rows(rows) == 1) {
         demographics_read(db_text(rows, 0, 0), ret);
@@ -248,7 +238,7 @@ static int announce_batch(Subscribers *subscribers, Request *req, DbConn *conn,
     DbResult *rows = NULL;
     int rc = db_queue_begin(conn, req);
     rc = rc < 0 ? rc : db_sync(conn, req, NULL);
-    rc = rc < 0 ? rc : run_with_id(conn, req, &select_known, *after_id, &rows);
+    rc = rc < 0 ? rc : db_exec_id(conn, req, &select_known, *after_id, &rows);
     for (int row = 0; rc == 0 && row < db_rows(rows); row++) {
         Demographics demographics;
         const FoundIdentifier xad_pid =
@@ -320,7 +310,7 @@ static int hasten(Subscribers *subscribers, Request *req, int64_t identifier)
 {
     _cleanup_(db_releasep) DbConn *conn = NULL;
     int rc = db_acquire(subscribers->config.pool, req, &conn);
-    return rc < 0 ? rc : run_with_id(conn, req, &hasten_announcement, identifier, NULL);
+    return rc < 0 ? rc : db_exec_id(conn, req, &hasten_announcement, identifier, NULL);
 }
 
 static int read_announced(Subscribers *subscribers, Request *req, int64_t identifier,
@@ -329,7 +319,7 @@ static int read_announced(Subscribers *subscribers, Request *req, int64_t identi
     _cleanup_(db_releasep) DbConn *conn = NULL;
     DbResult *rows = NULL;
     int rc = db_acquire(subscribers->config.pool, req, &conn);
-    rc = rc < 0 ? rc : run_with_id(conn, req, &select_announced, identifier, &rows);
+    rc = rc < 0 ? rc : db_exec_id(conn, req, &select_announced, identifier, &rows);
     *ret_is_announced = rc == 0 && db_rows(rows) == 1 && db_bool(rows, 0, 0);
     return rc;
 }

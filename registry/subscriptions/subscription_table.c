@@ -82,20 +82,11 @@ static SubscriptionState read_state(Arena *arena, const DbResult *rows, int row)
     };
 }
 
-static int run_with_id(DbConn *conn, Request *req, const DbStatement *statement, int64_t id,
-                       DbResult **ret_rows)
-{
-    DbParams params;
-    db_params_init(&params, req->arena);
-    db_param_i64(&params, id);
-    return db_exec(conn, req, statement, &params, ret_rows);
-}
-
 int subscription_table_read(DbConn *conn, Request *req, int64_t id, SubscriptionState **ret_states,
                             size_t *ret_count)
 {
     DbResult *rows = NULL;
-    int rc = run_with_id(conn, req, &select_states, id, &rows);
+    int rc = db_exec_id(conn, req, &select_states, id, &rows);
     if (rc < 0) {
         return rc;
     }
@@ -122,14 +113,14 @@ static const DbStatement retry_refused = {
 int subscription_table_remove(DbConn *conn, Request *req, int64_t id)
 {
     DbResult *rows = NULL;
-    int rc = run_with_id(conn, req, &remove_subscription, id, &rows);
+    int rc = db_exec_id(conn, req, &remove_subscription, id, &rows);
     return rc < 0 ? rc : db_affected(rows) > 0;
 }
 
 int subscription_table_retry(DbConn *conn, Request *req, int64_t id)
 {
     DbResult *rows = NULL;
-    int rc = run_with_id(conn, req, &hasten_subscription, id, &rows);
-    rc = rc < 0 ? rc : run_with_id(conn, req, &retry_refused, id, NULL);
+    int rc = db_exec_id(conn, req, &hasten_subscription, id, &rows);
+    rc = rc < 0 ? rc : db_exec_id(conn, req, &retry_refused, id, NULL);
     return rc < 0 ? rc : db_affected(rows) > 0;
 }
