@@ -218,16 +218,10 @@ static int run_list(IdentityCommand *command)
     return rc == 0 ? EXIT_GOOD : EXIT_FAILED;
 }
 
-#define SUBCOMMAND(name)                                                                           \
-    static int policy_##name(const Options *options, CommandContext *context)                      \
-    {                                                                                              \
-        return identity_command_run(options, context, run_##name);                                 \
-    }
-SUBCOMMAND(add)
-SUBCOMMAND(disclose)
-SUBCOMMAND(list)
-SUBCOMMAND(remove)
-#undef SUBCOMMAND
+IDENTITY_SUBCOMMAND(policy_add, run_add)
+IDENTITY_SUBCOMMAND(policy_disclose, run_disclose)
+IDENTITY_SUBCOMMAND(policy_list, run_list)
+IDENTITY_SUBCOMMAND(policy_remove, run_remove)
 
 int command_consent_policy(const Options *options)
 {

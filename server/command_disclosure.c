@@ -391,30 +391,11 @@ static int run_show(IdentityCommand *command)
     return rc == 0 && count == 0 ? EXIT_FOUND : command_status_of(rc);
 }
 
-static int disclosure_add(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_add);
-}
-
-static int disclosure_revoke(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_revoke);
-}
-
-static int disclosure_import(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_import);
-}
-
-static int disclosure_list(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_list);
-}
-
-static int disclosure_show(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_show);
-}
+IDENTITY_SUBCOMMAND(disclosure_add, run_add)
+IDENTITY_SUBCOMMAND(disclosure_revoke, run_revoke)
+IDENTITY_SUBCOMMAND(disclosure_import, run_import)
+IDENTITY_SUBCOMMAND(disclosure_list, run_list)
+IDENTITY_SUBCOMMAND(disclosure_show, run_show)
 
 int command_disclosure(const Options *options)
 {

@@ -228,20 +228,9 @@ static int run_release(IdentityCommand *command)
     return command_status_of(rc);
 }
 
-static int hold_add(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_add);
-}
-
-static int hold_list(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_list);
-}
-
-static int hold_release(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_release);
-}
+IDENTITY_SUBCOMMAND(hold_add, run_add)
+IDENTITY_SUBCOMMAND(hold_list, run_list)
+IDENTITY_SUBCOMMAND(hold_release, run_release)
 
 int command_hold(const Options *options)
 {

@@ -161,30 +161,11 @@ static int run_waiting(IdentityCommand *command)
 
 /* Dispatch */
 
-static int patient_link(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_link_same);
-}
-
-static int patient_unlink(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_link_different);
-}
-
-static int patient_merge(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_merge);
-}
-
-static int patient_undo(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_undo);
-}
-
-static int patient_waiting(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_waiting);
-}
+IDENTITY_SUBCOMMAND(patient_link, run_link_same)
+IDENTITY_SUBCOMMAND(patient_unlink, run_link_different)
+IDENTITY_SUBCOMMAND(patient_merge, run_merge)
+IDENTITY_SUBCOMMAND(patient_undo, run_undo)
+IDENTITY_SUBCOMMAND(patient_waiting, run_waiting)
 
 int command_patient(const Options *options)
 {

@@ -275,20 +275,9 @@ static int run_remove(IdentityCommand *command)
     return command_status_of(rc);
 }
 
-static int retention_add(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_add);
-}
-
-static int retention_list(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_list);
-}
-
-static int retention_remove(const Options *options, CommandContext *context)
-{
-    return identity_command_run(options, context, run_remove);
-}
+IDENTITY_SUBCOMMAND(retention_add, run_add)
+IDENTITY_SUBCOMMAND(retention_list, run_list)
+IDENTITY_SUBCOMMAND(retention_remove, run_remove)
 
 int command_retention(const Options *options)
 {

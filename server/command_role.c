@@ -218,18 +218,12 @@ static int run_list(IdentityCommand *command)
     return EXIT_GOOD;
 }
 
-#define SUBCOMMAND(name)                                                                           \
-    static int role_##name(const Options *options, CommandContext *context)                        \
-    {                                                                                              \
-        return identity_command_run(options, context, run_##name);                                 \
-    }
-SUBCOMMAND(add)
-SUBCOMMAND(list)
-SUBCOMMAND(permit)
-SUBCOMMAND(forbid)
-SUBCOMMAND(code)
-SUBCOMMAND(uncode)
-#undef SUBCOMMAND
+IDENTITY_SUBCOMMAND(role_add, run_add)
+IDENTITY_SUBCOMMAND(role_list, run_list)
+IDENTITY_SUBCOMMAND(role_permit, run_permit)
+IDENTITY_SUBCOMMAND(role_forbid, run_forbid)
+IDENTITY_SUBCOMMAND(role_code, run_code)
+IDENTITY_SUBCOMMAND(role_uncode, run_uncode)
 
 int command_role(const Options *options)
 {

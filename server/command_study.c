@@ -138,16 +138,10 @@ static int run_show(IdentityCommand *command)
     return status == EXIT_FOUND ? EXIT_GOOD : status == EXIT_GOOD ? EXIT_FOUND : status;
 }
 
-#define SUBCOMMAND(name)                                                                           \
-    static int study_##name(const Options *options, CommandContext *context)                       \
-    {                                                                                              \
-        return identity_command_run(options, context, run_##name);                                 \
-    }
-SUBCOMMAND(list)
-SUBCOMMAND(show)
-SUBCOMMAND(waiting)
-SUBCOMMAND(conflicts)
-#undef SUBCOMMAND
+IDENTITY_SUBCOMMAND(study_list, run_list)
+IDENTITY_SUBCOMMAND(study_show, run_show)
+IDENTITY_SUBCOMMAND(study_waiting, run_waiting)
+IDENTITY_SUBCOMMAND(study_conflicts, run_conflicts)
 
 int command_study(const Options *options)
 {

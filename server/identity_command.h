@@ -29,6 +29,13 @@ typedef struct IdentityCommand {
 int identity_command_run(const Options *options, CommandContext *context,
                          int (*run)(IdentityCommand *command));
 
+/** Defines what a Subcommand runs, of what runs with an IdentityCommand. */
+#define IDENTITY_SUBCOMMAND(name, run)                                                             \
+    static int name(const Options *options, CommandContext *context)                               \
+    {                                                                                              \
+        return identity_command_run(options, context, run);                                        \
+    }
+
 /** Exit status of a change: what the identity manager refused is the operator's business. */
 int identity_command_status(int rc);
 
