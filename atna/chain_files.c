@@ -78,30 +78,6 @@ int chain_files_open(const char *directory, Uuid *ret_chain)
     return rc;
 }
 
-int chain_files_renew(const char *directory, Uuid *ret_chain)
-{
-    Head head;
-    Uuid chain = uuid_new();
-    if (chain_files_read_head(directory, &head) > 0) {
-        char path[PATH_MAX];
-        char kept[PATH_MAX];
-        char name[sizeof(HEAD_FILE) + UUID_URN_LEN + 1];
-        char urn[UUID_URN_LEN];
-        uuid_format_urn(head.chain, urn);
-        (void)snprintf(name, sizeof(name), HEAD_FILE ".%.*s", UUID_URN_LEN - 9, urn + 9);
-        path_of(directory, HEAD_FILE, path);
-        path_of(directory, name, kept);
-        if (rename(path, kept) < 0) {
-            return -errno;
-        }
-    }
-    int rc = write_chain(directory, chain);
-    if (rc == 0) {
-        *ret_chain = chain;
-    }
-    return rc;
-}
-
 int chain_files_read_head(const char *directory, Head *ret_head)
 {
     char path[PATH_MAX];
@@ -121,6 +97,35 @@ static Str head_line(const Head *head, char line[HEAD_LINE_SIZE])
     size_t len = strlen(line);
     line[len] = '\n';
     return (Str){line, len + 1};
+}
+
+/** A copy under the name of its chain, durably. */
+static int keep_head(const char *directory, const Head *head)
+{
+    char line[HEAD_LINE_SIZE];
+    char name[sizeof(HEAD_FILE) + UUID_URN_LEN + 1];
+    char urn[UUID_URN_LEN];
+    uuid_format_urn(head->chain, urn);
+    (void)snprintf(name, sizeof(name), HEAD_FILE ".%.*s", UUID_URN_LEN - 9, urn + 9);
+    return write_file(directory, name, head_line(head, line), true);
+}
+
+/* The head goes last: killed at any step, the old chain either still has it, and is given up again,
+ * or is not ours any more, and its copy is there. */
+int chain_files_renew(const char *directory, Uuid *ret_chain)
+{
+    Head head;
+    char path[PATH_MAX];
+    Uuid chain = uuid_new();
+    bool has_head = chain_files_read_head(directory, &head) > 0;
+    int rc = has_head ? keep_head(directory, &head) : 0;
+    rc = rc == 0 ? write_chain(directory, chain) : rc;
+    path_of(directory, HEAD_FILE, path);
+    rc = rc == 0 && has_head && unlink(path) < 0 ? -errno : rc;
+    if (rc == 0) {
+        *ret_chain = chain;
+    }
+    return rc;
 }
 
 int chain_files_write_head(const char *directory, const Head *head)

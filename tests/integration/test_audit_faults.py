@@ -240,12 +240,11 @@ class Retention(unittest.TestCase):
     def test_months_of_a_chain_that_was_given_up_are_removed_too(self):
         self.load()
         self.server.stop()
-        head = self.server.dir / "data" / "audit" / "head"
         self.server.start()
         as_owner(self.server, "UPDATE audit_chain SET sequence = sequence - 1")  # as an older backup would
         self.server.stop()
         self.server.start()
-        self.assertTrue(wait_until(lambda: "event=audit_chain_lost" in self.server.log()), head.read_text(encoding="ascii"))
+        self.assertTrue(wait_until(lambda: "event=audit_chain_lost" in self.server.log()), self.server.log()[-2000:])
         as_owner(self.server, "UPDATE audit_chain SET sequence = sequence + 1 WHERE id = 1")
         self.drop()
         self.assertEqual(self.verify()[0], 0, self.verify())
