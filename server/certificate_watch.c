@@ -2,8 +2,8 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "server/command/node_certificates.h"
 #include "server/metrics.h"
-#include "server/node_certificates.h"
 
 #define TELL_EVERY_NS (24 * 3600 * INT64_C(1000000000))
 /** Lists are made anew every few days or weeks: less notice than for a certificate. */

@@ -10,7 +10,7 @@
 
 static const Command commands[] = {
 #define COMMAND(name, handler, arguments, help) {name, handler, arguments, help},
-#include "server/commands.def"
+#include "server/command/commands.def"
 #undef COMMAND
 };
 

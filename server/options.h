@@ -122,5 +122,5 @@ int options_parse(int argc, char **argv, Options *ret_options, const Command **r
 int options_usage(const char *command);
 
 #define COMMAND(name, handler, arguments, help) int handler(const Options *options);
-#include "server/commands.def"
+#include "server/command/commands.def"
 #undef COMMAND

@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "server/document_stream.h"
+#include "server/command/document_stream.h"
 
 #include "tests/fuzz/fuzz.h"
 

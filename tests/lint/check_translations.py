@@ -7,7 +7,7 @@ import sys
 
 SERVER = pathlib.Path(__file__).resolve().parents[2] / "server"
 PIX = SERVER.parent / "pix"
-TABLES = (SERVER / "commands.def", SERVER / "time_services.def", SERVER / "audit_columns.def", PIX / "identity_counts.def",
+TABLES = (SERVER / "command/commands.def", SERVER / "time_services.def", SERVER / "command/audit_columns.def", PIX / "identity_counts.def",
           PIX / "link_reasons.def")
 DEFAULT_CONFIG = re.compile(r'"\s*DEFAULT_CONFIG\b(?:\s*")?')
 JOINTS = re.compile(r'"\s*\n\s*"')
@@ -22,10 +22,10 @@ def texts_of(path):
 
 def main():
     """Prints rows whose English is gone, and help that has none; the exit status tells whether there are any."""
-    sources = "".join(texts_of(path) for path in (*sorted(SERVER.glob("*.c")), *TABLES) if path.name != "language.c")
+    sources = "".join(texts_of(path) for path in (*sorted(SERVER.rglob("*.c")), *TABLES) if path.name != "language.c")
     rows = ROW.findall(texts_of(SERVER / "language_ja.def"))
     gone = [text for text in rows if f'"{text}' not in sources]
-    helps = [text for name in ("commands.def", "options.c") for text in HELP.findall(texts_of(SERVER / name))]
+    helps = [text for name in ("command/commands.def", "options.c") for text in HELP.findall(texts_of(SERVER / name))]
     lacking = sorted(set(helps) - set(rows))
     for text in gone:
         print(f"language_ja.def: no source has this text: {text}")

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "lib/base/dtm.h"
-#include "server/authority_input.h"
+#include "server/command/authority_input.h"
 
 #define TOKYO "Asia/Tokyo"
 

@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
-#include "server/backup_cut.h"
-#include "server/backup_store.h"
+#include "server/backup/cut.h"
+#include "server/backup/store.h"
 
 #define STREAM_BYTES ((size_t)48 << 20)
 #define LEAST_BYTES ((size_t)64 << 10)

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "server/csv.h"
+#include "server/command/csv.h"
 
 static const char *const columns[] = {"name", "facility"};
 

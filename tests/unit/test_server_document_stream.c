@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "server/document_stream.h"
+#include "server/command/document_stream.h"
 
 #define MAX_BYTES 10
 

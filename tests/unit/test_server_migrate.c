@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/migrate.h"
+#include "server/database/migrate.h"
 
 /* Needs a PostgreSQL whose conninfo is in MUSUBI_TEST_CONNINFO; works in a schema of its own. */
 

@@ -1,6 +1,0 @@
-#pragma once
-
-#include "server/identity_command.h"
-
-/** The subcommand of musubi disclosure that has a file of its own. */
-int disclosure_notices(const Options *options, CommandContext *context);
