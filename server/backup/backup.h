@@ -3,10 +3,6 @@
 #include "server/backup/manifest.h"
 #include "server/command/command.h"
 
-/** Where things are in a backup; the operator's view of it: README.md. */
-#define BACKUP_DATABASE "database.dump"
-#define BACKUP_CONFIGURATION "configuration"
-
 typedef struct BackupWish {
     uint64_t bytes_per_second; /* of reading files; 0: no limit */
     bool is_full;              /* read everything again, and the pieces that are there too */

@@ -287,12 +287,25 @@ const ManifestTotals *manifest_reader_totals(const ManifestReader *reader)
     return &reader->totals;
 }
 
+/** Whether it is the database, or below a folder that a backup has: whoever wrote the manifest
+ * decides about no other file. */
+static bool is_of_backup(Str path)
+{
+    static const char *const folders[] = {BACKUP_AUDIT "/", BACKUP_BLOBS "/",
+                                          BACKUP_CONFIGURATION "/", BACKUP_LOG "/"};
+    bool is_of_backup = str_equal(path, STR(BACKUP_DATABASE));
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        is_of_backup = is_of_backup || str_starts_with(path, str_from(folders[i]));
+    }
+    return is_of_backup;
+}
+
 /** A path that leads nowhere else: relative, without "..". */
 static bool is_safe_path(Str path)
 {
     Str rest = path;
     Str part = STR_EMPTY;
-    bool is_safe = !str_is_empty(path) && !memchr(path.data, '\0', path.len);
+    bool is_safe = is_of_backup(path) && !memchr(path.data, '\0', path.len);
     while (is_safe && str_split_next(&rest, '/', &part)) {
         is_safe = !str_is_empty(part) && !str_equal(part, STR("..")) && !str_equal(part, STR("."));
     }

@@ -16,6 +16,13 @@
 
 #define MANIFEST_FILE "manifest.jsonl"
 
+/** Where things are in a backup; the operator's view of it: README.md. */
+#define BACKUP_AUDIT "audit"
+#define BACKUP_BLOBS "blobs"
+#define BACKUP_CONFIGURATION "configuration"
+#define BACKUP_DATABASE "database.dump"
+#define BACKUP_LOG "log"
+
 typedef struct ManifestHead {
     const char *generation; /* "20260401T003000.120Z" */
     const char *program;

@@ -285,6 +285,19 @@ class Folder(BackupCase):
         path.write_bytes(body + json.dumps(end, separators=(",", ":")).encode() + b"\n")
         self.assertTrue(any("database.dump" in finding for finding in self.verify()))
 
+    def test_a_manifest_decides_about_no_file_that_a_backup_does_not_have(self):
+        copy = self.copy / self.generations(self.copy)[-1] / "manifest.jsonl"
+        lines = copy.read_bytes().splitlines(keepends=True)
+        (own,) = [line for line in lines if b'"path":"configuration/musubi.ini"' in line]
+        end = json.loads(lines[-1])
+        for path in ("postgres/postgresql.auto.conf", "../musubi.ini", "blobs/../locator/data.mdb", "spill/x", "database.dump2"):
+            body = b"".join(lines[:-1]) + own.replace(b"configuration/musubi.ini", path.encode())
+            end["sha256"] = hashlib.sha256(body).hexdigest()
+            copy.write_bytes(body + json.dumps(end, separators=(",", ":")).encode() + b"\n")
+            result = without_config("backup", "verify", self.copy)
+            self.assertEqual(result.returncode, 1, (path, result.stdout))
+            self.assertIn("a line of the manifest cannot be read", result.stderr)
+
     def test_a_changed_manifest_is_found_and_not_restored(self):
         path = self.copy / self.generations(self.copy)[-1] / "manifest.jsonl"
         path.write_text(path.read_text(encoding="utf-8").replace("blobs/segments", "blobs/segmentz"), encoding="utf-8")
