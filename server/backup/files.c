@@ -156,6 +156,17 @@ int file_copier_add(FileCopier *copier, Str path, int fd, uint64_t limit_bytes)
     return rc < 0 ? rc : manifest_writer_add(copier->writer, copier->errors, &file);
 }
 
+int file_copier_add_file(FileCopier *copier, const char *source, Str path)
+{
+    int rc = check_name(copier, source, path);
+    if (rc < 0) {
+        return rc;
+    }
+    _cleanup_(io_closep) int fd = open(source, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? backup_io_error(copier->errors, source, "it cannot be read", errno)
+                  : file_copier_add(copier, path, fd, UINT64_MAX);
+}
+
 static int compare_entries(const FTSENT **a, const FTSENT **b)
 {
     return strcmp((*a)->fts_name, (*b)->fts_name);
@@ -170,8 +181,12 @@ static bool is_left_out(const FTSENT *entry, const char *const *left_out)
     return is_out;
 }
 
-static int add_entry(FileCopier *copier, const FTSENT *entry, Str path, bool may_vanish)
+static int add_file(FileCopier *copier, const FTSENT *entry, Str path, bool may_vanish)
 {
+    int rc = check_name(copier, entry->fts_path, path);
+    if (rc < 0) {
+        return rc;
+    }
     _cleanup_(io_closep) int fd = open(entry->fts_accpath, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd >= 0) {
         return file_copier_add(copier, path, fd, UINT64_MAX);
@@ -181,12 +196,37 @@ static int add_entry(FileCopier *copier, const FTSENT *entry, Str path, bool may
                : backup_io_error(copier->errors, entry->fts_path, "it cannot be read", errno);
 }
 
+/** What would be missing from the backup without a word. */
+static int refuse_entry(const FileCopier *copier, const FTSENT *entry)
+{
+    if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_NS || entry->fts_info == FTS_ERR) {
+        return backup_io_error(copier->errors, entry->fts_path, "it cannot be read",
+                               entry->fts_errno);
+    }
+    return error_add(copier->errors, ERR_CONFIGURATION, entry->fts_path,
+                     "it is neither a file nor a folder, and links are not followed here: put what "
+                     "it leads to in its place, or move it away if it is none of this server's");
+}
+
+static int add_entry(FileCopier *copier, const FTSENT *entry, Str path, bool may_vanish)
+{
+    switch (entry->fts_info) {
+    case FTS_F:
+        return add_file(copier, entry, path, may_vanish);
+    case FTS_D:
+    case FTS_DP:
+        return 0;
+    default:
+        return may_vanish ? 0 : refuse_entry(copier, entry);
+    }
+}
+
 int file_copier_add_tree(FileCopier *copier, const char *folder, const char *prefix,
                          const char *const *left_out, bool may_vanish)
 {
     char *roots[] = {WITHOUT_CONST(folder), NULL};
     const size_t root_len = strlen(folder);
-    FTS *walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, compare_entries);
+    FTS *walk = fts_open(roots, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, compare_entries);
     int rc = 0;
     if (!walk) {
         return backup_io_error(copier->errors, folder, "it cannot be read", errno);
@@ -194,14 +234,10 @@ int file_copier_add_tree(FileCopier *copier, const char *folder, const char *pre
     for (FTSENT *entry; rc == 0 && (entry = fts_read(walk));) {
         if (is_left_out(entry, left_out)) {
             (void)fts_set(walk, entry, FTS_SKIP);
-        } else if (entry->fts_info == FTS_F) {
+        } else {
             _cleanup_(arena_freep) Arena *arena = arena_new();
             Str path = str_printf(arena, "%s%s", prefix, entry->fts_path + root_len);
-            rc = check_name(copier, entry->fts_path, path);
-            rc = rc < 0 ? rc : add_entry(copier, entry, path, may_vanish);
-        } else if ((entry->fts_info == FTS_DNR || entry->fts_info == FTS_NS) && !may_vanish) {
-            rc = backup_io_error(copier->errors, entry->fts_path, "it cannot be read",
-                                 entry->fts_errno);
+            rc = add_entry(copier, entry, path, may_vanish);
         }
     }
     (void)fts_close(walk);

@@ -27,11 +27,15 @@ void file_copier_done(FileCopier *copier);
  */
 int file_copier_add(FileCopier *copier, Str path, int fd, uint64_t limit_bytes) MUST_CHECK;
 
+/** The same of a file by its name. */
+int file_copier_add_file(FileCopier *copier, const char *source, Str path) MUST_CHECK;
+
 /**
- * All files below a folder in ascending order.
+ * All files below a folder, which may be a link to one, in ascending order. Anything else in it, a
+ * link too, is an error.
  * @param prefix      of their paths in the backup, without a slash behind
  * @param left_out    a name directly below the folder that is no part of it, NULL ends them
- * @param may_vanish  files that are removed meanwhile are left out
+ * @param may_vanish  files that are removed meanwhile are left out, and what is none
  */
 int file_copier_add_tree(FileCopier *copier, const char *folder, const char *prefix,
                          const char *const *left_out, bool may_vanish) MUST_CHECK;

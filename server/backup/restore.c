@@ -60,11 +60,11 @@ static bool is_never_allowed(const char *path)
     return false;
 }
 
-/** A mount point, perhaps. */
+/** A mount point, perhaps, or a link to a folder elsewhere. */
 static bool is_empty_folder(const char *path)
 {
     struct stat info;
-    return lstat(path, &info) == 0 && S_ISDIR(info.st_mode) &&
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode) &&
            has_nothing_but(path, is_never_allowed);
 }
 
@@ -337,8 +337,10 @@ static int give_to_service_user(const Restoring *restoring)
     const char *data_dir = config->server.data_dir;
     bool is_given = chown(data_dir, owner_uid, owner_gid) == 0;
     for (size_t i = 0; is_given && services_folders[i]; i++) {
-        is_given = nftw(services_path(restoring->context->arena, config, services_folders[i]),
-                        give_entry, 16, FTW_PHYS) == 0;
+        /* "/.": the folder itself, where its name is that of a link */
+        const char *path =
+            str_printf(restoring->context->arena, "%s/%s/.", data_dir, services_folders[i]).data;
+        is_given = nftw(path, give_entry, 16, FTW_PHYS) == 0;
     }
     return is_given ? 0
                     : backup_io_error(restoring->errors, data_dir,

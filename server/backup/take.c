@@ -47,6 +47,13 @@ typedef struct Taking {
     char *snapshot; /* its name, while it is open */
 } Taking;
 
+/** Whether there is anything of this name: a link that leads nowhere too, which is a fault. */
+static bool is_there(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0 || errno != ENOENT;
+}
+
 /* ------------------------------------------------------------------ the audit trail's files */
 
 static AuditFile *add_audit_file(Taking *taking, Str path)
@@ -115,9 +122,10 @@ static int look_at(Taking *taking, const char *folder, bool wants_segments, Audi
     DIR *listing = opendir(source);
     int rc = 0;
     if (!listing) {
-        return errno == ENOENT
-                   ? 0
-                   : backup_io_error(taking->errors, source, "it cannot be read", errno);
+        const int error = errno;
+        return is_there(source)
+                   ? backup_io_error(taking->errors, source, "it cannot be read", error)
+                   : 0;
     }
     for (struct dirent *entry = readdir(listing); rc == 0 && entry; entry = readdir(listing)) {
         Str name = str_from(entry->d_name);
@@ -135,8 +143,8 @@ static int look_at(Taking *taking, const char *folder, bool wants_segments, Audi
 
 static int open_segments(Taking *taking)
 {
-    int rc = look_at(taking, "audit", true, open_segment);
-    return rc < 0 ? rc : look_at(taking, "audit/received", true, open_segment);
+    int rc = look_at(taking, BACKUP_AUDIT, true, open_segment);
+    return rc < 0 ? rc : look_at(taking, BACKUP_AUDIT "/received", true, open_segment);
 }
 
 /** How far each segment goes now. @return 0 or -ERR_IO */
@@ -286,12 +294,12 @@ static int dump_database(Taking *taking)
 
 static int add_blobs(Taking *taking)
 {
-    static const char *const left_out[] = {"lock", "tmp", NULL};
-    const char *folder = services_path(taking->context->arena, taking->context->config, "blobs");
-    if (access(folder, F_OK) < 0 && errno == ENOENT) {
-        return 0; /* a server that never stored anything */
-    }
-    return file_copier_add_tree(&taking->copier, folder, "blobs", left_out, false);
+    static const char *const left_out[] = {"lock", "lost+found", "tmp", NULL};
+    const char *folder =
+        services_path(taking->context->arena, taking->context->config, BACKUP_BLOBS);
+    return is_there(folder)
+               ? file_copier_add_tree(&taking->copier, folder, BACKUP_BLOBS, left_out, false)
+               : 0; /* a server that never stored anything */
 }
 
 /** What a key of the configuration names, if it is a file that belongs to the configuration. */
@@ -312,9 +320,14 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+typedef struct ConfiguredFile {
+    Str path; /* in the backup */
+    const char *source;
+} ConfiguredFile;
+
 static int compare_paths(const void *a, const void *b)
 {
-    return str_compare(((const ManifestFile *)a)->path, ((const ManifestFile *)b)->path);
+    return str_compare(((const ConfiguredFile *)a)->path, ((const ConfiguredFile *)b)->path);
 }
 
 /** The file of the configuration, and those that it names. */
@@ -322,33 +335,32 @@ static int add_configuration(Taking *taking)
 {
     Arena *arena = taking->context->arena;
     const Config *config = taking->context->config;
-    ManifestFile *files = ARENA_ARRAY(arena, ManifestFile, CONFIG_KEY_COUNT + 1);
+    ConfiguredFile *files = ARENA_ARRAY(arena, ConfiguredFile, CONFIG_KEY_COUNT + 1);
     size_t count = 0;
-    Str path = str_printf(arena, BACKUP_CONFIGURATION "/%s", base_name(config->file));
-    int rc = file_copier_take_small(&taking->copier, arena, config->file, path, &files[0]);
-    count += rc > 0;
-    for (int key = 0; rc >= 0 && key < CONFIG_KEY_COUNT; key++) {
+    int rc = 0;
+    files[count++] = (ConfiguredFile){
+        str_printf(arena, BACKUP_CONFIGURATION "/%s", base_name(config->file)), config->file};
+    for (int key = 0; key < CONFIG_KEY_COUNT; key++) {
         const char *source = config->sources[key].text;
         if (is_configured_file(taking, (ConfigKeyId)key)) {
-            path = str_printf(arena, BACKUP_CONFIGURATION "/%s/%s",
-                              config_key_name((ConfigKeyId)key), base_name(source));
-            rc = file_copier_take_small(&taking->copier, arena, source, path, &files[count]);
-            count += rc > 0;
+            files[count++] =
+                (ConfiguredFile){str_printf(arena, BACKUP_CONFIGURATION "/%s/%s",
+                                            config_key_name((ConfigKeyId)key), base_name(source)),
+                                 source};
         }
     }
     qsort(files, count, sizeof(*files), compare_paths);
-    for (size_t i = 0; rc >= 0 && i < count; i++) {
-        rc = manifest_writer_add(taking->copier.writer, taking->errors, &files[i]);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        rc = file_copier_add_file(&taking->copier, files[i].source, files[i].path);
     }
-    return MIN(rc, 0);
+    return rc;
 }
 
 static int add_log(Taking *taking)
 {
-    const char *folder = services_path(taking->context->arena, taking->context->config, "log");
-    return access(folder, F_OK) < 0
-               ? 0
-               : file_copier_add_tree(&taking->copier, folder, "log", NULL, true);
+    const char *folder = services_path(taking->context->arena, taking->context->config, BACKUP_LOG);
+    return is_there(folder) ? file_copier_add_tree(&taking->copier, folder, BACKUP_LOG, NULL, true)
+                            : 0;
 }
 
 static int begin_manifest(Taking *taking)
@@ -400,7 +412,7 @@ static int prepare(Taking *taking)
     rc = rc < 0 ? rc : repository_hold_take(context->conn, context->req);
     rc = rc < 0 ? rc : backup_record(context, false, taking->store, taking->generation, NULL);
     rc = rc < 0 ? rc : begin_manifest(taking);
-    return rc < 0 ? rc : look_at(taking, "audit", false, take_small);
+    return rc < 0 ? rc : look_at(taking, BACKUP_AUDIT, false, take_small);
 }
 
 /** Lines go into the manifest in the order of their paths. */

@@ -434,6 +434,71 @@ class Folder(BackupCase):
         self.assertNotIn("P1^^^", told)
 
 
+class Elsewhere(BackupCase):
+    """Documents on another disk, and configured files that are not small."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.submission = common.submission("P1", b"on another disk")
+        soap = common.client(cls.server)
+        if soap.provide(cls.submission).outcome != "Success":
+            raise AssertionError("ITI-41")
+        soap.close()
+
+    def link(self, elsewhere):
+        """data_dir/blobs leads there."""
+        blobs = self.server.dir / "data" / "blobs"
+        if blobs.exists():
+            self.server.stop()
+            shutil.move(blobs, elsewhere)
+        else:
+            blobs.parent.mkdir(exist_ok=True)
+            elsewhere.mkdir()
+        os.symlink(elsewhere, blobs)
+        user = harness.service_user()
+        for path in (blobs.parent, elsewhere) if user else ():
+            os.chown(path, user.pw_uid, user.pw_gid)
+
+    def test_documents_behind_a_link_are_in_the_backup_and_come_back_behind_one(self):
+        first, second = self.server.dir / "disk", self.server.dir / "disk2"
+        folder = self.base / "link"
+        self.link(first)
+        self.server.start()
+        documents = {self.submission.documents[0].unique_id: self.submission.documents[0].content}
+        self.assert_served(documents)
+        self.backup(folder)
+        within = first / "more"
+        within.symlink_to(self.base)
+        refused = run(self.server, "backup", folder)
+        self.assertEqual(refused.returncode, 2, refused.stderr)
+        self.assertIn("blobs/more", refused.stderr)
+        self.assertIn("links are not followed", refused.stderr)
+        within.unlink()
+        lose(self.server)
+        self.link(second)
+        self.restore(folder)
+        self.server.start()
+        self.assert_served(documents)
+        self.server.stop()
+        second.rename(self.server.dir / "unmounted")
+        refused = run(self.server, "backup", folder)
+        self.assertEqual(refused.returncode, 2, refused.stderr)
+        self.assertIn("data/blobs", refused.stderr)
+        self.assertEqual(len(self.generations(folder)), 1)
+
+    def test_a_configured_file_of_any_size_comes_back(self):
+        revoked = self.base / "revoked.pem"  # lists of large authorities have several MiB
+        revoked.write_bytes(os.urandom(3_000_000))
+        configuration = self.server.config_path.read_text(encoding="utf-8")
+        self.addCleanup(self.server.config_path.write_text, configuration, encoding="utf-8")
+        self.server.config_path.write_text(configuration.replace("[server]\n", f"[server]\ntls_crl = {revoked}\n"), encoding="utf-8")
+        self.backup(self.base / "large")
+        target = self.base / "large-configuration"
+        self.assertEqual(without_config("backup", "config", self.base / "large", target).returncode, 0)
+        self.assertEqual((target / "server.tls_crl" / "revoked.pem").read_bytes(), revoked.read_bytes())
+
+
 class Database(BackupCase):
     """pg_dump gives the whole database each time; what of it did not change takes no room."""
 
