@@ -1,6 +1,7 @@
 #include "server/command/node_test.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "lib/access/nodes.h"
 #include "lib/base/clock.h"
@@ -56,19 +57,26 @@ typedef struct NodeTest {
     bool has_fault;
 } NodeTest;
 
+/** @param word  what the line begins with; of NOTE nothing is wrong: remedy says what changes it */
+static void tell_as(const NodeTest *test, const char *word, const char *check, Str found,
+                    const char *remedy)
+{
+    if (test->list) {
+        json_array_append_new(test->list, json_pack("{s:s, s:b, s:o, s:s}", "check", check, "ok",
+                                                    strcmp(word, "BAD") != 0, "found",
+                                                    json_text(found), "remedy", remedy));
+        return;
+    }
+    printf("%-4s ", word);
+    command_print_cell(tr(check), 16);
+    printf("%.*s%s%s\n", STR_ARG(found), remedy[0] ? "; " : "", remedy[0] ? tr(remedy) : "");
+}
+
 /** @param remedy  "": it is well */
 static void tell(NodeTest *test, const char *check, Str found, const char *remedy)
 {
     test->has_fault |= remedy[0] != '\0';
-    if (test->list) {
-        json_array_append_new(test->list,
-                              json_pack("{s:s, s:b, s:o, s:s}", "check", check, "ok", !remedy[0],
-                                        "found", json_text(found), "remedy", remedy));
-        return;
-    }
-    printf("%-4s ", remedy[0] ? "BAD" : "OK");
-    command_print_cell(tr(check), 16);
-    printf("%.*s%s%s\n", STR_ARG(found), remedy[0] ? "; " : "", remedy[0] ? tr(remedy) : "");
+    tell_as(test, remedy[0] ? "BAD" : "OK", check, found, remedy);
 }
 
 /* ---- its certificates ---- */
@@ -184,13 +192,14 @@ static void test_images(NodeTest *test)
     }
 }
 
+/** A right that the node has not is no fault: nobody knows what it is to do. */
 static void test_transaction(NodeTest *test, const char *transaction, const char *remedy)
 {
-    bool may = access_may_use(test->principal, transaction);
-    tell(test, transaction, may ? STR("allowed") : STR("not allowed"),
-         may ? "" : "musubi node add --transactions, if the node is to use it");
-    if (may && remedy[0]) {
-        tell(test, transaction, STR("would be refused"), remedy);
+    if (!access_may_use(test->principal, transaction)) {
+        tell_as(test, "NOTE", transaction, STR("not allowed"),
+                "musubi node add --transactions, if the node is to use it");
+    } else {
+        tell(test, transaction, remedy[0] ? STR("would be refused") : STR("allowed"), remedy);
     }
 }
 

@@ -405,6 +405,15 @@ class Ends(Listeners):
             self.assertRegex(self.server.command("node", "test", node, check=False).stdout, pattern)
         self.assertEqual(self.server.command("node", "test", "nobody", check=False).returncode, 2)
 
+    def test_a_right_that_a_node_has_not_is_no_fault_of_it(self):
+        """musubi node test: a viewer is well without the rights of a gateway."""
+        certs.make_one(self.certs, "viewer-c")
+        self.server.command("node", "add", "viewer-c", "--facility", "Hospital A", "--transactions", "ITI-18,ITI-43",
+                            "--certificate", str(self.certs / "viewer-c.pem"))
+        found = self.server.command("node", "test", "viewer-c", check=False)
+        self.assertRegex(found.stdout, r"NOTE +ITI-41 +not allowed; musubi node add --transactions")
+        self.assertEqual(found.returncode, 0, found.stdout)
+
     def test_metrics_tell_what_is_left(self):
         listener = next(each for each in self.listeners if each.name == "admin")
         with self.connect(listener, self.context("operator")) as tls:
