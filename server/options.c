@@ -191,7 +191,7 @@ static const OptionRow option_rows[] = {
     FLAG_OPTION("all", all, "retention hold", "list: also what counts no more"),
     TEXT_OPTION("head", head, "FILE", "audit", "verify: signed heads that a third party has kept"),
     TEXT_OPTION("listener", listener, "NAME", "check-tls",
-                "only this one: https, mllp, admin or syslog"),
+                "only this one: https, mllp, admin, syslog or dicom"),
     TEXT_OPTION("rate", rate, "BYTES", "scrub backup", "most bytes per second, e.g. 50MiB"),
     FLAG_OPTION("full", full, "backup",
                 "read everything again, also what did not change, and mend damaged pieces"),

@@ -151,7 +151,7 @@ static int check_all(const CommandContext *context, const Options *options, json
     tls_free(tls);
     return checked > 0 ? status
                        : command_usage("%s", tr("no such listener has TLS in this configuration: "
-                                                "https, mllp, admin, syslog"));
+                                                "https, mllp, admin, syslog, dicom"));
 }
 
 int command_check_tls(const Options *options)

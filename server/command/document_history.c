@@ -160,7 +160,7 @@ static void print_versions(const json_t *versions)
 {
     size_t i;
     json_t *row;
-    (void)puts(tr("versions"));
+    (void)puts(tr("registered versions"));
     json_array_foreach(versions, i, row)
     {
         printf("%s  %s\n", text_of(row, "registered_at"), text_of(row, "entry_uuid"));
