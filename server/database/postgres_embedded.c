@@ -148,19 +148,29 @@ static int write_text(const Postgres *postgres, const char *path, Str text)
     return 0;
 }
 
-/** The last line of the log, to say why a program failed. */
-static Str last_log_line(const Postgres *postgres)
+static bool is_complaint(Str line)
+{
+    static const char *const words[] = {"error:", "FATAL:", "PANIC:"};
+    bool is_complaint = false;
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        is_complaint = is_complaint || str_contains(line, str_from(words[i]));
+    }
+    return is_complaint;
+}
+
+/** The line of the log that says why a program failed: the first complaint, behind which comes what
+ * followed from it; without any, the last line. */
+static Str failure_in_log(const Postgres *postgres)
 {
     Str rest = read_text(postgres->arena, postgres->log_file);
-    Str last = STR_EMPTY;
+    Str failure = STR_EMPTY;
     Str line;
 
-    while (str_split_next(&rest, '\n', &line)) {
-        if (!str_is_empty(str_trim(line))) {
-            last = str_trim(line);
-        }
+    while (!is_complaint(failure) && str_split_next(&rest, '\n', &line)) {
+        line = str_trim(line);
+        failure = str_is_empty(line) ? failure : line;
     }
-    return last;
+    return failure;
 }
 
 static int open_lock(const Postgres *postgres, const char *name, int *ret_fd)
@@ -238,7 +248,7 @@ static int spawn(const Postgres *postgres, const char *const *argv, pid_t *ret_p
 static int fail_program(const Postgres *postgres, const char *program)
 {
     return error_add(postgres->errors, ERR_DATABASE, postgres->log_file, "%s failed: %.*s", program,
-                     STR_ARG(last_log_line(postgres)));
+                     STR_ARG(failure_in_log(postgres)));
 }
 
 static int run(const Postgres *postgres, const char *const *argv)
@@ -528,7 +538,7 @@ static int fail_start(const Postgres *postgres, StartState state)
  */
 static bool is_held_by_remains(const Postgres *postgres)
 {
-    Str line = last_log_line(postgres);
+    Str line = failure_in_log(postgres);
     return str_contains(line, STR("\"postmaster.pid\" already exists")) ||
            str_contains(line, STR("is still in use"));
 }

@@ -193,23 +193,27 @@ class Operation(common.ServerCase):
 
 
 class FullDisk(unittest.TestCase):
-    """The audit folder is a small file system of its own, as data_dir allows."""
+    """A folder is a small file system of its own, as data_dir allows."""
 
     def setUp(self):
         self.server = harness.Server()
         self.addCleanup(self.server.close)
-        self.audit = pathlib.Path(self.server.dir) / "data" / "audit"
-        self.audit.mkdir()
-        mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(self.audit)], capture_output=True, check=False)
+
+    def mount(self, folder, size):
+        """So many bytes are there for the folder."""
+        folder.mkdir(exist_ok=True)
+        mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False)
         if mount.returncode != 0:
             self.skipTest("it needs the right to mount")
-        self.addCleanup(subprocess.run, ["umount", str(self.audit)], check=True)
-        self.addCleanup(self.server.stop)
+        self.addCleanup(subprocess.run, ["umount", str(folder)], check=True)
 
     def test_a_server_whose_audit_spool_is_full_is_not_ready_until_there_is_room(self):
         """Contract C4: without room for its audit record nothing is served."""
+        audit = self.server.dir / "data" / "audit"
+        self.mount(audit, "8m")
+        self.addCleanup(self.server.stop)
         self.server.start()
-        ballast = self.audit / "ballast"
+        ballast = audit / "ballast"
         with self.assertRaises(OSError), open(ballast, "wb", buffering=0) as file:
             while True:
                 file.write(bytes(65536))
@@ -217,6 +221,12 @@ class FullDisk(unittest.TestCase):
         self.assertFalse(self.server.is_ready())
         ballast.unlink()
         self.assertTrue(self.server.is_ready())
+
+    def test_a_database_that_has_no_room_to_be_made_says_so(self):
+        self.mount(self.server.dir / "data", "20m")
+        result = self.server.command("migrate", check=False)
+        self.assertEqual(result.returncode, 3, result.stderr)
+        self.assertRegex(result.stderr, "No space left on device|could not extend file")  # as the last page fits in part or not
 
 
 class Configuration(unittest.TestCase):
