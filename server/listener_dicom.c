@@ -58,12 +58,6 @@ static void serve_association(void *ctx, const StreamConnection *stream)
     }
 }
 
-static void on_rejected(void *ctx, const char *address, const TlsProblem *problem)
-{
-    const DicomListener *listener = ctx;
-    listener->config.rejected(listener->config.ctx, address, problem);
-}
-
 DicomListener *dicom_listener_bind(const DicomListenerConfig *config, char *ret_problem,
                                    size_t problem_size)
 {
@@ -72,18 +66,9 @@ DicomListener *dicom_listener_bind(const DicomListenerConfig *config, char *ret_
         abort();
     }
     listener->config = *config;
-    const StreamListenerConfig stream = {
-        .address = config->address,
-        .tls = config->tls,
-        .open_peers = config->open_peers,
-        .nodes = config->nodes,
-        .plain_node = config->plain_node,
-        .max_connections = config->max_connections,
-        .ctx = listener,
-        .converse = serve_association,
-        .rejected = on_rejected,
-    };
-    listener->stream = stream_listener_bind(&stream, ret_problem, problem_size);
+    listener->config.stream.ctx = listener;
+    listener->config.stream.converse = serve_association;
+    listener->stream = stream_listener_bind(&listener->config.stream, ret_problem, problem_size);
     if (!listener->stream) {
         free(listener);
         return NULL;

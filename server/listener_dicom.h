@@ -12,19 +12,11 @@ typedef struct DicomListener DicomListener;
 
 /** All is borrowed. */
 typedef struct DicomListenerConfig {
-    const char *address;   /* "0.0.0.0:2762" */
-    SSL_CTX *tls;          /* demands a client certificate; NULL: plain, on a loopback address */
-    OpenPeers *open_peers; /* NULL: plain */
+    StreamListenerConfig stream; /* but what the listener itself sets */
     Imaging *imaging;
-    NodeDirectory *nodes;
-    const char *plain_node;   /* as in StreamListenerConfig */
-    unsigned max_connections; /* 0: 1024 */
-
     void *ctx;
     /** A request of an association was answered, or the association refused. */
     void (*finished)(void *ctx, Request *req, bool is_good);
-    /** A peer is sent away; called before its connection is closed. */
-    void (*rejected)(void *ctx, const char *address, const TlsProblem *problem);
 } DicomListenerConfig;
 
 /** Binds and listens; NULL and the reason on failure. Accepts only after dicom_listener_start(). */

@@ -176,12 +176,6 @@ static void run_conversation(void *ctx, const StreamConnection *stream)
     mllp_parser_done(&conversation.parser);
 }
 
-static void on_rejected(void *ctx, const char *address, const TlsProblem *problem)
-{
-    const MllpListener *listener = ctx;
-    listener->config.rejected(listener->config.ctx, address, problem);
-}
-
 static unsigned or_default(unsigned value, unsigned default_value)
 {
     return value ? value : default_value;
@@ -207,20 +201,9 @@ MllpListener *mllp_listener_bind(const MllpListenerConfig *config, char *ret_pro
     }
     listener->config = *config;
     fill_defaults(&listener->config);
-    const StreamListenerConfig stream = {
-        .address = config->address,
-        .tls = config->tls,
-        .open_peers = config->open_peers,
-        .nodes = config->nodes,
-        .plain_node = config->plain_node,
-        .max_connections = config->max_connections,
-        .max_unproven = config->max_unproven,
-        .handshake_timeout_ms = config->handshake_timeout_ms,
-        .ctx = listener,
-        .converse = run_conversation,
-        .rejected = on_rejected,
-    };
-    listener->stream = stream_listener_bind(&stream, ret_problem, problem_size);
+    listener->config.stream.ctx = listener;
+    listener->config.stream.converse = run_conversation;
+    listener->stream = stream_listener_bind(&listener->config.stream, ret_problem, problem_size);
     if (!listener->stream) {
         free(listener);
         return NULL;

@@ -13,18 +13,10 @@ typedef struct MllpListener MllpListener;
 
 /** All is borrowed. A limit of 0 takes the default in brackets. */
 typedef struct MllpListenerConfig {
-    const char *address;   /* "0.0.0.0:2576" */
-    SSL_CTX *tls;          /* demands a client certificate; NULL: plain, on a loopback address */
-    OpenPeers *open_peers; /* NULL: plain */
+    StreamListenerConfig stream; /* but what the listener itself sets */
     Pix *pix;
-    NodeDirectory *nodes;
-    const char *plain_node; /* whose rights the peers of a plain listener get; NULL or empty: as
-                               the directory decides about a peer without certificate */
 
-    unsigned max_connections;      /* [1024] */
-    unsigned max_unproven;         /* per address, while in their handshake; not loopback [64] */
     size_t max_frame_bytes;        /* [16 MiB] */
-    unsigned handshake_timeout_ms; /* [10 s] */
     unsigned frame_timeout_ms;     /* first to last byte of a frame, and a reply [45 s] */
     unsigned min_bytes_per_second; /* of a frame, after 10 s [1024] */
     unsigned idle_timeout_ms;      /* between frames [10 min] */
@@ -36,8 +28,6 @@ typedef struct MllpListenerConfig {
      * @param outcome  MSA-1 (AA, AE, AR); "closed" when none was sent: req->errors says why
      */
     void (*finished)(void *ctx, Request *req, const char *outcome);
-    /** A peer is sent away; called before its connection is closed. */
-    void (*rejected)(void *ctx, const char *address, const TlsProblem *problem);
 } MllpListenerConfig;
 
 /** Binds and listens; NULL and the reason on failure. Accepts only after mllp_listener_start(). */

@@ -290,26 +290,13 @@ static void *udp_run(void *ctx)
 
 /* ---- listener ---- */
 
-static void on_rejected(void *ctx, const char *address, const TlsProblem *problem)
-{
-    const SyslogListener *listener = ctx;
-    listener->config.rejected(listener->config.ctx, address, problem);
-}
-
 static bool bind_tls(SyslogListener *listener, char *ret_problem, size_t problem_size)
 {
-    const StreamListenerConfig stream = {
-        .address = listener->config.tls_address,
-        .tls = listener->config.tls,
-        .open_peers = listener->config.open_peers,
-        .nodes = listener->config.nodes,
-        .transaction = transaction,
-        .max_connections = listener->config.max_connections,
-        .ctx = listener,
-        .converse = converse,
-        .rejected = on_rejected,
-    };
-    listener->stream = stream_listener_bind(&stream, ret_problem, problem_size);
+    StreamListenerConfig *stream = &listener->config.stream;
+    stream->transaction = transaction;
+    stream->ctx = listener;
+    stream->converse = converse;
+    listener->stream = stream_listener_bind(stream, ret_problem, problem_size);
     return listener->stream != NULL;
 }
 
@@ -341,7 +328,7 @@ SyslogListener *syslog_listener_bind(const SyslogListenerConfig *config, char *r
     listener->config = *config;
     listener->stop_fd = stop_fd;
     listener->udp_fd = -1;
-    bool is_bound = (!config->tls_address[0] || bind_tls(listener, ret_problem, problem_size)) &&
+    bool is_bound = (!config->stream.address[0] || bind_tls(listener, ret_problem, problem_size)) &&
                     (!config->udp_address[0] || bind_udp(listener, ret_problem, problem_size));
     if (!is_bound) {
         syslog_listener_free(listener);

@@ -13,17 +13,10 @@ typedef struct SyslogListener SyslogListener;
 
 /** All is borrowed. */
 typedef struct SyslogListenerConfig {
-    const char *tls_address; /* empty: off */
-    SSL_CTX *tls;
-    OpenPeers *open_peers;
-    const char *udp_address; /* empty: off */
-    const char *udp_allow;   /* addresses and networks with commas: "192.0.2.7, 10.0.0.0/8" */
-    NodeDirectory *nodes;
+    StreamListenerConfig stream; /* but what the listener itself sets; address empty: off */
+    const char *udp_address;     /* empty: off */
+    const char *udp_allow;       /* addresses and networks with commas: "192.0.2.7, 10.0.0.0/8" */
     AuditRepository *repository;
-    unsigned max_connections;
-    void *ctx;
-    /** A peer is sent away; called before its connection is closed. */
-    void (*rejected)(void *ctx, const char *address, const TlsProblem *problem);
 } SyslogListenerConfig;
 
 /** Binds; NULL and the reason on failure. */

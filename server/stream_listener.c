@@ -145,14 +145,19 @@ static StreamEnd transfer_until(const StreamConnection *connection, Transfer *tr
     }
 }
 
+static void reject(const StreamConnection *connection, const TlsProblem *problem)
+{
+    const StreamListenerConfig *config = &connection->listener->config;
+    config->rejected(config->rejected_ctx, config->address, connection->address.text, problem);
+}
+
 /** A peer that asks to renegotiate is told about, once. */
 static void reject_renegotiation(const StreamConnection *connection)
 {
     TlsProblem problem;
     if (connection->ssl && tls_has_asked_to_renegotiate(connection->ssl)) {
         tls_problem_of(connection->ssl, &problem);
-        connection->listener->config.rejected(connection->listener->config.ctx,
-                                              connection->address.text, &problem);
+        reject(connection, &problem);
     }
 }
 
@@ -226,12 +231,6 @@ int stream_stop_socket(const StreamConnection *connection)
 }
 
 /* ---- who the peer is ---- */
-
-static void reject(const StreamConnection *connection, const TlsProblem *problem)
-{
-    const StreamListenerConfig *config = &connection->listener->config;
-    config->rejected(config->ctx, connection->address.text, problem);
-}
 
 static void reject_unregistered(const StreamConnection *connection, const char *when)
 {

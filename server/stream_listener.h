@@ -8,8 +8,9 @@
 #include "server/socket.h"
 
 /**
- * What the listeners of byte streams have in common (MLLP, syslog): accepting, mutual TLS (ITI TF-2
- * 3.19), who the peer is, deadlines, limits, orderly stop. One thread per connection; it may block.
+ * What the listeners of byte streams have in common (MLLP, DICOM, syslog): accepting, mutual TLS
+ * (ITI TF-2 3.19), who the peer is, deadlines, limits, orderly stop. One thread per connection; it
+ * may block.
  */
 typedef struct StreamListener StreamListener;
 
@@ -22,19 +23,23 @@ typedef struct StreamListenerConfig {
     SSL_CTX *tls;          /* demands a client certificate; NULL: plain, on a loopback address */
     OpenPeers *open_peers; /* NULL: plain */
     NodeDirectory *nodes;
-    const char *plain_node;  /* whose rights the peers of a plain listener get; NULL or empty: as
-                                the directory decides about a peer without certificate */
-    const char *transaction; /* that a node must be allowed; NULL: each message is looked at */
+    const char *plain_node; /* whose rights the peers of a plain listener get; NULL or empty: as
+                               the directory decides about a peer without certificate */
 
     unsigned max_connections;      /* [1024] */
     unsigned max_unproven;         /* per address, while in their handshake; not loopback [64] */
     unsigned handshake_timeout_ms; /* [10 s] */
 
+    void *rejected_ctx;
+    /** A peer is sent away; called before its connection is closed. */
+    void (*rejected)(void *ctx, const char *endpoint, const char *address,
+                     const TlsProblem *problem);
+
+    /* by the listener of the protocol */
+    const char *transaction; /* that a node must be allowed; NULL: each message is looked at */
     void *ctx;
     /** Serves one connection to its end, on a thread of its own. */
     void (*converse)(void *ctx, const StreamConnection *connection);
-    /** A peer is sent away; called before its connection is closed. */
-    void (*rejected)(void *ctx, const char *address, const TlsProblem *problem);
 } StreamListenerConfig;
 
 /** Binds and listens; NULL and the reason on failure. Accepts only after stream_listener_start().

@@ -36,9 +36,11 @@ static void on_finished(void *ctx, Request *req, const char *outcome)
     pthread_mutex_unlock(&log->lock);
 }
 
-static void on_rejected(void *ctx, const char *address, const TlsProblem *problem)
+static void on_rejected(void *ctx, const char *endpoint, const char *address,
+                        const TlsProblem *problem)
 {
     Seen *log = ctx;
+    assert_string_equal(endpoint, "127.0.0.1:0");
     assert_string_equal(address, "127.0.0.1");
     pthread_mutex_lock(&log->lock);
     log->rejections[problem->refusal]++;
@@ -50,12 +52,13 @@ static MllpListenerConfig listener_config(Fixture *fixture)
     seen.outcomes[0] = '\0';
     memset(seen.rejections, 0, sizeof(seen.rejections));
     return (MllpListenerConfig){
-        .address = "127.0.0.1:0",
+        .stream = {.address = "127.0.0.1:0",
+                   .nodes = fixture->nodes,
+                   .rejected_ctx = &seen,
+                   .rejected = on_rejected},
         .pix = fixture->pix,
-        .nodes = fixture->nodes,
         .ctx = &seen,
         .finished = on_finished,
-        .rejected = on_rejected,
     };
 }
 
@@ -174,7 +177,7 @@ static void test_connections_beyond_the_limit_are_sent_away(void **state)
 {
     Fixture *fixture = *state;
     MllpListenerConfig config = listener_config(fixture);
-    config.max_connections = 2;
+    config.stream.max_connections = 2;
     MllpListener *listener = start(&config);
     int first = connect_to(listener);
     int second = connect_to(listener);
@@ -213,7 +216,7 @@ static void test_plain_listeners_stay_on_loopback(void **state)
     Fixture *fixture = *state;
     char problem[256] = "";
     MllpListenerConfig config = listener_config(fixture);
-    config.address = "0.0.0.0:0";
+    config.stream.address = "0.0.0.0:0";
     assert_null(mllp_listener_bind(&config, problem, sizeof(problem)));
     assert_non_null(strstr(problem, "loopback"));
 }
@@ -301,10 +304,10 @@ static void test_only_registered_nodes_may_speak_over_tls(void **state)
     assert_int_equal(node_directory_refresh(fixture->nodes, req), 0); /* the one pix asks */
 
     MllpListenerConfig config = listener_config(fixture);
-    config.tls = contexts[0];
-    config.nodes = nodes;
-    config.open_peers = open_peers_new(tls[0], nodes, NULL, 100);
-    config.handshake_timeout_ms = 300;
+    config.stream.tls = contexts[0];
+    config.stream.nodes = nodes;
+    config.stream.open_peers = open_peers_new(tls[0], nodes, NULL, 100);
+    config.stream.handshake_timeout_ms = 300;
     MllpListener *listener = start(&config);
     assert_true(feed_over_tls(listener, contexts[1]));
     assert_false(feed_over_tls(listener, contexts[2]));
@@ -314,7 +317,7 @@ static void test_only_registered_nodes_may_speak_over_tls(void **state)
     assert_int_equal(seen.rejections[TLS_REFUSED_UNREGISTERED], 1);
     assert_int_equal(seen.rejections[TLS_REFUSED_TOO_SLOW], 1);
 
-    open_peers_free(config.open_peers);
+    open_peers_free(config.stream.open_peers);
     node_directory_free(nodes);
     request_free(req);
     for (size_t i = 0; i < ARRAY_LEN(contexts); i++) {
