@@ -30,16 +30,20 @@ static const char *const names[] = {
 #define FHIR(method, path, number, body, module, handler) number,
 #include "server/fhir_transactions.def"
 #undef FHIR
-    "other",
+#define DICOMWEB(method, path, number, handler, receiver, media) number,
+#include "server/dicomweb_transactions.def"
+#undef DICOMWEB
+    /* DIMSE, as repository/imaging/conversation.c has it; DICOM is a whole association */
+    "RAD-8", "RAD-10", "RAD-14", "RAD-16", "DICOM", "other",
 };
 #define ROWS ARRAY_LEN(names)
 
 static Counters counters[ROWS];
 
-/** The row of a transaction. */
+/** The row of a transaction; what has no number (FHIR metadata) is in the last one. */
 static size_t find_row(const char *transaction)
 {
-    size_t row = 0;
+    size_t row = transaction[0] ? 0 : ROWS - 1;
     while (row < ROWS - 1 && strcmp(transaction, names[row]) != 0) {
         row++;
     }

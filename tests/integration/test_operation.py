@@ -65,8 +65,10 @@ class Operation(common.ServerCase):
         while after[key] == before[key] and time.monotonic() < deadline:
             after = self.samples()
         self.assertEqual(after[key] - before[key], 1)
-        for transaction in ("ITI-8", "ITI-9", "ITI-21", "ITI-30", "ITI-44", "ITI-45", "ITI-78", "ITI-83", "other"):
+        for transaction in ("ITI-8", "ITI-9", "ITI-21", "ITI-30", "ITI-44", "ITI-45", "ITI-78", "ITI-83", "RAD-8", "RAD-14",
+                            "RAD-55", "RAD-107", "RAD-108", "RAD-129", "DICOM", "other"):
             self.assertTrue(any(f'requests_total{{tx="{transaction}"' in name for name in after), transaction)
+        self.assertFalse([name for name in after if 'tx=""' in name], "every row has a name")
         count = next(name for name in after if "duration_seconds_count" in name and 'tx="ITI-41"' in name)
         last = next(name for name in after if "duration_seconds_bucket" in name and 'tx="ITI-41"' in name and "+Inf" in name)
         self.assertEqual(after[count], after[last])
