@@ -32,6 +32,8 @@ typedef struct RegistryConfig {
     const char *spill_directory;      /* for unlinked temporary files of large answers */
     Tls *tls;                         /* for notifications to https; NULL: none */
     bool is_notifying;                /* sends notifications; false in commands, which queue them */
+    int64_t notify_for_ms; /* a subscription whose recipient takes nothing so long is suspended */
+    int64_t notifications_max; /* that wait for one subscription, likewise */
 } RegistryConfig;
 
 typedef struct Registry Registry;

@@ -69,6 +69,9 @@ static void write_subscription_gauges(DbPool *pool, Request *req, StrBuf *buf)
     }
     metrics_gauge(buf, "subscriptions", "Subscriptions to document metadata.",
                   (double)totals.subscriptions);
+    metrics_gauge(buf, "subscriptions_suspended",
+                  "Subscriptions whose recipients took nothing for too long.",
+                  (double)totals.suspended);
     metrics_gauge(buf, "subscription_events_waiting",
                   "Submissions whose subscribers are not found yet.", (double)totals.events);
     metrics_gauge(buf, "subscription_notifications_waiting",

@@ -214,6 +214,8 @@ static bool open_registry(Services *s, char *ret_problem, size_t problem_size)
         .spill_directory = services_path(s->arena, s->config, "spill"),
         .tls = s->tls,
         .is_notifying = s->journal != NULL, /* the server itself: commands keep no journal */
+        .notify_for_ms = s->config->subscriptions.retry_for_ms,
+        .notifications_max = s->config->subscriptions.max_waiting,
     };
     s->registry = registry_new(&registry, ret_problem, problem_size);
     if (s->registry) {

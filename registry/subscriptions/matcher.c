@@ -9,11 +9,13 @@
 #include "lib/base/thread.h"
 #include "registry/load.h"
 #include "registry/subscriptions/stored_subscription.h"
+#include "registry/subscriptions/suspension.h"
 #include "registry/uuid_set.h"
 
 #define DATABASE_TIMEOUT_MS 30000
 #define POLL_PAUSE_NS INT64_C(200000000)
 #define FAILURE_PAUSE_NS INT64_C(1000000000)
+#define SUSPEND_PAUSE_NS INT64_C(5000000000)
 /** Of one transaction: so many, and no further one once it has lasted this long. */
 #define EVENTS_MAX 64
 #define ROUND_NS INT64_C(1000000000)
@@ -32,6 +34,7 @@ struct Matcher {
     DbPool *pool; /* one connection, whose session has the lock */
     Worker worker;
     bool is_failing;
+    int64_t suspend_at_ns; /* when it is looked next for what nobody takes */
 };
 
 /** One round: a transaction. */
@@ -65,11 +68,13 @@ static const DbStatement select_events = {
     "SELECT e.id, e.submission_set, s.patient FROM subscription_event e"
     " LEFT JOIN submission_set s ON s.entry_uuid = e.submission_set ORDER BY e.id LIMIT $1::int4"};
 
-/* What comes after the subscription, by the sequence that both draw from. */
+/* What comes after the subscription, by the sequence that both draw from. Nothing for one that is
+ * suspended (suspension.h). */
 static const DbStatement select_candidates = {
     "subscription_candidates", "SELECT s.id FROM subscription s"
                                " WHERE s.patient = ANY (ARRAY['', $1::text]) AND s.id < $2::int8"
-                               " AND (s.ends_at IS NULL OR s.ends_at > now()) ORDER BY s.id"};
+                               " AND (s.ends_at IS NULL OR s.ends_at > now())"
+                               " AND s.next_at < 'infinity' ORDER BY s.id"};
 
 static const DbStatement select_subscriptions = {
     "subscription_read_some", "SELECT " SUBSCRIPTION_COLUMNS " FROM subscription s"
@@ -311,6 +316,19 @@ static void log_change(Matcher *matcher, bool fails)
     matcher->is_failing = fails;
 }
 
+/** Now and then. @return negative: the database */
+static int suspend(Matcher *matcher)
+{
+    if (clock_now_ns() < matcher->suspend_at_ns) {
+        return 0;
+    }
+    Request *req = request_new(DATABASE_TIMEOUT_MS);
+    int rc = subscriptions_suspend(matcher->registry, req, matcher->pool);
+    request_free(req);
+    matcher->suspend_at_ns = clock_now_ns() + SUSPEND_PAUSE_NS;
+    return rc;
+}
+
 static void *matcher_run(void *ctx)
 {
     Matcher *matcher = ctx;
@@ -321,7 +339,8 @@ static void *matcher_run(void *ctx)
         Round round = {.matcher = matcher, .req = req};
         int rc = run_round(&round);
         request_free(req);
-        log_change(matcher, rc < 0);
+        int suspended = rc < 0 ? rc : suspend(matcher);
+        log_change(matcher, suspended < 0);
         pause_ns = rc < 0 ? FAILURE_PAUSE_NS : round.has_more ? 0 : POLL_PAUSE_NS;
         if (rc > 0 && round.queued > 0) {
             matcher->queued(matcher->ctx);

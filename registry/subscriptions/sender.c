@@ -88,15 +88,16 @@ static const DbStatement delete_sent = {
 
 static const DbStatement update_delivered = {
     "subscription_delivered",
-    "UPDATE subscription SET attempts = 0, next_at = now(), last_failure = '', delivered_at ="
-    " now(), delivered_count = delivered_count + 1 WHERE id = $1::int8"};
+    "UPDATE subscription SET attempts = 0, next_at = greatest(next_at, now()), last_failure ="
+    " CASE WHEN next_at = 'infinity' THEN last_failure ELSE '' END, delivered_at = now(),"
+    " delivered_count = delivered_count + 1 WHERE id = $1::int8"};
 
-/* 1 s, 2 s, 4 s ... 5 min */
+/* 1 s, 2 s, 4 s ... 5 min. One that was suspended meanwhile stays so (suspension.h). */
 static const DbStatement update_failed = {
     "subscription_failed",
     "UPDATE subscription SET attempts = attempts + 1, last_failure = $2::text,"
     " next_at = now() + least(300, 2 ^ least(attempts, 9)) * interval '1 second'"
-    " WHERE id = $1::int8"};
+    " WHERE id = $1::int8 AND next_at < 'infinity'"};
 
 static const DbStatement update_refused = {
     "subscription_refused",

@@ -5,6 +5,7 @@
 static const DbStatement select_totals = {
     "subscription_totals",
     "SELECT (SELECT count(*) FROM subscription),"
+    " (SELECT count(*) FROM subscription WHERE next_at = 'infinity'),"
     " (SELECT count(*) FROM (SELECT FROM subscription_event LIMIT 100000) e),"
     " (SELECT count(*) FROM (SELECT FROM subscription_notification WHERE refused_at IS NULL"
     "  LIMIT 100000) w),"
@@ -20,10 +21,11 @@ int subscription_table_totals(DbConn *conn, Request *req, SubscriptionTotals *re
     int rc = db_exec(conn, req, &select_totals, NULL, &rows);
     if (rc == 0) {
         *ret_totals = (SubscriptionTotals){.subscriptions = db_i64(rows, 0, 0),
-                                           .events = db_i64(rows, 0, 1),
-                                           .waiting = db_i64(rows, 0, 2),
-                                           .refused = db_i64(rows, 0, 3),
-                                           .oldest_s = db_i64(rows, 0, 4)};
+                                           .suspended = db_i64(rows, 0, 1),
+                                           .events = db_i64(rows, 0, 2),
+                                           .waiting = db_i64(rows, 0, 3),
+                                           .refused = db_i64(rows, 0, 4),
+                                           .oldest_s = db_i64(rows, 0, 5)};
     }
     return rc;
 }
@@ -33,7 +35,7 @@ static const DbStatement select_states = {
     "SELECT s.id, coalesce(n.name, ''), CASE WHEN cardinality(s.user_texts) > 1"
     " THEN s.user_texts[1] || '@' || s.user_texts[2] ELSE '' END, s.consumer, s.topic, s.filter,"
     " s.address, s.reference, s.created_at, s.ends_at, s.delivered_at, s.delivered_count,"
-    " q.waiting, q.refused, q.oldest, s.last_failure"
+    " q.waiting, q.refused, q.oldest, s.last_failure, s.next_at = 'infinity'"
     " FROM subscription s LEFT JOIN node n ON n.id = s.node CROSS JOIN LATERAL ("
     "SELECT count(*) FILTER (WHERE refused_at IS NULL) AS waiting,"
     " count(*) FILTER (WHERE refused_at IS NOT NULL) AS refused,"
@@ -58,6 +60,7 @@ enum {
     COLUMN_REFUSED,
     COLUMN_OLDEST,
     COLUMN_FAILURE,
+    COLUMN_SUSPENDED,
 };
 
 static SubscriptionState read_state(Arena *arena, const DbResult *rows, int row)
@@ -79,6 +82,7 @@ static SubscriptionState read_state(Arena *arena, const DbResult *rows, int row)
         .refused = db_i64(rows, row, COLUMN_REFUSED),
         .oldest_us = db_timestamp_or(rows, row, COLUMN_OLDEST, INT64_MIN),
         .last_failure = db_text(rows, row, COLUMN_FAILURE),
+        .is_suspended = db_bool(rows, row, COLUMN_SUSPENDED),
     };
 }
 

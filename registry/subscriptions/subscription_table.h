@@ -9,7 +9,8 @@
 
 typedef struct SubscriptionTotals {
     int64_t subscriptions;
-    int64_t events;   /* whose subscribers are not found yet */
+    int64_t suspended; /* of them: nothing is queued for these */
+    int64_t events;    /* whose subscribers are not found yet */
     int64_t waiting;  /* notifications; at most 100 000 are counted, here and of each state below */
     int64_t refused;  /* kept for an operator to see */
     int64_t oldest_s; /* since when one waits; 0: none does */
@@ -33,6 +34,7 @@ typedef struct SubscriptionState {
     int64_t waiting;
     int64_t refused;
     int64_t oldest_us; /* INT64_MIN: nothing waits */
+    bool is_suspended; /* nothing more is queued, and nothing sent (suspension.h) */
     Str last_failure;  /* empty: the last one was delivered */
 } SubscriptionState;
 
@@ -45,5 +47,5 @@ int subscription_table_read(DbConn *conn, Request *req, int64_t id, Subscription
 int subscription_table_remove(DbConn *conn, Request *req, int64_t id) MUST_CHECK;
 
 /** Part of the caller's transaction: has everything sent at once that was not taken, what was
- * refused too. @return 1, 0: there is none, negative */
+ * refused too; one that was suspended goes on. @return 1, 0: there is none, negative */
 int subscription_table_retry(DbConn *conn, Request *req, int64_t id) MUST_CHECK;

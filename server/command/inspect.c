@@ -328,6 +328,11 @@ static int show_subscriptions(const Status *status)
         printf(tr("%lld, %lld notifications waiting (oldest %lld s), %lld refused\n"),
                (long long)totals.subscriptions, (long long)totals.waiting,
                (long long)totals.oldest_s, (long long)totals.refused);
+        if (totals.suspended > 0) {
+            printf(tr("  %lld suspended, whose recipients took nothing for too long: musubi "
+                      "subscription list\n"),
+                   (long long)totals.suspended);
+        }
     }
     return rc;
 }

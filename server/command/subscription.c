@@ -12,10 +12,10 @@
 
 json_t *subscription_totals_json(const SubscriptionTotals *totals)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)totals->subscriptions,
-                     "events_waiting", (json_int_t)totals->events, "waiting",
-                     (json_int_t)totals->waiting, "refused", (json_int_t)totals->refused,
-                     "oldest_seconds", (json_int_t)totals->oldest_s);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)totals->subscriptions,
+                     "suspended", (json_int_t)totals->suspended, "events_waiting",
+                     (json_int_t)totals->events, "waiting", (json_int_t)totals->waiting, "refused",
+                     (json_int_t)totals->refused, "oldest_seconds", (json_int_t)totals->oldest_s);
 }
 
 /** Empty for INT64_MIN. */
@@ -43,6 +43,7 @@ static json_t *state_json(const CommandContext *context, const SubscriptionState
     json_object_set_new(json, "waiting", json_integer(state->waiting));
     json_object_set_new(json, "refused", json_integer(state->refused));
     json_object_set_new(json, "oldest", time_json(context, state->oldest_us));
+    json_object_set_new(json, "suspended", json_boolean(state->is_suspended));
     json_object_set_new(json, "last_failure", json_text(state->last_failure));
     return json;
 }
@@ -57,6 +58,11 @@ static void print_state(const CommandContext *context, const SubscriptionState *
            (long long)state->waiting, (long long)state->refused, STR_ARG(state->consumer));
     if (state->oldest_us != INT64_MIN) {
         printf(tr("  waiting since %.*s\n"), STR_ARG(time_of(context, state->oldest_us)));
+    }
+    if (state->is_suspended) {
+        printf(tr("  suspended: nothing more is queued for it until musubi subscription retry "
+                  "%lld\n"),
+               (long long)state->id);
     }
     if (!str_is_empty(state->last_failure)) {
         printf(tr("  last failure: %.*s\n"),

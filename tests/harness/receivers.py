@@ -148,8 +148,8 @@ class SoapReceiver(Receiver):
 
 
 class ReplyReceiver(Receiver):
-    """Asynchronous replies over HTTP. answer(message) gives the status of HTTP, or None to close the connection; each message
-    is (headers as the sender wrote them, body)."""
+    """Asynchronous replies over HTTP. answer(message) gives the status of HTTP, (status, SOAP envelope), or None to close the
+    connection; each message is (headers as the sender wrote them, body)."""
 
     accepted = 202
 
@@ -175,7 +175,9 @@ class ReplyReceiver(Receiver):
         status = self._keep((head.decode(), b"".join(pieces)))
         if status is None:
             return False
-        connection.sendall(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\nLocation: {self.url()}/elsewhere\r\n\r\n".encode())
+        status, reply = status if isinstance(status, tuple) else (status, b"")
+        connection.sendall(f"HTTP/1.1 {status} X\r\nContent-Length: {len(reply)}\r\nContent-Type: application/soap+xml\r\n"
+                           f"Location: {self.url()}/elsewhere\r\n\r\n".encode() + reply)
         return True
 
 

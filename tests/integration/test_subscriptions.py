@@ -10,7 +10,7 @@ from lxml import etree
 
 from conformance import client as xds
 from tests.harness import memory, receivers
-from tests.integration import common
+from tests.integration import audit_records, common
 
 WSNT = "http://docs.oasis-open.org/wsn/b-2"
 NS = {**xds.NS, "wsnt": WSNT}
@@ -401,6 +401,90 @@ class Subscriptions(Case):
             return all(text in output for text in texts)
         self.until(lambda: found("ITI-52", "110112", 'EventActionCode="C"', 'EventActionCode="D"'))
         self.until(lambda: found("ITI-53", "110106", "document entry object type", consumer.url()))
+
+
+SENDER_FAULT = (f'<s:Envelope xmlns:s="{NS["soap"]}"><s:Body><s:Fault><s:Code><s:Value>s:Sender</s:Value></s:Code><s:Reason>'
+                '<s:Text xml:lang="en">no</s:Text></s:Reason></s:Fault></s:Body></s:Envelope>').encode()
+
+
+class Bounds(Case):
+    """What nobody takes does not pile up: WS-BaseNotification leaves to the producer what becomes of a subscription then."""
+
+    def suspended(self, reference):
+        """Its row, once nothing more is queued for it."""
+        self.until(lambda: self.listed(reference)["suspended"], 40)
+        return self.listed(reference)
+
+    def assert_on_record(self, number):
+        """One audit message says that it was suspended."""
+        records = audit_records.of_messages(self.server, f"musubi:subscription/{number}", 1)
+        suspended = audit_records.base64_of(f"subscription {number}: suspended,")[:32]
+        self.assertEqual([audit_records.codes(r) for r in records if suspended in audit_records.text(r)], [("110113", "110128", "E", "0")])
+
+
+class BoundOfTime(Bounds):
+    """[subscriptions] retry_for"""
+
+    settings = {"subscriptions": {"retry_for": "3s"}}
+
+    def test_one_whose_recipient_takes_nothing_is_suspended_and_goes_on_in_order_when_told_to(self):
+        soap = self.soap()
+        consumer, other = self.consumer(), self.consumer()
+        reference, kept = (self.subscribe(soap, c.url(), parameters=document_filter("P1")) for c in (consumer, other))
+        consumer.stop()
+        told = [self.register(soap, "P1").documents[0].unique_id for _ in range(2)]
+        row = self.suspended(reference)
+        self.assertIn("[subscriptions] retry_for", row["last_failure"])
+        self.assertIn("127.0.0.1", row["last_failure"])
+        self.assertEqual(row["waiting"], 2)
+        self.assert_on_record(row["id"])
+        self.assertIn(f"event=subscription_suspended subscription={row['id']} ", self.server.log())
+        self.assertIn("suspended", self.server.command("subscription", "list").stdout)
+        self.assertIn("musubi_subscriptions_suspended 1\n", self.server.admin("/metrics"))
+        self.assertEqual(json.loads(self.server.command("status", "--json").stdout)["subscriptions"]["suspended"], 1)
+        # nothing is queued for it, all for the other
+        missed = self.register(soap, "P1").documents[0].unique_id
+        self.assertEqual([n.unique_ids[0] for n in self.notices(other, 3)], [*told, missed])
+        self.assertEqual(self.listed(reference)["waiting"], 2)
+        consumer.start()
+        self.server.command("subscription", "retry", str(row["id"]))
+        self.assertEqual([n.unique_ids[0] for n in self.notices(consumer, 2)], told)
+        self.until(lambda: self.listed(reference)["waiting"] == 0)
+        told.append(self.register(soap, "P1").documents[0].unique_id)
+        self.assertEqual([n.unique_ids[0] for n in self.notices(consumer, 3)], told)
+        row = self.listed(reference)
+        self.assertEqual((row["suspended"], row["last_failure"]), (False, ""))
+        self.assert_on_record(row["id"])
+        for each in (reference, kept):
+            self.unsubscribe(soap, each)
+
+
+class BoundOfNumber(Bounds):
+    """[subscriptions] max_waiting"""
+
+    settings = {"subscriptions": {"max_waiting": "4"}}
+
+    def test_one_whose_recipient_refuses_or_dawdles_is_suspended_when_too_many_wait(self):
+        soap = self.soap()
+        over = threading.Event()
+        self.addCleanup(over.set)
+        refusing = self.consumer(lambda message: (400, SENDER_FAULT))
+        dawdling = self.consumer(lambda message: 202 if over.wait(1) else 202)
+        references = [self.subscribe(soap, c.url(), parameters=document_filter("P2")) for c in (refusing, dawdling)]
+        for _ in range(30):
+            self.register(soap, "P2")
+        for reference in references:
+            row = self.suspended(reference)
+            self.assertIn("[subscriptions] max_waiting", row["last_failure"])
+        waiting = self.listed(references[0])["waiting"] + self.listed(references[0])["refused"]
+        self.register(soap, "P2")
+        self.until(lambda: common.rows(self.server, "SELECT count(*) FROM subscription_event") == [(0,)])
+        row = self.listed(references[0])
+        self.assertEqual(row["waiting"] + row["refused"], waiting)
+        # an acknowledgement that was on its way does not let it go on
+        self.assertTrue(self.listed(references[1])["suspended"])
+        for reference in references:
+            self.assertEqual(self.unsubscribe(soap, reference).status, 200)
 
 
 class Rights(Case):
