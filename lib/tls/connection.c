@@ -1,7 +1,6 @@
 #include "lib/tls/connection.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/tls/name_lookup.h"
 
 #define WAIT_MAX_MS INT64_C(3600000)
 #define WRITE_MAX_BYTES ((size_t)1 << 20)
@@ -80,16 +80,14 @@ static int connect_to(const struct addrinfo *address, int64_t deadline_ns)
 int tls_connection_socket(const char *host, const char *port, bool is_loopback_only,
                           int64_t deadline_ns, char *ret_problem, size_t problem_size)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    struct addrinfo *addresses = NULL;
-    int rc = getaddrinfo(host, port, &hints, &addresses);
-    if (rc != 0) {
-        snprintf(ret_problem, problem_size, "%s: %s", host, gai_strerror(rc));
+    NameLookup *lookup = name_lookup(host, port, deadline_ns, ret_problem, problem_size);
+    if (lookup == NULL) {
         return -1;
     }
     int fd = -1;
     errno = is_loopback_only ? EPERM : ETIMEDOUT; /* EPERM: if no address is of this host */
-    for (const struct addrinfo *a = addresses; a != NULL && fd < 0; a = a->ai_next) {
+    const struct addrinfo *first = name_lookup_addresses(lookup);
+    for (const struct addrinfo *a = first; a != NULL && fd < 0; a = a->ai_next) {
         if (!is_loopback_only || is_loopback(a->ai_addr)) {
             fd = connect_to(a, deadline_ns);
         }
@@ -97,7 +95,7 @@ int tls_connection_socket(const char *host, const char *port, bool is_loopback_o
     if (fd < 0) {
         snprintf(ret_problem, problem_size, "%s:%s: %s", host, port, strerror(errno));
     }
-    freeaddrinfo(addresses);
+    name_lookup_release(lookup);
     return fd;
 }
 
