@@ -15,6 +15,7 @@ struct MllpClient {
     char port[6];
     TlsPeer peer;
     SSL_CTX *context; /* NULL: plain */
+    unsigned kept_ms;
     bool is_connected;
     TlsConnection connection;
 };
@@ -41,6 +42,7 @@ MllpClient *mllp_client_new(const MllpClientConfig *config, char *ret_problem, s
     }
     client->peer = (TlsPeer){client->host, config->fingerprint};
     client->connection = TLS_CONNECTION_NONE;
+    client->kept_ms = config->kept_ms > 0 ? config->kept_ms : TLS_CONNECTION_KEPT_MS;
     bool is_good = parse_url(client, config->url, &is_tls);
     if (!is_good) {
         snprintf(ret_problem, problem_size, "%s is not of the form mllps://HOST:PORT", config->url);
@@ -80,7 +82,7 @@ static bool can_be_used_again(MllpClient *client)
 {
     char bytes[64];
     size_t count = 0;
-    if (!client->is_connected) {
+    if (!client->is_connected || tls_connection_is_old(&client->connection, client->kept_ms)) {
         return false;
     }
     do {

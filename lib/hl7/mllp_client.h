@@ -4,8 +4,8 @@
 #include "lib/tls/tls.h"
 
 /**
- * A blocking MLLP client for one receiver: one connection, kept and used again, and one outstanding
- * message on it (ITI TF-2 C.2.1). One thread uses a client.
+ * A blocking MLLP client for one receiver: one connection, kept for a while and used again, and one
+ * outstanding message on it (ITI TF-2 C.2.1). One thread uses a client.
  */
 typedef struct MllpClient MllpClient;
 
@@ -15,6 +15,7 @@ typedef struct MllpClientConfig {
     const char *url;         /* mllps://HOST:PORT, or mllp://HOST:PORT of a loopback address */
     Tls *tls;                /* borrowed; NULL: no mllps */
     const char *fingerprint; /* of the receiver's certificate, as in TlsPeer; borrowed */
+    unsigned kept_ms;        /* a connection, for further messages; 0: TLS_CONNECTION_KEPT_MS */
 } MllpClientConfig;
 
 /** Checks the URL; does not connect. */

@@ -22,6 +22,7 @@ struct HttpClient {
     SSL_CTX *context; /* NULL: plain */
     pthread_mutex_t lock;
     unsigned connect_timeout_ms;
+    unsigned kept_ms;
     HttpConnection *idle;
     size_t idle_count;
     HttpConnection *busy; /* in an exchange */
@@ -70,6 +71,7 @@ HttpClient *http_client_new(const HttpClientConfig *config, char *ret_problem, s
     }
     client->peer = (TlsPeer){client->host, config->fingerprint};
     client->connect_timeout_ms = config->connect_timeout_ms;
+    client->kept_ms = config->kept_ms > 0 ? config->kept_ms : TLS_CONNECTION_KEPT_MS;
     client->context = is_plain ? NULL : tls_client_context(config->tls, ret_problem, problem_size);
     if (!client->context && !is_plain) {
         http_client_free(client);
@@ -156,7 +158,8 @@ static bool is_quiet(HttpConnection *connection)
 static HttpConnection *take_idle(HttpClient *client)
 {
     HttpConnection *connection = pop_idle(client);
-    while (connection && !is_quiet(connection)) {
+    while (connection &&
+           (tls_connection_is_old(&connection->stream, client->kept_ms) || !is_quiet(connection))) {
         connection_free(connection);
         connection = pop_idle(client);
     }

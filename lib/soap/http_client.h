@@ -5,8 +5,9 @@
 #include "lib/tls/tls.h"
 
 /**
- * A small blocking HTTP/1.1 client over mutual TLS, for one server: connections are kept and used
- * again, every wait ends at the request's deadline, redirects are not followed. Thread-safe.
+ * A small blocking HTTP/1.1 client over mutual TLS, for one server: connections are kept for a
+ * while and used again, every wait ends at the request's deadline, redirects are not followed.
+ * Thread-safe.
  */
 typedef struct HttpClient HttpClient;
 
@@ -16,6 +17,7 @@ typedef struct HttpClientConfig {
     const char *fingerprint;     /* of the server's certificate, as in TlsPeer; borrowed */
     bool may_be_plain;           /* http:// too, which reaches loopback addresses only */
     unsigned connect_timeout_ms; /* of a connection with its handshake; 0: the request's deadline */
+    unsigned kept_ms;            /* 0: TLS_CONNECTION_KEPT_MS */
 } HttpClientConfig;
 
 HttpClient *http_client_new(const HttpClientConfig *config, char *ret_problem, size_t problem_size);

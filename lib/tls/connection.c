@@ -127,6 +127,7 @@ bool tls_connection_open(TlsConnection *ret_connection, SSL_CTX *context, const 
                          size_t problem_size)
 {
     TlsConnection connection = TLS_CONNECTION_NONE;
+    connection.opened_ns = clock_now_ns();
     connection.socket = tls_connection_socket(peer->host, port, context == NULL, deadline_ns,
                                               ret_problem, problem_size);
     if (connection.socket < 0) {
@@ -139,6 +140,11 @@ bool tls_connection_open(TlsConnection *ret_connection, SSL_CTX *context, const 
     }
     *ret_connection = connection;
     return true;
+}
+
+bool tls_connection_is_old(const TlsConnection *connection, unsigned kept_ms)
+{
+    return clock_now_ns() - connection->opened_ns > (int64_t)kept_ms * 1000000;
 }
 
 void tls_connection_close(TlsConnection *connection)

@@ -9,9 +9,14 @@
 typedef struct TlsConnection {
     int socket; /* -1: not connected */
     SSL *ssl;   /* NULL: plain */
+    int64_t opened_ns;
 } TlsConnection;
 
-#define TLS_CONNECTION_NONE ((TlsConnection){-1, NULL})
+#define TLS_CONNECTION_NONE ((TlsConnection){.socket = -1})
+
+/** How long a connection is kept for further messages: the peer shows a certificate only when one
+ * is opened, so that a changed one, or one that was revoked, counts after this time. */
+#define TLS_CONNECTION_KEPT_MS 60000U
 
 /**
  * Connects to the first address of peer->host that answers.
@@ -27,6 +32,9 @@ bool tls_connection_open(TlsConnection *ret_connection, SSL_CTX *context, const 
 /** The first step alone. @return a socket that does not block, or -1 with "HOST:PORT: reason" */
 int tls_connection_socket(const char *host, const char *port, bool is_loopback_only,
                           int64_t deadline_ns, char *ret_problem, size_t problem_size);
+
+/** Whether it was opened longer ago than that: it should be replaced before the next message. */
+bool tls_connection_is_old(const TlsConnection *connection, unsigned kept_ms) MUST_CHECK;
 
 /** Closes at once; the connection can be opened again. */
 void tls_connection_close(TlsConnection *connection);

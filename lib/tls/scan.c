@@ -187,9 +187,9 @@ static size_t send_hello(const Scan *scan, unsigned char minor_version, unsigned
     size_t len = 0;
     size_t more = 0;
     memcpy(hello + sizeof hello - sizeof hello_tail, hello_tail, sizeof hello_tail);
-    TlsConnection connection = {tls_connection_socket(scan->target->host, scan->target->port, false,
-                                                      deadline_ns, problem, sizeof problem),
-                                NULL};
+    TlsConnection connection = {
+        .socket = tls_connection_socket(scan->target->host, scan->target->port, false, deadline_ns,
+                                        problem, sizeof problem)};
     if (connection.socket >= 0 &&
         tls_connection_write(&connection, (Str){(char *)hello, sizeof hello}, deadline_ns)) {
         do {

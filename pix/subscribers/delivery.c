@@ -31,7 +31,7 @@ Delivery *delivery_new(const SubscribersConfig *config, const Subscriber *subscr
     const char *fingerprint = str_cstr(delivery->arena, subscriber->fingerprint);
     delivery->url = str_from(url);
     if (subscriber->kind != SUBSCRIBER_CONSUMER_V3) {
-        const MllpClientConfig mllp = {url, config->tls, fingerprint};
+        const MllpClientConfig mllp = {.url = url, .tls = config->tls, .fingerprint = fingerprint};
         delivery->mllp = mllp_client_new(&mllp, ret_problem, problem_size);
     } else if (!config->tls) {
         snprintf(ret_problem, problem_size, "%s needs tls_certificate, tls_key and tls_ca", url);

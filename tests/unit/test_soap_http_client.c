@@ -427,6 +427,26 @@ static void test_a_connection_is_kept_unless_the_server_says_otherwise(void **st
     assert_int_equal(fixture->connection_count, 3);
 }
 
+/** A certificate of the server that was changed or revoked counts from the next connection on. */
+static void test_a_connection_is_not_kept_for_ever(void **state)
+{
+    Fixture *fixture = *state;
+    static const Step steps[] = {{.reply = OK("0")}, {.reply = OK("0")}, {.reply = OK("0")}};
+    const HttpClientConfig config = {.url = fixture->url, .may_be_plain = true, .kept_ms = 1};
+    char problem[256] = "";
+    http_client_free(fixture->client);
+    fixture->client = http_client_new(&config, problem, sizeof(problem));
+    assert_non_null(fixture->client);
+    start(fixture, steps, ARRAY_LEN(steps));
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        HttpReply reply;
+        assert_int_equal(post(fixture, &reply), 0);
+        usleep(3000); /* longer than a connection is kept */
+    }
+    finish(fixture);
+    assert_int_equal(fixture->connection_count, ARRAY_LEN(steps));
+}
+
 static void test_a_kept_connection_that_has_ended_is_replaced_once(void **state)
 {
     Fixture *fixture = *state;
@@ -535,6 +555,7 @@ int main(void)
         TEST(test_a_source_is_sent_with_its_length_or_in_chunks),
         TEST(test_a_source_that_fails_ends_the_message_where_it_is),
         TEST(test_a_connection_is_kept_unless_the_server_says_otherwise),
+        TEST(test_a_connection_is_not_kept_for_ever),
         TEST(test_a_kept_connection_that_has_ended_is_replaced_once),
         TEST(test_nothing_is_repeated_once_bytes_have_come),
         TEST(test_every_wait_ends_at_the_deadline),
