@@ -318,14 +318,22 @@ static void merge(Retrieval *retrieval)
 
 /* ---- audit ---- */
 
-/** Documents of a leg that come, or those that do not. @return how many */
-static size_t audit_objects(const Retrieval *retrieval, const Leg *leg, bool is_delivered,
+/** Which documents of a leg an event is about. */
+typedef enum Which { ASKED_FOR, DELIVERED, MISSING } Which;
+
+static bool is_of(const Asked *asked, Which which)
+{
+    return which == ASKED_FOR || (asked->document != NULL) == (which == DELIVERED);
+}
+
+/** @return how many */
+static size_t audit_objects(const Retrieval *retrieval, const Leg *leg, Which which,
                             AuditObject *objects)
 {
     size_t count = 0;
     for (size_t i = 0; i < retrieval->count; i++) {
         const Asked *asked = &retrieval->asked[i];
-        if (asked->leg != leg || (asked->document != NULL) != is_delivered) {
+        if (asked->leg != leg || !is_of(asked, which)) {
             continue;
         }
         bool is_image = !str_is_empty(asked->study);
@@ -342,20 +350,35 @@ static size_t audit_objects(const Retrieval *retrieval, const Leg *leg, bool is_
     return count;
 }
 
-/** As the one that is asked, and as the one that asks (TF-2 3.43.6, 3.39.6; CP-ITI-493: what comes
- * and what does not are two events). Of its own documents this community's repository tells. */
-static int record_leg(const Retrieval *retrieval, const Leg *leg, bool is_delivered)
+/** What is asked for, and with whose assertion, goes to others: on record as the one that asks
+ * (TF-2 3.39.6) before the first byte leaves (contract C4). */
+static int record_asking(const Retrieval *retrieval)
 {
     Request *req = retrieval->req;
     AuditObject *objects = ARENA_ARRAY(req->arena, AuditObject, retrieval->count + 1);
-    size_t count = audit_objects(retrieval, leg, is_delivered, objects);
+    int rc = 0;
+    for (size_t i = 0; i < retrieval->leg_count && rc == 0; i++) {
+        size_t count = audit_objects(retrieval, retrieval->legs[i], ASKED_FOR, objects);
+        rc = leg_record(retrieval->legs[i], req, NULL, objects, count);
+    }
+    return rc < 0 ? rc : audit_settle(retrieval->gateway->config.audit, req);
+}
+
+/** As the one that is asked (TF-2 3.43.6; CP-ITI-493: what comes and what does not are two events),
+ * and as the one that asks what does not come. Of its own documents this community's repository
+ * tells. */
+static int record_leg(const Retrieval *retrieval, const Leg *leg, Which which)
+{
+    Request *req = retrieval->req;
+    AuditObject *objects = ARENA_ARRAY(req->arena, AuditObject, retrieval->count + 1);
+    size_t count = audit_objects(retrieval, leg, which, objects);
     if (count == 0 || (leg && !leg->community)) {
         return 0;
     }
     const Error *error = leg && leg->error ? leg->error : gateway_first_error(req);
-    error = is_delivered ? NULL : error;
+    error = which == DELIVERED ? NULL : error;
     int rc = gateway_record(retrieval->gateway, req, retrieval->event, error, objects, count);
-    return rc < 0 || !leg ? rc : leg_record(leg, req, error, objects, count);
+    return rc < 0 || !leg || !error ? rc : leg_record(leg, req, error, objects, count);
 }
 
 static int record(const Retrieval *retrieval)
@@ -364,10 +387,10 @@ static int record(const Retrieval *retrieval)
         return gateway_record(retrieval->gateway, retrieval->req, retrieval->event,
                               gateway_first_error(retrieval->req), NULL, 0);
     }
-    int rc = record_leg(retrieval, NULL, false);
+    int rc = record_leg(retrieval, NULL, MISSING);
     for (size_t i = 0; i < retrieval->leg_count && rc == 0; i++) {
-        rc = record_leg(retrieval, retrieval->legs[i], true);
-        rc = rc < 0 ? rc : record_leg(retrieval, retrieval->legs[i], false);
+        rc = record_leg(retrieval, retrieval->legs[i], DELIVERED);
+        rc = rc < 0 ? rc : record_leg(retrieval, retrieval->legs[i], MISSING);
     }
     return rc;
 }
@@ -455,11 +478,14 @@ static int retrieve(InitiatingGateway *gateway, SoapExchange *exchange, GatewayS
                           .req = req,
                           .headers = leg_security_headers(req->arena, exchange->message)};
     read_requests(&retrieval);
-    if (choose(&retrieval, &plan) == 0) {
+    int rc = choose(&retrieval, &plan);
+    int recorded = rc == 0 ? record_asking(&retrieval) : 0;
+    if (rc == 0 && recorded == 0) {
         legs_run(req, retrieval.legs, retrieval.leg_count);
         merge(&retrieval);
     }
-    if (record(&retrieval) < 0) {
+    recorded = recorded < 0 ? recorded : record(&retrieval);
+    if (recorded < 0) {
         return error_add(
             &req->errors, ERR_SOAP_RECEIVER, NULL,
             "the access could not be recorded, so nothing is given out; ask again later");

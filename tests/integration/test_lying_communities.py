@@ -289,6 +289,21 @@ class Lying(common.ServerCase):
 
     # ---- ITI-43
 
+    def test_that_a_document_is_asked_for_is_on_record_before_the_question_leaves(self):
+        """Contract C4: the request goes out with ids of documents and the assertion of a user."""
+        found, come, missing = [], xds.new_oid(), xds.new_oid()
+
+        def look(_):
+            found.extend(codes(r) for r in of_messages(self.server, missing, 1, 2))
+            return documents(STATUS_OF + "Success", document_xml(come))
+        answer = self.retrieve(look, come, missing)
+        self.assertEqual(list(answer.documents()), [come])
+        self.assertEqual(found, [("110107", "ITI-39", "C", "0")])
+        recorded = [codes(r) for r in of_messages(self.server, missing, 3)]
+        self.assertEqual(sorted(recorded), [("110106", "ITI-43", "R", "8"), ("110107", "ITI-39", "C", "0"), ("110107", "ITI-39", "C", "8")])
+        recorded = [codes(r) for r in of_messages(self.server, come, 2)]
+        self.assertEqual(sorted(recorded), [("110106", "ITI-43", "R", "0"), ("110107", "ITI-39", "C", "0")])
+
     def test_documents_that_were_not_asked_for_are_not_passed_on(self):
         wanted, other = xds.new_oid(), xds.new_oid()
         for what, response in (("another", document_xml(other)), ("another repository", document_xml(wanted, repository="1.2.3"))):
