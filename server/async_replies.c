@@ -42,7 +42,7 @@ struct AsyncReply {
 
 struct AsyncReplies {
     AsyncRepliesConfig config;
-    KeptReplyRoom room;
+    SpillRoom room;
     pthread_mutex_t lock; /* guards what follows, and state, due_ns and client of each reply */
     pthread_cond_t changed;
     AsyncReply *first; /* in the order of their requests */

@@ -1,42 +1,31 @@
 #include "server/kept_reply.h"
 
-#include <fcntl.h>
-
 #include "lib/base/file_io.h"
 
 #define MEMORY_BYTES ((size_t)1 << 20)
 #define PIECE_BYTES ((size_t)65536)
 
-static int no_room(Request *req)
+static int no_room(KeptReply *kept, Request *req)
 {
+    atomic_fetch_add(&kept->room->refused_count, 1);
     return error_add(&req->errors, ERR_XDS_REGISTRY_OUT_OF_RESOURCES, NULL,
                      "the reply is large and there is no room to keep it until it is sent; ask for "
                      "less, ask again later, or ask for a reply on the connection");
 }
 
-static bool take_room(KeptReplyRoom *room, uint64_t bytes)
-{
-    uint64_t used = atomic_fetch_add(&room->used_bytes, bytes);
-    bool is_taken = used + bytes <= room->limit_bytes;
-    if (!is_taken) {
-        atomic_fetch_sub(&room->used_bytes, bytes);
-    }
-    return is_taken;
-}
-
 /** Moves the text to the end of the file. */
 static int flush(KeptReply *kept, Request *req)
 {
-    if (!take_room(kept->room, kept->text.len)) {
-        return no_room(req);
+    if (!spill_room_take(kept->room, kept->text.len)) {
+        return no_room(kept, req);
     }
     kept->file_bytes += kept->text.len;
     if (kept->fd < 0) {
-        kept->fd = open(kept->room->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        kept->fd = spill_file_open(kept->room);
     }
     if (kept->fd < 0 || io_pwrite_all(kept->fd, kept->text.data, kept->text.len,
                                       kept->file_bytes - kept->text.len) < 0) {
-        return no_room(req);
+        return no_room(kept, req);
     }
     strbuf_clear(&kept->text);
     return 0;
@@ -61,7 +50,7 @@ static int take(KeptReply *kept, Request *req, const BodySource *source)
     return 0;
 }
 
-int kept_reply_make(KeptReply *kept, Request *req, KeptReplyRoom *room, BodySource *source)
+int kept_reply_make(KeptReply *kept, Request *req, SpillRoom *room, BodySource *source)
 {
     kept_reply_drop(kept);
     *kept = (KeptReply){.room = room, .fd = -1};
@@ -81,7 +70,7 @@ void kept_reply_drop(KeptReply *kept)
         return;
     }
     io_closep(&kept->fd);
-    atomic_fetch_sub(&kept->room->used_bytes, kept->file_bytes);
+    spill_room_give_back(kept->room, kept->file_bytes);
     strbuf_done(&kept->text);
     *kept = (KeptReply){.fd = -1};
 }

@@ -1,23 +1,15 @@
 #pragma once
 
-#include <stdatomic.h>
-
 #include "lib/base/body.h"
 #include "lib/base/request.h"
+#include "lib/base/spill.h"
 
 /** Replies that are made whole before they are sent, and can be sent more than once. */
 
-/** Room on disk for all of them. */
-typedef struct KeptReplyRoom {
-    const char *directory; /* for temporary files without a name; borrowed */
-    uint64_t limit_bytes;
-    atomic_uint_fast64_t used_bytes;
-} KeptReplyRoom;
-
 /** Up to 1 MiB in memory, beyond that in a file. Zeroed: empty. */
 typedef struct KeptReply {
-    KeptReplyRoom *room; /* NULL: none is taken */
-    StrBuf text;         /* behind what is in the file */
+    SpillRoom *room; /* NULL: none is taken */
+    StrBuf text;     /* behind what is in the file */
     int fd;
     uint64_t file_bytes;
 } KeptReply;
@@ -27,8 +19,7 @@ typedef struct KeptReply {
  * @param room  borrowed as long as the reply is kept
  * @return 0, or a negative ErrorCode with the reason in req->errors: nothing is kept
  */
-int kept_reply_make(KeptReply *kept, Request *req, KeptReplyRoom *room,
-                    BodySource *source) MUST_CHECK;
+int kept_reply_make(KeptReply *kept, Request *req, SpillRoom *room, BodySource *source) MUST_CHECK;
 
 void kept_reply_drop(KeptReply *kept);
 

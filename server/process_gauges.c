@@ -84,6 +84,18 @@ static void write_subscription_gauges(DbPool *pool, Request *req, StrBuf *buf)
                   (double)totals.oldest_s);
 }
 
+/** Documents of other communities on their way. */
+static void write_gateway_gauges(InitiatingGateway *gateway, StrBuf *buf)
+{
+    const GatewayCounts counts = initiating_gateway_counts(gateway);
+    metrics_gauge(buf, "gateway_spill_bytes",
+                  "Room that documents of other communities on their way take.",
+                  (double)counts.spill_bytes);
+    metrics_counter(buf, "gateway_spill_refused_total",
+                    "Answers of other communities that there was no room for.",
+                    (double)counts.spill_refused);
+}
+
 void process_write_gauges(void *ctx, Request *req, StrBuf *buf)
 {
     Process *p = ctx;
@@ -114,6 +126,9 @@ void process_write_gauges(void *ctx, Request *req, StrBuf *buf)
         metrics_gauge(buf, "audit_udp_dropped", "Datagrams of addresses that are not allowed.",
                       (double)syslog_listener_dropped(p->syslog));
         audit_gauges_write(p->services.pool, req, buf);
+    }
+    if (p->services.initiating) {
+        write_gateway_gauges(p->services.initiating, buf);
     }
     async_replies_gauges(p->replies, buf);
     metrics_gauge(buf, "http_connections", "Open HTTP connections.",

@@ -334,6 +334,7 @@ static void open_initiating(Services *s)
         .tls = s->tls,
         .home_community_id = config->affinity_domain.home_community_id,
         .spill_directory = services_path(s->arena, config, "spill"),
+        .spill_bytes = config->gateway.spill_bytes,
         .own = {[GATEWAY_QUERY] = {s->registry ? registry_iti18_stored_query : NULL, s->registry},
                 [GATEWAY_RETRIEVE] = {s->repository ? repository_iti43_retrieve : NULL,
                                       s->repository},

@@ -21,6 +21,8 @@ InitiatingGateway *initiating_gateway_new(const InitiatingGatewayConfig *config)
         abort();
     }
     gateway->config = *config;
+    gateway->room.directory = config->spill_directory;
+    gateway->room.limit_bytes = config->spill_bytes;
     pthread_mutex_init(&gateway->lock, NULL);
     return gateway;
 }
@@ -45,6 +47,12 @@ void initiating_gateway_free(InitiatingGateway *gateway)
     }
     pthread_mutex_destroy(&gateway->lock);
     free(gateway);
+}
+
+GatewayCounts initiating_gateway_counts(InitiatingGateway *gateway)
+{
+    return (GatewayCounts){.spill_bytes = atomic_load(&gateway->room.used_bytes),
+                           .spill_refused = atomic_load(&gateway->room.refused_count)};
 }
 
 static KeptClient *find_client(const InitiatingGateway *gateway, const char *url,

@@ -32,6 +32,7 @@ typedef struct InitiatingGatewayConfig {
     Tls *tls;                      /* NULL: communities are reached on loopback only */
     const char *home_community_id; /* of this community */
     const char *spill_directory;   /* for unlinked temporary files of large answers */
+    uint64_t spill_bytes;          /* that documents on their way take there at most */
     GatewayActor own[GATEWAY_SERVICE_COUNT];
 } InitiatingGatewayConfig;
 
@@ -39,6 +40,14 @@ typedef struct InitiatingGatewayConfig {
 InitiatingGateway *initiating_gateway_new(const InitiatingGatewayConfig *config);
 /** initiating_gateway_free(NULL) is fine. */
 void initiating_gateway_free(InitiatingGateway *gateway);
+
+/** Metrics of documents on their way. */
+typedef struct GatewayCounts {
+    uint64_t spill_bytes;   /* that they take in spill_directory now */
+    uint64_t spill_refused; /* answers of communities that there was no room for */
+} GatewayCounts;
+
+GatewayCounts initiating_gateway_counts(InitiatingGateway *gateway);
 
 /** SoapHandler of ITI-18 (TF-2 3.18.4.1.3, 3.38). module is the InitiatingGateway. */
 int gateway_iti18_query(void *gateway, SoapExchange *exchange);

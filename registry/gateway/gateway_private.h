@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include "lib/base/spill.h"
 #include "lib/soap/http_client.h"
 #include "registry/gateway/gateway.h"
 
@@ -25,9 +26,10 @@ typedef struct KeptClient {
     struct KeptClient *next;
 } KeptClient;
 
-/** Immutable, but for the clients. */
+/** Immutable, but for the clients and the room. */
 struct InitiatingGateway {
     InitiatingGatewayConfig config;
+    SpillRoom room;       /* for documents on their way */
     pthread_mutex_t lock; /* guards clients, and busy of each */
     KeptClient *clients;  /* as many as operators have registered since the start */
 };

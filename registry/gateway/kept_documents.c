@@ -1,9 +1,5 @@
 #include "registry/gateway/kept_documents.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "lib/base/file_io.h"
 
 #define PIECE_BYTES 65536
@@ -14,20 +10,21 @@ typedef struct KeptDocument {
     uint64_t offset;
 } KeptDocument;
 
-static int add_no_room(Request *req)
+static int add_no_room(KeptDocuments *kept, Request *req)
 {
+    atomic_fetch_add(&kept->room->refused_count, 1);
     return error_add(&req->errors, ERR_XDS_REPOSITORY_OUT_OF_RESOURCES, NULL,
-                     "the documents are large and there is no room to pass them on; ask again "
-                     "later, or for fewer at a time");
+                     "the documents are large and there is no room to pass them on ([gateway] "
+                     "spill_size); ask again later, or for fewer at a time");
 }
 
 static int sink_open(void *ctx, Request *req, DocumentContent **ret_content)
 {
     KeptDocuments *kept = ctx;
     if (kept->fd < 0) {
-        kept->fd = open(kept->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        kept->fd = spill_file_open(kept->room);
         if (kept->fd < 0) {
-            return add_no_room(req);
+            return add_no_room(kept, req);
         }
     }
     KeptDocument *document = ARENA_NEW(req->arena, KeptDocument);
@@ -40,11 +37,13 @@ static int sink_write(void *ctx, Request *req, DocumentContent *content, const v
                       size_t len)
 {
     KeptDocuments *kept = ctx;
-    if (len > KEPT_DOCUMENTS_MAX_BYTES - kept->size_bytes ||
-        io_pwrite_all(kept->fd, bytes, len, kept->size_bytes) < 0) {
-        return add_no_room(req);
+    if (len > kept->room->limit_bytes / 2 - kept->size_bytes || !spill_room_take(kept->room, len)) {
+        return add_no_room(kept, req);
     }
     kept->size_bytes += len;
+    if (io_pwrite_all(kept->fd, bytes, len, kept->size_bytes - len) < 0) {
+        return add_no_room(kept, req);
+    }
     content->size_bytes += len;
     return 0;
 }
@@ -57,18 +56,18 @@ static int sink_close(void *ctx, Request *req, DocumentContent *content)
     return 0;
 }
 
-/** The file goes as a whole. */
+/** All of an answer or none: the file goes as a whole. */
 static void sink_abandon(void *ctx, DocumentContent *content)
 {
-    (void)ctx;
     (void)content;
+    kept_documents_done(ctx);
 }
 
-void kept_documents_init(KeptDocuments *kept, const char *directory)
+void kept_documents_init(KeptDocuments *kept, SpillRoom *room)
 {
     *kept = (KeptDocuments){
         .sink = {kept, sink_open, sink_write, sink_close, sink_abandon},
-        .directory = directory,
+        .room = room,
         .fd = -1,
     };
 }
@@ -76,6 +75,8 @@ void kept_documents_init(KeptDocuments *kept, const char *directory)
 void kept_documents_done(KeptDocuments *kept)
 {
     io_closep(&kept->fd);
+    spill_room_give_back(kept->room, kept->size_bytes);
+    kept->size_bytes = 0;
 }
 
 /** A document on its way out. */

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "lib/base/spill.h"
 #include "lib/soap/document_sink.h"
 #include "lib/soap/exchange.h"
 
@@ -9,16 +10,14 @@
  * times.
  */
 typedef struct KeptDocuments {
-    DocumentSink sink;     /* for a SoapReceiver */
-    const char *directory; /* borrowed */
-    int fd;                /* -1: none yet */
+    DocumentSink sink; /* for a SoapReceiver */
+    SpillRoom *room;   /* borrowed; of all answers */
+    int fd;            /* -1: none yet */
     uint64_t size_bytes;
 } KeptDocuments;
 
-/** What one answer may bring. */
-#define KEPT_DOCUMENTS_MAX_BYTES (64ULL * 1024 * 1024 * 1024)
-
-void kept_documents_init(KeptDocuments *kept, const char *directory);
+/** One answer gets half of the room at most: a community alone does not take it all. */
+void kept_documents_init(KeptDocuments *kept, SpillRoom *room);
 void kept_documents_done(KeptDocuments *kept);
 
 /** A document as a part's content; kept lives as long as the source. In the arena. */

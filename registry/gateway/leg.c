@@ -78,7 +78,7 @@ Leg *leg_new(const LegPlan *plan, const Community *community, Str body)
     take_identity(leg->req, plan->req);
     leg->reading = *leg->req;
     error_list_init(&leg->reading.errors, leg->req->arena);
-    kept_documents_init(&leg->kept, config->spill_directory);
+    kept_documents_init(&leg->kept, &plan->gateway->room);
     arena_defer(plan->req->arena, leg_free, leg);
     return leg;
 }

@@ -284,11 +284,13 @@ static void merge_leg(Retrieval *retrieval, Leg *leg)
     }
 }
 
-/** Whether the community said why it does not come: of this document, or of all. */
+/** Whether the community said why it does not come: of this document, or of all; or none is taken
+ * of an answer that there is no room for. */
 static bool is_explained(const Asked *asked)
 {
     const Leg *leg = asked->leg;
-    return (leg->has_failed && leg->error) || leg_tells_of(leg, asked->unique_id);
+    return (leg->has_failed && leg->error) || leg->reading.errors.first ||
+           leg_tells_of(leg, asked->unique_id);
 }
 
 /** A community that gives neither a document nor an error. */

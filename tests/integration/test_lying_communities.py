@@ -85,10 +85,11 @@ class Liar(receivers.Receiver):
         return answer is not None
 
 
-class Lying(common.ServerCase):
+class Case(common.ServerCase):
     """This server asks one community that lies, beside its own."""
 
     settings = {"server": {"roles": "registry, repository, pix, atna"}, "affinity_domain": {"home_community_id": HERE}}
+    timeout_s = TIMEOUT_S
 
     @classmethod
     def setUpClass(cls):
@@ -103,7 +104,7 @@ class Lying(common.ServerCase):
         """A community that answers so."""
         liar = Liar(answer if callable(answer) else lambda message: answer)
         self.addCleanup(liar.stop)
-        self.server.command("community", "add", THERE, "--url", f"http://127.0.0.1:{liar.port}/gateway", "--timeout", f"{TIMEOUT_S}s")
+        self.server.command("community", "add", THERE, "--url", f"http://127.0.0.1:{liar.port}/gateway", "--timeout", f"{self.timeout_s}s")
         return liar
 
     def ask(self, answer, body=None, transaction="ITI-18"):
@@ -112,7 +113,7 @@ class Lying(common.ServerCase):
         begin = time.monotonic()
         found = self.soap().send("/initiating", transaction, body or documents_of(common.patient("P1")), as_mtom=transaction != "ITI-18")
         seconds = time.monotonic() - begin
-        self.assertLess(seconds, TIMEOUT_S + 3)
+        self.assertLess(seconds, self.timeout_s + 3)
         return found, liar
 
     def retrieve(self, answer, *unique_ids):
@@ -123,6 +124,10 @@ class Lying(common.ServerCase):
         """What is here came, and an error for the community there."""
         self.assertEqual((found.outcome, homes(found)), ("PartialSuccess", [HERE]))
         self.assertEqual([(e[0], e[2]) for e in found.errors], [("XDSUnavailableCommunity", THERE)])
+
+
+class Lying(Case):
+    """Nothing wrong is passed on."""
 
     # ---- ITI-18
 
@@ -346,6 +351,65 @@ class Lying(common.ServerCase):
                 found = self.retrieve(documents(STATUS_OF + "Success", document_xml(wanted), part_type=kind), wanted)
                 self.assertNotIn(b"X-Evil", found.raw)
                 self.assertIn(list(found.documents().values()), ([b"content"], []))
+
+
+class Crowded(Case):
+    """Little room for documents on their way."""
+
+    settings = {**Case.settings, "gateway": {"spill_size": "2MiB"}}
+    timeout_s = 20
+    PIECE = b"x" * 900_000
+
+    def gauge(self, name):
+        """A metric of this server."""
+        return float(re.search(rf"^musubi_{name} (\S+)$", self.server.admin("/metrics"), re.MULTILINE).group(1))
+
+    def until(self, condition):
+        """Waits for it."""
+        end = time.monotonic() + self.timeout_s
+        while not condition():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
+
+    def test_one_answer_gets_half_of_the_room_and_gives_it_back(self):
+        wanted, refused = xds.new_oid(), self.gauge("gateway_spill_refused_total")
+        found = self.retrieve(documents(STATUS_OF + "Success", document_xml(wanted), attachment=b"x" * (1 << 20) + b"y"), wanted)
+        self.assertEqual((found.outcome, found.documents()), ("Failure", {}))
+        self.assertEqual([(e[0], e[2]) for e in found.errors], [("XDSRepositoryOutOfResources", THERE)])
+        self.assertIn("[gateway] spill_size", found.errors[0][1])
+        self.assertEqual(self.gauge("gateway_spill_refused_total"), refused + 1)
+        for _ in range(5):
+            found = self.retrieve(documents(STATUS_OF + "Success", document_xml(wanted), attachment=self.PIECE), wanted)
+            self.assertEqual(found.documents(), {wanted: self.PIECE})
+        self.until(lambda: self.gauge("gateway_spill_bytes") == 0)
+
+    def test_all_answers_together_get_no_more_than_there_is(self):
+        wanted, refused, found = xds.new_oid(), self.gauge("gateway_spill_refused_total"), []
+        over = threading.Event()
+        self.addCleanup(over.set)
+
+        def answer(_):
+            whole = documents(STATUS_OF + "Success", document_xml(wanted), attachment=self.PIECE)
+            yield whole[:-5]
+            over.wait(self.timeout_s)
+            yield whole[-5:]
+        self.lie(answer)
+
+        def ask():
+            soap = common.client(self.server)
+            found.append(soap.send("/initiating", "ITI-43", xds.retrieve_xml([(REPOSITORY_THERE, wanted, THERE)]), as_mtom=True))
+            soap.close()
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        self.until(lambda: self.gauge("gateway_spill_refused_total") == refused + 1)
+        self.assertLessEqual(self.gauge("gateway_spill_bytes"), 2 << 20)
+        over.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(sorted(f.outcome for f in found), ["Failure", "Success", "Success"])
+        self.assertEqual([e[0] for f in found for e in f.errors], ["XDSRepositoryOutOfResources"])
+        self.until(lambda: self.gauge("gateway_spill_bytes") == 0)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ static void numbers_done(void *ctx)
     ((Numbers *)ctx)->done_count++;
 }
 
-static int make(KeptReply *kept, Request *req, KeptReplyRoom *room, Numbers *numbers)
+static int make(KeptReply *kept, Request *req, SpillRoom *room, Numbers *numbers)
 {
     BodySource source = {.ctx = numbers, .next = numbers_next, .done = numbers_done};
     int rc = kept_reply_make(kept, req, room, &source);
@@ -63,7 +63,7 @@ static void test_a_reply_is_read_as_often_as_it_takes(void **state)
 {
     (void)state;
     static const unsigned counts[] = {0, 1, 6553, 100000, 104858, 500001};
-    KeptReplyRoom room = {.directory = "/tmp", .limit_bytes = 8 << 20};
+    SpillRoom room = {.directory = "/tmp", .limit_bytes = 8 << 20};
     KeptReply kept = {0};
     Request *req = request_new(1000);
     for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
@@ -92,7 +92,7 @@ static void test_what_finds_no_room_or_cannot_be_read_is_not_kept(void **state)
         {"/tmp", {.end = 20, .failing_at = 3}, "cannot be read"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        KeptReplyRoom room = {.directory = rows[i].directory, .limit_bytes = 8 << 20};
+        SpillRoom room = {.directory = rows[i].directory, .limit_bytes = 8 << 20};
         KeptReply kept = {0};
         Request *req = request_new(1000);
         Numbers numbers = rows[i].numbers;
