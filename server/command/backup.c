@@ -12,6 +12,7 @@
 #include "server/command/checks.h"
 #include "server/command/json.h"
 #include "server/language.h"
+#include "server/services.h"
 
 /* ------------------------------------------------------------------ findings */
 
@@ -64,21 +65,32 @@ static bool parse_keep(const Options *options, size_t *ret_keep)
     return true;
 }
 
-/** Whether the folder is data_dir or below it: it would be lost together with it. */
+/** Whether the folder is this one or below it; both without links. */
+static bool is_in(const char *folder, const char *above)
+{
+    char *real = realpath(above, NULL);
+    const size_t len = real ? strlen(real) : 0;
+    const bool is_in =
+        real && strncmp(folder, real, len) == 0 && (folder[len] == '/' || folder[len] == '\0');
+    free(real);
+    return is_in;
+}
+
+/** Whether the folder is data_dir or below it, or below one of its folders, which may be elsewhere:
+ * it would be lost together with it, and be part of itself. */
 static bool is_in_data_dir(const Config *config, const char *folder)
 {
     _cleanup_(arena_freep) Arena *arena = arena_new();
-    char *data_dir = realpath(config->server.data_dir, NULL);
     char *absolute = realpath(folder, NULL);
     if (!absolute) { /* it will be made */
         absolute = realpath(dirname(str_cstr(arena, str_from(folder))), NULL);
     }
-    size_t len = data_dir ? strlen(data_dir) : 0;
-    bool is_in = data_dir && absolute && strncmp(absolute, data_dir, len) == 0 &&
-                 (absolute[len] == '/' || absolute[len] == '\0');
-    free(data_dir);
+    bool is_in_it = absolute && is_in(absolute, config->server.data_dir);
+    for (size_t i = 0; absolute && !is_in_it && services_folders[i]; i++) {
+        is_in_it = is_in(absolute, services_path(arena, config, services_folders[i]));
+    }
     free(absolute);
-    return is_in;
+    return is_in_it;
 }
 
 static int prune_store(const Options *options, BackupStore *store, ErrorList *errors, size_t keep)

@@ -468,6 +468,7 @@ class Elsewhere(BackupCase):
         documents = {self.submission.documents[0].unique_id: self.submission.documents[0].content}
         self.assert_served(documents)
         self.backup(folder)
+        self.assertEqual(run(self.server, "backup", first / "backup").returncode, 2)
         within = first / "more"
         within.symlink_to(self.base)
         refused = run(self.server, "backup", folder)
