@@ -4,6 +4,7 @@ import base64
 import hashlib
 import random
 import threading
+import time
 
 from conformance import client as xds
 from tests.harness import server as harness
@@ -12,6 +13,7 @@ from tests.integration.test_identity_commands import Commands
 
 CLASS = "REPORTS^^1.3.6.1.4.1.19376.1.2.6.1"
 RESTRICTED = "LocalPolicyRestrictionError"
+WAIT_S = 60  # until the server has seen a node
 WRITERS = 8
 ROUNDS = 40
 DOCUMENTS = 6
@@ -153,6 +155,11 @@ class Removal(Commands):
         self.assertEqual(common.fetch(soap, other).documents(), {other: b"same bytes"})
         self.assertEqual(self.fsck(), (0, "0 findings\n"))
 
+    def test_a_message_names_ten_thousand_objects_and_no_more(self):
+        urns = [xds.new_urn() for _ in range(10_001)]
+        self.assert_refused(remove_metadata(self.soap(), *urns), "XDSRegistryOutOfResources", "10001 objects")
+        self.assert_refused(remove_metadata(self.soap(), *urns[1:]), "UnresolvedReferenceException", urns[1])
+
     def test_a_hold_that_comes_during_removals_wins_or_loses(self):
         soap = self.soap()
         for _ in range(4):
@@ -187,6 +194,60 @@ class Removal(Commands):
         """Its status and output."""
         result = self.server.command("fsck", check=False)
         return result.returncode, result.stdout
+
+
+class TwoHospitals(common.ServerCase):
+    """Mode enforce: each submits for itself."""
+
+    mode = "enforce"
+    roles = ("gateway-a", "gateway-b")
+    settings = {"server": {"plain_http_listen": None, "plain_mllp_listen": None}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        command = cls.server.command
+        for letter in "ab":
+            command("facility", "add", f"Hospital {letter.upper()}")
+            command("node", "add", f"gateway-{letter}", "--facility", f"Hospital {letter.upper()}", "--transactions", "*",
+                    "--certificate", str(cls.certs / f"gateway-{letter}.pem"))
+        command("authority", "add", "1.2.3.7", "--namespace", "HA", "--facility", "Hospital A")
+        patients = cls.server.dir / "patients.csv"
+        patients.write_text("authority,identifier,family,birth_date\nHA,1,Yamada,1950-01-01\n", encoding="utf-8")
+        command("patient", "import", str(patients))
+        command("patient", "enroll", "HA:1")
+        ((pid,),) = common.rows(cls.server, "SELECT value FROM patient_identifier WHERE is_xad_pid")
+        cls.patient = f"{pid}^^^&{harness.AUTHORITY}&ISO"
+
+    def hospital(self, letter):
+        """A client of its node, when the server knows that."""
+        soap = self.soap(f"gateway-{letter}")
+        deadline = time.monotonic() + WAIT_S
+        while self.entries(soap, "1.2.3") is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return soap
+
+    def entries(self, soap, unique_id):
+        """entryUUIDs that the node may know, or None: it is refused."""
+        reply = soap.query("GetDocuments", {"$XDSDocumentEntryUniqueId": f"('{unique_id}')"})
+        return {entry.get("id") for entry in reply.objects("ExtrinsicObject")} if reply.outcome == "Success" else None
+
+    def test_bytes_that_another_hospital_has_registered_too_stay_for_it(self):
+        a, b = self.hospital("a"), self.hospital("b")
+        document = xds.Document(self.patient, b"of both")
+        self.assert_success(a.provide(xds.Submission(self.patient, [document])))
+        same = xds.Document(self.patient, document.content, unique_id=document.unique_id)
+        self.assert_success(b.register(xds.Submission(self.patient, [same])))
+        (own,) = self.entries(b, document.unique_id)
+        reply = remove_documents(a, document)
+        self.assertEqual((reply.outcome, [e[0] for e in reply.errors]), ("Failure", ["XDSRemoveDocumentsError"]))
+        self.assertIn("registered by others", reply.errors[0][1])
+        self.assertEqual([e[0] for e in remove_documents(b, document).errors], ["XDSDocumentUniqueIdError"])
+        self.assertEqual(common.fetch(a, document).documents(), {document.unique_id: document.content})
+        self.assertIn(own, contents(b, document.unique_id))
+        self.assert_success(remove_metadata(b, *contents(b, document.unique_id)))
+        self.assert_success(remove_documents(a, document))
+        self.assertEqual(common.fetch(a, document).documents(), {})
 
 
 class Writer:

@@ -10,6 +10,7 @@ import psycopg2
 
 from tests.fault import site as sites
 from tests.integration import common
+from tests.integration.test_removal import remove_documents
 
 
 class TwoProcesses(unittest.TestCase):
@@ -94,6 +95,9 @@ class TwoProcesses(unittest.TestCase):
     def test_unknown_outcome_is_settled_by_sending_again(self):
         submission = common.submission("P3", b"unknown")
         self.lose_the_registry(submission)
+        reply = remove_documents(self.clients.repository, submission.documents[0])
+        self.assertEqual([e[0] for e in reply.errors], ["XDSRemoveDocumentsError"])
+        self.assertIn("not yet known", reply.errors[0][1])
         reply = self.clients.repository.provide(submission)
         self.assertEqual(reply.outcome, "Success", reply.errors)
         self.assertEqual(self.fetched(submission), b"unknown")
