@@ -25,12 +25,13 @@ int communities_read(DbConn *conn, Request *req, Community **ret_communities,
                      size_t *ret_count) MUST_CHECK;
 
 /**
- * Asks a community for an object that nobody has (ITI-38 GetDocuments with its home): whether its
- * gateway can be reached and answers for it. For commands: nothing is recorded here.
- * @param ret_problem  in req->arena; empty: it answers as it should
+ * Asks a community at each of its addresses for what nobody has, with its home: whether its gateway
+ * can be reached and answers for it. For commands: nothing is recorded here.
+ * @param ret_problems  of each service, in req->arena; empty: it answers as it should, or has no
+ * address for that
  */
 void community_probe(InitiatingGateway *gateway, Request *req, const Community *community,
-                     Str *ret_problem);
+                     Str ret_problems[GATEWAY_SERVICE_COUNT]);
 
 /** Stores one under its home, new or changed. */
 int community_store(DbConn *conn, Request *req, const Community *community) MUST_CHECK;

@@ -8,11 +8,16 @@
 #define REQUESTS_PER_ADDRESS_MAX 64U
 
 const ServiceRow gateway_services[GATEWAY_SERVICE_COUNT] = {
-#define SERVICE(name, own_action, own_reply_action, action, event, is_mtom)                        \
-    [GATEWAY_##name] = {own_action, own_reply_action, action, event, is_mtom},
+#define SERVICE(name, transaction, own_action, own_reply_action, action, event, is_mtom)           \
+    [GATEWAY_##name] = {transaction, own_action, own_reply_action, action, event, is_mtom},
 #include "registry/gateway/services.def"
 #undef SERVICE
 };
+
+const char *gateway_service_transaction(GatewayService service)
+{
+    return gateway_services[service].transaction;
+}
 
 InitiatingGateway *initiating_gateway_new(const InitiatingGatewayConfig *config)
 {

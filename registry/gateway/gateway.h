@@ -14,11 +14,15 @@ typedef struct InitiatingGateway InitiatingGateway;
 
 /** Rows of services.def: what is asked for. */
 typedef enum GatewayService {
-#define SERVICE(name, own_action, own_reply_action, action, event, is_mtom) GATEWAY_##name,
+#define SERVICE(name, transaction, own_action, own_reply_action, action, event, is_mtom)           \
+    GATEWAY_##name,
 #include "registry/gateway/services.def"
 #undef SERVICE
     GATEWAY_SERVICE_COUNT
 } GatewayService;
+
+/** "ITI-38": by which a service asks another community. */
+const char *gateway_service_transaction(GatewayService service);
 
 /** The actor of this community that answers a service. */
 typedef struct GatewayActor {

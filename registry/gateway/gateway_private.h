@@ -8,6 +8,7 @@
 
 /** A row of services.def. */
 typedef struct ServiceRow {
+    const char *transaction;
     const char *own_action;
     const char *own_reply_action;
     const char *action;

@@ -466,38 +466,6 @@ bool leg_tells_of(const Leg *leg, Str unique_id)
     return false;
 }
 
-/* ---- a test by the operator ---- */
-
-static Str probe_of(Arena *arena, const Community *community)
-{
-    Str nobody = uuid_urn(arena, uuid_new());
-    return str_printf(
-        arena,
-        "<query:AdhocQueryRequest xmlns:query=\"" NS_QUERY "\" xmlns:rim=\"" NS_RIM
-        "\"><query:ResponseOption returnComposedObjects=\"true\" returnType=\"ObjectRef\"/>"
-        "<rim:AdhocQuery id=\"urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4\" home=\"%.*s\">"
-        "<rim:Slot name=\"$XDSDocumentEntryEntryUUID\"><rim:ValueList><rim:Value>('%.*s')"
-        "</rim:Value></rim:ValueList></rim:Slot></rim:AdhocQuery></query:AdhocQueryRequest>",
-        STR_ARG(community->home), STR_ARG(nobody));
-}
-
-void community_probe(InitiatingGateway *gateway, Request *req, const Community *community,
-                     Str *ret_problem)
-{
-    const LegPlan plan = {.gateway = gateway, .service = GATEWAY_QUERY, .req = req};
-    Leg *leg = leg_new(&plan, community, probe_of(req->arena, community));
-    legs_run(req, &leg, 1);
-    const XmlNode *error = leg->reply
-                               ? xml_child(xml_child(leg->reply->body, NS_RS, "RegistryErrorList"),
-                                           NS_RS, "RegistryError")
-                               : NULL;
-    *ret_problem =
-        error ? str_printf(req->arena, "%.*s: %.*s", STR_ARG(xml_attribute(error, "errorCode")),
-                           STR_ARG(xml_attribute(error, "codeContext")))
-        : leg->reply ? STR_EMPTY
-                     : leg->problem;
-}
-
 /* ---- audit ---- */
 
 static int append(const InitiatingGateway *gateway, Request *req, AuditEvent *event,

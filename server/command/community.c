@@ -85,12 +85,17 @@ static Community read_input(const CommandContext *context, const Options *option
     return community;
 }
 
-static int check_count(const CommandContext *context)
+/** One that is there already may be changed. */
+static int check_count(const CommandContext *context, Str home)
 {
     Community *communities;
     size_t count = 0;
+    size_t others = 0;
     int rc = communities_read(context->conn, context->req, &communities, &count);
-    if (rc == 0 && count >= COMMUNITIES_MAX) {
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        others += str_equal(communities[i].home, home) ? 0 : 1;
+    }
+    if (rc == 0 && others >= COMMUNITIES_MAX) {
         rc = fault(context, tr("there are 64 communities already, the most that there may be"),
                    STR_EMPTY);
     }
@@ -100,7 +105,8 @@ static int check_count(const CommandContext *context)
 static int community_add(const Options *options, CommandContext *context)
 {
     Community community = read_input(context, options);
-    int rc = context->req->errors.error_count > 0 ? -ERR_CONFIGURATION : check_count(context);
+    int rc = context->req->errors.error_count > 0 ? -ERR_CONFIGURATION
+                                                  : check_count(context, community.home);
     rc = rc < 0 ? rc : command_begin(context);
     rc = rc < 0 ? rc : community_store(context->conn, context->req, &community);
     rc = rc < 0 ? rc
@@ -191,37 +197,65 @@ static InitiatingGateway *open_gateway(const CommandContext *context, Tls **ret_
     return initiating_gateway_new(&gateway);
 }
 
-static void test_one(const Options *options, CommandContext *context, const Community *community,
-                     Str *ret_problem)
+/** A line, or an item of the list, for each service. @return whether it answers as it should */
+static bool tell_one(const Options *options, const CommandContext *context,
+                     const Community *community, GatewayService service, Str problem, json_t *list)
+{
+    Str url = community->urls[service];
+    const char *transaction = gateway_service_transaction(service);
+    bool is_good = str_is_empty(problem);
+    if (str_is_empty(url)) {
+        return true;
+    }
+    if (options->json) {
+        json_array_append_new(list, json_pack("{s:s, s:o, s:b, s:o}", "transaction", transaction,
+                                              "url", json_text(url), "answers", is_good, "problem",
+                                              json_text(problem)));
+    } else {
+        printf("%s  %.*s  %s%.*s\n", transaction, STR_ARG(url), is_good ? tr("answers") : "",
+               STR_ARG(str_printable(context->arena, problem)));
+    }
+    return is_good;
+}
+
+/** @return whether it answers as it should, at each of its addresses */
+static bool test_one(const Options *options, CommandContext *context, const Community *community)
 {
     Tls *tls = NULL;
+    Str problems[GATEWAY_SERVICE_COUNT];
+    bool is_good = true;
+    json_t *list = options->json ? json_array() : NULL;
     InitiatingGateway *gateway = open_gateway(context, &tls);
-    community_probe(gateway, context->req, community, ret_problem);
+    community_probe(gateway, context->req, community, problems);
+    for (GatewayService service = 0; service < GATEWAY_SERVICE_COUNT; service++) {
+        is_good &= tell_one(options, context, community, service, problems[service], list);
+    }
+    if (list) {
+        json_print(json_pack("{s:o, s:b, s:o}", "home", json_text(community->home), "answers",
+                             is_good, "services", list));
+    } else {
+        command_say(options,
+                    is_good ? tr("community %s answers")
+                            : tr("community %s does not answer as it should; what it does not "
+                                 "serve is registered with an empty address, e.g. --imaging-url "
+                                 "''"),
+                    options->arguments[1]);
+    }
     initiating_gateway_free(gateway);
     tls_free(tls);
-    if (options->json) {
-        json_print(json_pack("{s:o, s:b, s:o}", "home", json_text(community->home), "answers",
-                             str_is_empty(*ret_problem), "problem", json_text(*ret_problem)));
-    } else if (str_is_empty(*ret_problem)) {
-        command_say(options, tr("community %s answers"), options->arguments[1]);
-    } else {
-        command_say(options, tr("community %s does not answer as it should: %.*s"),
-                    options->arguments[1], STR_ARG(str_printable(context->arena, *ret_problem)));
-    }
+    return is_good;
 }
 
 static int community_test(const Options *options, CommandContext *context)
 {
     Community *communities = NULL;
     size_t count = 0;
-    Str problem = STR_EMPTY;
     if (communities_read(context->conn, context->req, &communities, &count) < 0) {
         return EXIT_FAILED;
     }
     for (size_t i = 0; i < count; i++) {
         if (str_equal(communities[i].home, str_from(options->arguments[1]))) {
-            test_one(options, context, &communities[i], &problem);
-            return str_is_empty(problem) ? EXIT_GOOD : EXIT_FOUND;
+            return test_one(options, context, &communities[i]) ? EXIT_GOOD : EXIT_FOUND;
         }
     }
     command_say(options, tr("there is no community %s"), options->arguments[1]);

@@ -152,6 +152,43 @@ class Initiating(common.ServerCase):
         self.assertEqual(command("community", "remove", THERE, check=False).returncode, 1)
         self.assertTrue(any(codes(r)[1] == "110128" for r in of_messages(self.server, THERE, 1)))
 
+    def test_a_community_is_tried_at_each_of_its_addresses(self):
+        """As the gateway calls them: ITI-38, ITI-39, RAD-75, for the home that it is registered with."""
+        command, good = self.server.command, f"http://127.0.0.1:{self.other.plain_port}/gateway"
+        closed, wrong = (f"http://127.0.0.1:{p}/gateway" for p in (*harness.free_ports(1), self.other.plain_port))
+        wrong = wrong.replace("/gateway", "/registry")
+
+        def tried(*options):
+            command("community", "add", THERE, "--url", good, *options)
+            run = command("community", "test", THERE, "--json", check=False)
+            found = json.loads(run.stdout)
+            self.assertEqual((run.returncode == 0, found["home"]), (found["answers"], THERE))
+            return {s["transaction"]: s["problem"] for s in found["services"]}
+        self.assertEqual(tried(), {"ITI-38": "", "ITI-39": "", "RAD-75": ""})
+        self.assertEqual(tried("--imaging-url", ""), {"ITI-38": "", "ITI-39": ""})
+        for options, transaction, problem in ((("--retrieve-url", closed), "ITI-39", "Connection refused"),
+                                              (("--imaging-url", wrong), "RAD-75", "/gateway"),
+                                              (("--retrieve-url", wrong), "ITI-39", "/gateway")):
+            with self.subTest(options=options):
+                found = tried(*options)
+                self.assertIn(problem, found.pop(transaction))
+                self.assertEqual(set(found.values()), {""})
+        output = command("community", "test", THERE, check=False).stdout
+        self.assertIn(f"ITI-38  {good}  answers\n", output)
+        self.assertIn(f"ITI-39  {wrong}  SOAP fault", output)
+        command("community", "add", SLOW, "--url", good)
+        output = command("community", "test", SLOW, check=False).stdout
+        self.assertEqual(output.count("XDSUnknownCommunity"), 3)
+
+    def test_of_as_many_communities_as_there_may_be_each_can_be_changed(self):
+        command = self.server.command
+        homes = [f"{THERE}.{n}" for n in range(64)]
+        self.addCleanup(common.rows, self.server, "DELETE FROM community RETURNING 1")
+        common.rows(self.server, "INSERT INTO community (home, name, query_url, retrieve_url, imaging_url, discovery_url, fingerprint, timeout_ms,"
+                                 " enabled) SELECT unnest(%s), '', '', '', '', '', '', 1000, false RETURNING 1", homes)
+        self.assertEqual(command("community", "add", homes[0], "--url", "http://127.0.0.1:1/x").returncode, 0)
+        self.assertNotEqual(command("community", "add", f"{THERE}.64", "--url", "http://127.0.0.1:1/x", check=False).returncode, 0)
+
     def test_a_patient_unknown_there_is_no_error(self):
         self.server.command("community", "add", THERE, "--url", f"http://127.0.0.1:{self.other.plain_port}/gateway")
         reply, _ = self.ask("ITI-18", documents_of(common.patient("P1")))
