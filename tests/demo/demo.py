@@ -386,20 +386,29 @@ The region keeps serving. Configuration: {self.server.config_path}
 Stop with Ctrl-C.""", flush=True)
 
 
+def is_reachable(folder, user):
+    """Whether the service user gets there."""
+    return subprocess.run(["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "test", "-x", str(folder)],
+                          check=False).returncode == 0
+
+
 def demo_folder():
-    """var/demo in the clone, or /var/lib/musubi-demo where the service user cannot reach the clone."""
+    """var/demo in the clone; where the service user cannot reach the clone, /var/lib/musubi-demo, to which var/demo links then."""
     folder = ROOT / "var" / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(exist_ok=True)
+    if folder.is_symlink():
+        folder.unlink()
     user = harness.service_user()
-    if user:
-        test = subprocess.run(["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "test", "-x", str(folder)],
-                              check=False)
-        if test.returncode != 0:
-            shutil.rmtree("/var/lib/musubi-demo", ignore_errors=True)
-            folder = pathlib.Path("/var/lib/musubi-demo")
-            folder.mkdir(parents=True, exist_ok=True)
-            print(f"The clone is not reachable for user {pwd.getpwuid(user.pw_uid).pw_name}: the data goes to {folder}")
-    return folder
+    if not user or is_reachable(folder.parent, user):
+        folder.mkdir(exist_ok=True)
+        return folder
+    elsewhere = pathlib.Path("/var/lib/musubi-demo")
+    elsewhere.mkdir(exist_ok=True)
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    folder.symlink_to(elsewhere)
+    print(f"The clone is not reachable for user {pwd.getpwuid(user.pw_uid).pw_name}: the data goes to {elsewhere}", flush=True)
+    return elsewhere
 
 
 def main():
@@ -407,6 +416,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="stop at the end")
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # either stops the server too, also where a shell has SIGINT ignored
     folder = demo_folder()
     demo = Demo(folder)
     print("Musubi demo: a region of two hospitals and a data center", flush=True)

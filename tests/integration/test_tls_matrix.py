@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import json
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -414,11 +415,21 @@ class Ends(Listeners):
         self.assertRegex(found.stdout, r"NOTE +ITI-41 +not allowed; musubi node add --transactions")
         self.assertEqual(found.returncode, 0, found.stdout)
 
-    def test_metrics_tell_what_is_left(self):
+    def metrics(self):
+        """What an operator gets of the remote admin listener."""
         listener = next(each for each in self.listeners if each.name == "admin")
         with self.connect(listener, self.context("operator")) as tls:
             tls.sendall(http_get("/metrics").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-            text = b"".join(iter(lambda: tls.recv(65536), b"")).decode()
+            return b"".join(iter(lambda: tls.recv(65536), b"")).decode()
+
+    def test_every_metric_is_on_its_page_and_no_other(self):
+        """docs/reference/metrics.md, of a server with all roles and TLS."""
+        page = pathlib.Path(__file__).resolve().parents[2] / "docs" / "reference" / "metrics.md"
+        self.assertEqual(sorted(re.findall(r"(?m)^# HELP (musubi_\w+)", self.metrics())),
+                         sorted(re.findall(r"`(musubi_\w+)`", page.read_text(encoding="utf-8"))))
+
+    def test_metrics_tell_what_is_left(self):
+        text = self.metrics()
         days = {name: int(float(value)) // 86400 for name, value in
                 re.findall(r"^musubi_((?:tls|node)_.*left_seconds.*) (\S+)$", text, re.M)}
         self.assertEqual(days["tls_certificate_left_seconds"] // 10, 82)

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""What the pages of the tree (*.md) name is there: files, folders behind links, functions; and a folder's README names each of its sources."""
+"""What the pages of the tree (*.md) name is there: files, folders, what links lead to, functions; and a folder's README names each of its
+sources."""
 
 import fnmatch
 import pathlib
@@ -12,7 +13,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = (".c", ".cc", ".h", ".def", ".py")
 FILE = re.compile(r"[\w./*<>-]+\.(?:cc?|h|def|py|sql|sh|toml|svg|md)\b")
 WORD = re.compile(r"`([\w*-]+)`")
-LINK = re.compile(r"\]\(([^)#:]+)\)")
+LINK = re.compile(r"\]\(([^):#]*)(?:#([^)]+))?\)")
+FOLDER = re.compile(r"`([\w-]+(?:/[\w-]+)+)/?`")
+HEADING = re.compile(r"^#+ (.*)$", re.M)
 FUNCTION = re.compile(r"\b([a-z_][a-z_0-9]+)\(\)")
 ELSEWHERE = ("/", "var/", "testssl.sh")  # of the machine, of a run, of others
 
@@ -30,6 +33,11 @@ def pattern_of(name):
     return re.sub(r"<\w+>", "*", re.sub(r"(?:NN)+", "[0-9]*", name))
 
 
+def anchors_of(text):
+    """The anchors of a page's headings, as the usual renderers make them."""
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in HEADING.findall(text)}
+
+
 class Tree:
     """The files, by what a page may call them."""
 
@@ -38,6 +46,7 @@ class Tree:
         self.by_base = {}
         for name in names:
             self.by_base.setdefault(posixpath.basename(name), []).append(name)
+        self.top = {name.partition("/")[0] for name in names if "/" in name}
         self.words = set()
         for name in names:
             if name.endswith(SOURCES):
@@ -62,9 +71,15 @@ def faults_of(page, text, tree):
     for name in sorted(set(FILE.findall(text))):
         if not name.startswith(ELSEWHERE) and not tree.has_file(name, folder):
             yield f"{page}: there is no file {name}"
-    for name in sorted(set(LINK.findall(text))):
-        if not tree.has_path(name, folder):
+    for name, anchor in sorted(set(LINK.findall(text))):
+        target = ROOT / folder / name if name else ROOT / page
+        if name and not tree.has_path(name, folder):
             yield f"{page}: the link {name} leads nowhere"
+        elif anchor and anchor not in anchors_of((target / "README.md" if target.is_dir() else target).read_text(encoding="utf-8")):
+            yield f"{page}: {name or 'this page'} has no heading for #{anchor}"
+    for name in sorted(set(FOLDER.findall(text))):
+        if name.partition("/")[0] in tree.top and not tree.has_path(name, ""):
+            yield f"{page}: there is no folder {name}"
     for name in sorted(set(FUNCTION.findall(text))):
         if name not in tree.words:
             yield f"{page}: there is no function {name}()"
