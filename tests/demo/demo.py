@@ -4,6 +4,7 @@ end over mutual TLS, prints each step, and says what to try next. `--once` stops
 every step held."""
 
 import argparse
+import collections
 import io
 import json
 import os
@@ -39,9 +40,9 @@ RECORD_A = ("髙橋^花子^^^^^L^I~タカハシ^ハナコ^^^^^L^P||19700102|F|||
 RECORD_B = ("高橋^花子^^^^^L^I~タカハシ^ハナコ^^^^^L^P||19700102|F|||^^^^150-0001||^PRN^PH^^^^^^^^^03-1234-5678")
 SOURCE_PATIENT = "1001^^^&1.2.392.99999.2.1&ISO"
 PACS_NUMBER = "0000001001"
-DICOM_PORT = 2762
+PORTS = collections.namedtuple("Ports", "https mllp dicom admin")(8443, 2576, 2762, 9443)  # as README.md has them
 IMAGING_UID = "1.3.6.1.4.1.21367.13.80.110"
-MANIFEST_S = 30  # until it must have come
+WAIT_S = 60  # until something must have come that takes a second or a few
 
 CDA = """<?xml version="1.0" encoding="UTF-8"?>
 <ClinicalDocument xmlns="urn:hl7-org:v3">
@@ -81,8 +82,9 @@ def data_set(file):
 class Demo:
     """The region and the steps that it plays."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, ports=PORTS):
         self.folder = folder
+        self.ports = ports
         self.failed = 0
         self.patient = ""
         self.study = None
@@ -90,12 +92,12 @@ class Demo:
         self._open_to_service_user()
         self.server = harness.Server(data_dir=folder, certs=self.certs, mode="enforce",
                                      settings={"server": {"plain_http_listen": None, "plain_mllp_listen": None,
-                                                          "https_listen": "0.0.0.0:8443", "mllp_listen": "0.0.0.0:2576",
-                                                          "admin_listen": "127.0.0.1:9443",
+                                                          "https_listen": f"0.0.0.0:{ports.https}", "mllp_listen": f"0.0.0.0:{ports.mllp}",
+                                                          "admin_listen": f"127.0.0.1:{ports.admin}",
                                                           "roles": "registry, repository, pix, atna, imaging"},
-                                               "imaging": {"dicom_listen": f"0.0.0.0:{DICOM_PORT}", "unique_id": IMAGING_UID,
-                                                           "manifest_delay": "2s", "public_url": "https://localhost:8443/dicomweb"}})
-        self.server.https_port, self.server.mllps_port, self.server.admin_port = 8443, 2576, 9443
+                                               "imaging": {"dicom_listen": f"0.0.0.0:{ports.dicom}", "unique_id": IMAGING_UID,
+                                                           "manifest_delay": "2s", "public_url": f"https://localhost:{ports.https}/dicomweb"}})
+        self.server.https_port, self.server.mllps_port, self.server.admin_port = ports.https, ports.mllp, ports.admin
 
     def _open_to_service_user(self):
         user = harness.service_user()
@@ -108,6 +110,16 @@ class Demo:
         self.failed += not held
         print(f"  {'ok  ' if held else 'FAIL'} {what}{': ' + str(detail) if detail else ''}", flush=True)
         return held
+
+    @staticmethod
+    def wait(ask, is_there=bool):
+        """What ask() gives when it is there, or else at last."""
+        deadline = time.monotonic() + WAIT_S
+        found = ask()
+        while not is_there(found) and time.monotonic() < deadline:
+            time.sleep(0.2)
+            found = ask()
+        return found
 
     def client(self, role):
         """A SOAP client with the certificate of a role."""
@@ -131,6 +143,12 @@ class Demo:
         """musubi ae add: what the PACS calls itself, and whose numbers its images have."""
         self.musubi("musubi ae add PACS_A --node pacs-a --authority HOSP-A", "ae", "add", "PACS_A", "--node", "pacs-a", "--authority", "HOSP-A")
 
+    def is_everybody_known(self):
+        """Whether the running server has noticed the nodes and the AE."""
+        known = [self.client(name).query("GetDocuments", {"$XDSDocumentEntryUniqueId": "('1.2')"}).outcome != "Fault"
+                 for name in ("gateway-a", "gateway-b", "viewer-a")]
+        return all(known) and self.dcmtk("echoscu").returncode == 0
+
     def import_authorities(self):
         """musubi authority import: the number ranges of the two hospitals, and of a PACS that sends no feed."""
         result = self.server.command("authority", "import", str(ROOT / "tests" / "demo" / "authorities.csv"), check=False)
@@ -146,7 +164,8 @@ class Demo:
 
     def feed(self, gateway, facility, identifier, record):
         """ITI-8 A01: a hospital's own number with what it knows of the patient."""
-        reply = self.hl7(gateway, xds.adt("A01", identifier, sender=("GATEWAY", facility), charset="UNICODE UTF-8", name=record))
+        message = xds.adt("A01", identifier, sender=("GATEWAY", facility), charset="UNICODE UTF-8", name=record)
+        reply = self.wait(lambda: self.hl7(gateway, message), lambda reply: xds.acknowledgement(reply) == "AA")
         is_good = xds.acknowledgement(reply) == "AA"
         self.step(f"ITI-8   {identifier.split('^')[0]} fed by {gateway} (ADT^A01 over MLLP/TLS)", is_good,
                   "AA" if is_good else reply.replace("\r", " ")[:400])
@@ -203,7 +222,7 @@ class Demo:
     def dcmtk(self, tool, *arguments):
         """One of DCMTK's programs as PACS_A."""
         return subprocess.run([tool, "+tls", str(self.certs / "pacs-a.key"), str(self.certs / "pacs-a.pem"), "+cf", str(self.certs / "ca.pem"),
-                               "-aet", "PACS_A", "-aec", "MUSUBI", "localhost", str(DICOM_PORT), *map(str, arguments)],
+                               "-aet", "PACS_A", "-aec", "MUSUBI", "localhost", str(self.ports.dicom), *map(str, arguments)],
                               check=False, capture_output=True, text=True, timeout=60)
 
     def manifests(self, node="viewer-a"):
@@ -216,11 +235,7 @@ class Demo:
 
     def show_images(self):
         """What a viewer does who knows the patient's number and the registry."""
-        deadline = time.monotonic() + MANIFEST_S
-        found = self.manifests()
-        while not found and time.monotonic() < deadline:
-            time.sleep(0.2)
-            found = self.manifests()
+        found = self.wait(self.manifests)
         if not self.step("ITI-18  the study is in the registry, by a manifest that Musubi made", len(found) == 1, found[0] if found else "none"):
             return
         manifest = self.client("viewer-a").retrieve([(harness.REPOSITORY_UID, found[0])]).documents().get(found[0], b"")
@@ -338,19 +353,22 @@ class Demo:
 
     def audit(self):
         """The audit trail has each of these transactions."""
-        time.sleep(1.0)
-        result = self.server.command("audit", "search", "--json", check=False)
         wanted = ("ITI-8", "ITI-9", "ITI-41", "ITI-18", "ITI-43", "RAD-8", "RAD-69", "RAD-107", "110126")
-        messages = [json.loads(line)["message"] for line in result.stdout.splitlines()]
-        missing = [w for w in wanted if not any(f'"{w}"' in message for message in messages)]
-        self.step("audit events written", not missing, f"missing {missing}" if missing else f"{len(messages)} records")
+        messages = []
+
+        def missing():
+            result = self.server.command("audit", "search", "--json", check=False)
+            messages[:] = [json.loads(line)["message"] for line in result.stdout.splitlines()]
+            return [w for w in wanted if not any(f'"{w}"' in message for message in messages)]
+        lacking = self.wait(missing, lambda found: not found)
+        self.step("audit events written", not lacking, f"missing {lacking}" if lacking else f"{len(messages)} records")
 
     def play(self):
         """All steps in order."""
         self.register_nodes()
         self.import_authorities()
         self.register_application_entity()
-        time.sleep(3)  # running servers notice new nodes within seconds
+        self.wait(self.is_everybody_known)
         self.identify()
         self.store_image()
         self.musubi("musubi patient withdraw HOSP-A:1001, so that the demo begins anew", "patient", "withdraw", "HOSP-A:1001")
