@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""What the pages tell operators and vendors is so: commands with their words and options, configuration keys, error codes, columns of
-tables; and every command, error code and table is told of. With the program as argument: the page of keys is what it prints."""
+"""What the pages tell operators and vendors is so: commands with their words and options, configuration keys, error codes, endpoints,
+columns of tables; and every command, error code and table is told of. With the program as argument: the page of keys is what it prints."""
 
 import pathlib
 import re
@@ -18,6 +18,11 @@ COLUMNS = re.compile(r"csv_columns\[\w*\] = \{(.*?)\};", re.S)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 INLINE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 CONFIG = re.compile(r"`\[(\w+)\] (\w+)")
+SOAP = re.compile(r'^SOAP\("(/\w+)",\s*"([\w-]+)".*?(true|false),\s*"[^"]+"\)$', re.M | re.S)
+WEB = re.compile(r'^DICOMWEB\("\w+",\s*"(/\w+)[^"]*",\s*"([\w-]+)"', re.M)
+FHIR = re.compile(r'^FHIR\("\w+",\s*"[^"]*",\s*"(ITI-\d+)"', re.M)
+MESSAGE = re.compile(r'^MESSAGE\("\w+", "\w+", "[^"]*",\s*"(ITI-\d+)"', re.M)
+TRANSACTION = re.compile(r"\b(?:ITI|RAD)-\d+\b")
 KEYS_PAGE = ROOT / "docs" / "reference" / "configuration.md"
 WORD = re.compile(r"[a-z][a-z-]+")
 
@@ -108,6 +113,29 @@ def error_codes():
     return {code for name, code in rows if name in used}, {code for _, code in rows}
 
 
+def endpoints():
+    """{what a row of the table of endpoints begins with: its transactions}."""
+    found = {"HOST:2576": set(MESSAGE.findall((ROOT / "pix/messages.def").read_text(encoding="utf-8"))),
+             "/fhir": set(FHIR.findall(source("fhir_transactions.def")))}
+    for path, number in [(path, number) for path, number, _ in SOAP.findall(source("transactions.def"))] + WEB.findall(
+            source("dicomweb_transactions.def")):
+        found.setdefault(path, set()).add(number)
+    return found
+
+
+def faults_of_tables(pages):
+    """Transactions that the tables of endpoints and of asynchronous replies have too many or too few."""
+    page = pages["docs/integration.md"]
+    for begin, wanted in endpoints().items():
+        row = re.search(rf"^\| (?:`https://HOST:8443)?{begin}\b.*$", page, re.M)
+        if not row or set(TRANSACTION.findall(row[0])) != wanted:
+            yield f"docs/integration.md: the row of {begin} has to name {', '.join(sorted(wanted))}"
+    later = {number for _, number, is_asynchronous in SOAP.findall(source("transactions.def")) if is_asynchronous == "true"}
+    row = re.search(r"^\| Asynchronous replies .*$", pages["README.md"], re.M)
+    if not row or set(TRANSACTION.findall(row[0])) != later:
+        yield f"README.md: asynchronous replies are those of {', '.join(sorted(later))}"
+
+
 def faults_of_manual(pages, commands):
     """What the pages together do not tell."""
     text = "\n".join(pages.values())
@@ -136,6 +164,7 @@ def main():
     faults = [f"{name}: {fault}" for name, text in pages.items() for fault in faults_of_page(text, commands, keys)]
     faults += faults_of_manual({name: text for name, text in pages.items() if name.startswith(("README", "docs/"))}, commands)
     faults += faults_of_help(commands)
+    faults += faults_of_tables(pages)
     for program in sys.argv[1:]:
         printed = subprocess.run([program, "print-config", "--markdown", "--config", "/dev/null"], capture_output=True, text=True, check=False)
         if printed.stdout != KEYS_PAGE.read_text(encoding="utf-8"):
