@@ -197,7 +197,7 @@ def parse_reply(status, headers, raw):
 class SoapClient:
     """Sends SOAP messages to one server, connection kept alive. base is http://host:port or https://host:port."""
 
-    def __init__(self, base, cert=None, key=None, ca=None, timeout_s=60):
+    def __init__(self, base, cert=None, key=None, ca=None, timeout_s=90):
         self.url = urllib.parse.urlsplit(base)
         self.timeout_s = timeout_s
         self.context = None
@@ -509,7 +509,7 @@ def adt(event, identifiers, merged=None, sender=("TEST", "HOSPITAL"), version="2
 class MllpClient:
     """HL7 v2 over MLLP, one connection."""
 
-    def __init__(self, address, cert=None, key=None, ca=None, timeout_s=30):
+    def __init__(self, address, cert=None, key=None, ca=None, timeout_s=90):
         host, port = address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout_s)
         if ca:

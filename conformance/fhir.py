@@ -20,12 +20,12 @@ def connect(target):
     """A connection to the server of a target, and its path."""
     url = urllib.parse.urlsplit(target.base)
     if url.scheme != "https":
-        return http.client.HTTPConnection(url.hostname, url.port, timeout=60)
+        return http.client.HTTPConnection(url.hostname, url.port, timeout=90)
     context = ssl.create_default_context(cafile=str(target.ca))
     context.check_hostname = False
     if target.cert:
         context.load_cert_chain(str(target.cert), str(target.key))
-    return http.client.HTTPSConnection(url.hostname, url.port, timeout=60, context=context)
+    return http.client.HTTPSConnection(url.hostname, url.port, timeout=90, context=context)
 
 
 def exchange(target, method, path, body, headers):

@@ -68,6 +68,7 @@ typedef struct Process {
     DicomListener *dicom;
     DicomListener *plain_dicom;
     atomic_bool is_stopping;
+    atomic_uint_fast64_t refresh_count; /* how often the tables of operators were read anew */
     unsigned max_connections; /* of each listener: as configured, or as descriptors allow */
     char problem[PROBLEM_BYTES];
 } Process;

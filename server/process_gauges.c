@@ -131,6 +131,10 @@ void process_write_gauges(void *ctx, Request *req, StrBuf *buf)
         write_gateway_gauges(p->services.initiating, buf);
     }
     async_replies_gauges(p->replies, buf);
+    metrics_counter(buf, "tables_refreshed",
+                    "How often what operators change was read anew: nodes, authorities, "
+                    "subscribers, identity providers, application entities.",
+                    (double)atomic_load(&p->refresh_count));
     metrics_gauge(buf, "http_connections", "Open HTTP connections.",
                   (double)watchdog_count(p->watchdog));
     identity_gauges_write(p->identity_gauges, req, buf);

@@ -200,6 +200,8 @@ static void refresh_tables(Process *p)
         log_warn(
             "msg=\"registered nodes, authorities and identity providers not refreshed\" detail=%s",
             log_quote(req->arena, str_from(db_last_failure())));
+    } else {
+        atomic_fetch_add(&p->refresh_count, 1);
     }
     request_free(req);
     certificate_watch_tick(&p->certificates);

@@ -17,8 +17,8 @@ class Clients:
     """One thread's connections to the site."""
 
     def __init__(self, site):
-        self.registry = common.client(site.registry, timeout_s=15)
-        self.repository = common.client(site.repository, timeout_s=15)
+        self.registry = common.client(site.registry)
+        self.repository = common.client(site.repository)
 
     def close(self):
         """Closes both."""
@@ -78,7 +78,7 @@ class Site:
         """Whether a server process is gone."""
         return any(server.process.poll() is not None for server in self.servers)
 
-    def wait_ready(self, seconds=30):
+    def wait_ready(self, seconds=90):
         """Waits for servers that lost their PostgreSQL."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -147,4 +147,4 @@ def data_dir(site):
 
 def mllp(site):
     """A connection for feeds."""
-    return xds.MllpClient(f"127.0.0.1:{site.registry.mllp_port}", timeout_s=15)
+    return xds.MllpClient(f"127.0.0.1:{site.registry.mllp_port}")

@@ -1,9 +1,13 @@
 """Receivers of messages that the server sends: HL7 v2 over MLLP, plain or TLS, and HL7 v3 over HTTPS; each answers as told."""
 
+import contextlib
 import re
 import socket
 import ssl
 import threading
+
+from tests.harness.ports import free_ports
+from tests.harness.waiting import PATIENCE_S
 
 
 def tls_context(folder, name="server"):
@@ -34,7 +38,7 @@ class Receiver:
         self.messages = []
         self.arrived = threading.Condition()
         self.tls = tls
-        self.port = port
+        self.port = port or free_ports(1)[0]
         self.listener = None
         self.connections = []
         self.start()
@@ -44,22 +48,23 @@ class Receiver:
     def start(self):
         """Listens, on the port of last time."""
         self.listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def stop(self):
-        """Closes the port and every connection."""
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for connection in self.connections:
+        """Closes the port and ends every connection."""
+        with self.arrived:
+            listener, self.listener = self.listener, None
+            ended, self.connections = self.connections, []
+        if listener:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        for connection in ended:
             try:
-                connection.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)  # its thread closes it
             except OSError:
                 pass
-            connection.close()
-        self.connections = []
 
-    def wait(self, count, timeout_s=15):
+    def wait(self, count, timeout_s=PATIENCE_S):
         """The messages once there are count of them, or whatever came in time."""
         with self.arrived:
             self.arrived.wait_for(lambda: len(self.messages) >= count, timeout_s)
@@ -71,19 +76,33 @@ class Receiver:
                 connection, _ = listener.accept()
             except OSError:
                 return
+            with self.arrived:
+                if self.listener is not listener:
+                    connection.close()
+                    return
+                try:
+                    if self.tls:
+                        connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                except OSError:  # gone already
+                    connection.close()
+                    continue
+                self.connections.append(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
         try:
             if self.tls:
-                connection = self.tls.wrap_socket(connection, server_side=True)
-            self.connections.append(connection)
-            while self._exchange(connection):
-                pass
+                connection.do_handshake()
+            self._converse(connection)
         except OSError:
             pass
         finally:
             connection.close()
+
+    def _converse(self, connection):
+        """One exchange after the other."""
+        while self._exchange(connection):
+            pass
 
     def _keep(self, message):
         code = self.answer(message)
@@ -188,16 +207,12 @@ class SyslogReceiver(Receiver):
         self.connection_count = 0
         super().__init__(tls=tls, port=port)
 
-    def _serve(self, connection):
-        try:
-            connection = self.tls.wrap_socket(connection, server_side=True)
-            self.connections.append(connection)
+    def _converse(self, connection):
+        with self.arrived:
             self.connection_count += 1
-            self._take(connection, self.connection_count)
-        except (OSError, ValueError):
-            pass
-        finally:
-            connection.close()
+            number = self.connection_count
+        with contextlib.suppress(ValueError):  # no frames
+            self._take(connection, number)
 
     def _take(self, connection, number):
         """Whole frames, until the connection ends."""

@@ -11,6 +11,7 @@ import time
 
 from conformance import client as xds
 from tests.harness import saml, server as harness
+from tests.harness.waiting import wait_until
 
 FACILITIES = ("A", "B", "C", "D")
 ROLES = ("node", "physician", "nurse", "pharmacist", "clerk", "auditor")
@@ -190,11 +191,7 @@ class Region:
             self.server.command("authority", "add", domain(facility), "--namespace", f"H{facility}", "--facility", facility,
                                 "--source", f"EMR|HOSPITAL_{facility}")
         self.server.command("authority", "add", INSURANCE, "--namespace", "INS", "--kind", "other")
-        deadline = time.monotonic() + 30
-        while not self.is_known():
-            if time.monotonic() > deadline:
-                raise AssertionError("the server does not take feeds of the nodes that were registered")
-            time.sleep(0.3)
+        wait_until(self.is_known, "the server does not take feeds of the nodes that were registered", pause_s=0.3)
 
     def is_known(self):
         """Whether the server knows the nodes and domains by now: tried with a patient whom no test asks for."""

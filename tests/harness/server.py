@@ -4,25 +4,19 @@ import http.client
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 
+from tests.harness.ports import free_ports
+from tests.harness.waiting import PATIENCE_S, wait_until
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 AUTHORITY = "1.3.6.1.4.1.21367.2005.13.20.1000"
 REPOSITORY_UID = "1.3.6.1.4.1.21367.2011.2.3.7"
-
-
-def free_ports(count):
-    """Ports of 127.0.0.1 that nobody uses at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def binary():
@@ -108,9 +102,13 @@ class Server:
     def command(self, *arguments, check=True):
         """Runs a musubi command with this server's configuration; gives the CompletedProcess."""
         return subprocess.run([str(binary()), *arguments, "--config", str(self.config_path)], check=check,
-                              capture_output=True, text=True, timeout=120)
+                              capture_output=True, text=True, timeout=300)
 
-    def start(self, timeout_s=60):
+    def has_new_postgres(self, old):
+        """Whether another PostgreSQL than the one with this pid serves, and the server with it."""
+        return self.postmaster_pid() not in (None, old) and self.is_ready()
+
+    def start(self, timeout_s=180):
         """Starts and waits for /health/ready."""
         log = open(self.log_path, "ab")  # pylint: disable=consider-using-with
         self.process = subprocess.Popen([*self.wrapper, str(binary()), "serve", "--config", str(self.config_path)],
@@ -128,29 +126,44 @@ class Server:
 
     def is_ready(self):
         """Whether /health/ready says 200."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=2)
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
         try:
             connection.request("GET", "/health/ready")
             return connection.getresponse().status == 200
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
 
     def admin(self, path):
         """Body of a page of the admin listener."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=PATIENCE_S)
         try:
             connection.request("GET", path)
             return connection.getresponse().read().decode()
         finally:
             connection.close()
 
+    def metric(self, name):
+        """The value of a metric without labels."""
+        return float(re.search(rf"(?m)^musubi_{name} (\S+)$", self.admin("/metrics"))[1])
+
+    def wait_until_refreshed(self):
+        """Until the server works with what operators changed before this call: nodes, authorities, subscribers, identity providers and
+        application entities are read anew every second. The reading that was under way may have missed it; the one after that has not."""
+        before = self.metric("tables_refreshed")
+        wait_until(lambda: self.metric("tables_refreshed") >= before + 2, self.log)
+
+    def wait_for_log(self, pattern, before=0):
+        """The first match in what the server has written behind so many characters, once it is there with the rest of its line."""
+        whole_line = re.compile(rf"(?:{pattern})(?=.*\n)")
+        return wait_until(lambda: whole_line.search(self.log(), before), lambda: f"no {pattern} in {self.log()[before:][-3000:]}")
+
     def log(self):
         """Everything the server wrote to its standard error."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
-    def stop(self, timeout_s=30):
+    def stop(self, timeout_s=PATIENCE_S):
         """Orderly stop (SIGTERM); gives the exit status."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -169,9 +182,13 @@ class Server:
 
     def postmaster_pid(self):
         """The pid of the embedded PostgreSQL, or None."""
-        path = self.dir / "data" / "postgres" / "postmaster.pid"
-        candidates = [path] if path.exists() else list((self.dir / "data" / "postgres").glob("*/postmaster.pid"))
-        return int(candidates[0].read_text().splitlines()[0]) if candidates else None
+        folder = self.dir / "data" / "postgres"
+        for path in (folder / "postmaster.pid", *folder.glob("*/postmaster.pid")):
+            try:
+                return int(path.read_text(encoding="utf-8").splitlines()[0])
+            except (FileNotFoundError, IndexError, ValueError):
+                continue  # not there, or just being written
+        return None
 
     def stop_postgres(self):
         """Ends an embedded PostgreSQL that outlived a killed server."""

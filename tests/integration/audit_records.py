@@ -6,9 +6,10 @@ import functools
 import os
 import pathlib
 import re
-import time
 
 from lxml import etree
+
+from tests.harness.waiting import PATIENCE_S, becomes
 
 AUDIT_LOG_USED = "110101"
 SOURCE, DESTINATION, APPLICATION, LAUNCHER = "110153", "110152", "110150", "110151"
@@ -31,14 +32,16 @@ def read(text):
     return records
 
 
-def of_messages(server, token, count, timeout_s=15):
+def of_messages(server, token, count, timeout_s=PATIENCE_S):
     """The audit messages that hold a token, but for those of searches such as this one, once there are so many."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        found = [r for r in read(server.command("audit", "search", token, check=False).stdout) if codes(r)[0] != AUDIT_LOG_USED]
-        if len(found) >= count or time.monotonic() > deadline:
-            return found
-        time.sleep(0.1)
+    found = []
+
+    def are_there():
+        text = server.command("audit", "search", token, check=False).stdout
+        found[:] = [record for record in read(text) if codes(record)[0] != AUDIT_LOG_USED]
+        return len(found) >= count
+    becomes(are_there, timeout_s)
+    return found
 
 
 def base64_of(text):

@@ -32,7 +32,7 @@ def feed(server, *numbers):
     mllp.close()
 
 
-def client(server, role=None, timeout_s=60):
+def client(server, role=None, timeout_s=90):
     """A SOAP client: plain, or with the certificate of a role."""
     if role is None:
         return xds.SoapClient(f"http://127.0.0.1:{server.plain_port}", timeout_s=timeout_s)

@@ -3,7 +3,6 @@
 import base64
 import json
 import tempfile
-import time
 
 from conformance import client as xds
 from tests.harness import saml, server as harness
@@ -139,7 +138,7 @@ class Rules(Commands):
         cls.node("old", "Hospital B", "*")
         cls.server.command("node", "revoke", "old")
         cls.server.command("authority", "add", harness.AUTHORITY, "--source", "*|*")
-        time.sleep(3)  # a running server notices new nodes within seconds
+        cls.server.wait_until_refreshed()
         mllp = xds.MllpClient(f"127.0.0.1:{cls.server.mllps_port}", *(cls.certs / f for f in ("gateway-a.pem", "gateway-a.key", "ca.pem")))
         for n in range(1, 7):
             reply = mllp.send(xds.adt("A01", common.patient(f"P{n}")))
@@ -317,7 +316,7 @@ class ConsentDocuments(Commands):
         command("consent-policy", "add", ENROLS, "--name", "参加", "--decision", "enroll")
         command("consent-policy", "add", SHARES, "--name", "共有", "--decision", "enroll")
         command("consent-policy", "add", REFUSES, "--name", "不参加", "--decision", "withdraw")
-        time.sleep(1.5)  # until the server has seen them
+        cls.server.wait_until_refreshed()
         cls.people = cls.import_people(*(f"P{n}" for n in (1, 2, 3, 4, 5, 6, 7, 9, 10)))
         for level, rule in (("download", "--permit"), ("view", "--deny")):
             command("consent-policy", "disclose", SHARES, "--source", "Hospital A", "--reader", "Hospital B", rule, "--level", level)

@@ -2,10 +2,10 @@
 
 import http.client
 import ssl
-import time
 import unittest
 
 from tests.harness import server as harness
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.integration import common
 
 PORT = harness.free_ports(1)[0]
@@ -30,14 +30,17 @@ class Admin(common.ServerCase):
         for name, extra in (("operator", ["--operator"]), ("viewer-a", [])):
             cls.server.command("node", "add", name, "--facility", "Data center", "--transactions", "ITI-18",
                                "--certificate", str(cls.certs / f"{name}.pem"), *extra)
-        time.sleep(3)  # a running server notices new nodes within seconds
+        wait_until(lambda: cls.get("/health/live", "operator")[0] == 200, cls.server.log, pause_s=0.5)
+        cls.server.admin = lambda path: cls.get(path, "operator")[1]
+        cls.server.wait_until_refreshed()
 
-    def get(self, path, role=None):
+    @classmethod
+    def get(cls, path, role=None):
         """(status, body) of a page, asked with the certificate of a role."""
-        context = ssl.create_default_context(cafile=str(self.certs / "ca.pem"))
+        context = ssl.create_default_context(cafile=str(cls.certs / "ca.pem"))
         if role:
-            context.load_cert_chain(self.certs / f"{role}.pem", self.certs / f"{role}.key")
-        connection = http.client.HTTPSConnection("localhost", PORT, context=context, timeout=10)
+            context.load_cert_chain(cls.certs / f"{role}.pem", cls.certs / f"{role}.key")
+        connection = http.client.HTTPSConnection("localhost", PORT, context=context, timeout=PATIENCE_S)
         try:
             connection.request("GET", path)
             reply = connection.getresponse()
@@ -63,7 +66,7 @@ class Admin(common.ServerCase):
     def test_nobody_is_served_without_a_certificate_or_without_tls(self):
         with self.assertRaises((ssl.SSLError, OSError, http.client.HTTPException)):
             self.get("/health/live")
-        plain = http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
+        plain = http.client.HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE_S)
         with self.assertRaises((OSError, http.client.HTTPException)):
             plain.request("GET", "/health/live")
             plain.getresponse()

@@ -7,6 +7,7 @@ import unittest
 
 from conformance import client as xds
 from tests.harness import server as harness
+from tests.harness.waiting import PATIENCE_S
 from tests.integration import common
 
 ROUNDS = 10 if common.IS_FULL else 3
@@ -24,7 +25,7 @@ def receive_until(connection, is_enough):
 
 def first_body_byte(server, path, content_type, body):
     """Sends a request and returns as soon as one byte of the reply's body is here; the connection stays open."""
-    connection = socket.create_connection(("127.0.0.1", server.plain_port), 20)
+    connection = socket.create_connection(("127.0.0.1", server.plain_port), PATIENCE_S)
     connection.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
                        f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
     receive_until(connection, lambda received: received.partition(b"\r\n\r\n")[2])
@@ -73,7 +74,7 @@ class AuditBeforeData(common.ServerCase):
             control = f"c4-{number}-{os.getpid()}"
             message = (f"MSH|^~\\&|EMR|HOSPITAL|PIXMGR|CENTER|20260401||QBP^Q23^QBP_Q21|{control}|P|2.5\r"
                        f"QPD|IHE PIX Query|tag|{common.patient('P1')}\rRCP|I\r")
-            with socket.create_connection(("127.0.0.1", self.server.mllp_port), 20) as connection:
+            with socket.create_connection(("127.0.0.1", self.server.mllp_port), PATIENCE_S) as connection:
                 connection.sendall(b"\x0b" + message.encode() + b"\x1c\r")
                 receive_until(connection, len)
                 found = self.kill_and_search(base64.b64encode(control.encode()).decode())
@@ -92,7 +93,7 @@ class AuditBeforeData(common.ServerCase):
     def test_query_over_fhir(self):
         for number in range(ROUNDS):
             request_id = f"c4-{number}-{os.getpid()}"
-            with socket.create_connection(("127.0.0.1", self.server.plain_port), 20) as connection:
+            with socket.create_connection(("127.0.0.1", self.server.plain_port), PATIENCE_S) as connection:
                 connection.sendall(f"GET /fhir/Patient?family=Test HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: {request_id}\r\n"
                                    "\r\n".encode())
                 receive_until(connection, len)

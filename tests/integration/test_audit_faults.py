@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from tests.harness import server as harness
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.integration import common
 from tests.integration import test_audit_repository as repository
 
@@ -40,16 +41,6 @@ def give_to_service(folder):
     user = harness.service_user()
     for path in (folder, *folder.rglob("*")) if user else ():
         os.chown(path, user.pw_uid, user.pw_gid)
-
-
-def wait_until(is_so, timeout_s=20):
-    """Whether it becomes so."""
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 class Restored(repository.Site):
@@ -93,10 +84,10 @@ class KilledDatabase(repository.Site):
             before = self.newest()
             self.send(*(repository.frame(repository.message(n, **{f"viewer-{n}": f"killed-{kill}-{n}"}))
                         for n in range(self.MESSAGES)))
-            self.assertTrue(wait_until(lambda newest=before: self.newest() > newest))
+            wait_until(lambda newest=before: self.newest() > newest, self.server.log)
             self.kill_postgres()
-            self.assertTrue(wait_until(self.has_database, 30), self.server.log()[-2000:])
-        self.assertTrue(wait_until(lambda: self.count() >= self.KILLS * self.MESSAGES, 60), self.server.log()[-2000:])
+            wait_until(self.has_database, self.server.log)
+        wait_until(lambda: self.count() >= self.KILLS * self.MESSAGES, self.server.log, 4 * PATIENCE_S)
         self.assertEqual(self.count(), self.KILLS * self.MESSAGES)
         self.assertNotIn("event=audit_chain_lost", self.server.log(), "a head was signed for what was not durable")
         self.assertEqual(self.verify()[0], 0)
@@ -140,16 +131,16 @@ class Retention(unittest.TestCase):
         self.addCleanup(self.server.close)
         audit = self.server.dir / "data" / "audit"
         (audit / "received").mkdir(parents=True)
+        self.now_s = time.time()  # midnight may pass while a test runs
         self.write_spool(audit / "received", self.DAYS_AGO)
         give_to_service(self.server.dir / "data")
 
-    @staticmethod
-    def write_spool(folder, days_ago):
+    def write_spool(self, folder, days_ago):
         """Messages as if they had been received so many days ago: the loader takes the time from the spool."""
         with open(folder / f"{1:016x}.spool", "wb") as spool:
             for days in days_ago:
                 payload = b"udp:@127.0.0.1\n0\n" + repository.message(1, **{"viewer-1": f"days-ago-{days}"})
-                spool.write(spool_record(int((time.time() - days * 86400) * 1_000_000), payload))
+                spool.write(spool_record(int((self.now_s - days * 86400) * 1_000_000), payload))
 
     def set_retention(self, days):
         """Writes it into the configuration of the server that stands still."""
@@ -176,19 +167,19 @@ class Retention(unittest.TestCase):
     def load(self):
         """Starts the server, which keeps everything, until all is loaded."""
         self.server.start()
-        self.assertTrue(wait_until(lambda: self.days() == list(self.DAYS_AGO)), self.days())
+        wait_until(lambda: self.days() == list(self.DAYS_AGO), self.days)
 
     def expected(self):
         """Of the messages those whose month was not over by the retention."""
         oldest = time.gmtime(time.time() - self.RETENTION_DAYS * 86400)
-        return [d for d in self.DAYS_AGO if time.gmtime(time.time() - d * 86400)[:2] >= oldest[:2]]
+        return [d for d in self.DAYS_AGO if time.gmtime(self.now_s - d * 86400)[:2] >= oldest[:2]]
 
     def drop(self):
         """Starts the server with a retention, until it has removed what is over."""
         self.server.stop()
         self.set_retention(self.RETENTION_DAYS)
         self.server.start()
-        self.assertTrue(wait_until(lambda: set(self.days()) == set(self.expected())), (self.days(), self.server.log()[-2000:]))
+        wait_until(lambda: set(self.days()) == set(self.expected()), lambda: f"{self.days()} {self.server.log()[-2000:]}")
 
     def test_whole_months_are_removed_behind_an_anchor_and_verify_stays_clean(self):
         self.load()
@@ -200,7 +191,7 @@ class Retention(unittest.TestCase):
         logins = common.rows(self.server, "SELECT count(*), count(*) FILTER (WHERE received_at < (SELECT min(received_at) FROM"
                                           " audit_record)) FROM audit_login")
         self.assertEqual([(count > 0, removed) for count, removed in logins], [(True, 0)])
-        self.assertIn("event=audit_month_removed", self.server.log())
+        self.server.wait_for_log("event=audit_month_removed")
         self.assertEqual(self.verify()[0], 0, self.verify())
         anchors = common.rows(self.server, "SELECT count(*) FROM audit_head WHERE purpose = 'anchor'")[0][0]
         self.assertGreaterEqual(anchors, 1)
@@ -229,7 +220,7 @@ class Retention(unittest.TestCase):
         self.addCleanup(service.close)
         for statement in (
                 "INSERT INTO audit_head SELECT id, 1000000, 'anchor', hash, public_key, signed_at, signature FROM audit_chain;"
-                f" SELECT audit_drop_partition(to_timestamp({time.time() - self.DAYS_AGO[0] * 86400}))",
+                f" SELECT audit_drop_partition(to_timestamp({self.now_s - self.DAYS_AGO[0] * 86400}))",
                 "UPDATE audit_retention SET days = 31", "INSERT INTO audit_retention (days) VALUES (31)"):
             with self.subTest(statement=statement), service.cursor() as cursor:
                 with self.assertRaises(psycopg2.Error):
@@ -244,7 +235,7 @@ class Retention(unittest.TestCase):
         as_owner(self.server, "UPDATE audit_chain SET sequence = sequence - 1")  # as an older backup would
         self.server.stop()
         self.server.start()
-        self.assertTrue(wait_until(lambda: "event=audit_chain_lost" in self.server.log()), self.server.log()[-2000:])
+        self.server.wait_for_log("event=audit_chain_lost")
         as_owner(self.server, "UPDATE audit_chain SET sequence = sequence + 1 WHERE id = 1")
         self.drop()
         self.assertEqual(self.verify()[0], 0, self.verify())
@@ -272,7 +263,7 @@ class Heads(repository.Site):
     def setUp(self):
         self.audit = self.server.dir / "data" / "audit"
         self.send(*(repository.frame(repository.message(n)) for n in range(5)))
-        self.assertTrue(wait_until(lambda: self.verify()[0] == 0))
+        wait_until(lambda: self.verify()[0] == 0, self.server.log)
 
     def texts(self, *arguments):
         """What verify finds."""
@@ -329,7 +320,7 @@ class Heads(repository.Site):
         self.server.stop()
         key_file.unlink()
         self.server.start()
-        self.assertIn("event=audit_key_made", self.server.log())
+        self.server.wait_for_log("event=audit_key_made")
         self.send(repository.frame(repository.message(1, **{"viewer-1": "after-the-key"})))
         self.wait_for(1, b"after-the-key")
         found = self.texts()
@@ -369,7 +360,7 @@ class Open(common.ServerCase):
         folder = self.server.certs
         context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
         context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
-        with context.wrap_socket(socket.create_connection(("127.0.0.1", self.tls_port), timeout=10), server_hostname="127.0.0.1") as tls:
+        with context.wrap_socket(socket.create_connection(("127.0.0.1", self.tls_port), timeout=PATIENCE_S), server_hostname="127.0.0.1") as tls:
             tls.sendall(repository.frame(repository.message(1, **{"viewer-1": text})))
             tls.unwrap()
 
@@ -392,7 +383,7 @@ class Open(common.ServerCase):
         shutil.copyfile(folder / "stranger.key", folder / "long.key")
         self.send_as("long", "of-long-name")
         self.send_as("stranger", "of-short-name")
-        self.assertTrue(wait_until(lambda: self.senders("of-short-name")), self.server.log()[-2000:])
+        wait_until(lambda: self.senders("of-short-name"), self.server.log)
         self.assertEqual(self.senders("of-short-name"), ["tls:CN=stranger,O=Musubi test@127.0.0.1"])
         (sender,) = self.senders("of-long-name")
         self.assertRegex(sender, "^tls:OU=.{500,600}@127.0.0.1$")
@@ -440,7 +431,7 @@ class TwoServers(unittest.TestCase):
         for number in range(20):
             for name, server in (("one", self.first), ("two", second)):
                 self.say(server, f"{name}-{number:02d}")
-        self.assertTrue(wait_until(lambda: self.stored("one-19") and self.stored("two-19")))
+        wait_until(lambda: self.stored("one-19") and self.stored("two-19"), self.first.log)
         self.assertEqual(common.rows(self.first, "SELECT count(DISTINCT chain) FROM audit_record")[0][0], 2)
         status, text = self.verify(self.first)
         self.assertEqual(status, 1)
@@ -453,7 +444,7 @@ class TwoServers(unittest.TestCase):
     def test_a_copy_of_the_data_dir_loses_nothing_of_either(self):
         second = self.make()
         self.say(self.first, "before-the-copy")
-        self.assertTrue(wait_until(lambda: self.stored("before-the-copy") == 1))
+        wait_until(lambda: self.stored("before-the-copy") == 1, self.first.log)
         shutil.copytree(self.first.dir / "data" / "audit", second.dir / "data" / "audit")
         give_to_service(second.dir / "data")
         second.start()
@@ -463,9 +454,8 @@ class TwoServers(unittest.TestCase):
             time.sleep(0.02)
         for name in ("one", "two"):
             for number in range(50):
-                self.assertTrue(wait_until(lambda text=f"{name}-{number:02d}": self.stored(text) > 0), f"{name}-{number:02d}")
-        logs = self.first.log() + second.log()
-        self.assertIn("its data_dir is a copy of this one", logs)
+                wait_until(lambda text=f"{name}-{number:02d}": self.stored(text) > 0, f"{name}-{number:02d}")
+        wait_until(lambda: "its data_dir is a copy of this one" in self.first.log() + second.log(), second.log)
         self.assertEqual(self.verify(self.first)[0], 0, self.verify(self.first))
 
 

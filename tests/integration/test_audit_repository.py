@@ -9,12 +9,12 @@ import signal
 import socket
 import ssl
 import threading
-import time
 import unittest
 
 import psycopg2
 
-from tests.harness import certs, server as harness
+from tests.harness import server as harness
+from tests.harness.waiting import PATIENCE_S, becomes, wait_until
 from tests.integration import common
 
 HEADER = b"<85>1 2026-04-01T00:30:00.130Z registry.example hie 4711 IHE+RFC-3881 - "
@@ -66,11 +66,7 @@ class Site(unittest.TestCase):
         for node, transactions in (("gateway-a", "ITI-20"), ("gateway-b", "ITI-41")):
             cls.server.command("node", "add", node, "--facility", "Hospital A", "--transactions", transactions,
                                "--certificate", str(cls.certs / f"{node}.pem"))
-        deadline = time.monotonic() + 15
-        while not cls.is_open("gateway-a"):
-            if time.monotonic() > deadline:
-                raise AssertionError("gateway-a is not served")
-            time.sleep(0.2)
+        cls.server.wait_until_refreshed()
 
     @classmethod
     def connect(cls, role="gateway-a"):
@@ -78,20 +74,19 @@ class Site(unittest.TestCase):
         context = ssl.create_default_context(cafile=str(cls.certs / "ca.pem"))
         if role:
             context.load_cert_chain(cls.certs / f"{role}.pem", cls.certs / f"{role}.key")
-        return context.wrap_socket(socket.create_connection(("127.0.0.1", cls.tls_port), timeout=10),
+        return context.wrap_socket(socket.create_connection(("127.0.0.1", cls.tls_port), timeout=PATIENCE_S),
                                    server_hostname="127.0.0.1")
 
     @classmethod
-    def is_open(cls, role):
-        """Whether the server keeps the connection: a TLS 1.3 client learns later that it was refused."""
+    def is_refused(cls, role):
+        """Whether the server ends the connection; a TLS 1.3 client learns after its handshake that it was refused."""
         try:
             with cls.connect(role) as tls:
-                tls.settimeout(1)
-                return tls.recv(1) != b""
+                return tls.recv(1) == b""
         except TimeoutError:
-            return True
-        except OSError:
             return False
+        except OSError:
+            return True
 
     def send(self, *frames):
         """Writes frames on a connection of their own and ends it in order."""
@@ -111,12 +106,12 @@ class Site(unittest.TestCase):
         """Waits until so many records hold a text, and gives sequence, kind, defects by name, and the rest of each."""
         statement = ("SELECT sequence, kind, defects, event_id, event_types, action, outcome, source_id, sender, raw, event_at"
                      " FROM audit_record WHERE position(%s::bytea IN raw) > 0 ORDER BY sequence")
-        deadline = time.monotonic() + 20
-        while True:
-            found = self.rows(statement, raw_like)
-            if len(found) >= count or time.monotonic() > deadline:
-                break
-            time.sleep(0.05)
+        found = []
+
+        def are_there():
+            found[:] = self.rows(statement, raw_like)
+            return len(found) >= count
+        becomes(are_there)
         self.assertEqual(len(found), count, self.server.log()[-2000:])
         return [dict(zip(("sequence", "kind", "defects", "event_id", "event_types", "action", "outcome", "source_id", "sender",
                           "raw", "event_at"),
@@ -194,16 +189,18 @@ class Repository(Site):
                 marker = f"before-broken-{number}"
                 with self.connect() as tls:
                     tls.sendall(frame(message(1, **{"viewer-1": marker})) + bad)
-                    tls.settimeout(5)
                     self.assertEqual(tls.recv(1), b"")
                 self.wait_for(1, marker.encode())
-        self.assertRegex(self.server.log(), r'event=syslog_closed peer=127.0.0.1 node="?gateway-a"? messages=1 problem="MSG-LEN')
+        self.server.wait_for_log(r'event=syslog_closed peer=127.0.0.1 node="?gateway-a"? messages=1 problem="MSG-LEN')
 
     def test_a_message_that_is_cut_off_is_not_kept(self):
+        before = len(self.server.log())
         with self.connect() as tls:
             tls.sendall(frame(message(1, **{"viewer-1": "whole-one"})) + frame(message(1, **{"viewer-1": "cut-one"}))[:-5])
-        self.wait_for(1, b"whole-one")
-        time.sleep(0.3)
+            self.wait_for(1, b"whole-one")
+        self.server.wait_for_log("the connection ended within a frame, which is not kept", before)
+        self.send(frame(message(1, **{"viewer-1": "behind-the-cut"})))
+        self.wait_for(1, b"behind-the-cut")
         self.wait_for(0, b"cut-one")
 
     def test_udp_is_taken_from_allowed_addresses_and_marked(self):
@@ -216,10 +213,7 @@ class Repository(Site):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.bind(("127.0.0.2", 0))
             stranger.sendto(message(1, **{"viewer-1": "not-allowed"}), ("127.0.0.1", self.udp_port))
-        deadline = time.monotonic() + 5
-        while "syslog_udp_dropped peer=127.0.0.2" not in self.server.log() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self.assertIn("syslog_udp_dropped peer=127.0.0.2", self.server.log())
+        self.server.wait_for_log("syslog_udp_dropped peer=127.0.0.2")
         self.wait_for(0, b"not-allowed")
 
     # ---- who is refused (TF-2 3.19.6)
@@ -228,13 +222,11 @@ class Repository(Site):
         for role, reason in (("stranger", "unregistered"), ("gateway-b", "rights"), (None, "no-certificate")):
             with self.subTest(role=role):
                 before = len(self.server.log())
-                self.assertFalse(self.is_open(role))
-                deadline = time.monotonic() + 5
-                while not re.search(reason, self.server.log()[before:]) and time.monotonic() < deadline:
-                    time.sleep(0.05)
-                self.assertRegex(self.server.log()[before:], reason)
-        self.assertTrue(self.is_open("gateway-a"))
-        with socket.create_connection(("127.0.0.1", self.tls_port), timeout=5) as plain:
+                self.assertTrue(self.is_refused(role))
+                self.server.wait_for_log(reason, before)
+        self.send(frame(message(1, **{"viewer-1": "with-the-right"})))
+        self.wait_for(1, b"with-the-right")
+        with socket.create_connection(("127.0.0.1", self.tls_port), timeout=PATIENCE_S) as plain:
             plain.sendall(frame(message(1, **{"viewer-1": "plain-text"})))
             try:
                 while plain.recv(4096):
@@ -257,12 +249,13 @@ class Repository(Site):
                     is_frame = row["file"].endswith("-raw.txt")
                     sent.append((row, body.partition(b" ")[2] if is_frame else HEADER + body.rstrip()))
         self.send(*(frame(body) for _, body in sent))
-        deadline = time.monotonic() + 20
-        found = {}
-        while len(found) < len(sent) and time.monotonic() < deadline:
-            found = {bytes(raw): (KINDS[kind], {name for bit, name in enumerate(DEFECTS) if defects >> bit & 1}, event_id)
-                     for raw, kind, defects, event_id in self.rows("SELECT raw, kind, defects, event_id FROM audit_record"
-                                                                   " WHERE sequence > %s AND sender LIKE 'tls:%%'", before)}
+
+        def stored():
+            return {bytes(raw): (KINDS[kind], {name for bit, name in enumerate(DEFECTS) if defects >> bit & 1}, event_id)
+                    for raw, kind, defects, event_id in self.rows("SELECT raw, kind, defects, event_id FROM audit_record"
+                                                                  " WHERE sequence > %s AND sender LIKE 'tls:%%'", before)}
+        wait_until(lambda: {body for _, body in sent} <= set(stored()), lambda: f"{len(stored())} of {len(sent)} are stored")
+        found = stored()
         for row, body in sent:
             with self.subTest(file=row["file"]):
                 kind, defects, event_id = found[body]
@@ -278,7 +271,7 @@ class Repository(Site):
     # ---- the chain
 
     def test_own_events_are_records_too(self):
-        self.assertGreaterEqual(len(self.rows("SELECT 1 FROM audit_record WHERE sender = 'own:musubi@' AND event_id = '110100'")), 1)
+        wait_until(lambda: self.rows("SELECT 1 FROM audit_record WHERE sender = 'own:musubi@' AND event_id = '110100'"))
 
     def test_the_service_role_gives_nobody_rights(self):
         connection = psycopg2.connect(host=f"{self.server.dir}/data/postgres", user="musubi", dbname="musubi")
@@ -398,7 +391,7 @@ class Killed(Site):
     """kill -9 while messages come (contract: what was fully read is in the chain once)."""
 
     def test_kill_loses_nothing_that_was_read_and_doubles_nothing(self):
-        sent, acknowledged = 0, 0
+        sent = 0
         for cycle in range(3):
             done = threading.Event()
             count = [sent]
@@ -415,8 +408,7 @@ class Killed(Site):
 
             feeder = threading.Thread(target=feed)
             feeder.start()
-            time.sleep(0.7)
-            acknowledged = max(acknowledged, self.newest())
+            acknowledged = wait_until(lambda known=self.newest(): self.newest() if self.newest() > known + 100 else 0)
             self.server.process.send_signal(signal.SIGKILL)
             self.server.process.wait()
             done.set()
@@ -424,7 +416,8 @@ class Killed(Site):
             sent = count[0]
             self.server.start()
             self.assertGreaterEqual(self.newest(), acknowledged, cycle)
-        time.sleep(1)
+        self.send(frame(message(1, **{"viewer-1": "behind-the-kills"})))
+        self.wait_for(1, b"behind-the-kills")  # records are made in the order in which the messages came
         numbers = [int(n) for (n,) in self.rows("SELECT substring(convert_from(raw, 'UTF8') FROM 'kill-([0-9]+)') FROM audit_record"
                                                 " WHERE position('kill-'::bytea IN raw) > 0 ORDER BY sequence")]
         self.assertGreater(len(numbers), 100)

@@ -1,7 +1,6 @@
 """Searches and reports over the Audit Record Repository: musubi audit search, report, export, and ITI-81."""
 
 import base64
-import base64
 import csv
 import http.client
 import io
@@ -9,10 +8,10 @@ import json
 import socket
 import ssl
 import threading
-import time
 import unittest
 
 from tests.harness import server as harness
+from tests.harness.waiting import PATIENCE_S, becomes, wait_until
 from tests.integration import common
 
 UDP_PORT = harness.free_ports(1)[0]
@@ -49,17 +48,18 @@ class AuditSearch(common.ServerCase):
 
     def until(self, count, *arguments):
         """The records of a search once there are so many."""
-        deadline = time.monotonic() + 20
-        while True:
-            found = self.audit(*arguments)
-            if len(found) >= count or time.monotonic() > deadline:
-                self.assertEqual(len(found), count, found)
-                return found
-            time.sleep(0.2)
+        found = []
+
+        def are_there():
+            found[:] = self.audit(*arguments)
+            return len(found) >= count
+        becomes(are_there)
+        self.assertEqual(len(found), count, found)
+        return found
 
     def get(self, path):
         """A Bundle."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=PATIENCE_S)
         try:
             connection.request("GET", path)
             reply = connection.getresponse()
@@ -173,13 +173,12 @@ class AuditSearch(common.ServerCase):
     def test_a_search_leaves_a_record_with_what_was_asked(self):
         self.audit("search", "--object", "1.2.3.4.5.6.7.8.9")
         query = base64.b64encode(b"musubi audit search --object=1.2.3.4.5.6.7.8.9").decode()
-        deadline = time.monotonic() + 15
-        exported = ""
-        while query not in exported and time.monotonic() < deadline:
+
+        def asked_for():
             exported = self.server.command("audit", "export", "--event", "110101", check=False).stdout
-            time.sleep(0.2)
-        asked = [r for r in map(json.loads, exported.splitlines()) if query in r["message"]]
-        self.assertEqual(len(asked), 1, exported[-2000:])
+            return [r for r in map(json.loads, exported.splitlines()) if query in r["message"]]
+        asked = becomes(asked_for)
+        self.assertEqual(len(asked), 1, asked)
         self.assertEqual((asked[0]["kind"], asked[0]["defects"], len(asked[0]["hash"])), ("dicom", [], 64))
 
     def test_pages_are_complete_and_without_doubles_while_records_arrive(self):
@@ -197,6 +196,7 @@ class AuditSearch(common.ServerCase):
         feeder = threading.Thread(target=arrive)
         feeder.start()
         try:
+            wait_until(lambda: arrived)
             pages = self.pages("date=ge2020-01-01&subtype=ITI-8&_count=7")
         finally:
             stop.set()
@@ -233,13 +233,13 @@ class AuditRights(common.ServerCase):
                                     ("operator", "ITI-18,ITI-81", ["--operator"])):
             cls.server.command("node", "add", name, "--facility", "Data center", "--transactions", rights,
                                "--certificate", str(cls.certs / f"{name}.pem"), *extra)
-        time.sleep(3)  # a running server notices new nodes within seconds
+        cls.server.wait_until_refreshed()
 
     def get(self, role, path):
         """(status, resource) of a request with the certificate of a role."""
         context = ssl.create_default_context(cafile=str(self.certs / "ca.pem"))
         context.load_cert_chain(self.certs / f"{role}.pem", self.certs / f"{role}.key")
-        connection = http.client.HTTPSConnection("localhost", self.server.https_port, context=context, timeout=10)
+        connection = http.client.HTTPSConnection("localhost", self.server.https_port, context=context, timeout=PATIENCE_S)
         try:
             connection.request("GET", path)
             reply = connection.getresponse()

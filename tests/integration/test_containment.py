@@ -7,10 +7,10 @@ import shutil
 import signal
 import socket
 import ssl
-import time
 import unittest
 
 from tests.harness import certs, server as harness
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.integration import common
 
 PRIVILEGED_PORT = 997
@@ -69,10 +69,7 @@ class Contained(common.ServerCase):
         """By the keeper: the serving process may not run programs."""
         before = self.server.postmaster_pid()
         os.kill(before, signal.SIGKILL)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and (self.server.postmaster_pid() in (None, before) or not self.server.is_ready()):
-            time.sleep(0.1)
-        self.assertTrue(self.server.is_ready(), self.server.log()[-1000:])
+        wait_until(lambda: self.server.has_new_postgres(before), self.server.log)
         self.assertIn("P1^^^", str(common.rows(self.server, "SELECT 'P1^^^'")))
         self.assert_success(self.soap().provide(common.submission("P1")))
 
@@ -80,7 +77,7 @@ class Contained(common.ServerCase):
         """What a client of the HTTPS listener sees, DER."""
         context = ssl.create_default_context(cafile=self.certs / "ca.pem")
         context.load_cert_chain(self.certs / "gateway-a.pem", self.certs / "gateway-a.key")
-        with socket.create_connection(("127.0.0.1", self.server.https_port), 10) as connection:
+        with socket.create_connection(("127.0.0.1", self.server.https_port), PATIENCE_S) as connection:
             with context.wrap_socket(connection, server_hostname="localhost") as tls:
                 return tls.getpeercert(binary_form=True)
 
@@ -97,10 +94,7 @@ class Contained(common.ServerCase):
                 os.chown(fresh / name, harness.service_user().pw_uid, harness.service_user().pw_gid)
             os.replace(fresh / name, self.certs / name)
         self.server.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline and self.served_certificate() == before:
-            time.sleep(0.1)
-        self.assertNotEqual(self.served_certificate(), before, self.server.log()[-1000:])
+        wait_until(lambda: self.served_certificate() != before, self.server.log)
 
 
 class SwitchedOff(unittest.TestCase):

@@ -9,8 +9,12 @@ import time
 import unittest
 
 from conformance import client as xds
-from tests.harness import server as harness
+from tests.harness import pace, server as harness
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.integration import common
+
+
+ENOUGH = 60  # acknowledged documents, when a server ends in the middle of more
 
 
 def request_bytes(submission):
@@ -31,7 +35,7 @@ class Writer(threading.Thread):
         self.stopping = threading.Event()
 
     def run(self):
-        soap = common.client(self.server, timeout_s=20)
+        soap = common.client(self.server)
         while not self.stopping.is_set():
             size = 2 * common.MIB if len(self.acknowledged) % 8 == 7 else 3000
             submission = common.submission(self.number, os.urandom(size))
@@ -55,21 +59,19 @@ class Durability(unittest.TestCase):
         self.server.start()
         common.feed(self.server, "P1", "P2", "P3", "P4")
 
-    def write_until(self, end, seconds=1.0):
+    def write_until(self, end):
         """Runs four writers, calls end() in the middle; gives what was acknowledged."""
         writers = [Writer(self.server, f"P{n}") for n in range(1, 5)]
         for writer in writers:
             writer.start()
-        time.sleep(seconds)
+        wait_until(lambda: sum(len(writer.acknowledged) for writer in writers) >= ENOUGH, self.server.log)
         end()
         for writer in writers:
             writer.stopping.set()
-            writer.join(30)
+            writer.join(PATIENCE_S)
             self.assertFalse(writer.is_alive())
             self.assertEqual(writer.wrong, [])
-        documents = [d for writer in writers for d in writer.acknowledged]
-        self.assertGreater(len(documents), 20)
-        return documents
+        return [d for writer in writers for d in writer.acknowledged]
 
     def assert_all_there(self, documents):
         """Each is found by ITI-18 and fetched unchanged by ITI-43; the checker finds nothing."""
@@ -106,21 +108,18 @@ class Durability(unittest.TestCase):
         self.assert_all_there(documents)
 
     def test_after_kill_of_postgres_alone_the_server_answers_again(self):
-        documents = self.write_until(self.server.kill, 0.6)
+        documents = self.write_until(self.server.kill)
         self.server.start()
         killed = self.server.postmaster_pid()
         os.kill(killed, signal.SIGKILL)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and (self.server.postmaster_pid() in (killed, None) or not self.server.is_ready()):
-            time.sleep(0.05)
-        self.assertTrue(self.server.is_ready(), self.server.log()[-2000:])
+        wait_until(lambda: self.server.has_new_postgres(killed), self.server.log)
         self.assert_all_there(documents)
 
     def test_orderly_stop_under_load_answers_what_it_accepted_and_exits_0(self):
         submissions = [common.submission("P1", os.urandom(5000)) for _ in range(8)]
         sockets = []
         for submission in submissions:
-            sockets.append(socket.create_connection(("127.0.0.1", self.server.plain_port), 20))
+            sockets.append(socket.create_connection(("127.0.0.1", self.server.plain_port), PATIENCE_S))
             sockets[-1].sendall(request_bytes(submission)[:-1])
 
         def stop():
@@ -131,18 +130,16 @@ class Durability(unittest.TestCase):
             for connection in sockets:
                 with connection, connection.makefile("rb") as stream:
                     self.assertIn(b"ResponseStatusType:Success", stream.read())
-            self.assertEqual(self.server.process.wait(30), 0, self.server.log()[-2000:])
+            self.assertEqual(self.server.process.wait(PATIENCE_S), 0, self.server.log()[-2000:])
         documents = self.write_until(stop)
         self.server.start()
         self.assert_all_there(documents + [s.documents[0] for s in submissions])
 
     def test_cold_start_with_a_database_that_exists_takes_less_than_two_seconds(self):
         self.assertEqual(self.server.stop(), 0)
-        began = time.monotonic()
-        self.server.start()
-        seconds = time.monotonic() - began
-        print(f"cold start {seconds:.3f} s ... ", end="", flush=True)
-        self.assertLess(seconds, 2.0)
+        seconds, slowdown = pace.timed(self.server.start)
+        print(f"cold start {seconds:.3f} s, slowdown {slowdown:.1f} ... ", end="", flush=True)
+        self.assertLess(seconds, 2.0 * slowdown)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 import base64
 import pathlib
 import re
-import time
 
 from lxml import etree
 
 from conformance import client as xds
+from tests.harness.waiting import becomes, wait_until
 from tests.integration import common, v3_messages as v3
 
 DOMAIN = "1.2.392.99999.4.11"
@@ -23,17 +23,15 @@ class HL7v3(common.ServerCase):
         super().setUpClass()
         for oid in (DOMAIN, OTHER):
             cls.server.command("authority", "add", oid, "--kind", "emr")
-        time.sleep(1.5)  # until the server has seen them
+        cls.server.wait_until_refreshed()
 
     def records(self, text, count):
         """The audit messages that hold a text, waiting until there are so many."""
-        for _ in range(100):
-            found = re.findall(r"<AuditMessage>.*?</AuditMessage>",
-                               self.server.command("audit", "search", text, check=False).stdout, re.S)
-            if len(found) >= count:
-                return [etree.fromstring(record) for record in found]
-            time.sleep(0.1)
-        raise AssertionError(f"{len(found)} audit messages with {text}")
+        def found():
+            output = self.server.command("audit", "search", text, check=False).stdout
+            return [etree.fromstring(record) for record in re.findall(r"<AuditMessage>.*?</AuditMessage>", output, re.S)]
+        return wait_until(lambda: records if len(records := found()) >= count else [],
+                          lambda: f"{len(found())} audit messages with {text}")
 
     def assert_detail(self, record, message_id):
         """Every participant object names the message by its II (ITI TF-2 3.44.5.1)."""
@@ -62,7 +60,8 @@ class HL7v3(common.ServerCase):
         merge = v3.fill("v3_merge", root=DOMAIN, survivor="SURVIVOR", subsumed="SUBSUMED", control="merge-1")
         self.assertEqual(v3.send(soap, merge).outcome, "CA")
         for patient, action in (("SUBSUMED", "D"), ("SURVIVOR", "U")):
-            records = [r for r in self.records(patient, 2) if r.find("EventIdentification").get("EventActionCode") == action]
+            records = becomes(lambda number=patient, kind=action: [
+                r for r in self.records(number, 2) if r.find("EventIdentification").get("EventActionCode") == kind])
             self.assertEqual(len(records), 1)
             self.assert_detail(records[0], "merge-1@1.2.392.99999.50.1")
 

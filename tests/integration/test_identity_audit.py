@@ -7,7 +7,6 @@ import json
 import pathlib
 import re
 import tempfile
-import time
 import types
 import unittest
 import uuid
@@ -16,6 +15,7 @@ from lxml import etree
 
 from conformance import client as xds, fhir
 from tests.harness import receivers, server as harness
+from tests.harness.waiting import wait_until
 from tests.integration import common, test_subscribers, v3_messages as v3
 from tests.integration.audit_records import (APPLICATION, DESTINATION, LAUNCHER, SOURCE, base64_of, codes, objects,
                                              of_messages, party)
@@ -61,7 +61,7 @@ class AuditCase(common.ServerCase):
         super().setUpClass()
         for oid, name in ((A, "AUDA"), (B, "AUDB")):
             cls.server.command("authority", "add", oid, "--namespace", name)
-        time.sleep(1.5)  # until the server has seen them
+        cls.server.wait_until_refreshed()
 
     def assert_records(self, row, token, source, destination):
         """The records of a message: exactly those of the row, by whom and to whom, and no more than may be told."""
@@ -344,7 +344,7 @@ class Sends(test_subscribers.SubscriberCase):
         self.known((test_subscribers.A, "sent-c"))
         self.known((test_subscribers.B, "sent-d"))
         self.server.command("patient", "link", "HOSPA:sent-c", "HOSPB:sent-d")
-        self.wait_until(lambda: any("sent-d^^^" in m for m in registry.messages))
+        wait_until(lambda: any("sent-d^^^" in m for m in registry.messages))
         added, other, moved = registry.messages[-3:]
         own, new = (receivers.field(m, "PID", 3).split("^")[0] for m in (added, other))
         self.assert_sent(registry, added, self.own_name(added), "ITI-8", [("C", "0", [common.patient(own)])], "{}")
@@ -450,7 +450,7 @@ class Unauthorized(common.ServerCase):
         cls.server.command("facility", "add", "Hospital A")
         cls.server.command("node", "add", "viewer-a", "--facility", "Hospital A", "--certificate", str(cls.certs / "viewer-a.pem"),
                            "--transactions", "ITI-18")
-        time.sleep(2.5)  # until the server has seen them
+        cls.server.wait_until_refreshed()
 
     def test_hl7_v2_is_recorded_as_the_transaction_that_failed(self):
         certificate = [str(self.certs / name) for name in ("viewer-a.pem", "viewer-a.key", "ca.pem")]

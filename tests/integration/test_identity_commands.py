@@ -3,12 +3,11 @@
 import json
 import pathlib
 import tempfile
-import time
 
 import psycopg2
 
 from conformance import client as xds
-from tests.harness import server as harness
+from tests.harness import pace, server as harness
 from tests.integration import audit_records, common
 
 HEADER = "namespace,oid,facility,kind,source_application,source_facility,valid_from,valid_to"
@@ -91,7 +90,7 @@ class Authorities(Commands):
         self.server.command("patient", "waiting")
         self.assertEqual(self.authorities()[harness.AUTHORITY]["namespace"], "REGION")
 
-    def test_a_running_server_knows_a_change_within_a_second(self):
+    def test_a_running_server_knows_a_change_as_soon_as_it_has_looked(self):
         """ITI TF-2 3.8.4.1.3.1: only a configured domain is fed, by its source, within its epoch."""
         def fed():
             mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllp_port}")
@@ -99,21 +98,17 @@ class Authorities(Commands):
             mllp.close()
             return xds.acknowledgement(reply)
 
-        def becomes(expected):
-            deadline = time.monotonic() + 1.5  # the command itself is not counted, the load of a test run is
-            while fed() != expected:
-                self.assertLess(time.monotonic(), deadline, expected)
-                time.sleep(0.05)
-
         self.assertEqual(fed(), "AE")
         add = ("authority", "add", "1.2.13.1", "--namespace", "LIVE")
         for arguments, expected in ((("--source", "HIS|LIVE"), "AA"), (("--source", "HIS|OTHER"), "AE"),
                                     (("--source", "*|LIVE"), "AA"), (("--valid-from", "2099-01-01"), "AE"),
                                     (("--source", "HIS|*"), "AA")):
             self.server.command(*add, *arguments)
-            becomes(expected)
+            self.server.wait_until_refreshed()
+            self.assertEqual(fed(), expected, arguments)
         self.server.command("authority", "revoke", "LIVE")
-        becomes("AE")
+        self.server.wait_until_refreshed()
+        self.assertEqual(fed(), "AE")
 
     def test_an_import_is_checked_wholly_and_stored_wholly_or_not_at_all(self):
         good = "NSA,1.2.6.1,A,emr,HIS,A,2024-04-01,\nNSB,1.2.6.2,A,pacs,*,*,,2099-12-31\n"
@@ -148,9 +143,8 @@ class Authorities(Commands):
         rows = "".join(f"H{n}{kind},1.2.9.{n}.{i},hospital {n},{kind},{kind.upper()},H{n},2020-04-01,\n"
                        for n in range(300) for i, kind in enumerate(("emr", "pacs", "department")))
         path = self.csv(f"{HEADER}\n{rows}")
-        begin = time.monotonic()
-        self.server.command("authority", "import", path)
-        self.assertLess(time.monotonic() - begin, 1)
+        seconds, slowdown = pace.timed(self.server.command, "authority", "import", path)
+        self.assertLess(seconds, 1 * slowdown)
         self.assertEqual(sum(oid.startswith("1.2.9.") for oid in self.authorities()), 900)
 
     def test_facilities_are_imported(self):

@@ -5,11 +5,11 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
-import time
 import unittest
 
 from conformance import client as xds
 from tests.harness import server as harness
+from tests.harness.waiting import becomes
 from tests.integration import common
 
 RPLC = "urn:ihe:iti:2007:AssociationType:RPLC"
@@ -33,7 +33,7 @@ class Import(common.ServerCase):
     def run_import(self, *arguments, content=None):
         """The CompletedProcess, and its summary line as JSON."""
         result = subprocess.run([str(harness.binary()), "submission", "import", "--json", "--config", str(self.server.config_path),
-                                 *arguments], input=content, capture_output=True, check=False, timeout=120)
+                                 *arguments], input=content, capture_output=True, check=False, timeout=300)
         lines = [json.loads(line) for line in result.stdout.decode().splitlines()]
         return result, (lines[-1] if lines else None), lines[:-1]
 
@@ -50,12 +50,7 @@ class Import(common.ServerCase):
 
     def audited(self, text):
         """The audit messages that hold the text, once the server has taken them over."""
-        for _ in range(50):
-            output = self.server.command("audit", "search", text, check=False).stdout
-            if output:
-                return output
-            time.sleep(0.1)
-        return ""
+        return becomes(lambda: self.server.command("audit", "search", text, check=False).stdout)
 
     def test_imported_documents_are_found_and_audited(self):
         submissions = [new_submission("P1") for _ in range(300)]
@@ -183,7 +178,7 @@ class ImportForANode(common.ServerCase):
                             "--transactions", "*", "--source", "TEST|HOSPITAL", "--source-id", "1.3.6.1.4.1.21367.4")
         self.server.command("node", "add", "viewer", "--facility", "Hospital", "--fingerprint", "ab" * 32,
                             "--transactions", "ITI-18")
-        time.sleep(3)  # a running server notices new nodes within seconds
+        self.server.wait_until_refreshed()
         mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllps_port}", self.certs / "his.pem", self.certs / "his.key",
                               self.certs / "ca.pem")
         self.assertEqual(xds.acknowledgement(mllp.send(xds.adt("A01", common.patient("P1")))), "AA")
@@ -194,7 +189,7 @@ class ImportForANode(common.ServerCase):
         command = [str(harness.binary()), "submission", "import", "--config", str(self.server.config_path), "-"]
         for options, status, text in (((), 2, "--node"), (("--node", "viewer"), 2, "ITI-42"),
                                       (("--node", "his"), 1, "may not submit with sourceId 1.2.3.4")):
-            result = subprocess.run([*command, *options], input=content, capture_output=True, check=False, timeout=60)
+            result = subprocess.run([*command, *options], input=content, capture_output=True, check=False, timeout=300)
             self.assertEqual(result.returncode, status, result.stderr)
             self.assertIn(text, (result.stdout + result.stderr).decode())
         self.assertEqual(list(common.find(self.soap("his"), "P1")), [], "the patient is not enrolled")

@@ -5,9 +5,9 @@ import hashlib
 import http.client
 import os
 import pathlib
-import time
 import unittest
 
+from tests.harness.waiting import becomes, wait_until
 from tests.integration import common
 
 
@@ -49,11 +49,13 @@ class Integrity(common.ServerCase):
 
     def assert_scrub_names(self, document, number, path):
         """musubi scrub exits 1 and names document, patient and file."""
-        deadline = time.monotonic() + 5
-        while True:  # the locator's writer is some 100 ms behind
-            scrub = self.server.command("scrub", check=False)
-            if scrub.returncode == 1 and document.unique_id in scrub.stdout or time.monotonic() > deadline:
-                break
+        found = []
+
+        def is_named():  # the locator's writer is some 100 ms behind
+            found[:] = [self.server.command("scrub", check=False)]
+            return document.unique_id in found[0].stdout
+        becomes(is_named)
+        scrub = found[0]
         self.assertEqual(scrub.returncode, 1, scrub.stdout + scrub.stderr)
         line = next(line for line in scrub.stdout.splitlines() if document.unique_id in line)
         self.assertIn(common.patient(number), line)
@@ -83,8 +85,8 @@ class Integrity(common.ServerCase):
             common.fetch(self.client, bad)
         self.assertEqual(common.fetch(self.client, good).documents(), {good.unique_id: good.content})
         self.assert_scrub_names(bad, "P3", path)
-        audit = self.server.command("audit", "search", bad.unique_id, check=False).stdout
-        self.assertIn('EventOutcomeIndicator="8"', audit)  # a second record: what was announced did not happen
+        wait_until(lambda: 'EventOutcomeIndicator="8"' in self.server.command("audit", "search", bad.unique_id, check=False).stdout,
+                   "no second record: what was announced did not happen")
 
     def test_cut_large_file_is_never_served_whole(self):
         (bad,) = self.store("P4", os.urandom(4 * common.MIB))

@@ -66,4 +66,4 @@ class CertificateTest(common.ServerCase):
         self.assertEqual(reply.status, 503)
         self.assertIn(b"with this certificate", reply.raw)
         self.assertEqual(common.find(self.soap("gateway-b"), "P1"), {})
-        self.assertRegex(self.server.log(), "there are too many connections")
+        self.server.wait_for_log("there are too many connections")

@@ -4,6 +4,7 @@ import collections
 import threading
 
 from conformance import client as xds
+from tests.harness.waiting import PATIENCE_S
 from tests.integration import common
 
 LOCAL = "L-1^^^&1.2.392.99999.91&ISO"
@@ -12,9 +13,9 @@ DOCUMENTS = 40
 MOVES = 30
 
 
-def move(server, new, old, timeout_s=60):
+def move(server, new, old):
     """ITI-64 for LOCAL; gives MSA-1."""
-    mllp = xds.MllpClient(f"127.0.0.1:{server.mllp_port}", timeout_s=timeout_s)
+    mllp = xds.MllpClient(f"127.0.0.1:{server.mllp_port}")
     message = xds.adt("A43", f"{common.patient(new)}~{LOCAL}", common.patient(old), ("1.2.392.99999.64", "CENTER"), "2.5", name=" ")
     try:
         return xds.acknowledgement(mllp.send(message.replace("ADT^A43", "ADT^A43^ADT_A43")))
@@ -101,9 +102,9 @@ class Moves(common.ServerCase):
             self.server.environment["MUSUBI_FAIL_AT"] = step
             self.server.start()
             with self.assertRaises((OSError, AssertionError)):
-                self.assertEqual(move(self.server, "P4", "P3", timeout_s=10), "AA")
+                self.assertEqual(move(self.server, "P4", "P3"), "AA")
             del self.server.environment["MUSUBI_FAIL_AT"]
-            self.server.process.wait(10)
+            self.server.process.wait(PATIENCE_S)
             self.server.start()
             soap = common.client(self.server)
             self.assertEqual(seen(soap, "P3")[0][LOCAL], moving)

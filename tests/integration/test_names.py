@@ -7,13 +7,13 @@ name is fed through each door in turn and read through all of them. Refused is o
 import http.client
 import json
 import random
-import time
 import urllib.parse
 import uuid
 
 from lxml import etree
 
 from conformance import client as xds
+from tests.harness.waiting import PATIENCE_S
 from tests.integration import common
 
 OID = "1.2.392.99999.60.1"
@@ -93,7 +93,7 @@ class Doors:
     def __init__(self, server):
         self.mllp = xds.MllpClient(f"127.0.0.1:{server.mllp_port}")
         self.soap = xds.SoapClient(f"http://127.0.0.1:{server.plain_port}")
-        self.http = http.client.HTTPConnection("127.0.0.1", server.plain_port, timeout=30)
+        self.http = http.client.HTTPConnection("127.0.0.1", server.plain_port, timeout=PATIENCE_S)
 
     def close(self):
         """Closes all."""
@@ -253,7 +253,7 @@ class Names(common.ServerCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.server.command("authority", "add", OID, "--namespace", "NAMES", "--kind", "emr")
-        time.sleep(1.5)  # the server looks for changes every second
+        cls.server.wait_until_refreshed()
 
     def test_names_come_back_identical_through_every_door(self):
         """Fed through four doors in turn, read through five."""

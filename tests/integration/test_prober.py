@@ -16,6 +16,7 @@ import urllib.parse
 
 from conformance import client as xds
 from tests.harness import region as places, server as harness
+from tests.harness.waiting import wait_until
 from tests.integration import common, v3_messages
 from tests.integration.audit_records import of_messages
 from tests.integration.prober_oracle import DOWNLOAD, VIEW, Oracle, Rule
@@ -498,6 +499,7 @@ class ProberCase(common.ServerCase):
         before, found = None, self.records()
         while found != before:
             time.sleep(2)
+            wait_until(lambda: all(self.server.metric(name) == 0 for name in ("audit_backlog", "audit_waiting")), pause_s=0.5)
             before, found = found, self.records()
         return found
 

@@ -2,22 +2,21 @@
 
 import contextlib
 import threading
-import time
 import unittest
 import uuid
 
 import psycopg2
 
 from conformance import client as xds
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.integration import common
 
 SENDERS = 16
-WAIT_S = 20
 
 
 def at_once(server, messages):
     """Posts all messages to /repository at the same moment, each over a connection of its own; gives the replies."""
-    barrier = threading.Barrier(len(messages))
+    barrier = threading.Barrier(len(messages), timeout=PATIENCE_S)
     replies = [None] * len(messages)
 
     def send(index):
@@ -90,13 +89,10 @@ class Races(common.ServerCase):
 
     def wait_for_waiting(self, cursor, count):
         """Until so many transactions wait for a lock."""
-        deadline = time.monotonic() + WAIT_S
-        waiting = 0
-        while waiting < count:
-            self.assertLess(time.monotonic(), deadline, f"{waiting} of {count} wait")
-            time.sleep(0.01)
+        def waiting():
             cursor.execute("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
-            waiting = cursor.fetchone()[0]
+            return cursor.fetchone()[0]
+        wait_until(lambda: waiting() >= count, lambda: f"{waiting()} of {count} wait", pause_s=0.01)
 
     def send_in_turn(self, held, *submissions):
         """Sends each when those before it hold their locks and wait: the document held is let go when the last one waits."""

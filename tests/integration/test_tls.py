@@ -4,11 +4,11 @@ import os
 import signal
 import socket
 import ssl
-import time
 import unittest
 
 from conformance import client as xds
 from tests.harness import certs, server as harness
+from tests.harness.waiting import PATIENCE_S
 from tests.integration import common
 
 REQUESTS = {  # what is sent, and what a success holds
@@ -39,17 +39,14 @@ class Renewal(unittest.TestCase):
         self.give_files()
         before = len(self.server.log())
         self.server.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + 10
-        while "reloaded" not in self.server.log()[before:] and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return next(line for line in self.server.log()[before:].splitlines() if "reloaded" in line)
+        return self.server.wait_for_log(".*reloaded.*", before)[0]
 
     def connect(self, port, role="gateway-a", session=None, context=None):
         """A TLS connection with the certificate of a role."""
         if context is None:
             context = ssl.create_default_context(cafile=str(self.certs / "ca.pem"))
             context.load_cert_chain(self.certs / f"{role}.pem", self.certs / f"{role}.key")
-        tls = context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=10), server_hostname="127.0.0.1",
+        tls = context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S), server_hostname="127.0.0.1",
                                   session=session)
         self.addCleanup(tls.close)
         return tls

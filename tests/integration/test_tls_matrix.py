@@ -3,6 +3,7 @@ while a registered node is served on all of them; and what ends connections that
 
 import datetime
 import hashlib
+import http.client
 import json
 import os
 import pathlib
@@ -11,17 +12,20 @@ import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 import unittest
 
 from conformance import client as xds
 from tests.harness import certs, dimse, server as harness
+from tests.harness.waiting import PATIENCE_S, becomes, wait_until
 from tests.integration import common
 
 HOSPITAL = "1.2.392.99999.2.1"
 FEED = b"\x0b" + xds.adt("A01", f"P1^^^&{HOSPITAL}&ISO").encode() + b"\x1c\r"
 SYSLOG_TEXT = b"<85>1 2026-01-01T00:00:00Z gateway-a test 1 IHE+RFC-3881 - <AuditMessage/>"
 SYSLOG = b"%d %s" % (len(SYSLOG_TEXT), SYSLOG_TEXT)
+ENDED_S = 15  # for a server that ends a connection, or answers where it should not
 ASSOCIATE = dimse.associate_request([(dimse.VERIFICATION, [dimse.IMPLICIT])])
 
 
@@ -98,8 +102,23 @@ class Listeners(unittest.TestCase):
         ]
         if cls.is_open(syslog):
             cls.listeners.append(Listener("syslog", syslog, SYSLOG, Listener.NO_REPLY))
-        time.sleep(3)  # a running server notices new nodes within seconds
+        server.admin = lambda path: cls.admin_page(server, admin, path)
+        wait_until(lambda: "musubi_" in server.admin("/metrics"), server.log, pause_s=0.5)
+        server.wait_until_refreshed()
         return server
+
+    @classmethod
+    def admin_page(cls, server, port, path):
+        """Body of a page of the admin listener, as the operator; nothing as long as the server does not know him."""
+        context = ssl.create_default_context(cafile=str(cls.certs / "ca.pem"))
+        context.load_cert_chain(cls.certs / "operator.pem", cls.certs / "operator.key")
+        connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=PATIENCE_S)
+        try:
+            connection.request("GET", path)
+            reply = connection.getresponse()
+            return reply.read().decode() if reply.status == 200 else ""
+        finally:
+            connection.close()
 
     @classmethod
     def add_nodes(cls, server):
@@ -144,7 +163,7 @@ class Listeners(unittest.TestCase):
     @staticmethod
     def connect(listener, context, session=None):
         """A TLS connection."""
-        raw = socket.create_connection(("127.0.0.1", listener.port), timeout=10)
+        raw = socket.create_connection(("127.0.0.1", listener.port), timeout=PATIENCE_S)
         return context.wrap_socket(raw, session=session)
 
     @staticmethod
@@ -170,13 +189,32 @@ class Listeners(unittest.TestCase):
         """Whether a client with this context is let in; a TLS 1.3 client learns of a refusal by what comes back."""
         try:
             with self.connect(listener, context) as tls:
-                return self.is_answered(listener, tls)
+                if listener.reply is not Listener.NO_REPLY:
+                    return self.is_answered(listener, tls)
+                return self.is_stored(listener, tls)
         except OSError:
             return False
 
+    def is_stored(self, listener, tls):
+        """Whether an audit message gets into the repository, or else the server ends the connection."""
+        def stored():
+            return common.rows(self.server, "SELECT count(*) FROM audit_record WHERE sender LIKE 'tls:%%'")[0][0]
+        before = stored()
+        tls.sendall(listener.request)
+        tls.settimeout(0.1)
+
+        def outcome():
+            if stored() > before:
+                return "stored"
+            try:
+                return "" if tls.recv(1) else "ended"
+            except TimeoutError:
+                return ""
+        return wait_until(outcome, "neither stored nor refused") == "stored"
+
     def send_plain(self, listener):
         """The request without TLS."""
-        with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as plain:
+        with socket.create_connection(("127.0.0.1", listener.port), timeout=PATIENCE_S) as plain:
             plain.sendall(listener.request)
             try:
                 return bool(listener.reply) and listener.reply in plain.recv(65536)
@@ -186,32 +224,31 @@ class Listeners(unittest.TestCase):
     def renegotiate(self, listener):
         """A registered node that asks to negotiate again, then sends its request."""
         files = [str(self.certs / name) for name in (f"{listener.role}.pem", f"{listener.role}.key")]
-        client = subprocess.Popen(["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{listener.port}", "-cert", files[0],
-                                   "-key", files[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            time.sleep(0.4)
-            client.stdin.write(b"R\n")
-            client.stdin.flush()
-            time.sleep(0.4)
-            client.stdin.write(listener.request)
-            client.stdin.close()
-            output = client.stdout.read()
-        except BrokenPipeError:
-            output = client.stdout.read()
-        finally:
-            client.stdout.close()
-            client.wait(10)
-        return bool(listener.reply) and listener.reply in output
+        with tempfile.NamedTemporaryFile() as output:
+            client = subprocess.Popen(["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{listener.port}", "-cert", files[0],
+                                       "-key", files[1]], stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
 
-    def wait_for_line(self, before, pattern, seconds=5):
-        """The line of the log, behind what was there before."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            found = re.search(f"^.*{pattern}.*$", self.server.log()[before:], re.M)
-            if found:
-                return found[0]
-            time.sleep(0.05)
-        return None
+            def has_said(text):
+                return lambda: client.poll() is not None or text in pathlib.Path(output.name).read_bytes()
+            try:
+                wait_until(has_said(b"Verify return code"), "no handshake")
+                client.stdin.write(b"R\n")
+                client.stdin.flush()
+                wait_until(has_said(b"RENEGOTIATING"), "no renegotiation")
+                client.stdin.write(listener.request)
+                client.stdin.flush()
+                becomes(has_said(listener.reply or b"no reply"), ENDED_S)
+                client.stdin.close()
+            except BrokenPipeError:
+                pass
+            finally:
+                client.kill()
+                client.wait()
+            return bool(listener.reply) and listener.reply in pathlib.Path(output.name).read_bytes()
+
+    def wait_for_line(self, before, pattern):
+        """The line of the log, behind what was there before; None: it does not come."""
+        return becomes(lambda: re.search(f"^.*{pattern}.*\n", self.server.log()[before:], re.M))
 
 
 class Matrix(Listeners):
@@ -267,7 +304,7 @@ class Matrix(Listeners):
     def test_a_refusal_is_audited_with_the_address_of_the_peer(self):
         self.assertFalse(self.is_served(self.listeners[0], self.context("unknown")))
         self.assertIsNotNone(self.wait_for_line(0, "other-authority"))
-        found = self.server.command("audit", "search", "of no authority").stdout
+        found = becomes(lambda: self.server.command("audit", "search", "of no authority", check=False).stdout)
         self.assertIn("Node Authentication", found)
         self.assertIn("127.0.0.1", found)
 
@@ -327,7 +364,7 @@ class Ends(Listeners):
         self.addCleanup(certs.make_crl, self.certs, "revoked")
         self.assert_end(ended, "revoked")
         for listener, tls in others:
-            tls.settimeout(10)
+            tls.settimeout(PATIENCE_S)
             self.assertTrue(self.is_answered(listener, tls, is_further=True), listener.name)
 
     def test_a_revoked_node_and_a_revoked_certificate_lose_their_connections(self):
@@ -343,12 +380,12 @@ class Ends(Listeners):
                             "--certificate", str(self.certs / "gateway-c.pem"))
         self.server.command("ae", "add", "TEST", "--node", "gateway-c")
         self.server.command("node", "certificate", "add", "gateway-c", "--certificate", str(self.certs / "gateway-c-new.pem"))
-        time.sleep(3)
+        self.server.wait_until_refreshed()
         old, new = self.open_connections("gateway-c"), self.open_connections("gateway-c-new")
         self.server.command("node", "certificate", "revoke", "gateway-c", "--fingerprint", self.fingerprint("gateway-c"))
         self.assert_end(old, "unregistered")
         for listener, tls in new:
-            tls.settimeout(10)
+            tls.settimeout(PATIENCE_S)
             self.assertTrue(self.is_answered(listener, tls, is_further=True), listener.name)
         listed = self.server.command("node", "list").stdout
         self.assertRegex(listed, rf"gateway-c +Hospital A +registered +20\d\d-\d\d-\d\d +82\d +{self.fingerprint('gateway-c-new')[:8]}")
@@ -386,8 +423,7 @@ class Ends(Listeners):
                                  "-www"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.addCleanup(weak.wait)
         self.addCleanup(weak.kill)
-        while not self.is_open(port):
-            time.sleep(0.05)
+        wait_until(lambda: self.is_open(port), "openssl s_server does not listen")
         result = self.server.command("check-tls", f"127.0.0.1:{port}", check=False)
         self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
         for pattern in (r"BAD +versions .*TLS 1\.1", r"BAD +ciphers of TLS 1\.2", r"BAD +client certificate +not asked for"):

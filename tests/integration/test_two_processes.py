@@ -3,12 +3,12 @@
 import os
 import signal
 import threading
-import time
 import unittest
 
 import psycopg2
 
 from tests.fault import site as sites
+from tests.harness.waiting import PATIENCE_S, becomes, wait_until
 from tests.integration import common
 from tests.integration.test_removal import remove_documents
 
@@ -34,17 +34,14 @@ class TwoProcesses(unittest.TestCase):
 
     def wait_until_fetched(self, submission):
         """Waits until the repository serves it."""
-        deadline = time.monotonic() + 10
-        while self.fetched(submission) is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self.assertEqual(self.fetched(submission), submission.documents[0].content)
+        self.assertEqual(becomes(lambda: self.fetched(submission)), submission.documents[0].content)
 
     def provide_in_background(self, submission):
         """Sends an ITI-41; gives the thread and the list that its reply goes to."""
         replies = []
 
         def send():
-            soap = common.client(self.site.repository, timeout_s=60)
+            soap = common.client(self.site.repository)
             replies.append(soap.provide(submission))
             soap.close()
         thread = threading.Thread(target=send)
@@ -74,7 +71,7 @@ class TwoProcesses(unittest.TestCase):
             self.assertEqual(replies, [])
         finally:
             registry.send_signal(signal.SIGCONT)
-        thread.join(60)
+        thread.join(PATIENCE_S)
         self.assertEqual(replies[0].outcome, "Success", replies[0].errors)
         self.assertEqual(self.fetched(submission), b"pending")
 
@@ -85,7 +82,7 @@ class TwoProcesses(unittest.TestCase):
         thread, replies = self.provide_in_background(submission)
         self.wait_until_fetched(submission)
         registry.kill()
-        thread.join(60)
+        thread.join(PATIENCE_S)
         self.assertEqual([e[0] for e in replies[0].errors], ["XDSRegistryNotAvailable"])
         self.assertIn("send the same message again", replies[0].errors[0][1])
         registry.start()
@@ -111,10 +108,7 @@ class TwoProcesses(unittest.TestCase):
         with connection, connection.cursor() as cursor:
             cursor.execute("UPDATE repository_document SET stored_at = now() - interval '1 hour' WHERE state = 0")
         connection.close()
-        deadline = time.monotonic() + 130
-        while self.fetched(submission) is not None and time.monotonic() < deadline:
-            time.sleep(1)
-        self.assertIsNone(self.fetched(submission))
+        wait_until(lambda: self.fetched(submission) is None, "it is still served", 3 * PATIENCE_S, 1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Links and merges of every kind on the same few patients, undone in whatever order: afterwards every query answers as before."""
 
 import random
-import time
 
 from conformance import client as xds
 from tests.fault import consistency
@@ -122,7 +121,7 @@ class UndoOrders(common.ServerCase):
     def setUpClass(cls):
         super().setUpClass()
         consistency.configure(cls.server)
-        time.sleep(1.5)  # the server looks for changes every second
+        cls.server.wait_until_refreshed()
 
     def play(self, seed, kinds, changes, is_shuffled):
         """Changes, then their undoing; documents are with their number at every moment."""

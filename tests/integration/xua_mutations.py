@@ -43,7 +43,7 @@ def wrong_claims(idp):
         "issue instant on February 30": {"issue_instant": "2026-02-30T00:00:00Z"},
         "issued in an hour": {"issue_instant": instant(3600)}, "expired": {"not_on_or_after": instant(-200), "not_before": instant(-900)},
         "expired in 2010": {"not_before": "2010-01-01T00:00:00Z", "not_on_or_after": "2010-01-01T00:05:00Z"},
-        "not yet valid": {"not_before": instant(200), "not_on_or_after": instant(900)},
+        "not yet valid": {"not_before": instant(3000), "not_on_or_after": instant(9000)},
         "ends before it begins": {"not_before": instant(100), "not_on_or_after": instant(50)},
         "no end": {"not_on_or_after": ""}, "end is no time": {"not_on_or_after": "tomorrow"},
         "no conditions": {"conditions_element": ""}, "empty conditions": {"conditions_element": "<saml:Conditions/>"},
@@ -62,7 +62,7 @@ def wrong_claims(idp):
         "confirmation without method": {"confirmation": "<saml:SubjectConfirmation/>"}, "SAML 1.1 bearer": {"confirmation": confirmation(
             method="urn:oasis:names:tc:SAML:1.0:cm:bearer")},
         "confirmation expired": {"confirmation": confirmation(f'<saml:SubjectConfirmationData NotOnOrAfter="{instant(-300)}"/>')},
-        "confirmation not yet": {"confirmation": confirmation(f'<saml:SubjectConfirmationData NotBefore="{instant(300)}"/>')},
+        "confirmation not yet": {"confirmation": confirmation(f'<saml:SubjectConfirmationData NotBefore="{instant(3000)}"/>')},
         "confirmation time is none": {"confirmation": confirmation('<saml:SubjectConfirmationData NotOnOrAfter="soon"/>')},
         "holder of key without key": {"confirmation": confirmation(method=saml.HOLDER_OF_KEY)},
         "holder of another key": {"confirmation": confirmation(f"<saml:SubjectConfirmationData>{idp.key_info()}</saml:SubjectConfirmationData>"
