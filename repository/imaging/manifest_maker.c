@@ -59,10 +59,13 @@ static const DbStatement select_study = {
     "AND r.body_part_examined <> '' AND EXISTS (SELECT FROM imaging_instance n "
     "WHERE n.series = r.id AND n.variant = 0 AND n.rejected = '') ORDER BY 1), "
     "coalesce((SELECT m.unique_id FROM imaging_source_manifest m WHERE m.study_uid = s.study_uid "
-    "AND m.facility = s.facility), '') "
-    "FROM imaging_study s JOIN assigning_authority a ON a.id = s.authority" STUDY_PERSON_JOINS
-    "JOIN assigning_authority d ON d.id = x.authority "
-    "WHERE s.id = $1::bigint AND s.is_manifest_due AND s.manifest_kind <> 1",
+    "AND m.facility = s.facility AND " IS_DOCUMENT_OF(
+        "m.unique_id",
+        "i.person") "), '') "
+                    "FROM imaging_study s JOIN assigning_authority a ON a.id = "
+                    "s.authority" STUDY_PERSON_JOINS
+                    "JOIN assigning_authority d ON d.id = x.authority "
+                    "WHERE s.id = $1::bigint AND s.is_manifest_due AND s.manifest_kind <> 1",
 };
 
 static const DbStatement select_instances = {

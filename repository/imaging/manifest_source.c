@@ -1,9 +1,12 @@
 #include "repository/imaging/manifest_source.h"
 
+#include "lib/access/access.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/dicom/record.h"
 #include "lib/dicom/worker_fields.h"
+#include "lib/hl7/cx.h"
+#include "repository/imaging/study_persons.h"
 
 #define WORKER_TIMEOUT_NS INT64_C(60000000000)
 
@@ -15,17 +18,31 @@ typedef struct Reading {
 } Reading;
 
 /* $3 the document, $4 what it lists. A manifest that this server made is withdrawn when the study
- * is quiet. */
+ * is quiet. A study of an unknown patient has none yet: the maker sees to it once he is known. */
 static const DbStatement upsert_manifest = {
     "imaging_source_manifest",
     "WITH known AS (INSERT INTO imaging_source_manifest (study_uid, facility, unique_id, "
     "sop_instances) VALUES ($1::text, $2::integer, $3::text, $4::text[]) "
     "ON CONFLICT (study_uid, facility) DO UPDATE SET unique_id = excluded.unique_id, "
     "sop_instances = excluded.sop_instances, received_at = clock_timestamp()) "
-    "UPDATE imaging_study SET is_manifest_due = manifest_kind = 2, "
-    "manifest_kind = CASE manifest_kind WHEN 2 THEN 2 ELSE 1 END, "
-    "manifest_unique_id = CASE manifest_kind WHEN 2 THEN manifest_unique_id ELSE $3::text END, "
-    "manifest_failure = '' WHERE study_uid = $1::text AND facility = $2::integer",
+    "UPDATE imaging_study t SET is_manifest_due = t.manifest_kind = 2, "
+    "manifest_kind = CASE t.manifest_kind WHEN 2 THEN 2 ELSE 1 END, "
+    "manifest_unique_id = CASE t.manifest_kind WHEN 2 THEN t.manifest_unique_id ELSE $3::text END, "
+    "manifest_failure = '' FROM (SELECT s.id FROM imaging_study s" STUDY_PERSON_JOINS
+    "WHERE s.study_uid = $1::text AND s.facility = $2::integer "
+    "AND " IS_DOCUMENT_OF("$3::text", "i.person") ") of_patient WHERE t.id = of_patient.id",
+};
+
+/* Instances of these facilities ($4 NULL: of all), all of whose copies are of other persons than
+ * the one that the authority $2 knows by the number $3. */
+static const DbStatement count_of_others = {
+    "imaging_source_of_others",
+    "SELECT count(*) FROM (SELECT FROM imaging_instance c JOIN imaging_study s ON s.id = c.study "
+    "CROSS JOIN (SELECT f.person FROM patient_identifier f JOIN assigning_authority g "
+    "ON g.id = f.authority WHERE g.oid = $2::text AND f.value = $3::text) "
+    "patient" STUDY_PERSON_JOINS "WHERE c.sop_instance = ANY ($1::text[]) AND c.variant = 0 "
+    "AND ($4::integer[] IS NULL OR s.facility = ANY ($4::integer[])) GROUP BY c.sop_instance "
+    "HAVING bool_and(coalesce(i.person <> patient.person, false))) other",
 };
 
 static const DbStatement count_missing = {
@@ -122,6 +139,45 @@ static int check_record(const Reading *reading, const InstanceRecord *record)
     return 0;
 }
 
+/** Those for which the sender may submit; NULL: all. */
+static void bind_facilities(DbParams *params, const Principal *principal)
+{
+    if (!principal || principal->may_do_everything) {
+        db_param_null(params);
+        return;
+    }
+    int32_t *facilities = ARENA_ARRAY(params->arena, int32_t, principal->facility_count + 1);
+    for (size_t i = 0; i < principal->facility_count; i++) {
+        facilities[i] = principal->facilities[i];
+    }
+    facilities[principal->facility_count] = principal->facility_id;
+    db_param_i32_array(params, facilities, principal->facility_count + 1);
+}
+
+/** A manifest is of one patient: nobody's images show under another one's name. */
+static int check_patient(const Reading *reading, const Str *instances, size_t count)
+{
+    Request *req = reading->req;
+    const Hl7Cx patient =
+        hl7_cx_parse(req->arena, &er7_standard_delimiters, HL7_UTF_8, reading->entry->patient_id);
+    DbParams params;
+    DbResult *rows;
+    _cleanup_(db_releasep) DbConn *conn = NULL;
+    db_params_init(&params, req->arena);
+    db_param_text_array(&params, instances, count);
+    db_param_text(&params, patient.universal_id);
+    db_param_text(&params, patient.id);
+    bind_facilities(&params, req->principal);
+    int rc = db_acquire(reading->imaging->config.pool, req, &conn);
+    rc = rc < 0 ? rc : db_exec(conn, req, &count_of_others, &params, &rows);
+    if (rc < 0 || db_i64(rows, 0, 0) == 0) {
+        return rc;
+    }
+    return refuse(reading, "it lists instances that are stored here for another patient than "
+                           "XDSDocumentEntry.patientId; send a manifest for each patient, with the "
+                           "instances of his own studies");
+}
+
 static int report_gaps(const Reading *reading, const Str *instances, size_t count)
 {
     Request *req = reading->req;
@@ -171,8 +227,9 @@ static int inspect(void *ctx, Request *req, const DocumentEntry *entry, const ui
     for (size_t i = 0; i < listed->count; i++) {
         listed->instances[i] = record.selection.references[i].sop_instance;
     }
+    rc = check_patient(&reading, listed->instances, listed->count);
     *ret_found = listed;
-    return report_gaps(&reading, listed->instances, listed->count);
+    return rc < 0 ? rc : report_gaps(&reading, listed->instances, listed->count);
 }
 
 static int queue(void *ctx, Request *req, DbConn *conn, int32_t facility, void *found)

@@ -74,3 +74,13 @@
     "SELECT s.study_uid FROM imaging_study s" STUDY_PERSON_JOINS                                   \
     "WHERE s.study_uid IN (SELECT study_uid FROM imaging_study GROUP BY study_uid "                \
     "HAVING count(*) > 1) GROUP BY s.study_uid HAVING min(i.person) <> max(i.person)"
+
+/* Condition: whether the document that was submitted under a uniqueId is of a person; NULL is
+ * nobody. A document without a known patient is everybody's. */
+#define IS_DOCUMENT_OF(unique_id, person_id)                                                       \
+    "(" person_id " IS NOT NULL AND NOT EXISTS (SELECT FROM repository_document v "                \
+    "JOIN repository_document_kind k ON k.id = v.kind "                                            \
+    "JOIN assigning_authority g ON g.oid = split_part(k.patient_id_authority, '&', 2) "            \
+    "JOIN patient_identifier f ON f.authority = g.id AND f.value = v.patient_id_number "           \
+    "WHERE v.digest = encode(substr(sha256(convert_to(" unique_id                                  \
+    ", 'UTF8')), 1, 16), 'hex')::uuid AND f.person <> " person_id ")) "

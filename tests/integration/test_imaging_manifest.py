@@ -207,6 +207,85 @@ class ImagingManifest(Manifests):
         self.assertEqual(self.find(xad_pid, harness.AUTHORITY), ([], 0))
         self.assertEqual(self.find(other, harness.AUTHORITY), ([other], 1))
 
+    def moving(self, name, oids):
+        """A hospital with these domains, whose images come from PACS <name>; gives a function that feeds a number and tells its XAD-PID."""
+        command = self.server.command
+        command("facility", "add", name)
+        for oid in oids:
+            command("authority", "add", oid, "--facility", name, "--kind", "pacs" if oid == oids[-1] else "emr", "--source", "*|*")
+        command("node", "add", name, "--facility", name, "--fingerprint", "97" * 32, "--transactions", "*")
+        command("ae", "add", name.upper(), "--node", name)
+
+        def feed(value, oid, event="A01", prior=None, full_name="Moving^One"):
+            mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllp_port}")
+            deadline = time.monotonic() + 20
+            reply = ""
+            while not reply or ("not configured" in reply and time.monotonic() < deadline):  # a running server looks once a second
+                reply = mllp.send(xds.adt(event, f"{value}^^^&{oid}&ISO", prior and f"{prior}^^^&{oid}&ISO", name=full_name))
+            mllp.close()
+            self.assertEqual(xds.acknowledgement(reply), "AA", reply)
+            return self.xad_pid(value, oid)
+        return feed
+
+    def xad_pid(self, value, oid):
+        """Of whom a number is now."""
+        shown = json.loads(self.server.command("patient", "show", f"{oid}:{value}", "--json").stdout)
+        return shown["xad_pid"].partition("^")[0]
+
+    def push_until_known(self, instance, title):
+        """C-STORE by an AE that was registered just now."""
+        path = instance.write(self.folder)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                return imaging.store(self.port, path, title=title)
+            except subprocess.CalledProcessError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.3)
+
+    def assert_listed(self, number, instances):
+        """The only Approved manifest of a patient comes to list exactly these."""
+        deadline = time.monotonic() + 30
+        while True:
+            (entry,) = self.entries(number, 1)
+            text = self.tool("dcmdump", "+L", self.document(entry)[0])
+            found = {uid for _, uid in self.read_evidence(text)[0]}
+            if found == {i.uid for i in instances} or time.monotonic() > deadline:
+                failures = common.rows(self.server, "SELECT manifest_failure FROM imaging_study WHERE manifest_failure <> ''")
+                self.assertEqual(found, {i.uid for i in instances}, failures)
+                return
+            time.sleep(0.3)
+
+    def test_a_manifest_follows_the_number_of_its_images(self):
+        """Links, merges and what undoes them: the next version replaces the last one wherever that is now."""
+        emr, pacs = "1.2.392.99999.97.1", "1.2.392.99999.97.2"
+        feed = self.moving("moving", (emr, pacs))
+        images = [imaging.Instance("N1")]
+        images += [imaging.Instance("N1", study=images[0].study, series=images[0].series) for _ in range(4)]
+        of_emr, of_pacs = feed("E1", emr, full_name="Moving^Two"), feed("N1", pacs)
+        self.assertNotEqual(of_emr, of_pacs)
+        self.push_until_known(images[0], "MOVING")
+        self.assert_listed(of_pacs, images[:1])
+        self.server.command("patient", "link", f"{emr}:E1", f"{pacs}:N1")
+        both = self.xad_pid("N1", pacs)
+        self.assertEqual(both, self.xad_pid("E1", emr))
+        imaging.store(self.port, images[1].write(self.folder), title="MOVING")
+        self.assert_listed(both, images[:2])
+        shown = json.loads(self.server.command("patient", "show", f"{pacs}:N1", "--json").stdout)
+        self.server.command("patient", "undo", shown["links"][-1]["id"])
+        apart = self.xad_pid("N1", pacs)
+        self.assertNotEqual(apart, self.xad_pid("E1", emr))
+        imaging.store(self.port, images[2].write(self.folder), title="MOVING")
+        self.assert_listed(apart, images[:3])
+        self.entries(self.xad_pid("E1", emr), 0)
+        feed("N2", pacs, full_name="Moving^Three")
+        survivor = feed("N2", pacs, "A40", "N1", "Moving^Three")
+        imaging.store(self.port, images[3].write(self.folder), title="MOVING")
+        self.assert_listed(survivor, images[:4])
+        fsck = self.server.command("fsck", check=False)
+        self.assertEqual((fsck.returncode, fsck.stdout), (0, "0 findings\n"), fsck.stderr)
+
     def note(self, number, rejected, title="113001"):
         """A rejection note on instances of one study."""
         evidence = "\n".join(
@@ -290,6 +369,26 @@ class ImagingManifest(Manifests):
         self.entries(number, 1, "Deprecated")
         (entry,) = self.entries(number, 1)
         self.assertEqual(self.document(entry)[1], manifest.uid)
+
+    def test_a_manifest_names_no_images_of_another_patient(self):
+        """RAD TF-2 4.68: a manifest is of one patient. Of a study whose patient is unknown nobody can tell; it never hides his own."""
+        number, other, unknown = "KOS20", "KOS21", "KOS22"
+        common.feed(self.server, number, other)
+        images = imaging.Instance(other)
+        self.push(images)
+        self.entries(other, 1)
+        reply, _ = self.provide(number, images)
+        self.assertEqual((reply.outcome, [e[0] for e in reply.errors]), ("Failure", ["InvalidDocumentContent"]))
+        self.assertNotIn(other, str(reply.errors))
+        self.entries(number, 0)
+        self.entries(other, 1)
+        waiting = imaging.Instance(unknown)
+        self.push(waiting)
+        reply, _ = self.provide(number, waiting)
+        self.assertEqual(reply.outcome, "Success", reply.errors)
+        common.feed(self.server, unknown)
+        (entry,) = self.entries(unknown, 1)
+        self.assertIn(waiting.uid, self.tool("dcmdump", self.document(entry)[0]))
 
     def test_unreadable_manifest_is_refused(self):
         number = "KOS8"
