@@ -11,6 +11,11 @@
 #include "repository/imaging/manifest.h"
 
 #define TITLE_CHARACTERS 128
+/** Characters of a value of a Slot. */
+#define LONG_NAME_MAX 256
+/** Characters of LO, and of a group of PN (PS3.5 6.2). What is longer is cut to these, of which
+ * each may become an escape of three; an identifier is left out. */
+#define DICOM_TEXT_MAX 64
 #define SCHEME_DCM "1.2.840.10008.2.16.4"
 #define SCHEME_SCT "2.16.840.1.113883.6.96"
 
@@ -153,6 +158,26 @@ static void append_event_codes(Metadata *metadata)
 
 /* ---- values ---- */
 
+/** At most so many characters of UTF-8. */
+static Str cut(Str text, size_t characters)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        bool is_first_byte = ((unsigned char)text.data[i] & 0xC0) != 0x80;
+        count += is_first_byte ? 1 : 0;
+        if (count > characters) {
+            return str_slice(text, 0, i);
+        }
+    }
+    return text;
+}
+
+/** Whether a Slot takes it (ebRIM LongName). */
+static bool fits(Str value)
+{
+    return cut(value, LONG_NAME_MAX).len == value.len;
+}
+
 /** One group of a PN as XPN: the two have prefix and suffix in different places. */
 static void append_xpn(StrBuf *buf, Str group)
 {
@@ -172,15 +197,19 @@ static void append_xpn(StrBuf *buf, Str group)
     strbuf_truncate(buf, end);
 }
 
-/** PID-5: the groups that are there, each a repetition. */
+/** PID-5: the groups that are there, each a repetition, as far as there is room. */
 static Str patient_name(const Metadata *metadata)
 {
     _cleanup_(strbuf_done) StrBuf buf = {0};
     PersonName name = dicom_person_name(metadata->study->patient_name);
     for (size_t i = 0; i < ARRAY_LEN(name.groups); i++) {
+        const size_t before = buf.len;
         if (!str_is_empty(name.groups[i])) {
-            strbuf_append(&buf, buf.len > 0 ? STR("~") : STR_EMPTY);
-            append_xpn(&buf, name.groups[i]);
+            strbuf_append(&buf, buf.len > 0 ? STR("~") : STR("PID-5|"));
+            append_xpn(&buf, cut(name.groups[i], DICOM_TEXT_MAX));
+        }
+        if (!fits(strbuf_str(&buf))) {
+            strbuf_truncate(&buf, before);
         }
     }
     return str_dup(metadata->arena, strbuf_str(&buf));
@@ -195,7 +224,7 @@ static void append_patient_info(Metadata *metadata)
     size_t count = 0;
     values[count++] = str_printf(arena, "PID-3|%.*s", STR_ARG(study->source_patient_id));
     if (!str_is_empty(name)) {
-        values[count++] = str_printf(arena, "PID-5|%.*s", STR_ARG(name));
+        values[count++] = name;
     }
     if (!str_is_empty(study->patient_birth_date)) {
         values[count++] = str_printf(arena, "PID-7|%.*s", STR_ARG(study->patient_birth_date));
@@ -207,11 +236,18 @@ static void append_patient_info(Metadata *metadata)
 }
 
 /** CXi; the hospital's own authority where the images name none that is an OID. */
-static Str reference(const Metadata *metadata, Str id, Str oid, const char *type)
+static void add_reference(const Metadata *metadata, Str id, Str oid, const char *type, Str *values,
+                          size_t *count)
 {
+    if (str_is_empty(id)) {
+        return;
+    }
     Str cx =
         hl7_cx_format(metadata->arena, id, oid_is_valid(oid) ? oid : metadata->study->authority);
-    return str_printf(metadata->arena, "%.*s^%s", STR_ARG(cx), type);
+    Str value = str_printf(metadata->arena, "%.*s^%s", STR_ARG(cx), type);
+    if (fits(value)) {
+        values[(*count)++] = value;
+    }
 }
 
 /** A study whose UID is no OID is registered without it: the registry would refuse the value. */
@@ -220,14 +256,10 @@ static void append_references(Metadata *metadata)
     const ManifestStudy *study = metadata->study;
     Str values[3];
     size_t count = 0;
-    if (!str_is_empty(study->accession_number)) {
-        values[count++] = reference(metadata, study->accession_number, study->accession_oid,
-                                    "urn:ihe:iti:xds:2013:accession");
-    }
-    if (!str_is_empty(study->placer_order)) {
-        values[count++] = reference(metadata, study->placer_order, study->placer_order_oid,
-                                    "urn:ihe:iti:xds:2013:order");
-    }
+    add_reference(metadata, study->accession_number, study->accession_oid,
+                  "urn:ihe:iti:xds:2013:accession", values, &count);
+    add_reference(metadata, study->placer_order, study->placer_order_oid,
+                  "urn:ihe:iti:xds:2013:order", values, &count);
     if (oid_is_valid(study->study_uid)) {
         values[count++] =
             str_printf(metadata->arena, "%.*s^^^^urn:ihe:iti:xds:2016:studyInstanceUID",
@@ -236,20 +268,6 @@ static void append_references(Metadata *metadata)
     if (count > 0) {
         submission_text_slot(metadata->buf, "urn:ihe:iti:xds:2013:referenceIdList", values, count);
     }
-}
-
-/** At most so many characters of UTF-8. */
-static Str cut(Str text, size_t characters)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        bool is_first_byte = ((unsigned char)text.data[i] & 0xC0) != 0x80;
-        count += is_first_byte ? 1 : 0;
-        if (count > characters) {
-            return str_slice(text, 0, i);
-        }
-    }
-    return text;
 }
 
 static Str title(const Metadata *metadata)
@@ -263,7 +281,7 @@ static Str title(const Metadata *metadata)
 static void append_author(Metadata *metadata)
 {
     StrBuf *buf = metadata->buf;
-    Str institution = str_trim(metadata->study->institution_name);
+    Str institution = cut(str_trim(metadata->study->institution_name), DICOM_TEXT_MAX);
     _cleanup_(strbuf_done) StrBuf name = {0};
     if (str_is_empty(institution)) {
         return;

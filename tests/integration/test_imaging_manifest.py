@@ -390,6 +390,20 @@ class ImagingManifest(Manifests):
         (entry,) = self.entries(unknown, 1)
         self.assertIn(waiting.uid, self.tool("dcmdump", self.document(entry)[0]))
 
+    def test_what_is_too_long_for_metadata_keeps_no_manifest_back(self):
+        """Values beyond what their VR allows: names are cut, identifiers left out."""
+        number = "KOS23"
+        common.feed(self.server, number)
+        self.push(imaging.Instance(number, tags={
+            "0008,0050": "SH " + "7" * 300, "0008,0080": "LO [" + "H&" * 400 + "]", "0008,1030": "LO [" + "D" * 1100 + "]",
+            "0010,0010": "PN " + "|" * 30 + "A" * 300 + "^Tarou=" + "K" * 64 + "=" + "P" * 300, "0010,0030": "DA 1970-01-01", "0010,0040": "CS Unknown"}))
+        (entry,) = self.entries(number, 1)
+        references = self.slot(entry, "urn:ihe:iti:xds:2013:referenceIdList")
+        self.assertEqual([r.rpartition(":")[2] for r in references], ["studyInstanceUID"])
+        (name,) = (v for v in self.slot(entry, "sourcePatientInfo") if v.startswith("PID-5|"))
+        self.assertIn("K" * 64, name)
+        self.assertLessEqual(len(name), 256)
+
     def test_unreadable_manifest_is_refused(self):
         number = "KOS8"
         common.feed(self.server, number)
