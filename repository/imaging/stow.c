@@ -17,10 +17,13 @@
 #define STATUS_OTHER_STUDY 0xA900
 #define STATUS_NOT_UNDERSTOOD 0xC000
 #define STATUS_PROCESSING 0x0110
+/** Of the class of warnings (PS3.7 C), as 0111 Duplicate SOP Instance is of that of failures. */
+#define WARNING_DUPLICATE 0xB111
 
 #define TAG_SOP_CLASS DICOM_TAG(0x0008, 0x1150)
 #define TAG_SOP_INSTANCE DICOM_TAG(0x0008, 0x1155)
 #define TAG_RETRIEVE_URL DICOM_TAG(0x0008, 0x1190)
+#define TAG_WARNING_REASON DICOM_TAG(0x0008, 0x1196)
 #define TAG_FAILURE_REASON DICOM_TAG(0x0008, 0x1197)
 #define TAG_FAILED DICOM_TAG(0x0008, 0x1198)
 #define TAG_REFERENCED DICOM_TAG(0x0008, 0x1199)
@@ -39,6 +42,7 @@ typedef struct Stow {
     DicomDataset *answer;
     Str study_uid; /* of all that was stored; empty: of several studies */
     size_t stored_count;
+    size_t warned_count; /* of those that were stored */
     size_t failed_count;
 
     /* the part that arrives */
@@ -188,7 +192,19 @@ static bool hear_record(Stow *stow, StrBuf *content)
     return false;
 }
 
-static void add_stored(Stow *stow, const InstanceRecord *record)
+/** What is kept beside another one is not what a retrieval gives. */
+static void add_warning(Stow *stow, DicomDataset *item)
+{
+    dicom_put_us(stow->exchange->req->arena, item, TAG_WARNING_REASON, WARNING_DUPLICATE);
+    if (stow->warned_count++ == 0 && str_is_empty(stow->exchange->warning)) {
+        stow->exchange->warning =
+            STR("299 MUSUBI \"An instance with other bytes is stored under the same SOP Instance "
+                "UID: it stays what is given out, and what was sent is kept beside it; send a "
+                "changed instance with a SOP Instance UID of its own\"");
+    }
+}
+
+static void add_stored(Stow *stow, const InstanceRecord *record, ArrivalOutcome outcome)
 {
     Arena *arena = stow->exchange->req->arena;
     DicomDataset *item = dicom_add_item(arena, stow->answer, TAG_REFERENCED);
@@ -204,6 +220,9 @@ static void add_stored(Stow *stow, const InstanceRecord *record)
     dicom_put(arena, item, TAG_SOP_INSTANCE, DICOM_VR_UI, str_dup(arena, record->sop_instance));
     dicom_put(arena, item, TAG_RETRIEVE_URL, DICOM_VR_UR,
               wado_instance_url(arena, stow->exchange->base, &instance));
+    if (outcome == ARRIVAL_DIFFERENT) {
+        add_warning(stow, item);
+    }
 }
 
 /** Also tells the vendor in words, and the audit trail; the first of each request. */
@@ -233,11 +252,11 @@ static void add_failed(Stow *stow)
     }
 }
 
-static int take_record(Stow *stow, Str bytes, InstanceRecord *ret_record)
+static int take_record(Stow *stow, Str bytes, InstanceRecord *ret_record,
+                       ArrivalOutcome *ret_outcome)
 {
     Request *req = &stow->part;
     Str study = stow->exchange->path[0];
-    ArrivalOutcome outcome;
     if (!instance_record_read(req->arena, bytes, ret_record)) {
         return error_add(&req->errors, ERR_DICOM_WORKER, NULL, "the file cannot be read");
     }
@@ -251,21 +270,22 @@ static int take_record(Stow *stow, Str bytes, InstanceRecord *ret_record)
     req->deadline_ns = clock_now_ns() + SETTLE_TIMEOUT_NS;
     Arrival *arrival = stow->arrival;
     stow->arrival = NULL;
-    return arrival_end(arrival, req, ret_record, &outcome);
+    return arrival_end(arrival, req, ret_record, ret_outcome);
 }
 
 static int part_end(void *ctx)
 {
     Stow *stow = ctx;
     InstanceRecord record;
+    ArrivalOutcome outcome;
     _cleanup_(strbuf_done) StrBuf content = {0};
     if (stow->has_worker && (!worker_say(stow->worker.control, WORKER_SAYS_SENT, STR_EMPTY) ||
                              !hear_record(stow, &content))) {
         lose_worker(stow);
     }
     if (stow->failure == 0) {
-        if (take_record(stow, strbuf_str(&content), &record) == 0) {
-            add_stored(stow, &record);
+        if (take_record(stow, strbuf_str(&content), &record, &outcome) == 0) {
+            add_stored(stow, &record, outcome);
             return 0;
         }
         if (stow->failure == 0) {
@@ -386,8 +406,10 @@ static void write_answer(Stow *stow)
     }
     dicom_json_write(stow->answer, &reading, &exchange->reply);
     exchange->reply_type = STR("application/dicom+json");
-    exchange->status = stow->failed_count == 0 ? 200 : stow->stored_count > 0 ? 202 : 409;
-    exchange->req->outcome_is_partial = exchange->status == 202;
+    exchange->status = stow->failed_count + stow->warned_count == 0 ? 200
+                       : stow->stored_count > 0                     ? 202
+                                                                    : 409;
+    exchange->req->outcome_is_partial = stow->failed_count > 0 && stow->stored_count > 0;
 }
 
 int dicomweb_store(UNUSED Imaging *imaging, DicomwebExchange *exchange)

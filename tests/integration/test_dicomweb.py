@@ -107,11 +107,29 @@ class Dicomweb(common.ServerCase):
         connection.putheader("Content-Type", f'multipart/related; type="application/dicom"; boundary={dicomweb.BOUNDARY}')
         connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body[:-2000])
-        time.sleep(0.5)
+        status, deadline = 404, time.monotonic() + 20
+        while status != 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
+            status, headers, raw = self.ask("GET", f"/dicomweb/studies/{other.uid}", headers={"Accept": ANY})
         connection.close()
-        status, headers, raw = self.ask("GET", f"/dicomweb/studies/{other.uid}", headers={"Accept": ANY})
         self.assertEqual(status, 200)
         self.assertEqual([part for _, part in dicomweb.parts_of(headers["Content-Type"], raw)], files[:1])
+
+    def test_other_bytes_under_a_known_uid_are_stored_with_a_warning(self):
+        """PS3.18 10.5.3: 202, and a Warning Reason (0008,1196) for what is kept beside the instance that is given out."""
+        other = dicom.Study(11, PATIENT)
+        first, second = other.image(size=8, number=0), other.image(size=8, number=1)
+        changed = first[:-2] + bytes(b ^ 0xFF for b in first[-2:])
+        for files, expected, warned in (([first], 200, [None]), ([first, second], 200, [None, None]), ([changed, second], 202, [0xB111, None])):
+            status, headers, raw = self.ask("POST", "/dicomweb/studies", dicomweb.multipart(files),
+                                            {"Content-Type": f'multipart/related; type="application/dicom"; boundary={dicomweb.BOUNDARY}'})
+            answer = json.loads(raw)
+            self.assertEqual(status, expected)
+            self.assertEqual([item.get("00081196", {}).get("Value", [None])[0] for item in answer["00081199"]["Value"]], warned)
+            self.assertNotIn("00081198", answer)
+            self.assertEqual("other bytes" in headers.get("Warning", ""), expected == 202, headers)
+        _, headers, raw = self.ask("GET", f"/dicomweb/studies/{other.uid}", headers={"Accept": ANY})
+        self.assertEqual([part for _, part in dicomweb.parts_of(headers["Content-Type"], raw)], [first, second])
 
     def stored(self, number, syntax, elements, behind=b"", encode=bytes):
         """Stores one instance; gives its path and its metadata."""
