@@ -2,11 +2,15 @@
 
 #include <stdlib.h>
 
+#include "lib/base/crc32c.h"
 #include "lib/dicom/json.h"
 #include "lib/dicom/key_object.h"
 
 /** What an index has room for; metadata holds texts in full. */
 #define TEXT_MAX 4096
+/** Of a PatientID: with what is put behind it when it is cut, it fits into a column of the index.
+ */
+#define PATIENT_ID_MAX 960
 /** With frames, references and texts it stays below a message (WORKER_MESSAGE_MAX). */
 #define JSON_MAX ((size_t)28 << 20)
 
@@ -53,21 +57,40 @@ static bool has_text(const DicomElement *element)
     return is_text[element->vr];
 }
 
-/** A text without padding, cut at TEXT_MAX between characters. */
-static Str text_of(const Reader *reader, const DicomDataset *dataset, uint32_t tag)
+/** A text without padding. */
+static Str whole_text_of(const Reader *reader, const DicomDataset *dataset, uint32_t tag)
 {
     const DicomElement *element = dicom_find(dataset, tag);
-    if (!element || !has_text(element)) {
-        return STR_EMPTY;
-    }
-    Str text = str_trim(dicom_text(reader->arena, &reader->text, dataset, element));
-    if (text.len > TEXT_MAX) {
-        text.len = TEXT_MAX;
+    return element && has_text(element)
+               ? str_trim(dicom_text(reader->arena, &reader->text, dataset, element))
+               : STR_EMPTY;
+}
+
+/** Cut between characters. */
+static Str cut_text(Str text, size_t len_max)
+{
+    if (text.len > len_max) {
+        text.len = len_max;
         while (text.len > 0 && ((uint8_t)text.data[text.len] & 0xC0) == 0x80) {
             text.len--;
         }
     }
     return text;
+}
+
+static Str text_of(const Reader *reader, const DicomDataset *dataset, uint32_t tag)
+{
+    return cut_text(whole_text_of(reader, dataset, tag), TEXT_MAX);
+}
+
+/** One that has to be cut is too long for anybody to have it, and still no other one. */
+static Str patient_id_of(const Reader *reader, const DicomDataset *dataset)
+{
+    Str id = whole_text_of(reader, dataset, TAG_PATIENT_ID);
+    return id.len <= PATIENT_ID_MAX
+               ? id
+               : str_printf(reader->arena, "%.*s#%zu-%08x", STR_ARG(cut_text(id, PATIENT_ID_MAX)),
+                            id.len, (unsigned)crc32c(0, id.data, id.len));
 }
 
 /** A code (PS3.3 8.8); long and URN code values count as well. */
@@ -161,7 +184,7 @@ static int read_sizes(const Reader *reader, const DicomDataset *dataset, Instanc
 static void read_patient_and_order(const Reader *reader, const DicomDataset *dataset,
                                    InstanceRecord *record)
 {
-    record->patient_id = text_of(reader, dataset, TAG_PATIENT_ID);
+    record->patient_id = patient_id_of(reader, dataset);
     record->patient_id_issuer = text_of(reader, dataset, TAG_PATIENT_ID_ISSUER);
     record->patient_id_oid = issuer_oid(dataset, TAG_PATIENT_ID_QUALIFIERS);
     record->accession_oid = issuer_oid(dataset, TAG_ACCESSION_ISSUER);

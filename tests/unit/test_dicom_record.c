@@ -53,6 +53,31 @@ static void test_an_instance_gives_a_record(void **state)
     arena_free(arena);
 }
 
+/** LO has 64 characters; whoever writes more still means different patients. */
+static void test_long_patient_ids_stay_different(void **state)
+{
+    (void)state;
+    Arena *arena = arena_new();
+    Str ids[3];
+    const size_t lens[] = {4200, 4200, 4201};
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        ErrorList errors;
+        InstanceRecord record;
+        DicomDataset *dataset = instance(arena);
+        char *number = arena_alloc(arena, lens[i]);
+        memset(number, '7', lens[i]);
+        number[4199] = i == 1 ? '8' : '7';
+        dicom_put(arena, dataset, 0x00100020, DICOM_VR_LO, (Str){number, lens[i]});
+        assert_int_equal(make(arena, &errors, dataset, &record), 0);
+        ids[i] = record.patient_id;
+        assert_in_range(ids[i].len, 900, 1024); /* not cut again in the index */
+        for (size_t other = 0; other < i; other++) {
+            assert_false(str_equal(ids[i], ids[other]));
+        }
+    }
+    arena_free(arena);
+}
+
 static void test_what_an_instance_must_have(void **state)
 {
     (void)state;
@@ -219,6 +244,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_instance_gives_a_record),
+        cmocka_unit_test(test_long_patient_ids_stay_different),
         cmocka_unit_test(test_what_an_instance_must_have),
         cmocka_unit_test(test_a_key_object_selection_names_its_instances_once),
         cmocka_unit_test(test_a_record_goes_through_a_message),
