@@ -106,11 +106,21 @@ static void reply_free(void *ctx)
     free(reply);
 }
 
-bool pixels_can_transcode(Str from, Str to)
+/** Whether samples of so many bits have an encoding in the syntax: JPEG and JPEG-LS have 2 to 16
+ * bits, RLE any number of bytes (PS3.5 8.2, Annex G). */
+static bool has_encoding(const TransferSyntax *target, int32_t bits_allocated)
+{
+    const bool is_rle = str_equal(str_from(target->uid), STR(UID_RLE));
+    return !target->is_encapsulated || bits_allocated == 8 || bits_allocated == 16 ||
+           (bits_allocated == 32 && is_rle);
+}
+
+bool pixels_can_transcode(Str from, Str to, int32_t bits_allocated)
 {
     const TransferSyntax *source = transfer_syntax_find(from);
     const TransferSyntax *target = transfer_syntax_find(to);
-    return source && target && source->can_decode && target->can_encode;
+    return source && target && source->can_decode && target->can_encode &&
+           has_encoding(target, bits_allocated);
 }
 
 /* ---- to the process ---- */

@@ -49,10 +49,12 @@ typedef struct PixelsSource {
 } PixelsSource;
 
 /**
- * Whether an image can be had without (further) loss in the other syntax, and would be made by
- * pixels_transcode(). Instances without pixel data have no encapsulated syntax.
+ * Whether an instance can be had without (further) loss in the other syntax, and would be made by
+ * pixels_transcode().
+ * @param bits_allocated  of its pixel data, which alone decide whether they can be encapsulated; 0:
+ * it has none
  */
-bool pixels_can_transcode(Str from, Str to);
+bool pixels_can_transcode(Str from, Str to, int32_t bits_allocated);
 
 /**
  * The whole instance in another transfer syntax. No sample changes but where the source is lossy

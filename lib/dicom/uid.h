@@ -40,4 +40,5 @@ SopKind sop_kind(Str sop_class, bool has_pixel_data);
 
 #define UID_IMPLICIT_LITTLE_ENDIAN "1.2.840.10008.1.2"
 #define UID_EXPLICIT_LITTLE_ENDIAN "1.2.840.10008.1.2.1"
+#define UID_RLE "1.2.840.10008.1.2.5"
 #define UID_KEY_OBJECT_SELECTION "1.2.840.10008.5.1.4.1.1.88.59"

@@ -13,7 +13,8 @@
 #define SELECT_INSTANCES                                                                           \
     "SELECT i.id, i.series, i.study, i.facility, r.series_uid, i.sop_class, i.sop_instance, "      \
     "i.transfer_syntax, i.sha256, i.size_bytes, i.data_set_offset, i.number_of_frames, "           \
-    "i.has_pixel_data FROM imaging_instance i JOIN imaging_series r ON r.id = i.series "           \
+    "i.has_pixel_data, CASE WHEN i.has_pixel_data THEN i.bits_allocated ELSE 0 END "               \
+    "FROM imaging_instance i JOIN imaging_series r ON r.id = i.series "                            \
     "WHERE i.study = ANY ($1::bigint[]) AND i.variant = 0 AND i.rejected = '' "                    \
     "AND (NOT $2::boolean OR NOT EXISTS (SELECT FROM imaging_instance o "                          \
     "WHERE o.sop_instance = i.sop_instance AND o.study = ANY ($1::bigint[]) AND o.variant = 0 "    \
@@ -108,6 +109,7 @@ static int take_row(void *ctx, Request *req, const DbResult *row)
         .data_set_offset = (uint64_t)db_i64(row, 0, 10),
         .number_of_frames = db_i64(row, 0, 11),
         .has_pixel_data = db_bool(row, 0, 12),
+        .bits_allocated = db_i32(row, 0, 13),
     };
     if (digest.len != sizeof(last->sha256)) {
         return error_add(&req->errors, ERR_CORRUPT, NULL, "a row of imaging_instance is damaged");

@@ -46,6 +46,7 @@ typedef struct ImagingInstance {
     uint64_t size_bytes;      /* of the file */
     uint64_t data_set_offset; /* in the file */
     int64_t number_of_frames;
+    int32_t bits_allocated; /* of its pixel data; 0: it has none */
     bool has_pixel_data;
 } ImagingInstance;
 

@@ -120,9 +120,10 @@ const MediaRange *media_ranges_find(const MediaRanges *ranges, Str type, bool is
     return NULL;
 }
 
-bool media_choose_syntax(const MediaRanges *ranges, Str type, bool is_multipart, Str stored,
-                         Str *ret_target)
+bool media_choose_syntax(const MediaRanges *ranges, Str type, bool is_multipart,
+                         const ImagingInstance *instance, Str *ret_target)
 {
+    const Str stored = instance->transfer_syntax;
     bool is_found = false;
     for (size_t i = 0; i < ranges->count; i++) {
         const MediaRange *range = &ranges->items[i];
@@ -135,7 +136,7 @@ bool media_choose_syntax(const MediaRanges *ranges, Str type, bool is_multipart,
             *ret_target = STR_EMPTY;
             return true;
         }
-        if (!is_found && pixels_can_transcode(stored, named)) {
+        if (!is_found && pixels_can_transcode(stored, named, instance->bits_allocated)) {
             *ret_target = named;
             is_found = true;
         }

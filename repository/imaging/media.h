@@ -1,6 +1,7 @@
 #pragma once
 
 #include "lib/base/request.h"
+#include "repository/imaging/index.h"
 
 /** What a client takes (PS3.18 8.7): ranges of Accept, the most wanted first. */
 
@@ -34,5 +35,5 @@ const MediaRange *media_ranges_find(const MediaRanges *ranges, Str type, bool is
  * @param ret_target  empty: as stored
  * @return false: in none
  */
-bool media_choose_syntax(const MediaRanges *ranges, Str type, bool is_multipart, Str stored,
-                         Str *ret_target);
+bool media_choose_syntax(const MediaRanges *ranges, Str type, bool is_multipart,
+                         const ImagingInstance *instance, Str *ret_target);

@@ -33,6 +33,7 @@ typedef struct Wanted {
     uint64_t size_bytes;
     uint64_t data_set_offset;
     uint8_t sha256[32];
+    int32_t bits_allocated; /* of its pixel data; 0: it has none */
     int64_t study;
     Transfer transfer;
     StrBuf made;        /* the whole file in the other syntax, unless that takes too much memory */
@@ -245,6 +246,7 @@ static void take(const StudyGroup *group, Wanted *wanted, const ImagingInstance 
     wanted->transfer_syntax = str_dup(group->arena, instance->transfer_syntax);
     wanted->size_bytes = instance->size_bytes;
     wanted->study = instance->study;
+    wanted->bits_allocated = instance->bits_allocated;
     wanted->data_set_offset = instance->data_set_offset;
     memcpy(wanted->sha256, instance->sha256, sizeof(wanted->sha256));
     wanted->transfer = (Transfer){.patient = instance->patient,
@@ -334,7 +336,8 @@ static bool is_listed(const Retrieve *retrieve, Str syntax)
 static Str target_syntax(const Retrieve *retrieve, const Wanted *wanted)
 {
     for (size_t i = 0; i < retrieve->syntax_count; i++) {
-        if (pixels_can_transcode(wanted->transfer_syntax, retrieve->syntaxes[i])) {
+        if (pixels_can_transcode(wanted->transfer_syntax, retrieve->syntaxes[i],
+                                 wanted->bits_allocated)) {
             return retrieve->syntaxes[i];
         }
     }

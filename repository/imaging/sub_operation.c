@@ -109,13 +109,6 @@ static bool await_outcome(SubOperations *operations)
 
 /* ---- what is sent ---- */
 
-static bool can_make(const ImagingInstance *instance, Str target)
-{
-    const TransferSyntax *syntax = transfer_syntax_find(target);
-    return syntax && (instance->has_pixel_data || !syntax->is_encapsulated) &&
-           pixels_can_transcode(instance->transfer_syntax, target);
-}
-
 /** What it may be sent in: as stored, else what it can be made into without loss. @return false: no
  * context was agreed for that */
 static bool choose_syntax(const SubOperations *operations, const ImagingInstance *instance,
@@ -137,7 +130,8 @@ static bool choose_syntax(const SubOperations *operations, const ImagingInstance
             *ret_syntax = syntax;
             return true;
         }
-        if (!is_found && can_make(instance, syntax)) {
+        if (!is_found &&
+            pixels_can_transcode(instance->transfer_syntax, syntax, instance->bits_allocated)) {
             *ret_syntax = syntax;
             is_found = true;
         }

@@ -89,8 +89,8 @@ static int instance_begin(void *ctx, size_t index, Str *ret_type, Str *ret_locat
     arena_clear(instances->arena);
     instances->line.is_amidst = index > 0;
     end_part(instances);
-    if (!media_choose_syntax(&instances->ranges, TYPE_DICOM, instances->is_multipart,
-                             instance->transfer_syntax, &target)) {
+    if (!media_choose_syntax(&instances->ranges, TYPE_DICOM, instances->is_multipart, instance,
+                             &target)) {
         return -ERR_DICOM_NOT_ACCEPTABLE;
     }
     *ret_type = str_printf(instances->arena, "application/dicom; transfer-syntax=%.*s",
@@ -158,8 +158,8 @@ static int check_syntaxes(const DicomwebExchange *exchange, const Retrieval *ret
 {
     for (size_t i = 0; i < retrieval->count; i++) {
         Str target;
-        if (!media_choose_syntax(ranges, TYPE_DICOM, is_multipart,
-                                 retrieval->instances[i].transfer_syntax, &target)) {
+        if (!media_choose_syntax(ranges, TYPE_DICOM, is_multipart, &retrieval->instances[i],
+                                 &target)) {
             return wado_refuse_accept(
                 exchange, "An instance is stored in a transfer syntax of which none that you take "
                           "can be made; transfer-syntax=* takes all.");

@@ -159,8 +159,7 @@ static int choose_syntax(WadoUri *wado, MediaRanges *ret_ranges, Str *ret_target
         (MediaRanges){.items = ARENA_NEW(wado->exchange->req->arena, MediaRange), .count = 1};
     ret_ranges->items[0] =
         (MediaRange){.type = TYPE_DICOM, .transfer_syntax = wado->transfer_syntax};
-    return media_choose_syntax(ret_ranges, TYPE_DICOM, false, found(wado)->transfer_syntax,
-                               ret_target)
+    return media_choose_syntax(ret_ranges, TYPE_DICOM, false, found(wado), ret_target)
                ? 0
                : refuse(wado->exchange, ERR_DICOM_NOT_ACCEPTABLE, "transferSyntax",
                         "names, or its default is, a transfer syntax that cannot be made of the "

@@ -92,6 +92,19 @@ class ImagingRetrieve(unittest.TestCase):
                 for content in reply.documents().values():
                     self.assertIn(b"\x02\x00\x10\x00UI" + len(uid).to_bytes(2, "little") + uid, content[:400])
 
+    def test_a_listed_syntax_that_has_no_encoding_for_an_instance_is_passed_over(self):
+        """Reports have no fragments, and JPEG-LS no samples of 32 bits: the next listed syntax is made."""
+        report = imaging.Instance(PATIENT, tags={tag: None for tag in self.first.tags if tag.startswith(("0028", "7fe0"))},
+                                  sop_class="1.2.840.10008.5.1.4.1.1.88.11", modality="SR")
+        dose = imaging.Instance(PATIENT, sop_class="1.2.840.10008.5.1.4.1.1.481.2", modality="RTDOSE",
+                                tags={"0028,0100": "US 32", "0028,0101": "US 32", "0028,0102": "US 31",
+                                      "7fe0,0010": "OW " + "\\".join(["0102"] * 128)})
+        imaging.store(self.port, *(i.write(self.folder) for i in (report, dose)))
+        jpeg_ls = "1.2.840.10008.1.2.4.80"
+        reply = self.ask(report.asked(), dose.asked(), syntaxes=(jpeg_ls, imaging.IMPLICIT))
+        self.assertEqual((reply.outcome, set(reply.documents())), ("Success", {report.uid, dose.uid}), reply.errors)
+        self.assert_refused(self.ask(report.asked(), dose.asked(), syntaxes=(jpeg_ls,)), "XDSRepositoryError")
+
     def test_what_can_be_given_is_given(self):
         study, series, repository, _ = self.first.asked()
         reply = self.ask(self.first.asked(), (study, series, repository, "1.2.3.4"), (study, series, "1.9", "1.2.3.5"))

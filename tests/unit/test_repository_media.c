@@ -96,19 +96,28 @@ static void an_instance_goes_as_stored_where_that_is_allowed(void **state)
         const char *stored;
         bool is_possible;
         const char *target; /* "": as stored */
+        int32_t bits_allocated;
     } cases[] = {
-        {"application/dicom; transfer-syntax=*", MPEG2, true, ""},
-        {"application/dicom", EXPLICIT, true, ""},
-        {"application/dicom", IMPLICIT, true, EXPLICIT},
-        {"", RLE, true, EXPLICIT},
-        {"application/dicom", MPEG2, false, ""},
-        {"application/dicom; transfer-syntax=" MPEG2, MPEG2, true, ""},
-        {"application/dicom; transfer-syntax=" MPEG2, EXPLICIT, false, ""},
-        {"application/dicom; transfer-syntax=1.2.3", EXPLICIT, false, ""},
+        {"application/dicom; transfer-syntax=*", MPEG2, true, "", 16},
+        {"application/dicom", EXPLICIT, true, "", 16},
+        {"application/dicom", IMPLICIT, true, EXPLICIT, 16},
+        {"", RLE, true, EXPLICIT, 16},
+        {"application/dicom", MPEG2, false, "", 16},
+        {"application/dicom; transfer-syntax=" MPEG2, MPEG2, true, "", 16},
+        {"application/dicom; transfer-syntax=" MPEG2, EXPLICIT, false, "", 16},
+        {"application/dicom; transfer-syntax=1.2.3", EXPLICIT, false, "", 16},
         {"application/dicom; transfer-syntax=" JPEG_LS ", application/dicom; transfer-syntax=" RLE,
-         RLE, true, ""},
+         RLE, true, "", 16},
         {"multipart/related; type=\"application/dicom\"; transfer-syntax=*, application/dicom", RLE,
-         true, EXPLICIT},
+         true, EXPLICIT, 16},
+        /* what has no encoding of fragments: reports, and doses of 32 bits in JPEG-LS */
+        {"application/dicom; transfer-syntax=" JPEG_LS, IMPLICIT, false, "", 0},
+        {"application/dicom; transfer-syntax=" JPEG_LS ", application/dicom", IMPLICIT, true,
+         EXPLICIT, 0},
+        {"application/dicom; transfer-syntax=" JPEG_LS ", application/dicom", IMPLICIT, true,
+         EXPLICIT, 32},
+        {"application/dicom; transfer-syntax=" RLE, IMPLICIT, true, RLE, 32},
+        {"application/dicom; transfer-syntax=" RLE, IMPLICIT, false, "", 1},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -116,8 +125,9 @@ static void an_instance_goes_as_stored_where_that_is_allowed(void **state)
         MediaRanges ranges;
         Str target = STR_EMPTY;
         assert_int_equal(media_ranges_read(req, str_from(cases[i].accept), &ranges), 0);
-        bool is_possible =
-            media_choose_syntax(&ranges, STR(DICOM), false, str_from(cases[i].stored), &target);
+        const ImagingInstance instance = {.transfer_syntax = str_from(cases[i].stored),
+                                          .bits_allocated = cases[i].bits_allocated};
+        bool is_possible = media_choose_syntax(&ranges, STR(DICOM), false, &instance, &target);
         if (is_possible != cases[i].is_possible ||
             (is_possible && !str_equal(target, str_from(cases[i].target)))) {
             fail_msg("%s of %s: %.*s", cases[i].accept, cases[i].stored, STR_ARG(target));
