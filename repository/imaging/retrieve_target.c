@@ -4,6 +4,7 @@
 
 #include "lib/dicom/uid.h"
 #include "lib/dicom/worker_fields.h"
+#include "repository/imaging/query_match.h"
 
 #define PATIENT_ID DICOM_TAG(0x0010, 0x0020)
 #define ISSUER DICOM_TAG(0x0010, 0x0021)
@@ -70,11 +71,18 @@ static bool is_list_of_uids(Str list)
     return count > 0;
 }
 
+/** The unique key of a patient is matched as a single value (PS3.4 C.4.2.1.4.1). */
+static bool is_one_patient(Str patient_id)
+{
+    return !str_is_empty(patient_id) && !query_is_wildcard(patient_id) &&
+           str_find_char(patient_id, '\\') == SIZE_MAX;
+}
+
 static int check_keys(Request *req, const RetrieveTarget *target)
 {
-    if (target->has_patients && str_is_empty(target->patient_id)) {
+    if (target->has_patients && !is_one_patient(target->patient_id)) {
         return error_add(&req->errors, ERR_DICOM_DATA_SET, "(0010,0020)",
-                         "patient root needs (0010,0020)");
+                         "patient root needs one value of (0010,0020)");
     }
     for (size_t i = IMAGING_STUDY; i <= target->level; i++) {
         bool is_good = i == target->level ? is_list_of_uids(target->uids[i])

@@ -174,11 +174,13 @@ class Retrieve(RetrieveCase):
         self.assertEqual(sorted(got), sorted(studies[0][1] + studies[1][1]))
 
     def test_identifiers_without_their_unique_keys_are_refused(self):
-        """A900 (PS3.4 C.4.2.1.5)."""
-        study = new_uid()
+        """A900 (PS3.4 C.4.2.1.5); a patient is named by one number, and nobody is by a pattern."""
+        study, _ = self.study("P7", 1)
         for model, keys in (("S", {LEVEL: "STUDY"}), ("S", {LEVEL: "SERIES", SERIES: study}), ("S", {LEVEL: "PATIENT", PATIENT: "P1"}),
                             ("S", {LEVEL: "SERIES", STUDY: f"{study}\\{study}.1", SERIES: study}), ("S", {LEVEL: "STUDY", STUDY: "1.2.*"}),
-                            ("P", {LEVEL: "STUDY", STUDY: study}), ("S", {LEVEL: "SLICE", STUDY: study})):
+                            ("P", {LEVEL: "STUDY", STUDY: study}), ("S", {LEVEL: "SLICE", STUDY: study}),
+                            *(("P", {LEVEL: "PATIENT", PATIENT: number}) for number in ("*", "P*", "P?", "P7\\P6")),
+                            ("P", {LEVEL: "STUDY", PATIENT: "*", STUDY: study})):
             with self.subTest(keys=keys):
                 responses, _ = self.requestor(model).retrieve(keys, model=model)
                 self.assertEqual(responses[-1][0x0900], IDENTIFIER)
