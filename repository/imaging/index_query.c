@@ -24,7 +24,7 @@ static const size_t page_sizes[] = {
 static const DbStatement select_studies = {
     "imaging_query_rows",
     "SELECT " STUDY_COPY_COLUMNS ", EXISTS (SELECT FROM imaging_study o "
-    "WHERE o.study_uid = s.study_uid AND o.id <> s.id)"
+    "WHERE o.study_uid = s.study_uid AND o.id <> s.id), coalesce(own.authority, s.authority)"
 #define COLUMN_PATIENT TAKEN
 #define COLUMN_STUDY TAKEN
 #define COLUMN_SERIES PASSED_OVER
@@ -119,6 +119,7 @@ static const DbStatement select_union_instances = {
 typedef struct Found {
     StudyCopy copy;
     bool has_copies;  /* other rows of the same study */
+    int32_t domain;   /* of the PatientID that is given */
     StudyUnion study; /* those that are given out */
     Str values[ATTRIBUTE_COUNT];
 } Found;
@@ -184,7 +185,8 @@ static int read_studies(Running *running, Page *page, DbConn *conn)
         Found *found = &page->found[i];
         found->copy = study_copy_read(rows, (int)i);
         found->has_copies = db_bool(rows, (int)i, STUDY_COPY_COLUMN_COUNT);
-        read_values(rows, (int)i, STUDY_COPY_COLUMN_COUNT + 1, IMAGING_PATIENT, IMAGING_STUDY,
+        found->domain = db_i32(rows, (int)i, STUDY_COPY_COLUMN_COUNT + 1);
+        read_values(rows, (int)i, STUDY_COPY_COLUMN_COUNT + 2, IMAGING_PATIENT, IMAGING_STUDY,
                     found->values);
     }
     return 0;
@@ -236,12 +238,14 @@ static bool stands(Running *running, const Found *found)
 
 static bool matches_person(const Running *running, Arena *arena, const Found *found)
 {
-    Str key = running->keys.values[ATTRIBUTE_PATIENT_ID];
-    if (running->person.person) {
-        return found->copy.person == running->person.person;
+    const QueryPerson *person = &running->person;
+    if (person->person) {
+        return found->copy.person == person->person;
     }
-    return str_is_empty(key) ||
-           query_matches(arena, MATCHING_TEXT, false, key, found->values[ATTRIBUTE_PATIENT_ID]);
+    return query_person_has(&running->reader, person, found->domain) &&
+           (str_is_empty(person->number) ||
+            query_matches(arena, MATCHING_TEXT, false, person->number,
+                          found->values[ATTRIBUTE_PATIENT_ID]));
 }
 
 /** Keys of the levels from first to last. */
@@ -542,6 +546,7 @@ int index_query(Imaging *imaging, Request *req, const ImagingQuery *query, Imagi
     reader->own_count = ae_directory_own(imaging->aes, req->arena, reader->ae, &reader->own);
     running.keys = query_keys_read(query);
     int rc = query_person_find(imaging, req, reader, &running.keys, &running.person);
+    query_person_narrow(imaging, &running.person, reader);
     running.candidates = query_candidates_choose(req->arena, &running.keys, running.person.person);
     rc = rc < 0 ? rc : run_pages(&running);
     person_set_done(&running.persons);

@@ -117,6 +117,32 @@ static bool is_own(const QueryReader *reader, int32_t authority)
     return is;
 }
 
+/** Patients that are not named by one number: those that have one in a domain, like a pattern. */
+static void mean_numbers(AeDirectory *aes, Arena *arena, Str name, Str oid, QueryPerson *person)
+{
+    const bool has_issuer = !str_is_empty(name) || !str_is_empty(oid);
+    const ImagingAuthority *issuer = has_issuer ? ae_directory_issuer(aes, arena, name, oid) : NULL;
+    person->is_by_number = has_issuer || !str_is_empty(person->number);
+    person->domain = issuer ? issuer->id : 0;
+    person->person = has_issuer && !issuer ? QUERY_NOBODY : 0;
+}
+
+bool query_person_has(const QueryReader *reader, const QueryPerson *person, int32_t domain)
+{
+    return !person->is_by_number ||
+           (person->domain ? person->domain == domain : is_own(reader, domain));
+}
+
+void query_person_narrow(Imaging *imaging, const QueryPerson *person, QueryReader *reader)
+{
+    if (person->is_by_number && person->domain) {
+        const bool is_told = is_own(reader, person->domain) ||
+                             person->domain == ae_directory_affinity_domain(imaging->aes);
+        reader->own[0] = person->domain;
+        reader->own_count = is_told ? 1 : 0;
+    }
+}
+
 /** Of a facility, and not of the reader's. */
 static bool is_foreign(const QueryReader *reader, const ImagingAuthority *domain)
 {
@@ -165,6 +191,8 @@ int query_person_find(Imaging *imaging, Request *req, const QueryReader *reader,
     *ret_person = (QueryPerson){0};
     split_cx(&number, &name, &oid);
     if (str_is_empty(number) || query_is_wildcard(number)) {
+        ret_person->number = number;
+        mean_numbers(imaging->aes, req->arena, name, oid, ret_person);
         return 0;
     }
     size_t count = domains_of(imaging->aes, req->arena, reader, name, oid, &domains);

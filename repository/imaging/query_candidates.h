@@ -8,11 +8,14 @@
 /** A person that nobody is: what nobody has takes as long to find as what may not be known. */
 #define QUERY_NOBODY INT64_C(-1)
 
-/** Whom PatientID (0010,0020) names. */
+/** Whom PatientID (0010,0020) and its issuer (0010,0021) name. */
 typedef struct QueryPerson {
     int64_t person; /* QUERY_NOBODY: an unknown number; 0: it names none */
-    Str number;     /* as it was written, without issuer */
+    Str number;     /* as it was written, without issuer; may have wildcards, or be empty */
     Str issuer;     /* name of the domain that knows it */
+    /* Without person: */
+    bool is_by_number; /* only patients with a number of these domains are meant */
+    int32_t domain;    /* the issuer that is named; 0: the reader's own domains */
 } QueryPerson;
 
 /** Who asks, and whose numbers it writes. */
@@ -49,6 +52,12 @@ typedef struct QueryCandidates {
 /** @return 0, or a negative ErrorCode of the database */
 int query_person_find(Imaging *imaging, Request *req, const QueryReader *reader,
                       const QueryKeys *keys, QueryPerson *ret_person) MUST_CHECK;
+
+/** Whether a number of this domain may be meant. */
+bool query_person_has(const QueryReader *reader, const QueryPerson *person, int32_t domain);
+/** Where an issuer is named without a number, the reader is told the numbers of that domain, if
+ * they are his own or those of the affinity domain. */
+void query_person_narrow(Imaging *imaging, const QueryPerson *person, QueryReader *reader);
 
 QueryCandidates query_candidates_choose(Arena *arena, const QueryKeys *keys, int64_t person);
 /** The next rows, at most max; none: there are no more. Borrowed until the next call. */

@@ -425,6 +425,58 @@ static void test_a_patient_id_is_the_callers_own(void **state)
     assert_queries(state, cases, ARRAY_LEN(cases));
 }
 
+/** A pattern is of numbers of the caller's own domains, or of those of the issuer, which is a key
+ * like others (PS3.4 C.2.2.2): nobody is found by a number that another hospital gave him. */
+static void test_a_pattern_of_numbers_is_of_the_callers_own_domains_or_the_issuers(void **state)
+{
+    static const QueryCase cases[] = {
+        {.level = IMAGING_STUDY,
+         .keys = {KEY(PATIENT_ID, "B*")},
+         .given = STUDY_UID,
+         .expected = ""},
+        {.level = IMAGING_STUDY,
+         .keys = {KEY(PATIENT_ID, "A?")},
+         .given = STUDY_UID,
+         .expected = "1.2.1 1.2.2 1.2.3"},
+        {.level = IMAGING_STUDY,
+         .keys = {KEY(PATIENT_ID, "B*"), KEY(ISSUER, "TWO")},
+         .given = STUDY_UID,
+         .expected = "1.2.1 1.2.7"},
+        {.level = IMAGING_STUDY,
+         .keys = {KEY(PATIENT_ID, "B7*^^^&1.2.3.3&ISO")},
+         .given = STUDY_UID,
+         .expected = "1.2.7"},
+        {.level = IMAGING_STUDY,
+         .keys = {KEY(PATIENT_ID, "A*"), KEY(ISSUER, "ONE")},
+         .given = STUDY_UID,
+         .expected = "1.2.1 1.2.2 1.2.3"},
+        {.level = IMAGING_STUDY,
+         .keys = {EMPTY(PATIENT_ID), KEY(ISSUER, "TWO")},
+         .given = PATIENT_ID,
+         .expected = "B1 A1 B7"},
+        {.level = IMAGING_STUDY,
+         .keys = {EMPTY(PATIENT_ID), KEY(ISSUER, "DEP")},
+         .given = PATIENT_ID,
+         .expected = "A2"},
+        {.level = IMAGING_STUDY,
+         .keys = {KEY(PATIENT_ID, "P*"), KEY(ISSUER, "AD")},
+         .given = PATIENT_ID,
+         .expected = "P1 P2 P2 P7"},
+        {.level = IMAGING_STUDY,
+         .keys = {EMPTY(PATIENT_ID), KEY(ISSUER, "NOBODY")},
+         .given = PATIENT_ID,
+         .expected = ""},
+    };
+    static const Image of_two = {"1.2.7",       "1.2.7.1",      "1.2.7.1.1",        "B7",
+                                 .facility = 2, .authority = 3, .accession = "ACC7"};
+    Images *images = *state;
+    service_run(images->service->pool,
+                "INSERT INTO patient_identifier (authority, value, person, is_xad_pid) VALUES "
+                "(1, 'P7', 7, true), (3, 'B7', 7, false)");
+    assert_int_equal(image_insert(images->service->pool, &of_two), INSTANCE_ADDED);
+    assert_queries(state, cases, ARRAY_LEN(cases));
+}
+
 /** A study is found by what any of its copies says, once; the one that matches tells it. */
 static void test_a_copy_is_found_by_its_own_attributes(void **state)
 {
@@ -657,6 +709,7 @@ int main(void)
         WITH_IMAGES(test_keys_match_as_the_standard_has_them),
         WITH_IMAGES(test_every_level_is_answered),
         WITH_IMAGES(test_a_patient_id_is_the_callers_own),
+        WITH_IMAGES(test_a_pattern_of_numbers_is_of_the_callers_own_domains_or_the_issuers),
         WITH_IMAGES(test_a_copy_is_found_by_its_own_attributes),
         WITH_IMAGES(test_counts_are_of_what_a_retrieve_gives),
         cmocka_unit_test(test_keys_without_effect_are_counted),
