@@ -116,9 +116,30 @@ static bool is_date_range(Str value)
            is_date(dash == SIZE_MAX ? STR_EMPTY : str_from_offset(value, dash + 1));
 }
 
+/** Digits, with a fraction, of one time or two. */
+static bool is_time_range(Str value)
+{
+    size_t digits = 0;
+    size_t dashes = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        const char c = value.data[i];
+        digits += c >= '0' && c <= '9';
+        dashes += c == '-';
+        if ((c < '0' || c > '9') && c != '-' && c != '.' && c != ':') {
+            return false;
+        }
+    }
+    return digits > 0 && dashes <= 1;
+}
+
 static int check_value(const Qido *qido, Str name, DicomVr vr, Str value)
 {
     Str uid;
+    if (vr == DICOM_VR_TM && !is_time_range(value)) {
+        return refuse(qido, name,
+                      "is no time; send HHMMSS or less, or a range HHMMSS-HHMMSS of which one end "
+                      "may be left out");
+    }
     if (vr == DICOM_VR_DA && !is_date_range(value)) {
         return refuse(qido, name,
                       "is no date; send YYYYMMDD, or a range YYYYMMDD-YYYYMMDD of "
@@ -212,6 +233,17 @@ static int read_flag(const Qido *qido, const FhirParameter *parameter, bool *ret
                : refuse(qido, parameter->name, "is neither true nor false");
 }
 
+/** PS3.18 8.3.4.5, 8.3.4.6. */
+static int read_unserved(Qido *qido, const FhirParameter *parameter)
+{
+    bool is_wanted;
+    int rc = read_flag(qido, parameter, &is_wanted);
+    if (rc == 0 && is_wanted) {
+        strbuf_printf(&qido->without_effect, " %.*s", STR_ARG(parameter->name));
+    }
+    return rc;
+}
+
 static int read_parameter(Qido *qido, const FhirParameter *parameter)
 {
     Str name = parameter->name;
@@ -225,6 +257,10 @@ static int read_parameter(Qido *qido, const FhirParameter *parameter)
     }
     if (str_equal_ci(name, STR("fuzzymatching"))) {
         return read_flag(qido, parameter, &qido->query.is_fuzzy);
+    }
+    if (str_equal_ci(name, STR("emptyvaluematching")) ||
+        str_equal_ci(name, STR("multiplevaluematching"))) {
+        return read_unserved(qido, parameter);
     }
     if (str_equal_ci(name, STR("includefield"))) {
         return read_include(qido, parameter->value);

@@ -138,6 +138,17 @@ static Str digits_of(Arena *arena, Str text, size_t count, char fill)
     return (Str){digits, count};
 }
 
+/** A key without any means no day and no time. */
+static bool has_digit(Str key)
+{
+    for (size_t i = 0; i < key.len; i++) {
+        if (key.data[i] >= '0' && key.data[i] <= '9') {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool matches_range(Arena *arena, Str key, Str value, size_t digits)
 {
     key = str_trim(key);
@@ -146,7 +157,8 @@ static bool matches_range(Arena *arena, Str key, Str value, size_t digits)
     Str first = dash == SIZE_MAX ? key : str_slice(key, 0, dash);
     Str last = dash == SIZE_MAX ? key : str_from_offset(key, dash + 1);
     Str at = digits_of(arena, value, digits, '0');
-    return !str_is_empty(value) && str_compare(at, digits_of(arena, first, digits, '0')) >= 0 &&
+    return has_digit(key) && !str_is_empty(value) &&
+           str_compare(at, digits_of(arena, first, digits, '0')) >= 0 &&
            str_compare(at, digits_of(arena, last, digits, '9')) <= 0;
 }
 

@@ -131,6 +131,18 @@ class Dicomweb(common.ServerCase):
         _, headers, raw = self.ask("GET", f"/dicomweb/studies/{other.uid}", headers={"Accept": ANY})
         self.assertEqual([part for _, part in dicomweb.parts_of(headers["Content-Type"], raw)], [first, second])
 
+    def test_parameters_of_searches_are_known_and_checked(self):
+        """PS3.18 8.3.4: what is not done is told, what is no value is refused."""
+        base = f"/dicomweb/studies?StudyInstanceUID={self.study.uid}"
+        for parameters, status, is_warned in (("multiplevaluematching=false&emptyvaluematching=false", 200, False),
+                                              ("multiplevaluematching=true", 200, True), ("emptyvaluematching=TRUE", 200, True),
+                                              ("emptyvaluematching=perhaps", 400, False), ("StudyTime=noon", 400, False),
+                                              ("StudyTime=-", 400, False), ("StudyTime=0000-235959.999999", 200, False)):
+            with self.subTest(parameters):
+                got, headers, raw = self.ask("GET", f"{base}&{parameters}")
+                self.assertEqual((got, "no effect" in headers.get("Warning", "")), (status, is_warned), raw)
+                self.assertEqual(status == 200 and len(json.loads(raw)), int(status == 200))
+
     def stored(self, number, syntax, elements, behind=b"", encode=bytes):
         """Stores one instance; gives its path and its metadata."""
         study = dicom.Study(number, PATIENT)
