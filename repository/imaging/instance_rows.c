@@ -27,7 +27,7 @@ static const DbStatement lock_facility = {
 
 static const DbStatement insert_instance = {
     "imaging_instance_insert",
-    "WITH same AS (SELECT variant, sha256, size_bytes, data_set_offset, data_set_crc32c "
+    "WITH same AS (SELECT study, variant, sha256, size_bytes, data_set_offset, data_set_crc32c "
     "FROM imaging_instance WHERE sop_instance = $16::text AND facility = $1::integer), "
     "noted AS (SELECT rejected, rejected_by FROM imaging_rejection WHERE sop_instance = $16::text "
     "AND facility = $1::integer AND study_uid IN ('', $4::text) LIMIT 1), "
@@ -49,7 +49,8 @@ static const DbStatement insert_instance = {
     ", accession_oid, placer_order, placer_order_oid, procedure_value, procedure_scheme, "
     "procedure_meaning, anatomy_value, anatomy_scheme, anatomy_meaning) "
     "SELECT $1::integer, $2::integer, $3::integer, $4::text, $5::text, $6::text, "
-    "$7::timestamptz, $8::integer, $9::boolean, $10::text, $11::smallint, t[1], t[2], t[3], t[4], "
+    "$7::timestamptz, $8::integer | CASE WHEN EXISTS (SELECT FROM same) THEN $35::integer ELSE 0 "
+    "END, $9::boolean, $10::text, $11::smallint, t[1], t[2], t[3], t[4], "
     "t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15], t[16], t[17], t[18], "
     "t[19], t[20] FROM (SELECT $12::text[]) v (t), is_new "
     "WHERE NOT EXISTS (SELECT FROM old_study) ON CONFLICT DO NOTHING RETURNING id), "
@@ -95,7 +96,10 @@ static const DbStatement insert_instance = {
     "is_manifest_due = s.is_manifest_due OR $9::boolean, flags = s.flags | a.flags "
     "FROM (SELECT study, $8::integer | CASE WHEN variant > 0 THEN $35::integer ELSE 0 END flags "
     "FROM added) a WHERE s.id = a.study AND (s.changed_at < clock_timestamp() - interval '1 s' "
-    "OR ($9::boolean AND NOT s.is_manifest_due) OR s.flags | a.flags <> s.flags)) "
+    "OR ($9::boolean AND NOT s.is_manifest_due) OR s.flags | a.flags <> s.flags)), "
+    "flagged AS (UPDATE imaging_study SET flags = flags | $35::integer WHERE id IN "
+    "(SELECT study FROM same) AND EXISTS (SELECT FROM added) AND id <> ALL "
+    "(ARRAY(SELECT study FROM added)) AND flags & $35::integer = 0) "
     "SELECT variant, NULL, NULL, NULL, NULL FROM added UNION ALL "
     "SELECT -1, sha256, size_bytes, data_set_offset, coalesce(data_set_crc32c, -1) FROM same "
     "WHERE NOT EXISTS (SELECT FROM is_new)",

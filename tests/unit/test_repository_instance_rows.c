@@ -59,6 +59,22 @@ static void test_what_comes_again_is_known_or_kept_beside_the_first(void **state
         0);
 }
 
+/** A CD that comes back under another patient: both studies are for an operator to look at. */
+static void test_an_instance_that_changes_its_study_flags_both(void **state)
+{
+    Images *images = *state;
+    static const Image before = {"1.2.8", "1.2.8.1", "1.2.8.1.1", .bytes = "a"};
+    static const Image after = {"1.2.8", "1.2.8.1", "1.2.8.1.1", "A2", .bytes = "b"};
+    static const Image aside = {"1.2.9", "1.2.9.1", "1.2.9.1.1", .bytes = "c"};
+    assert_int_equal(image_insert(images->service->pool, &before), INSTANCE_ADDED);
+    assert_int_equal(image_insert(images->service->pool, &aside), INSTANCE_ADDED);
+    assert_int_equal(image_insert(images->service->pool, &after), INSTANCE_VARIANT);
+    assert_number(images, "flagged",
+                  "SELECT count(*) FROM imaging_study WHERE flags & 4 <> 0 AND study_uid = '1.2.8'",
+                  2);
+    assert_number(images, "unflagged", "SELECT count(*) FROM imaging_study WHERE flags = 0", 1);
+}
+
 typedef struct Sender {
     pthread_t thread;
     DbPool *pool;
@@ -158,6 +174,8 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_comes_again_is_known_or_kept_beside_the_first,
+                                        images_set_up, images_tear_down),
+        cmocka_unit_test_setup_teardown(test_an_instance_that_changes_its_study_flags_both,
                                         images_set_up, images_tear_down),
         cmocka_unit_test_setup_teardown(test_an_attempt_that_lost_a_race_leaves_no_empty_series,
                                         images_set_up, images_tear_down),
