@@ -19,6 +19,8 @@
 /* The default of [imaging] pixel_processes. */
 #define PIXEL_PROCESSES_LEAST 4
 #define PIXEL_PROCESSES_MOST 128
+/** Of what they have made and slow readers have not taken yet. */
+#define PIXELS_ROOM_BYTES ((uint64_t)4 << 30)
 /** Blob folders, segments, database connections, logs, and the admin listener. */
 #define DESCRIPTORS_OF_OWN (512 + ADMIN_CONNECTIONS)
 
@@ -73,6 +75,8 @@ bool process_start_workers(Process *p)
     p->workers = dicom_workers_start(p->problem, PROBLEM_BYTES);
     if (p->workers) {
         dicom_workers_limit(p->workers, JOB_PIXELS, pixel_processes(p->config));
+        dicom_workers_give_room(p->workers, services_path(p->arena, p->config, "spill"),
+                                PIXELS_ROOM_BYTES);
     }
     return p->workers != NULL;
 }

@@ -11,7 +11,7 @@
 #define PATIENCE_NS (INT64_C(180) * 1000000000)
 /** Until one of the processes that run has ended. */
 #define PLACE_PATIENCE_NS (INT64_C(20) * 1000000000)
-/** So much is taken off a process at once: it waits for no slow reader. */
+/** So much of what is taken off a process is kept in memory, the rest on disk. */
 #define AHEAD_BYTES ((size_t)1 << 20)
 /** A process that is kept has most of its time and memory left for what comes. */
 #define KEPT_MAX_NS (INT64_C(5) * 1000000000)
@@ -27,6 +27,8 @@ typedef struct PixelsReply {
     const TransferSyntax *syntax;
     uint64_t bytes; /* that went in and came out */
     StrBuf first;   /* what was said before the caller began to read */
+    Spill spill;    /* what was said then */
+    StrBuf rest;    /* and for what there was no room */
     bool is_whole;
 } PixelsReply;
 
@@ -102,7 +104,9 @@ static void reply_free(void *ctx)
 {
     PixelsReply *reply = ctx;
     leave_process(reply);
+    spill_done(&reply->spill);
     strbuf_done(&reply->first);
+    strbuf_done(&reply->rest);
     free(reply);
 }
 
@@ -186,15 +190,45 @@ static int hear(PixelsReply *reply, ErrorList *errors, StrBuf *buf)
                      "crash, or needed more time or memory than it may take");
 }
 
+/** What was said before, in its order. @return false: it has been given */
+static bool take_said(PixelsReply *reply, StrBuf *buf, int *ret_rc)
+{
+    StrBuf *kept = reply->first.len > 0 ? &reply->first : &reply->rest;
+    *ret_rc = 0;
+    if (reply->first.len == 0 && spill_left_bytes(&reply->spill) > 0) {
+        *ret_rc = spill_read(&reply->spill, buf);
+    } else if (kept->len > 0) {
+        strbuf_append(buf, strbuf_str(kept));
+        strbuf_done(kept);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static int next_piece(void *ctx, StrBuf *buf)
 {
     PixelsReply *reply = ctx;
-    if (reply->first.len > 0) {
-        strbuf_append(buf, strbuf_str(&reply->first));
-        strbuf_done(&reply->first);
-        return reply->is_whole ? 0 : 1;
+    int r;
+    if (take_said(reply, buf, &r)) {
+        const bool is_over =
+            reply->is_whole && spill_left_bytes(&reply->spill) == 0 && reply->rest.len == 0;
+        return r < 0 ? r : !is_over;
     }
     return reply->is_whole ? 0 : hear(reply, NULL, buf);
+}
+
+/** The process waits for no slow reader as long as there is room for what it says. */
+static int spill_rest(PixelsReply *reply, ErrorList *errors)
+{
+    int r = 1;
+    while (r == 1 && reply->rest.len == 0) {
+        r = hear(reply, errors, &reply->rest);
+        if (r == 1 && spill_write(&reply->spill, strbuf_str(&reply->rest))) {
+            strbuf_clear(&reply->rest);
+        }
+    }
+    return MIN(r, 0);
 }
 
 /** Gives a process its job and the data set, and takes the first bytes of the answer. */
@@ -210,7 +244,7 @@ static int order(PixelsReply *reply, ErrorList *errors, WorkerMessageKind kind, 
             r = hear(reply, errors, &reply->first);
         } while (r == 1 && reply->first.len < AHEAD_BYTES);
     }
-    return r;
+    return r == 1 && kind != WORKER_SAYS_RENDER ? spill_rest(reply, errors) : MIN(r, 0);
 }
 
 /**
@@ -225,6 +259,7 @@ static int begin(DicomWorkers *workers, ErrorList *errors, WorkerMessageKind kin
     if (!reply) {
         abort();
     }
+    reply->spill.room = dicom_workers_room(workers);
     reply->line = source->line;
     reply->study = source->study;
     reply->syntax = transfer_syntax_find(source->transfer_syntax);

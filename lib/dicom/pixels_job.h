@@ -64,7 +64,9 @@ bool pixels_can_transcode(Str from, Str to, int32_t bits_allocated);
  * target's name and a bare data set
  * @param target  transfer syntax
  * @param ret_source  begins when all that can fail but the process itself is done; ends with
- * -ERR_DICOM_WORKER if that does. Its process runs until 1 MiB or less is left, or done()
+ * -ERR_DICOM_WORKER if that does. What it makes is taken off its process before this returns, as
+ * far as there is room for more than 1 MiB (dicom_workers_give_room()); else the process runs until
+ * all is read, or done()
  */
 int pixels_transcode(DicomWorkers *workers, ErrorList *errors, const PixelsSource *source,
                      Str target, const FileMeta *file, BodySource *ret_source) MUST_CHECK;

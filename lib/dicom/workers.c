@@ -50,6 +50,7 @@ struct DicomWorkers {
     pid_t keeper;
     int requests;
     Shared *shared;
+    SpillRoom room;
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t ended; /* one of some job */
     uint64_t last_id;
@@ -336,6 +337,17 @@ DicomWorkers *dicom_workers_start(char *ret_problem, size_t problem_size)
 void dicom_workers_limit(DicomWorkers *workers, WorkerJob job, unsigned most)
 {
     workers->jobs[job].most = most;
+}
+
+void dicom_workers_give_room(DicomWorkers *workers, const char *directory, uint64_t bytes)
+{
+    workers->room.directory = directory;
+    workers->room.limit_bytes = bytes;
+}
+
+SpillRoom *dicom_workers_room(DicomWorkers *workers)
+{
+    return &workers->room;
 }
 
 void dicom_workers_stop(DicomWorkers *workers)

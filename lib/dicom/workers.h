@@ -4,6 +4,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/str.h"
+#include "lib/dicom/spill.h"
 
 /**
  * Processes that parse what came from outside: associations, files, pixels (DCMTK lives only
@@ -37,6 +38,11 @@ void dicom_workers_stop(DicomWorkers *workers);
 
 /** Of one job, at most so many at once. Before any is started; else DICOM_WORKERS_MAX. */
 void dicom_workers_limit(DicomWorkers *workers, WorkerJob job, unsigned most);
+
+/** Where what they have made may wait until it is taken. Before any is started; else nowhere.
+ * @param directory  borrowed */
+void dicom_workers_give_room(DicomWorkers *workers, const char *directory, uint64_t bytes);
+SpillRoom *dicom_workers_room(DicomWorkers *workers);
 
 /** One job's process, seen from serve. */
 typedef struct WorkerProcess {

@@ -1,6 +1,7 @@
 """DICOMweb beyond what a scenario can see: audit records (PS3.15 A.5.3), connections that end early, scripts in browsers, speed."""
 
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
@@ -324,24 +325,56 @@ class Pictures(common.ServerCase):
         self.assertLessEqual(max(counts), self.most)
         self.assertGreater(max(counts), 1)
 
-    def test_who_finds_no_process_free_is_told_when_to_come_again(self):
+    def large(self, number):
+        """A stored instance of 40 frames: its path, and how it is asked for in another transfer syntax, 20 MB."""
         common.feed(self.server, PATIENT)
-        study = dicom.Study(12, PATIENT)
-        large = study.image(modality="US", size=512, frames=40, content=dicom.pixels(512) * 40)
-        self.assertEqual(self.ask("/dicomweb/studies", "POST", dicomweb.multipart([large]), **{
+        study = dicom.Study(number, PATIENT)
+        file = study.image(modality="US", size=512, frames=40, content=dicom.pixels(512) * 40)
+        self.assertEqual(self.ask("/dicomweb/studies", "POST", dicomweb.multipart([file]), **{
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={dicomweb.BOUNDARY}'})[0], 200)
-        instance = f"/dicomweb/studies/{study.uid}/series/{study.series_uid()}/instances/{study.sop_uid(0, 0)}"
-        rle = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.5'
+        return (f"/dicomweb/studies/{study.uid}/series/{study.series_uid()}/instances/{study.sop_uid(0, 0)}",
+                'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.5')
+
+    def test_who_reads_slowly_holds_no_process(self):
+        """What is made waits on disk for them, and is whole when they take it."""
+        instance, rle = self.large(12)
         slow = [http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=60) for _ in range(self.most)]
         try:
+            answers = []
             for connection in slow:
                 connection.request("GET", instance, headers={"Accept": rle})
-                self.assertEqual(connection.getresponse().status, 200)
-            status, headers, raw = self.ask(f"{instance}/rendered", Accept="image/jpeg")
-            self.assertEqual((status, headers.get("Retry-After")), (503, "5"), raw)
+                answers.append(connection.getresponse())
+            self.assertEqual(self.ask(f"{instance}/rendered", Accept="image/jpeg")[0], 200)
+            wholes = {answer.read().replace(answer.headers.get_param("boundary").encode(), b"") for answer in answers}
+            self.assertEqual(len(wholes), 1)
+            self.assertEqual(wholes, {raw.replace(re.search(r'boundary="([^"]+)"', headers["Content-Type"]).group(1).encode(), b"")
+                                      for _, headers, raw in [self.ask(instance, Accept=rle)]})
         finally:
             for connection in slow:
                 connection.close()
+
+    def test_who_finds_no_process_free_is_told_when_to_come_again(self):
+        instance, rle = self.large(13)
+        stopped, changed, deadline = set(), time.monotonic(), time.monotonic() + 60
+        with concurrent.futures.ThreadPoolExecutor(64) as pool:
+            asked = []
+            try:  # one that was stopped with its last byte said ends all the same
+                while (len(stopped) < self.most or time.monotonic() - changed < 1) and time.monotonic() < deadline:
+                    if sum(not answer.done() for answer in asked) < self.most:
+                        asked.append(pool.submit(self.ask, instance, Accept=rle))
+                    now = self.processes()
+                    for pid in now - stopped:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGSTOP)
+                    changed = changed if now == stopped else time.monotonic()
+                    stopped = now
+                status, headers, raw = self.ask(f"{instance}/rendered", Accept="image/jpeg")
+                self.assertEqual((status, headers.get("Retry-After")), (503, "5"), raw[:200])
+            finally:
+                for pid in self.processes():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
+            self.assertEqual({answer.result()[0] for answer in asked}, {200})
         self.assertEqual(self.ask(f"{instance}/rendered", Accept="image/jpeg")[0], 200)
 
 

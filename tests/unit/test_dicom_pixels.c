@@ -800,6 +800,44 @@ static void test_an_answer_may_be_left(void **state)
     strbuf_done(&opaque);
 }
 
+/** However slowly an answer is read, its process is free for others once all of it is made; without
+ * room on disk it is whole all the same. */
+static void test_a_slow_reader_holds_no_process(void **state)
+{
+    (void)state;
+    DicomDataset *dataset = dataset_of(&images[0]);
+    static char opaque[4U << 20];
+    for (size_t i = 0; i < sizeof(opaque); i++) {
+        opaque[i] = (char)(uint8_t)(i * 2654435761U >> 24);
+    }
+    dicom_put(arena, dataset, DICOM_TAG(0x0009, 0x1000), DICOM_VR_OB,
+              (Str){opaque, sizeof(opaque)});
+    Str bytes = written(dataset);
+    static const uint64_t rooms[] = {64U << 20, 100000, 0};
+    Str expected = transcoded(EXPLICIT, IMPLICIT, bytes);
+    dicom_workers_limit(workers, JOB_PIXELS, 1);
+    for (size_t i = 0; i < ARRAY_LEN(rooms); i++) {
+        Blocks blocks = {.rest = bytes};
+        BodySource data_set = {.ctx = &blocks, .next = next_block};
+        PixelsSource source = {.transfer_syntax = STR(EXPLICIT), .data_set = &data_set};
+        BodySource slow;
+        Str made;
+        dicom_workers_give_room(workers, "/tmp", rooms[i]);
+        error_list_init(&errors, arena);
+        assert_int_equal(pixels_transcode(workers, &errors, &source, STR(IMPLICIT), NULL, &slow),
+                         0);
+        if (i == 0) {
+            (void)transcoded(EXPLICIT, RLE, written(dataset_of(&images[1])));
+            assert_in_range(dicom_workers_room(workers)->used_bytes, 3U << 20, 4U << 20);
+        }
+        assert_int_equal(read_all(&slow, &made), 0);
+        assert_true(str_equal(made, expected));
+        assert_int_equal(dicom_workers_room(workers)->used_bytes, 0);
+    }
+    dicom_workers_give_room(workers, NULL, 0);
+    dicom_workers_limit(workers, JOB_PIXELS, DICOM_WORKERS_MAX);
+}
+
 /* ---- one after the other ---- */
 
 /** @return the process that the line keeps then; 0: none */
@@ -1098,6 +1136,7 @@ int main(void)
         cmocka_unit_test(test_an_image_that_has_lost_something_says_so),
         cmocka_unit_test(test_an_instance_that_cannot_be_read_is_none),
         cmocka_unit_test(test_an_answer_may_be_left),
+        cmocka_unit_test(test_a_slow_reader_holds_no_process),
         cmocka_unit_test(test_a_process_makes_small_instances_of_one_study_in_one_syntax),
         cmocka_unit_test(test_a_line_goes_on_when_its_process_has_ended),
         cmocka_unit_test(test_real_files_keep_their_samples),
