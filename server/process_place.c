@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -19,6 +20,13 @@
 /* The default of [imaging] pixel_processes. */
 #define PIXEL_PROCESSES_LEAST 4
 #define PIXEL_PROCESSES_MOST 128
+/** As many of the other jobs; none takes the places of another. */
+#define ASSOCIATIONS_MOST 256
+#define REQUESTORS_MOST 64
+#define INSPECTORS_MOST 64
+static_assert(ASSOCIATIONS_MOST + REQUESTORS_MOST + INSPECTORS_MOST + PIXEL_PROCESSES_MOST <=
+                  DICOM_WORKERS_MAX,
+              "all of them run at once");
 /** Of what they have made and slow readers have not taken yet. */
 #define PIXELS_ROOM_BYTES ((uint64_t)4 << 30)
 /** Blob folders, segments, database connections, logs, and the admin listener. */
@@ -74,6 +82,9 @@ bool process_start_workers(Process *p)
     }
     p->workers = dicom_workers_start(p->problem, PROBLEM_BYTES);
     if (p->workers) {
+        dicom_workers_limit(p->workers, JOB_ACCEPTOR, ASSOCIATIONS_MOST);
+        dicom_workers_limit(p->workers, JOB_REQUESTOR, REQUESTORS_MOST);
+        dicom_workers_limit(p->workers, JOB_INSPECTOR, INSPECTORS_MOST);
         dicom_workers_limit(p->workers, JOB_PIXELS, pixel_processes(p->config));
         dicom_workers_give_room(p->workers, services_path(p->arena, p->config, "spill"),
                                 PIXELS_ROOM_BYTES);

@@ -25,8 +25,8 @@ typedef enum WorkerJob {
     JOB_COUNT
 } WorkerJob;
 
-/** As many run at once as may. */
-#define DICOM_WORKERS_MAX 256
+/** As many run at once as may: room for the shares of all jobs (dicom_workers_limit()). */
+#define DICOM_WORKERS_MAX 512
 
 /**
  * Makes the nursery. To be called before any thread is started, and before keys are in memory.

@@ -18,6 +18,7 @@ struct Imaging {
     struct Commitments *commitments;
     pthread_mutex_t conversations_lock;
     DicomConversation *conversations; /* those that are open */
+    struct Stow *uploads;             /* STOW-RS, those that have a process; the same lock */
     atomic_int_fast64_t stored;       /* instances since the start */
     pthread_mutex_t counts_lock;      /* one reader counts, the others wait for what it finds */
     ImagingCounts counts;

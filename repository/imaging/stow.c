@@ -12,6 +12,8 @@
 #include "repository/imaging/wado_rs.h"
 
 #define NS_PER_S INT64_C(1000000000)
+/** Of one node at a time: each has a process, however slowly its bytes come. */
+#define UPLOADS_MAX 32
 #define WORKER_TIMEOUT_NS (60 * NS_PER_S) /* for a worker to say what it read */
 #define SETTLE_TIMEOUT_NS (30 * NS_PER_S) /* for disk and database */
 #define STATUS_OTHER_STUDY 0xA900
@@ -39,6 +41,8 @@ typedef struct Stow {
     MimeEvents events;
     WorkerProcess worker;
     bool has_worker;
+    bool is_listed; /* among imaging->uploads */
+    struct Stow *next;
     DicomDataset *answer;
     Str study_uid; /* of all that was stored; empty: of several studies */
     size_t stored_count;
@@ -86,11 +90,53 @@ static void lose_worker(Stow *stow)
     give_up(stow, STATUS_PROCESSING);
 }
 
+/** Counts it among those of its node. @return false: there are too many */
+static bool enlist(Stow *stow)
+{
+    Imaging *imaging = stow->imaging;
+    const int32_t node = stow->exchange->req->principal->node_id;
+    unsigned count = 0;
+    if (stow->is_listed) {
+        return true;
+    }
+    pthread_mutex_lock(&imaging->conversations_lock);
+    for (const Stow *other = imaging->uploads; other; other = other->next) {
+        count += other->exchange->req->principal->node_id == node;
+    }
+    stow->is_listed = count < UPLOADS_MAX;
+    if (stow->is_listed) {
+        stow->next = imaging->uploads;
+        imaging->uploads = stow;
+    }
+    pthread_mutex_unlock(&imaging->conversations_lock);
+    return stow->is_listed;
+}
+
+static void delist(Stow *stow)
+{
+    Imaging *imaging = stow->imaging;
+    pthread_mutex_lock(&imaging->conversations_lock);
+    Stow **at = &imaging->uploads;
+    while (*at && *at != stow) {
+        at = &(*at)->next;
+    }
+    if (*at) {
+        *at = stow->next;
+    }
+    pthread_mutex_unlock(&imaging->conversations_lock);
+}
+
 static int start_worker(Stow *stow)
 {
     Request *req = stow->exchange->req;
     if (stow->has_worker) {
         return 0;
+    }
+    if (!enlist(stow)) {
+        return error_add(&req->errors, ERR_DICOM_BUSY, NULL,
+                         "This node has %d uploads under way already; send this one when another "
+                         "has ended.",
+                         UPLOADS_MAX);
     }
     int rc = dicom_worker_start(stow->imaging->config.workers, &req->errors, JOB_INSPECTOR, 0,
                                 &stow->worker);
@@ -383,6 +429,7 @@ static void stow_done(DicomwebExchange *exchange)
     if (stow->has_worker) {
         dicom_worker_end(&stow->worker);
     }
+    delist(stow);
     mime_parser_free(stow->mime);
     strbuf_done(&stow->head);
     arena_free(stow->part.arena);

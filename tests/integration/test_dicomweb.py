@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import ssl
 import struct
 import subprocess
@@ -352,6 +353,23 @@ class Pictures(common.ServerCase):
         finally:
             for connection in slow:
                 connection.close()
+
+    def test_uploads_that_hang_take_nothing_from_others(self):
+        """Each has a process that reads it: 32 of one node, and none in the place of pictures."""
+        instance, _ = self.large(14)
+        head = (f"POST /dicomweb/studies HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\nContent-Type: multipart/related; "
+                f'type="application/dicom"; boundary={dicomweb.BOUNDARY}\r\n\r\n--{dicomweb.BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n')
+        with contextlib.ExitStack() as stack:
+            for _ in range(300):
+                hanging = stack.enter_context(socket.create_connection(("127.0.0.1", self.server.plain_port), timeout=60))
+                hanging.sendall(head.encode() + bytes(128) + b"DICM")
+            count, changed, deadline = 0, time.monotonic(), time.monotonic() + 60
+            while (count < 10 or time.monotonic() - changed < 2) and time.monotonic() < deadline:
+                before, count = count, len(self.processes())
+                changed = changed if count == before else time.monotonic()
+                time.sleep(0.1)
+            self.assertEqual(self.ask(f"{instance}/rendered", Accept="image/jpeg")[0], 200)
+            self.assertEqual(count, 32)
 
     def test_who_finds_no_process_free_is_told_when_to_come_again(self):
         instance, rle = self.large(13)
