@@ -19,7 +19,8 @@ REASON = re.compile(rf"^REASON\(.*?{TEXT}\)$", re.M)
 TRANSLATED = re.compile(rf"\btr\(\s*{TEXT}")
 # One thing has one name: what is not written, and what is.
 WORDS = {"目録": "マニフェスト", "アフィニティー": "アフィニティ", "コミュニティー": "コミュニティ", "電文": "メッセージ", "発番": "ID 発行機関",
-         "サーバ(?!ー)": "サーバー", "フォルダ(?!ー)": "フォルダー", "ユーザ(?!ー)": "ユーザー", "(?<!ID )発行機関": "ID 発行機関", "[（）]": "( )"}
+         "サーバ(?!ー)": "サーバー", "フォルダ(?!ー)": "フォルダー", "ユーザ(?!ー)": "ユーザー", "(?<!ID )発行機関": "ID 発行機関", "[（）]": "( )",
+         r"(?<![\\%])[A-Za-z0-9][ぁ-んァ-ヶ一-龠]|[ぁ-んァ-ヶー一-龠][A-Za-z0-9]": "a space between the scripts"}
 
 
 def texts_of(path):
