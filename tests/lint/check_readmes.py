@@ -47,6 +47,7 @@ class Tree:
         for name in names:
             self.by_base.setdefault(posixpath.basename(name), []).append(name)
         self.top = {name.partition("/")[0] for name in names if "/" in name}
+        self.paths = {"/".join(parts[:count]) for parts in (name.split("/") for name in names) for count in range(1, len(parts) + 1)}
         self.words = set()
         for name in names:
             if name.endswith(SOURCES):
@@ -55,14 +56,14 @@ class Tree:
     def has_file(self, name, folder):
         """Named from the root, from the page's folder, or by the end of a path that is somewhere."""
         pattern = pattern_of(name)
-        bases = fnmatch.filter(self.by_base, posixpath.basename(pattern))
+        base = posixpath.basename(pattern)
+        bases = fnmatch.filter(self.by_base, base) if re.search(r"[*?[]", base) else [base] if base in self.by_base else []
         ends = (pattern, posixpath.normpath(posixpath.join(folder, pattern)), "*/" + pattern)
         return any(fnmatch.fnmatch(path, end) for base in bases for path in self.by_base[base] for end in ends)
 
     def has_path(self, name, folder):
         """A link: a file, or a folder in which there are some."""
-        path = posixpath.normpath(posixpath.join(folder, name))
-        return any(other == path or other.startswith(path + "/") for other in self.names)
+        return posixpath.normpath(posixpath.join(folder, name)) in self.paths
 
 
 def faults_of(page, text, tree):
