@@ -28,12 +28,12 @@ def private_postgres():
     data = folder / "data"
     try:
         run(BIN / "initdb", "-D", data, "-k", "-N", "-U", "test", "-A", "trust", "--no-locale", "-E", "UTF8")
-        run(BIN / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", f"-c listen_addresses='' -k {folder} -c shared_buffers=64MB",
-            "start")
+        settings = f"-c listen_addresses='' -k {folder} -c shared_buffers=64MB -c max_connections=500"  # for tests on every processor
+        run(BIN / "pg_ctl", "-D", data, "-w", "-t", "300", "-l", folder / "log", "-o", settings, "start")
         try:
             run(BIN / "createdb", "-h", folder, "-U", "test", "test")
             yield f"host={folder} user=test dbname=test"
         finally:
-            run(BIN / "pg_ctl", "-D", data, "-m", "fast", "-w", "stop")
+            run(BIN / "pg_ctl", "-D", data, "-m", "fast", "-w", "-t", "300", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -114,7 +114,7 @@ static inline void assert_str(Str actual, const char *expected)
 static inline int fixture_set_up(void **state)
 {
     xml_init();
-    *state = request_new(60000);
+    *state = request_new(600000);
     return 0;
 }
 

@@ -56,7 +56,7 @@ static inline int images_set_up(void **state)
         .blobs = images->service->repository->blobs,
         .aes = ae_directory_new(&aes),
     };
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     if (ae_directory_refresh(images->imaging.aes, req) < 0) {
         fail_msg("%s", db_last_failure());
     }
@@ -77,7 +77,7 @@ static inline int images_tear_down(void **state)
 /** Of somebody who may do everything, at node 1 of facility 1. */
 static inline Request *images_request(const Images *images)
 {
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     req->principal = &images->service->principal;
     return req;
 }
@@ -201,7 +201,7 @@ static inline NewInstance image_row(const Image *image, const InstanceRecord *re
 /** As arrivals do it: again while somebody else was as fast, and once others are known. */
 static inline InstanceRowOutcome image_insert(DbPool *pool, const Image *image)
 {
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     InstanceRecord record = image_record(req->arena, image);
     NewInstance instance = image_row(image, &record);
     InstanceRowOutcome outcome;

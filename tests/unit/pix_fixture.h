@@ -55,7 +55,7 @@ static inline DbResult *fixture_query(DbPool *pool, Request *req, const char *na
 /** A number out of the database; each statement has its own name. */
 static inline int64_t fixture_number(Fixture *fixture, const char *name, const char *sql)
 {
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     int64_t number = db_i64(fixture_query(fixture->pool, req, name, sql), 0, 0);
     request_free(req);
     return number;
@@ -63,7 +63,7 @@ static inline int64_t fixture_number(Fixture *fixture, const char *name, const c
 
 static inline void fixture_run_script(DbPool *pool, const char *sql)
 {
-    Request *req = request_new(30000);
+    Request *req = request_new(600000);
     DbConn *conn = NULL;
     assert_int_equal(db_acquire(pool, req, &conn), 0);
     if (db_run_script(conn, req, sql) < 0) {

@@ -136,7 +136,7 @@ static inline char *fixture_read_file(const char *path)
 /** Runs SQL text in one transaction. */
 static inline int fixture_run(DbPool *pool, const char *sql)
 {
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     DbConn *conn = NULL;
     int rc = db_acquire(pool, req, &conn);
     rc = rc < 0 ? rc : db_run_script(conn, req, sql);
@@ -151,7 +151,7 @@ static inline int fixture_run(DbPool *pool, const char *sql)
 /** The one number that a query gives, -1 if it fails. */
 static inline int64_t fixture_number(const RegistryFixture *fixture, const char *sql)
 {
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     DbConn *conn = NULL;
     DbParams none;
     db_params_init(&none, req->arena);

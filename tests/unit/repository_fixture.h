@@ -55,7 +55,7 @@ static inline int fixture_set_up(void **state)
         .segment_max_document_bytes = 256 << 10,
         .segment_max_bytes = 1 << 20,
     };
-    fixture->req = request_new(60000);
+    fixture->req = request_new(600000);
     fixture_open_store(fixture);
     *state = fixture;
     return 0;

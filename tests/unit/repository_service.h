@@ -51,7 +51,7 @@ typedef struct Service {
 
 static inline void service_run(DbPool *pool, const char *sql)
 {
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     DbConn *conn = NULL;
     if (db_acquire(pool, req, &conn) < 0 || db_run_script(conn, req, sql) < 0) {
         fail_msg("%s", db_last_failure());
@@ -62,7 +62,7 @@ static inline void service_run(DbPool *pool, const char *sql)
 
 static inline int64_t service_number(DbPool *pool, const char *name, const char *sql)
 {
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     DbConn *conn = NULL;
     DbParams none;
     DbResult *result = NULL;
@@ -236,7 +236,7 @@ typedef struct Exchanged {
 static inline Exchanged service_call(Service *service, SoapHandler handler, const char *action,
                                      const char *body)
 {
-    Exchanged done = {.req = request_new(60000)};
+    Exchanged done = {.req = request_new(600000)};
     done.req->principal = &service->principal;
     done.req->is_repository = true; /* as the endpoint of these transactions does */
     done.receiver = soap_receiver_new(done.req, STR("application/soap+xml; charset=UTF-8"),

@@ -16,7 +16,7 @@ static const char *conninfo;
 
 static bool decide(const Principal *principal, AccessPurpose purpose, int32_t source_facility)
 {
-    Request *req = request_new(1000);
+    Request *req = request_new(600000);
     const AccessObject object = {.source_facility = source_facility};
 
     req->principal = principal;
@@ -140,7 +140,7 @@ static void test_the_directory_follows_the_tables(void **state)
     char text[512];
     snprintf(text, sizeof(text), "%s options='-c search_path=test_access'", conninfo);
     DbPool *pool = db_pool_new(text, 1);
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     NodeDirectory *directory = node_directory_new(pool, ACCESS_ENFORCE);
     const Str subject = STR("CN=gateway-a");
 
@@ -199,7 +199,7 @@ static void test_the_directory_follows_the_tables(void **state)
 static void test_in_mode_open_everybody_may_do_everything(void **state)
 {
     NodeDirectory *directory = node_directory_new(NULL, ACCESS_OPEN);
-    Request *req = request_new(1000);
+    Request *req = request_new(600000);
 
     const Principal *plain = node_directory_find(directory, req->arena, STR_EMPTY, STR_EMPTY);
     const Principal *stranger = node_directory_find(directory, req->arena, STR("ff"), STR("CN=x"));

@@ -99,7 +99,7 @@ static void set_user(Asked *asked, const Question *question)
 static void ask(const Fixture *f, const Question *question, Asked *asked)
 {
     *asked = (Asked){
-        .req = request_new(10000),
+        .req = request_new(600000),
         .principal = {.node_id = question->is_unregistered ? 0 : 1,
                       .node_name = STR("node-1"),
                       .facility_id = READER,

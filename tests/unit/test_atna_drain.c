@@ -19,7 +19,7 @@
 
 #define DAY 86400L
 #define PATH_SIZE 256
-#define PATIENCE_NS INT64_C(15000000000)
+#define PATIENCE_NS INT64_C(90000000000)
 
 /* An Audit Record Repository that notes what it reads. */
 typedef struct Repository {
@@ -135,7 +135,7 @@ static int set_up(void **state)
     const TlsSettings settings = {.certificate = f->certificate, .key = f->key, .ca = f->trust};
     f->tls = tls_new(&settings, f->problem, sizeof f->problem);
     assert_non_null(f->tls);
-    f->req = request_new(60000);
+    f->req = request_new(600000);
     repository_bind(f);
     snprintf(f->url, sizeof f->url, "tls://127.0.0.1:%u", (unsigned)f->repository.port);
     f->config = (AuditConfig){.directory = f->spool,
@@ -235,6 +235,7 @@ static void test_events_arrive_octet_counted_with_the_syslog_header(void **state
     for (int i = 0; i < 3; i++) {
         record_event(f, audit, i);
     }
+    wait_for_backlog(audit, 0);
     audit_free(audit);
     repository_stop(f);
     Str rest = strbuf_str(&f->repository.received);
@@ -250,10 +251,10 @@ static void test_events_arrive_octet_counted_with_the_syslog_header(void **state
 static void test_delivered_events_are_not_sent_again(void **state)
 {
     Fixture *f = *state;
-    repository_start(f);
     Audit *audit = start_audit(f, NULL);
     record_event(f, audit, 1);
     assert_int_equal(audit_backlog(audit), 1);
+    repository_start(f);
     wait_for_backlog(audit, 0);
     audit_free(audit);
     audit = start_audit(f, NULL);

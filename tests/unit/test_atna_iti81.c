@@ -25,7 +25,7 @@ static ErrorList no_errors;
 static int set_up(void **state)
 {
     (void)state;
-    req = request_new(1000);
+    req = request_new(600000);
     no_errors = req->errors;
     return 0;
 }

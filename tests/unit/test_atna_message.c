@@ -89,7 +89,7 @@ typedef struct Fixture {
 static int set_up(void **state)
 {
     Fixture *f = calloc(1, sizeof *f);
-    f->req = request_new(1000);
+    f->req = request_new(600000);
     f->req->principal = &gateway;
     f->req->peer_address = STR("192.0.2.7");
     f->req->endpoint = STR("https://registry.example/registry");

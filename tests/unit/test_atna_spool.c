@@ -344,7 +344,7 @@ static void test_failed_sync_ends_the_trust_for_good(void **state)
                                 .source_id = "test",
                                 .host_name = "localhost"};
     const AuditEvent event = {.type = AUDIT_ITI18_QUERY};
-    Request *req = request_new(1000);
+    Request *req = request_new(600000);
     Audit *audit = audit_new(&config, NULL, f->problem, sizeof f->problem);
     assert_non_null(audit);
     assert_int_equal(audit_record_event(audit, req, &event), 0);

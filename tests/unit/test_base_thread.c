@@ -43,10 +43,10 @@ static void test_a_worker_works_until_it_is_stopped(void **state)
         int64_t began_ns = clock_now_ns();
         assert_int_equal(worker_start(&rounds.worker, run, &rounds), 0);
         while (rounds.count < cases[i].rounds) {
-            assert_true(clock_now_ns() - began_ns < 10000 * MS);
+            assert_true(clock_now_ns() - began_ns < 60000 * MS);
         }
         worker_stop(&rounds.worker);
-        assert_true(clock_now_ns() - began_ns < 10000 * MS);
+        assert_true(clock_now_ns() - began_ns < 60000 * MS);
         assert_true(clock_now_ns() - began_ns >= (cases[i].rounds - 1) * cases[i].pause_ns);
         assert_false(rounds.has_signals);
     }
@@ -63,7 +63,7 @@ static void test_waiting_ends_when_the_time_has_come(void **state)
     while (thread_wait_until(&condition, &lock, at_ns)) {
     }
     pthread_mutex_unlock(&lock);
-    assert_in_range(clock_now_ns() - at_ns, 0, 5000 * MS);
+    assert_in_range(clock_now_ns() - at_ns, 0, 60000 * MS);
     pthread_cond_destroy(&condition);
 }
 

@@ -97,7 +97,7 @@ static void test_many_percent_signs_take_no_time(void **state)
     strbuf_literal(&pattern, "%b");
     int64_t start_ns = clock_now_ns();
     assert_false(wildcard_matches(strbuf_str(&pattern), strbuf_str(&text), '%', '_'));
-    assert_true(clock_now_ns() - start_ns < INT64_C(1000000000));
+    assert_true(clock_now_ns() - start_ns < INT64_C(30000000000));
     strbuf_done(&pattern);
     strbuf_done(&text);
 }

@@ -20,6 +20,12 @@
 /* Needs a PostgreSQL whose conninfo is in MUSUBI_TEST_CONNINFO; host must be a directory with its
  * UNIX socket. */
 
+/** Far more than anything takes that is not held up. */
+#define PATIENCE_NS INT64_C(120000000000)
+/** How late an end may be on a machine that is busy with other things; without a deadline there is
+ * none. */
+#define LATE_NS INT64_C(30000000000)
+
 static const char *conninfo;
 
 typedef struct Fixture {
@@ -33,7 +39,7 @@ static int setup(void **state)
 {
     Fixture *fixture = calloc(1, sizeof(*fixture));
     fixture->pool = db_pool_new(conninfo, 2);
-    fixture->req = request_new(10000);
+    fixture->req = request_new(600000);
     db_params_init(&fixture->params, fixture->req->arena);
     *state = fixture;
     return db_acquire(fixture->pool, fixture->req, &fixture->conn);
@@ -264,7 +270,7 @@ static void test_a_statement_ends_at_the_deadline_of_the_request(void **state)
 
     fixture->req->deadline_ns = clock_now_ns() + 100000000;
     assert_int_equal(db_exec(fixture->conn, fixture->req, &sleep_long, NULL, NULL), -ERR_DATABASE);
-    fixture->req->deadline_ns = clock_now_ns() + 5000000000;
+    fixture->req->deadline_ns = clock_now_ns() + PATIENCE_NS;
     db_releasep(&fixture->conn);
     assert_int_equal(db_acquire(fixture->pool, fixture->req, &fixture->conn), 0);
     exec(fixture, fixture->conn, "still_works", "SELECT 1");
@@ -303,7 +309,7 @@ static void test_sending_ends_at_the_deadline_of_the_request(void **state)
     db_param_text(&fixture->params, (Str){text, LARGE});
 
     DbResult *result;
-    fixture->req->deadline_ns = clock_now_ns() + INT64_C(120000000000); /* also under a sanitizer */
+    fixture->req->deadline_ns = clock_now_ns() + PATIENCE_NS; /* also under a sanitizer */
     assert_int_equal(db_exec(fixture->conn, fixture->req, &length, &fixture->params, &result), 0);
     assert_int_equal(db_i32(result, 0, 0), LARGE);
 
@@ -313,7 +319,7 @@ static void test_sending_ends_at_the_deadline_of_the_request(void **state)
     int64_t late_ns = clock_now_ns() - fixture->req->deadline_ns;
     kill(backend, SIGCONT);
     assert_int_equal(rc, -(int)ERR_DATABASE);
-    assert_in_range(late_ns, 0, 2000000000);
+    assert_in_range(late_ns, 0, LATE_NS);
 }
 
 static void test_a_stream_gives_every_row_once(void **state)
@@ -577,12 +583,12 @@ static void test_connecting_ends_at_the_deadline_of_the_request(void **state)
         snprintf(text, sizeof(text), "%s host=%s port=5432", conninfo, proxy.directory);
         DbPool *pool = db_pool_new(text, 1);
         Request *late = request_new(300);
-        alarm(10);
+        alarm(90);
         int rc = db_acquire(pool, late, &conn);
         int64_t late_ns = clock_now_ns() - late->deadline_ns;
         alarm(0);
         assert_int_equal(rc, -(int)ERR_DATABASE);
-        assert_in_range(late_ns, 0, 2000000000);
+        assert_in_range(late_ns, 0, LATE_NS);
         assert_non_null(strstr(db_last_failure(), "deadline"));
         request_free(late);
         db_pool_free(pool);
@@ -606,7 +612,7 @@ static void *terminate_in_commit(void *arg)
     const DbStatement kill = {
         "kill", "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
                 "WHERE pid = $1::integer AND query LIKE 'COMMIT%' AND state = 'active'"};
-    Request *req = request_new(5000);
+    Request *req = request_new(600000);
 
     db_params_init(&params, req->arena);
     db_param_i32(&params, terminator->backend);
@@ -635,7 +641,7 @@ static void test_a_commit_that_the_server_aborts_is_reported_as_rolled_back(void
         db_run_script(fixture->conn, fixture->req,
                       "DROP TABLE IF EXISTS test_abort; CREATE TABLE test_abort (id bigint);"
                       "CREATE OR REPLACE FUNCTION test_slow() RETURNS trigger LANGUAGE plpgsql AS "
-                      "'BEGIN PERFORM pg_sleep(3); RETURN NULL; END';"
+                      "'BEGIN PERFORM pg_sleep(60); RETURN NULL; END';"
                       "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON test_abort DEFERRABLE "
                       "INITIALLY DEFERRED "
                       "FOR EACH ROW EXECUTE FUNCTION test_slow()"),

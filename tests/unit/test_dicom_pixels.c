@@ -1024,7 +1024,8 @@ static void test_real_files_keep_their_samples(void **state)
 /* ---- what broke on its way, or was made to break us ---- */
 
 #define MUTATIONS 1000
-#define MUTATION_NS (60 * INT64_C(1000000000))
+/** Longer than is waited for a worker. */
+#define MUTATION_NS (300 * INT64_C(1000000000))
 
 static uint32_t next_random(uint64_t *seed)
 {

@@ -52,7 +52,7 @@ static void print_errors(const Request *req)
 
 static void run_case(const Case *c, SubmissionKind kind, const CodeSets *codes)
 {
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     Submission *submission = fixture_submission(req, c->changes);
     int r = submission_check(req, submission, kind, codes);
     bool is_good = c->code == ERR_NONE ? r == 0 && req->errors.count == 0

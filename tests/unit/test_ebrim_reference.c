@@ -54,7 +54,7 @@ static const XmlNode *next_in_document(const XmlNode *node)
 
 static void check_sample(const char *reference, const Sample *sample)
 {
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     Str path = str_printf(req->arena, "%s/%s", reference, sample->path);
     Str bytes = fixture_file(req->arena, str_cstr(req->arena, path));
     XmlNode *root = NULL;

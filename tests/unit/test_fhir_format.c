@@ -17,7 +17,7 @@ static int set_up(void **state)
 {
     (void)state;
     xml_init();
-    req = request_new(1000);
+    req = request_new(600000);
     return 0;
 }
 

@@ -15,7 +15,7 @@ static Request *req;
 static int set_up(void **state)
 {
     (void)state;
-    req = request_new(1000);
+    req = request_new(600000);
     return 0;
 }
 

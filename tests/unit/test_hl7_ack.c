@@ -18,7 +18,7 @@ typedef struct Reply {
 
 static Reply reply_begin(Str payload)
 {
-    Reply reply = {.req = request_new(1000)};
+    Reply reply = {.req = request_new(600000)};
     reply.request = er7_read(reply.req->arena, &reply.req->errors, payload);
     return reply;
 }
@@ -138,7 +138,7 @@ static void test_the_code_says_whether_sending_again_can_help(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         assert_string_equal(hl7_reply_code(&req->errors), "AA");
         error_add(&req->errors, rows[i].code, NULL, "no");
         assert_string_equal(hl7_reply_code(&req->errors), rows[i].expected);

@@ -51,7 +51,7 @@ static void test_the_status_follows_from_errors_and_findings(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         StrBuf octets = {0};
         Str text = answer(req, rows[i].payload, rows[i].error, rows[i].found, &octets);
         if (!str_starts_with(text, str_from(rows[i].begins)) ||
@@ -85,7 +85,7 @@ static void test_the_answer_keeps_the_character_set_if_it_can_hold_the_names(voi
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         StrBuf octets = {0};
         Str payload = str_printf(req->arena, MSH("%s") "QPD|Q|TAG|1^^^A\r", rows[i].asked);
         Str found = str_printf(req->arena, "PID|||1||%s\r", rows[i].name);

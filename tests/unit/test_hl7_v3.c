@@ -69,7 +69,7 @@ static void test_every_fault_of_the_structure_is_found_where_it_is(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        Request *req = request_new(10000);
+        Request *req = request_new(600000);
         V3Message message;
         XmlNode *root = read_xml(req, cases[i].message);
         assert_int_not_equal(v3_message_read(req, root, "PRPA_IN201301UV02", &message), 0);
@@ -123,7 +123,7 @@ static void test_the_acknowledgement_follows_the_first_fault(void **state)
     static const V3Reply reply = {"MCCI_IN000002UV01", true};
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        Request *req = request_new(10000);
+        Request *req = request_new(600000);
         V3Message message;
         _cleanup_(strbuf_done) StrBuf buf = {0};
         Str text = STR(PATIENT(GOOD_PATIENT));
@@ -173,7 +173,7 @@ static void test_a_person_comes_back_as_it_was_fed(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(contents); i++) {
-        Request *req = request_new(10000);
+        Request *req = request_new(600000);
         Demographics demographics;
         _cleanup_(strbuf_done) StrBuf buf = {0};
         Str text = str_printf(req->arena,

@@ -39,7 +39,7 @@ static int set_up(void **state)
         " JOIN facility f ON f.name = v.facility;"
         "INSERT INTO patient_identifier (authority, value, person, is_xad_pid)"
         " SELECT id, 'known', 1, false FROM assigning_authority WHERE oid = '" FOREIGN "'");
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     assert_int_equal(authority_directory_refresh(fixture->pix->authorities, req), 0);
     request_free(req);
     return 0;
@@ -129,7 +129,7 @@ static void test_a_node_names_numbers_of_hospitals_that_it_submits_for(void **st
         {true, FEED_RECORD, "a@" ANYBODY, "a"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        Request *req = request_new(10000);
+        Request *req = request_new(600000);
         const Principal node = {.node_id = 1,
                                 .node_name = STR("gateway"),
                                 .facility_id = one,
@@ -179,7 +179,7 @@ static void test_a_source_feeds_its_own_domain_and_may_quote_some(void **state)
         {"OWN", FEED_RECORD, "@" OWN, "! 1"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        Request *req = request_new(10000);
+        Request *req = request_new(600000);
         const FeedSender sender = {.application = str_from(rows[i].application),
                                    .facility = STR("HOSPITAL")};
         Str result = resolve(fixture, req, &sender, rows[i].purpose, rows[i].named);
@@ -200,7 +200,7 @@ static void test_nobody_feeds_the_domain_that_we_mint_for(void **state)
         fixture->pix->config.takes_any_source = false;
         fixture->pix->config.pid_owner = external ? PID_OWNER_EXTERNAL : PID_OWNER_SELF;
         for (size_t i = 0; i < ARRAY_LEN(named); i++) {
-            Request *req = request_new(10000);
+            Request *req = request_new(600000);
             Str result = resolve(fixture, req, &sender, FEED_RECORD, named[i]);
             assert_int_equal(str_starts_with(result, STR("! 1")), !external);
             request_free(req);
@@ -213,7 +213,7 @@ static void test_a_node_stands_for_the_source_that_it_may_send_as(void **state)
 {
     Fixture *fixture = *state;
     const FeedSender sender = {.is_node = true};
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     Str result = resolve(fixture, req, &sender, FEED_RECORD, "a@" OWN);
     assert_true(str_equal(result, STR("a")));
     request_free(req);
@@ -238,7 +238,7 @@ static void test_demographics_are_checked_where_they_stand(void **state)
         {"1971", "X", false, NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         Demographics demographics = {0};
         demographics.fields[DEMOGRAPHIC_birth_time] = str_from(rows[i].birth);
         demographics.fields[DEMOGRAPHIC_sex] = str_from(rows[i].sex);

@@ -11,7 +11,7 @@
 /** Sends one message. @param ret_text  MSA-1, and of the first error ERR-3.1 and ERR-2 */
 static void send_message(Fixture *fixture, const char *payload, char *ret_text, size_t size)
 {
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     StrBuf reply = {0};
     req->peer_address = STR("127.0.0.1");
     req->principal = node_directory_find(fixture->nodes, req->arena, STR_EMPTY, STR_EMPTY);
@@ -171,7 +171,7 @@ static void test_a_chain_of_merges_shows_up_under_its_last_survivor(void **state
     merge(fixture, "B", "C", "AA");
 
     PatientDirectory directory = pix_patient_directory(fixture->pix);
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     DbConn *conn = NULL;
     assert_int_equal(db_acquire(fixture->pool, req, &conn), 0);
     const Str identifiers[] = {STR("A^^^" AUTHORITY), STR("C^^^" AUTHORITY), STR("X^^^" AUTHORITY),

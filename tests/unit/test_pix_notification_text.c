@@ -27,7 +27,7 @@ static const Subscriber subscriber = {
 
 static int set_up(void **state)
 {
-    Request *req = request_new(1000);
+    Request *req = request_new(600000);
     xml_init();
     *state = req;
     return 0;

@@ -24,7 +24,7 @@ static int set_up(void **state)
         " ('" HOSPITAL "', '100', 1, false), ('" HOSPITAL "', '200', 2, false),"
         " ('" UNCONFIGURED "', '100', 2, false)) v (oid, value, person, is_xad_pid)"
         " WHERE a.oid = v.oid");
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     assert_int_equal(authority_directory_refresh(fixture->pix->authorities, req), 0);
     request_free(req);
     return 0;
@@ -54,7 +54,7 @@ static void test_a_number_of_a_hospital_names_its_patient(void **state)
                                       .source_patient_ids = sources,
                                       .source_count = ARRAY_LEN(sources)};
     const PatientDirectory directory = pix_patient_directory(fixture->pix);
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     DbConn *conn = NULL;
     DbResult *results[PATIENT_LOCK_STATEMENTS_MAX];
     size_t statements;

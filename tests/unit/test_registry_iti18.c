@@ -68,7 +68,7 @@ static int register_one(const char *set, const char *patient, const char *docume
         .documents = {{document, unique_id, SHA1_A, 100, NULL}},
         .more = more,
     };
-    Request *req = request_new(20000);
+    Request *req = request_new(600000);
     int rc = fixture_register(fixture.base, req, &spec, NULL, NULL);
     if (rc < 0) {
         fprintf(stderr, "%.*s\n", STR_ARG(req->errors.first->context));
@@ -179,7 +179,7 @@ typedef struct Reply {
 static void ask(Reply *reply, const Principal *principal, const char *return_type,
                 const char *query, const char *slots)
 {
-    *reply = (Reply){.req = request_new(60000)};
+    *reply = (Reply){.req = request_new(600000)};
     Request *req = reply->req;
     req->principal = principal;
     req->transaction = "ITI-18";

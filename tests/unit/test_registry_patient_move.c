@@ -59,7 +59,7 @@ static int64_t PRINTF_LIKE(1, 2) count(const char *format, ...)
 static void given_document(const char *unique_id, const char *source_patient_id, const char *more,
                            char *ret_urn)
 {
-    Request *req = request_new(20000);
+    Request *req = request_new(600000);
     Submission *submission;
     char set_unique_id[128];
     snprintf(set_unique_id, sizeof(set_unique_id), "%s.1", unique_id);
@@ -83,10 +83,12 @@ static void given_document(const char *unique_id, const char *source_patient_id,
 static int run_move(const PatientMove *move, const Uuid *undone, bool is_committed, Uuid *ret_set,
                     size_t *ret_moved)
 {
-    Request *req = request_new(60000);
+    static const DbStatement patience = {"test_patience", "SET LOCAL statement_timeout = 0"};
+    Request *req = request_new(600000);
     DbConn *conn = NULL;
     int rc = db_acquire(fixture->pool, req, &conn);
     rc = rc < 0 ? rc : db_queue_begin(conn, req);
+    rc = rc < 0 ? rc : db_queue(conn, req, &patience, NULL);
     rc = rc < 0 ? rc : db_sync(conn, req, NULL);
     if (rc == 0) {
         rc = undone == NULL
@@ -151,7 +153,7 @@ static void show_finding(void *ctx, const char *line)
 
 static int64_t findings(void)
 {
-    Request *req = request_new(20000);
+    Request *req = request_new(600000);
     int64_t found = registry_fsck(fixture->pool, req, show_finding, NULL);
     request_free(req);
     return found;

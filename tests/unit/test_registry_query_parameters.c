@@ -148,7 +148,7 @@ static void test_what_is_wrong_is_named_with_what_to_send(void **state)
          ERR_XDS_REGISTRY_ERROR, "UTC"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        Request *req = request_new(10000);
+        Request *req = request_new(600000);
         QueryRequest *request;
         int r = read_request(req, "LeafClass", cases[i].query, cases[i].slots, &request);
         if (r >= 0) {
@@ -201,7 +201,7 @@ static void test_a_syntax_error_quotes_the_value_and_an_example(void **state)
          "('code^^codingScheme')"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        Request *req = request_new(10000);
+        Request *req = request_new(600000);
         QueryRequest *request;
         char *slots =
             str_cstr(req->arena, str_printf(req->arena, PATIENT_SLOT "%s", cases[i].slots));
@@ -396,7 +396,7 @@ static void test_a_query_of_the_other_transaction_is_unknown(void **state)
         {FIND_DOCUMENTS, true, "urn:ihe:iti:2007:RegistryStoredQuery"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        Request *req = request_new(10000);
+        Request *req = request_new(600000);
         XmlNode *root;
         QueryRequest *request;
         Str text = str_printf(req->arena,

@@ -28,7 +28,7 @@ static void case_init(Case *c)
     const Uuid uuids[] = {SET, DOCUMENT, MEMBERSHIP};
     static const ObjectKind kinds[] = {OBJECT_SUBMISSION_SET, OBJECT_DOCUMENT_ENTRY,
                                        OBJECT_ASSOCIATION};
-    *c = (Case){.req = request_new(1000)};
+    *c = (Case){.req = request_new(600000)};
     for (size_t i = 0; i < 3; i++) {
         c->objects[i].object = (StoredObject){.entry_uuid = uuids[i], .kind = kinds[i]};
         c->ids[i] = uuid_urn(c->req->arena, uuids[i]);

@@ -40,7 +40,7 @@ static size_t added(Association *associations, size_t association_count,
                     FolderMembership *memberships, size_t membership_count,
                     FolderMembership *ret_first)
 {
-    Request *req = request_new(1000);
+    Request *req = request_new(600000);
     SubmissionSet set = {.entry_uuid = SET};
     for (size_t i = 0; i + 1 < association_count; i++) {
         associations[i].next = &associations[i + 1];

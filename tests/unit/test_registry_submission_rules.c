@@ -55,7 +55,7 @@ static StoredObject stored_object(Uuid uuid, ObjectKind kind)
 /** A submission that is accepted: its Association is an APND to a registered DocumentEntry. */
 static Fixture *fixture_new(void)
 {
-    Request *req = request_new(1000);
+    Request *req = request_new(600000);
     Fixture *f = ARENA_NEW(req->arena, Fixture);
     f->req = req;
     for (size_t i = 0; i < ARRAY_LEN(f->objects); i++) {

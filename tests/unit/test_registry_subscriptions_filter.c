@@ -83,7 +83,7 @@ static void test_each_fault_has_its_code_and_says_what_to_send(void **state)
          ERR_WSN_INVALID_FILTER, "codingScheme"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        Request *req = request_new(10000);
+        Request *req = request_new(600000);
         SubscriptionFilter filter;
         assert_int_equal(read_filter(req, cases[i].content, &filter), -(int)cases[i].code);
         assert_error(req, cases[i].code, cases[i].text);

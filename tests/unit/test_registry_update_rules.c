@@ -161,7 +161,7 @@ static void make_state(Fixture *f)
 /** A message that is accepted. */
 static Fixture *fixture_new(void)
 {
-    Request *req = request_new(1000);
+    Request *req = request_new(600000);
     Fixture *f = ARENA_NEW(req->arena, Fixture);
     f->req = req;
     f->kind = SUBMISSION_ITI57;

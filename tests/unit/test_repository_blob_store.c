@@ -79,7 +79,7 @@ typedef struct PutThread {
 static void *put_thread(void *ctx)
 {
     PutThread *self = ctx;
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     uint8_t *bytes = fixture_bytes(self->len, 77);
     for (unsigned i = 0; i < 20; i++) {
         bytes[0] = (uint8_t)i;

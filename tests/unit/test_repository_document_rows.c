@@ -21,7 +21,7 @@ static DocumentRow row_of(Str unique_id)
 
 static int store(DbPool *pool, const DocumentRow *rows, size_t count)
 {
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     DbConn *conn = NULL;
     int rc = db_acquire(pool, req, &conn);
     rc = rc < 0 ? rc : db_queue_begin(conn, req);
@@ -92,7 +92,7 @@ static void test_rows_come_back_as_they_were_stored(void **state)
         {STR_INIT("text/xml"), STR_INIT("P1^^^&1.2.3&ISO"), STR_INIT(""), 2, 8},
         {STR_INIT("text/xml"), STR_INIT("P9^^^&1.2.3&ISO"), STR_INIT("B^^1"), 2, 8},
     };
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         DocumentRow row = row_of(str_printf(req->arena, "1.2.3.%zu", i));
         row.state = i % 2 == 0 ? DOCUMENT_PENDING : DOCUMENT_REGISTERED;
@@ -116,7 +116,7 @@ static void test_rows_of_one_transaction_share_their_kind(void **state)
     const DocumentRow rows[] = {row_of(STR("1.1")), row_of(STR("1.2")), row_of(STR("1.3"))};
     assert_int_equal(store(service->pool, rows, 3), 0);
     assert_int_equal(kind_count(service), 1);
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     const Str asked[] = {STR("1.3"), STR("1.9"), STR("1.1")};
     DocumentRows found = find(service, req, asked, 3);
     assert_int_equal(found.count, 2);
@@ -138,7 +138,7 @@ static void test_only_a_removed_row_takes_new_attributes(void **state)
     second.source_facility = 7;
     assert_int_equal(store(service->pool, &first, 1), 0);
     assert_int_equal(store(service->pool, &second, 1), 0);
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     DocumentRows found = find(service, req, &first.unique_id, 1);
     assert_same(0, document_rows_get(&found, first.unique_id), &first);
     service_run(service->pool, "UPDATE repository_document SET state = 3");
@@ -210,7 +210,7 @@ typedef struct NewKinds {
 static void *store_new_kinds(void *ctx)
 {
     NewKinds *racer = ctx;
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     DocumentRow rows[NEW_KINDS];
     for (int i = 0; i < NEW_KINDS; i++) {
         int kind = racer->is_reversed ? NEW_KINDS - 1 - i : i;

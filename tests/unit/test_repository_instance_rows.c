@@ -126,7 +126,7 @@ typedef struct Attempt {
 static void *attempt_once(void *ctx)
 {
     Attempt *attempt = ctx;
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     const Image image = {"1.2.6", "1.2.6.2", "1.2.6.1.1", .bytes = "b"};
     InstanceRecord record = image_record(req->arena, &image);
     NewInstance instance = image_row(&image, &record);

@@ -260,7 +260,7 @@ static void test_sweep_frees_nothing_while_a_backup_holds_the_blobs(void **state
         service_provide(service, PROVIDE(ENTRY("d2", "1.2.4", ""), DOCUMENT("d2", WORLD)));
     exchanged_free(&done);
     DbPool *pool = db_pool_beside(service->repository->config.pool, 1);
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     DbConn *holder = NULL;
     MarkedBlobs marked = {0};
     BlobInfo info;

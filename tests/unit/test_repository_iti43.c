@@ -197,7 +197,7 @@ static void test_document_asked_for_many_times_is_read_ahead_once(void **state)
 {
     enum { TIMES = 300, QUADS = 10000 };
     Service *service = *state;
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     char *base64 = arena_alloc(req->arena, 4 * QUADS + 1);
     memset(base64, 'A', 4 * QUADS);
     base64[4 * QUADS] = '\0';
@@ -219,7 +219,7 @@ static void test_every_one_of_many_missing_documents_is_listed(void **state)
 {
     enum { COUNT = 450 };
     Service *service = *state;
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     Exchanged done = service_retrieve(service, make_requests(req, COUNT, 1000, 1));
     for (unsigned i = 0; i < COUNT; i++) {
         Str location = str_printf(req->arena, "location=\"1.2.%u\"", 1000 + i);
@@ -259,7 +259,7 @@ static void test_fsck_and_scrub_find_damage_and_name_the_document(void **state)
     RepositoryConfig config = service->repository->config;
     repository_free(service->repository);
     service->repository = NULL;
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     assert_int_equal(repository_fsck(&config, req, count_line, &count), 0);
     assert_int_equal(repository_scrub(&config, req, 0, count_line, &count), 0);
     snprintf(path, sizeof(path), "%s/segments/0000000001.seg", service->blobs);

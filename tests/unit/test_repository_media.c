@@ -47,7 +47,7 @@ static void a_type_is_taken_as_accept_says(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         MediaRanges ranges;
         assert_int_equal(media_ranges_read(req, str_from(cases[i].accept), &ranges), 0);
         bool is_taken =
@@ -61,7 +61,7 @@ static void a_type_is_taken_as_accept_says(void **state)
 
 static void the_most_wanted_comes_first(void **state)
 {
-    Request *req = request_new(1000);
+    Request *req = request_new(600000);
     MediaRanges ranges;
     (void)state;
     Str accept = STR("a/a;q=0.5, b/b, c/c;q=0.75, d/d");
@@ -80,7 +80,7 @@ static void what_is_no_accept_is_refused(void **state)
                                         "a/b;q=x", "a/b;q=1.5", "a/b; type=\"open"};
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         MediaRanges ranges;
         if (media_ranges_read(req, str_from(cases[i]), &ranges) != -ERR_DICOM_REQUEST) {
             fail_msg("Accept \"%s\" was taken", cases[i]);
@@ -121,7 +121,7 @@ static void an_instance_goes_as_stored_where_that_is_allowed(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         MediaRanges ranges;
         Str target = STR_EMPTY;
         assert_int_equal(media_ranges_read(req, str_from(cases[i].accept), &ranges), 0);
@@ -163,7 +163,7 @@ typedef int (*ReadFn)(DicomwebExchange *exchange, DicomRendering *ret_rendering)
 
 static int read_rendering(ReadFn read, const char *query, DicomRendering *ret_rendering)
 {
-    Request *req = request_new(1000);
+    Request *req = request_new(600000);
     DicomwebExchange exchange = {.req = req};
     assert_int_equal(fhir_parameters_read(req, &exchange.parameters, str_from(query)), 0);
     int rc = read(&exchange, ret_rendering);

@@ -63,7 +63,7 @@ static void test_the_header_names_patient_author_and_custodian(void **state)
         "<assignedAuthor><id root=\"1.2.4\"/>",
         "<representedCustodianOrganization><id root=\"1.2.5\"/><name>地域</name>",
     };
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     PatientRecord record = bare_record();
     const PersonName name = {.family = STR("髙﨑"), .given = STR("花子"), .type = STR("L")};
     demographics_set_names(req->arena, &record.demographics, DEMOGRAPHIC_name, &name, 1);
@@ -95,7 +95,7 @@ static void test_documents_and_studies_are_rows_of_tables(void **state)
         "<td>病院A</td><td>1.8.1</td></tr>",
         "<tr><td>2026</td><td></td><td>CR</td><td></td><td>1.8.2</td></tr>",
     };
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     PatientRecord record = bare_record();
     record.documents = documents;
     record.document_count = ARRAY_LEN(documents);
@@ -114,7 +114,7 @@ static void test_documents_and_studies_are_rows_of_tables(void **state)
 static void test_what_is_empty_has_no_table(void **state)
 {
     (void)state;
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     PatientRecord record = bare_record();
     Str text = written(req, &record);
     assert_false(str_contains(text, STR("<table")));
@@ -130,7 +130,7 @@ static void test_what_is_empty_has_no_table(void **state)
 static void test_the_same_record_gives_the_same_bytes(void **state)
 {
     (void)state;
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     const PatientRecord record = bare_record();
     assert_true(str_equal(written(req, &record), written(req, &record)));
     request_free(req);

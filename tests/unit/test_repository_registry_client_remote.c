@@ -137,7 +137,7 @@ static int set_up(void **state)
     if (!fixture->client) {
         fail_msg("%s", problem);
     }
-    fixture->req = request_new(5000);
+    fixture->req = request_new(600000);
     *state = fixture;
     return 0;
 }
@@ -321,7 +321,7 @@ static void test_registry_is_held_to_the_host_of_the_url(void **state)
     char problem[256];
     char url[64];
     TlsCertificate certificate;
-    Request *req = request_new(5000);
+    Request *req = request_new(600000);
     assert_true(tls_certificate_from_file(req->arena, fixture->certificate, &certificate, problem,
                                           sizeof(problem)));
     /* another name of the same address */

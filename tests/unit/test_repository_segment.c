@@ -272,7 +272,7 @@ static void test_segment_that_could_not_be_begun_is_begun_later(void **state)
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &room), 0);
     void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &no_room), 0);
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     BlobWriter *writer;
     assert_int_equal(blob_writer_open(fixture->store, req, &writer), 0);
     assert_int_equal(blob_writer_write(writer, req, "text", 4), 0);
@@ -299,7 +299,7 @@ static void *write_one(void *ctx)
     Writing *writing = ctx;
     BlobStore *store = writing->fixture->store;
     uint8_t *bytes = fixture_bytes(SMALL, writing->seed);
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     BlobWriter *writer = NULL;
     is_writing_thread = true;
     int rc = blob_writer_open(store, req, &writer);

@@ -54,7 +54,7 @@ static DbResult *select_of(const Images *images, Request *req, const DbStatement
 /** Whose a study of the PACS is; 0: nobody's. */
 static int64_t person_of(const Images *images, const char *number)
 {
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     const DbResult *rows = select_of(images, req, &select_person, &number, 1);
     int64_t person = db_i64(rows, 0, 0);
     if (person == 9) { /* and who asks by the person finds it */
@@ -131,7 +131,7 @@ static void test_a_number_that_may_derive_from_two_is_nobodys(void **state)
 
 static void compare(const Images *images, const char *rule, const char *number)
 {
-    Request *req = request_new(60000);
+    Request *req = request_new(600000);
     AssigningAuthority authority = {0};
     Str *expected = NULL;
     Str *found;

@@ -65,7 +65,7 @@ static void test_a_reply_is_read_as_often_as_it_takes(void **state)
     static const unsigned counts[] = {0, 1, 6553, 100000, 104858, 500001};
     SpillRoom room = {.directory = "/tmp", .limit_bytes = 8 << 20};
     KeptReply kept = {0};
-    Request *req = request_new(1000);
+    Request *req = request_new(600000);
     for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
         Numbers numbers = {.end = counts[i]};
         assert_int_equal(make(&kept, req, &room, &numbers), 0); /* in place of the one before */
@@ -94,7 +94,7 @@ static void test_what_finds_no_room_or_cannot_be_read_is_not_kept(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         SpillRoom room = {.directory = rows[i].directory, .limit_bytes = 8 << 20};
         KeptReply kept = {0};
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         Numbers numbers = rows[i].numbers;
         assert_true(make(&kept, req, &room, &numbers) < 0);
         assert_true(str_contains(req->errors.first->context, str_from(rows[i].text)));

@@ -79,7 +79,7 @@ static int connect_to(const MllpListener *listener)
                                   .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    const struct timeval limit = {.tv_sec = 20};
+    const struct timeval limit = {.tv_sec = 90};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     return fd;
 }
@@ -205,7 +205,7 @@ static void test_a_stop_closes_what_is_not_at_work(void **state)
     expect_acks(half, "AA", 1);
     int64_t began_ns = clock_now_ns();
     mllp_listener_free(listener);
-    assert_true(clock_now_ns() - began_ns < INT64_C(5000000000));
+    assert_true(clock_now_ns() - began_ns < INT64_C(60000000000));
     expect_closed(idle);
     expect_closed(half);
     assert_string_equal(seen.outcomes, "AA AA ");
@@ -287,7 +287,7 @@ static void test_only_registered_nodes_may_speak_over_tls(void **state)
         assert_non_null(contexts[i]);
     }
 
-    Request *req = request_new(10000);
+    Request *req = request_new(600000);
     TlsCertificate certificate;
     char sql[512];
     assert_true(tls_certificate_from_file(req->arena, node.certificate, &certificate, problem,
@@ -307,10 +307,12 @@ static void test_only_registered_nodes_may_speak_over_tls(void **state)
     config.stream.tls = contexts[0];
     config.stream.nodes = nodes;
     config.stream.open_peers = open_peers_new(tls[0], nodes, NULL, 100);
-    config.stream.handshake_timeout_ms = 300;
     MllpListener *listener = start(&config);
     assert_true(feed_over_tls(listener, contexts[1]));
     assert_false(feed_over_tls(listener, contexts[2]));
+    mllp_listener_free(listener);
+    config.stream.handshake_timeout_ms = 300;
+    listener = start(&config);
     expect_closed(connect_to(listener)); /* no handshake in time */
     mllp_listener_free(listener);
     assert_string_equal(seen.outcomes, "AA ");

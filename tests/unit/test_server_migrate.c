@@ -34,7 +34,7 @@ static int setup(void **state)
     snprintf(text, sizeof(text),
              "%s options='-c search_path=test_migrate -c client_min_messages=error'", conninfo);
     fixture->pool = db_pool_new(text, 1);
-    fixture->req = request_new(30000);
+    fixture->req = request_new(600000);
     if (db_acquire(fixture->pool, fixture->req, &fixture->conn) < 0) {
         return -1;
     }

@@ -73,7 +73,7 @@ static void test_replies_and_faults_have_an_addressee_or_none(void **state)
         {FAULT_TO("https://a/f"), "", "https://a/f"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         SoapReceiver *receiver = soap_receiver_new(req, STR(SIMPLE), NULL);
         SoapMessage *message = NULL;
         Str text = str_printf(req->arena, "%s%s%s%s", ENV "<e:Header>" ACTION ID, rows[i].headers,
@@ -130,7 +130,7 @@ static void test_faulty_envelopes_are_refused(void **state)
         {"", ERR_SOAP_SENDER, "no XML"},
     };
     for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         SoapReceiver *receiver = soap_receiver_new(req, STR(SIMPLE), NULL);
         SoapMessage *message = NULL;
         if (receive(receiver, str_from(CASES[i].text), 4096, &message) != -(int)CASES[i].code) {
@@ -159,7 +159,7 @@ static void test_headers_that_need_no_fault_are_tolerated(void **state)
         "<a:ReplyTo><a:Address>\n " ANON " </a:Address></a:ReplyTo>",
     };
     for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         SoapReceiver *receiver = soap_receiver_new(req, STR(SIMPLE), NULL);
         Str text = str_printf(req->arena, "%s%s%s%s", ENV "<e:Header>" ACTION ID, CASES[i],
                               "</e:Header>", BODY);
@@ -210,7 +210,7 @@ static void test_content_types_decide_what_is_received(void **state)
         {"multipart/related; boundary=b; start-info=\"text/xml\"", "application/soap+xml"},
     };
     for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         SoapReceiver *receiver = soap_receiver_new(req, str_from(CASES[i].content_type), NULL);
         if ((receiver != NULL) != (CASES[i].says == NULL)) {
             fail_msg("case %zu", i);
@@ -281,7 +281,7 @@ static void test_documents_reach_the_sink_however_they_are_sent(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
         for (size_t step = 1; step < 4096; step += step < 90 ? 1 : 2000) {
-            Request *req = request_new(1000);
+            Request *req = request_new(600000);
             int open_count = 0;
             DocumentSink sink = MEMORY_SINK(&open_count);
             SoapReceiver *receiver = soap_receiver_new(req, str_from(CASES[i].content_type), &sink);
@@ -329,7 +329,7 @@ static void test_faulty_packages_are_refused_and_nothing_is_kept(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
         for (size_t step = 1; step < 4096; step += 4000) {
-            Request *req = request_new(1000);
+            Request *req = request_new(600000);
             int open_count = 0;
             DocumentSink sink = MEMORY_SINK(&open_count);
             SoapReceiver *receiver = soap_receiver_new(req, STR(MTOM), &sink);
@@ -416,7 +416,7 @@ static void test_documents_that_the_sink_refuses_leave_the_message_good(void **s
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(one_document); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         int open_count = 0;
         DocumentSink sink = MEMORY_SINK(&open_count);
         sink.write = fail_write;
@@ -447,7 +447,7 @@ static void test_documents_to_be_dropped_never_reach_the_sink(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(one_document); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         DocumentSink sink = {.open = unexpected_open};
         SoapReceiver *receiver = soap_receiver_new(req, STR(MTOM), &sink);
         SoapMessage *message = NULL;

@@ -50,7 +50,7 @@ static void test_every_error_has_its_fault(void **state)
         {ERR_XDS_REPOSITORY_BUSY, 500, "env:Receiver", NULL, NS_WSA "/soap/fault"},
     };
     for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         req->message_id = STR("urn:uuid:<1>");
         error_add(&req->errors, CASES[i].code, NULL, "first & \"worst\"");
         error_add(&req->errors, ERR_SOAP_SENDER, NULL, "second");
@@ -273,7 +273,7 @@ static void test_a_part_of_another_size_cuts_the_reply(void **state)
 {
     (void)state;
     for (uint64_t size_bytes = 2; size_bytes <= 4; size_bytes += 2) {
-        Request *req = request_new(1000);
+        Request *req = request_new(600000);
         Pieces three = {.rest = STR("abc")};
         SoapPart part = {
             .content_id = STR("d"), .size_bytes = size_bytes, .source = source_of(&three)};

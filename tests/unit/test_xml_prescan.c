@@ -192,7 +192,7 @@ static void test_what_no_message_may_hold_is_refused(void **state)
     for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
         size_t len = CASES[i].len ? CASES[i].len : strlen(CASES[i].text);
         for (size_t step = 1; step <= len; step += len > 1 ? len - 1 : 1) {
-            Request *req = request_new(1000);
+            Request *req = request_new(600000);
             Seen seen = {0};
             if (scan(req, &PRESCAN_LIMITS, true, (Str){CASES[i].text, len}, step, &seen) == 0) {
                 fail_msg("case %zu was accepted", i);
@@ -231,7 +231,7 @@ static void test_every_limit_is_held(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(CASES); i++) {
         for (size_t step = 1; step < 200; step += 60) {
-            Request *req = request_new(1000);
+            Request *req = request_new(600000);
             Seen seen = {0};
             if (scan(req, &AT, false, str_from(CASES[i].text), step, &seen) != 0) {
                 fail_msg("case %zu: %.*s", i, STR_ARG(req->errors.first->context));

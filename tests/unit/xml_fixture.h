@@ -36,7 +36,7 @@ static inline void assert_error(const Request *req, ErrorCode code, const char *
 
 static inline int set_up_request(void **state)
 {
-    *state = request_new(10000);
+    *state = request_new(600000);
     return 0;
 }
 
