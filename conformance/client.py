@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import ssl
+import time
 import urllib.parse
 import uuid
 from xml.sax.saxutils import escape, quoteattr
@@ -50,6 +51,7 @@ ACTIONS = {
     "RAD-75": "urn:ihe:rad:2011:CrossGatewayRetrieveImagingDocumentSet",
     "ITI-55": "urn:hl7-org:v3:PRPA_IN201305UV02:CrossGatewayPatientDiscovery",
 }
+IDLE_S = 30  # longer than this no connection is kept
 STATUS = "urn:oasis:names:tc:ebxml-regrep:StatusType:"
 HAS_MEMBER = "urn:oasis:names:tc:ebxml-regrep:AssociationType:HasMember"
 IHE_ASSOCIATION = "urn:ihe:iti:2007:AssociationType:"
@@ -207,12 +209,22 @@ class SoapClient:
             if cert:
                 self.context.load_cert_chain(str(cert), str(key))
         self.connection = None
+        self.used_at = 0.0
 
     def _connect(self):
         if self.context:
             return http.client.HTTPSConnection(self.url.hostname, self.url.port, timeout=self.timeout_s,
                                                context=self.context)
         return http.client.HTTPConnection(self.url.hostname, self.url.port, timeout=self.timeout_s)
+
+    def opened(self):
+        """The connection that is kept, or a new one: servers close those on which nothing is asked."""
+        if time.monotonic() - self.used_at > IDLE_S:
+            self.close()
+        if self.connection is None:
+            self.connection = self._connect()
+        self.used_at = time.monotonic()
+        return self.connection
 
     def close(self):
         """Closes the kept connection."""
@@ -222,11 +234,10 @@ class SoapClient:
 
     def post(self, path, content_type, content, headers=None):
         """One raw POST; gives Reply with what could be parsed."""
-        if self.connection is None:
-            self.connection = self._connect()
+        connection = self.opened()
         try:
-            self.connection.request("POST", path, content, {"Content-Type": content_type, **(headers or {})})
-            response = self.connection.getresponse()
+            connection.request("POST", path, content, {"Content-Type": content_type, **(headers or {})})
+            response = connection.getresponse()
             raw = response.read()
         except BaseException:
             self.close()

@@ -576,7 +576,7 @@ def start_server():
     certificate = server.dir / "idp.pem"
     certificate.write_bytes(provider.pem())
     server.command("idp", "add", provider.issuer, "--certificate", str(certificate))
-    time.sleep(1.5)  # until the server has seen them
+    server.wait_until_refreshed()
     return server, Target(f"http://127.0.0.1:{server.plain_port}", f"127.0.0.1:{server.mllp_port}", provider=provider)
 
 

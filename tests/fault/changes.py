@@ -616,7 +616,7 @@ class Hand:
 
 def offers_removal(server):
     """Whether the server's WSDL has ITI-62."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.plain_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.plain_port, timeout=90)
     connection.request("GET", "/registry?wsdl")
     text = connection.getresponse().read()
     connection.close()

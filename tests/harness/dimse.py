@@ -4,6 +4,8 @@ import socket
 import struct
 import threading
 
+from tests.harness.waiting import PATIENCE_S
+
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -219,7 +221,7 @@ class Association:
 class Requestor(Association):
     """An association that we ask for."""
 
-    def __init__(self, port, contexts, calling="TEST", called="MUSUBI", roles=(), timeout_s=60, tls=None):
+    def __init__(self, port, contexts, calling="TEST", called="MUSUBI", roles=(), timeout_s=PATIENCE_S, tls=None):
         """contexts: (abstract syntax, [transfer syntaxes]); roles: abstract syntaxes for which we are the SCP; tls: an SSLContext."""
         connection = socket.create_connection(("127.0.0.1", port), timeout_s)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -308,6 +310,7 @@ class Acceptor:
         self.instances = []  # (SOP class, UID, transfer syntax, data set)
         self.reports = []  # (event type, {element: value})
         self.called = []  # (calling, called)
+        self.heard = 0  # messages that came, answered or not
         self.has_news = threading.Condition()
         threading.Thread(target=self.run, daemon=True).start()
 
@@ -355,6 +358,8 @@ class Acceptor:
 
     def answer(self, association, context, command, data):
         """Keeps what came, and says so."""
+        with self.has_news:
+            self.heard += 1
         threading.Event().wait(self.delay_s)
         with self.has_news:
             self.commands.append(command)
@@ -367,7 +372,7 @@ class Acceptor:
         association.send(context, {0x0002: command[0x0002], 0x0100: command[0x0100] | RESPONSE, 0x0120: command[0x0110], 0x0900: status,
                                    0x1000: command.get(0x1000, "")})
 
-    def wait_for(self, condition, timeout_s=30):
+    def wait_for(self, condition, timeout_s=PATIENCE_S):
         """Whether the condition came true in time."""
         with self.has_news:
             return self.has_news.wait_for(condition, timeout_s)

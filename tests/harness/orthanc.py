@@ -12,7 +12,7 @@ from tests.harness import server as harness
 PROGRAM = "/usr/sbin/Orthanc"
 PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 AE_TITLE = "ORTHANC"
-START_S = 30
+START_S = 180
 
 
 class OrthancError(Exception):

@@ -5,6 +5,7 @@ import subprocess
 
 from conformance import client as xds
 from tests.harness import server as harness
+from tests.harness.waiting import PATIENCE_S
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -45,7 +46,7 @@ class Instance:
         path = pathlib.Path(folder) / f"{self.uid}.dcm"
         text = "\n".join(f"({tag}) {value}" for tag, value in sorted(self.tags.items()) if value is not None)
         path.with_suffix(".txt").write_text(text + "\n", encoding="ascii")
-        subprocess.run(["dump2dcm", "-q", syntax, path.with_suffix(".txt"), path], check=True, timeout=60)
+        subprocess.run(["dump2dcm", "-q", syntax, path.with_suffix(".txt"), path], check=True, timeout=PATIENCE_S)
         return path
 
     def asked(self, repository=IMAGING_UID):
@@ -56,7 +57,7 @@ class Instance:
 def store(port, *paths, title="TEST", options=("-xe",)):
     """C-STORE of files, in their syntax; fails unless all are accepted."""
     subprocess.run(["storescu", "-q", *options, "-aet", title, "-aec", "MUSUBI", "127.0.0.1", str(port), *map(str, paths)],
-                   check=True, timeout=120, capture_output=True)
+                   check=True, timeout=2 * PATIENCE_S, capture_output=True)
 
 
 def free_port():

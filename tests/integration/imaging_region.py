@@ -14,6 +14,7 @@ from PIL import Image
 
 from conformance import client as xds
 from tests.harness import certs, dicom, dimse, saml, server as harness
+from tests.harness.waiting import PATIENCE_S, becomes, wait_until
 from tests.integration import audit_records, common
 
 HOSPITALS = {"a": "1.2.392.99999.97.1", "b": "1.2.392.99999.97.2", "c": "1.2.392.99999.97.3"}
@@ -25,7 +26,6 @@ PATIENT_NAME, DESCRIPTION = (0x0010, 0x0010), (0x0008, 0x1030)
 STUDY, SERIES, INSTANCE = (0x0020, 0x000D), (0x0020, 0x000E), (0x0008, 0x0018)
 # What an image of a hospital looks like: dark and bright halves side by side, or one above the other.
 PIXELS = {"a": (bytes(4) + b"\xff" * 4) * 8, "b": bytes(32) + b"\xff" * 32}
-DISTRACTION_S = 2.5  # a running server looks for new nodes and AEs once a second
 counter = iter(range(1, 1 << 30))
 
 
@@ -123,11 +123,10 @@ class Reader:
 
     def get(self, path, accept="*/*"):
         """Status, headers and body of a GET as bytes."""
-        if self.web.connection is None:
-            self.web.connection = self.web._connect()  # pylint: disable=protected-access
+        connection = self.web.opened()
         try:
-            self.web.connection.request("GET", path, headers={"Accept": accept})
-            response = self.web.connection.getresponse()
+            connection.request("GET", path, headers={"Accept": accept})
+            response = connection.getresponse()
             return f"{response.status}\n{response.headers}\n".encode() + response.read()
         except BaseException:
             self.web.close()
@@ -297,6 +296,16 @@ def by_patient(issuer=""):
     }
 
 
+def spool_end(path):
+    """(segment, offset) behind the last record of a segment (atna/README.md, The spool)."""
+    offset = 0
+    with open(path, "rb") as segment:
+        while len(header := segment.read(16)) == 16 and any(header):
+            offset += 16 + struct.unpack_from("<I", header, 4)[0]
+            segment.seek(offset)
+    return int(path.stem, 16), offset
+
+
 class Place:
     """The server, its nodes, and who asks."""
 
@@ -317,7 +326,6 @@ class Place:
             "affinity_domain": {"home_community_id": HOME},
             "xua": {"registry": "record", "repository": "record", "audiences": saml.AUDIENCE}})
         self.readers = {}
-        self.mllp = {}
 
     def start(self):
         """With every node, its AE, and a receiver for each of the three that move images."""
@@ -333,7 +341,7 @@ class Place:
             reader.receiver = dimse.Acceptor()
             command("ae", "add", f"TO_{reader.title}", "--node", name, "--address", f"127.0.0.1:{reader.receiver.port}", "--plain")
         command("node", "revoke", "gone-a")
-        time.sleep(DISTRACTION_S)
+        self.server.wait_until_refreshed()
 
     def register(self, name, hospital, transactions, title):
         """A node and its AE."""
@@ -345,7 +353,7 @@ class Place:
         """One more, with a certificate of its own; known to the server on return."""
         certs.make_one(self.certs, node[0])
         self.register(*node)
-        time.sleep(DISTRACTION_S)
+        self.server.wait_until_refreshed()
 
     def reader(self, name):
         """A node that asks; one for each name."""
@@ -355,11 +363,11 @@ class Place:
 
     def feed(self, hospital, number):
         """ITI-8 A01 in the domain of a hospital, by its PACS."""
-        if hospital not in self.mllp:
-            folder = self.certs
-            self.mllp[hospital] = xds.MllpClient(f"127.0.0.1:{self.server.mllps_port}", folder / f"pacs-{hospital}.pem",
-                                                 folder / f"pacs-{hospital}.key", folder / "ca.pem")
-        reply = self.mllp[hospital].send(xds.adt("A01", f"{number}^^^&{HOSPITALS[hospital]}&ISO", name=f"MARK-{hospital}^Kanja"))
+        folder = self.certs
+        mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllps_port}", folder / f"pacs-{hospital}.pem", folder / f"pacs-{hospital}.key",
+                              folder / "ca.pem")
+        reply = mllp.send(xds.adt("A01", f"{number}^^^&{HOSPITALS[hospital]}&ISO", name=f"MARK-{hospital}^Kanja"))
+        mllp.close()
         if xds.acknowledgement(reply) != "AA":
             raise AssertionError(reply)
 
@@ -379,39 +387,38 @@ class Place:
         shown = self.server.command("patient", "show", f"H{hospital.upper()}:{number}", "--json").stdout
         return json.loads(shown)["xad_pid"]
 
-    def records(self, since=None, count=0, timeout_s=10):
+    def records(self, since=None, count=0):
         """How many audit records there are; with such a number, those that came since then, once there are so many."""
         if since is None:
             return self.settled()
-        deadline = time.monotonic() + timeout_s
-        while True:
-            found = common.rows(self.server, "SELECT raw FROM audit_record ORDER BY received_at, sequence OFFSET %s", since)
-            if len(found) >= count or time.monotonic() > deadline:
-                found = found if len(found) < count else self.all_since(since)
-                return audit_records.read("\n".join(bytes(raw).decode() for raw, in found))
-            time.sleep(0.05)
-
-    def all_since(self, since):
-        """Those that came since then, once no more come."""
-        self.settled()
-        return common.rows(self.server, "SELECT raw FROM audit_record ORDER BY received_at, sequence OFFSET %s", since)
+        becomes(lambda: self.settled() >= since + count)
+        found = common.rows(self.server, "SELECT raw FROM audit_record ORDER BY received_at, sequence OFFSET %s", since)
+        return audit_records.read("\n".join(bytes(raw).decode() for raw, in found))
 
     def settled(self):
-        """How many audit records there are once no more come."""
+        """How many audit records there are once all that was recorded so far is loaded, and no more come."""
         count = -1
         while True:
+            wait_until(self.is_all_loaded, "audit events wait to be loaded")
             (now,), = common.rows(self.server, "SELECT count(*) FROM audit_record")
             if now == count:
                 return now
             count = now
-            time.sleep(0.3)
+            time.sleep(0.2)
+
+    def is_all_loaded(self):
+        """Whether every event has gone its way: audit_outbox, spool, audit_record."""
+        (waiting,), = common.rows(self.server, "SELECT count(*) FROM audit_outbox")
+        ends = [spool_end(path) for path in (self.server.dir / "data" / "audit").glob("*.spool")]
+        (loaded,) = common.rows(self.server, "SELECT own_segment, own_offset FROM audit_chain ORDER BY id DESC LIMIT 1")
+        return waiting == 0 and all(segment < loaded[0] or offset == 0 or (segment, offset) <= loaded for segment, offset in ends)
 
     def tool(self, tool, *arguments, node="pacs-a", calling=None, called="MUSUBI", with_certificate=True):
         """One of DCMTK's programs over TLS: its return code and all it printed."""
         tls = ["+tls", str(self.certs / f"{node}.key"), str(self.certs / f"{node}.pem")] if with_certificate else ["+tla"]
         done = subprocess.run([tool, "-v", *tls, "+cf", str(self.certs / "ca.pem"), "-aet", calling or node.upper().replace("-", "_"),
                                "-aec", called, "127.0.0.1", str(self.port), *map(str, arguments)],
-                              capture_output=True, text=True, timeout=60, check=False)
+                              capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         return done.returncode, done.stdout + done.stderr
 
     def close(self):
@@ -420,6 +427,4 @@ class Place:
             reader.web.close()
             if reader.receiver:
                 reader.receiver.close()
-        for mllp in self.mllp.values():
-            mllp.close()
         self.server.close()

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 import unittest
 
 import pydicom
@@ -14,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from conformance import client as xds
 from tests.harness import server as harness
+from tests.harness.waiting import PATIENCE_S, becomes
 from tests.integration import common
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -70,12 +70,12 @@ class Dicom(common.ServerCase):
             cls.server.command("node", "add", f"node-{name}", "--facility", f"hospital-{name}", "--fingerprint", f"{number:064x}",
                                "--transactions", "RAD-8,RAD-14")
             cls.server.command("ae", "add", f"PACS_{name}", "--node", f"node-{name}")
-        time.sleep(2.5)  # a running server looks once a second
+        cls.server.wait_until_refreshed()
 
     def run_tool(self, tool, *arguments, ae="PACS_A"):
         """One of DCMTK's programs against the server; gives its return code and all it printed."""
         done = subprocess.run([tool, "-aet", ae, "-aec", "MUSUBI", "127.0.0.1", str(self.dicom_port), *map(str, arguments)],
-                              capture_output=True, text=True, timeout=60, check=False)
+                              capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         return done.returncode, done.stdout + done.stderr
 
     def store(self, *paths, ae="PACS_A"):
@@ -113,7 +113,7 @@ class Dicom(common.ServerCase):
     def test_another_called_title_is_rejected(self):
         """PS3.8 9.3.4, reason 7."""
         done = subprocess.run(["echoscu", "-aec", "OTHER", "127.0.0.1", str(self.dicom_port)], capture_output=True, text=True,
-                              timeout=60, check=False)
+                              timeout=PATIENCE_S, check=False)
         self.assertIn("Called AE Title Not Recognized", done.stdout + done.stderr)
 
     def test_a_study_shows_once_its_patient_is_known(self):
@@ -178,13 +178,13 @@ class Dicom(common.ServerCase):
         needle = f"marked {uid}".encode()
         self.flip(needle)
         self.addCleanup(self.flip, needle)
-        deadline = time.monotonic() + 5
-        while True:  # the locator's writer is some 100 ms behind
+
+        def scrub():
             found = self.server.command("scrub", check=False)
-            if found.returncode == 1 or time.monotonic() > deadline:
-                break
-        self.assertIn(f"image {uid} of study {study}: a block is damaged", found.stdout)
-        self.assertNotIn("P410", found.stdout)
+            return found.stdout if found.returncode == 1 else ""
+        told = becomes(scrub)  # the locator's writer is some 100 ms behind
+        self.assertIn(f"image {uid} of study {study}: a block is damaged", told)
+        self.assertNotIn("P410", told)
 
     def flip(self, needle):
         """Changes a bit of the first of these stored bytes, or changes it back."""
@@ -217,7 +217,7 @@ class Dicom(common.ServerCase):
             folders.append(folder)
         senders = [subprocess.Popen(["storescu", "-aet", "PACS_A", "-aec", "MUSUBI", "127.0.0.1", str(self.dicom_port), "+sd", folder])
                    for folder in folders]
-        self.assertEqual([sender.wait(60) for sender in senders], [0] * 4)
+        self.assertEqual([sender.wait(PATIENCE_S) for sender in senders], [0] * 4)
         self.assertEqual(self.rows("SELECT count(*) FROM imaging_instance i JOIN imaging_study s ON s.id = i.study WHERE study_uid = %s",
                                    study), [(100,)])
 

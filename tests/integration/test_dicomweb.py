@@ -19,12 +19,16 @@ import zlib
 
 from conformance import dicomweb
 from tests.harness import dicom
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.integration import audit_records, common, imaging
 
 PATIENT = "DICOMWEB"
 ORIGIN = "https://viewer.example.jp"
 STORED_AT_ONCE = 1000
-METADATA_MAX_S = 0.05 * 4  # of 1000 instances: 50 ms are the goal; machines that run tests do other things too
+METADATA_MAX_S = 0.05 * 4  # of 1000 instances, of the processors: 50 ms are the goal
+METADATA_ROUNDS = 20
+UPLOADS_OF_ONE = 32  # node, that are read at once
+PLACE_PATIENCE_S = 20  # so long a request waits for a process before it is told to come again
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 PF_EXITING = 4  # of proc(5), stat, flags
@@ -87,18 +91,14 @@ class Dicomweb(common.ServerCase):
 
     def test_a_query_is_recorded(self):
         self.ask("GET", f"/dicomweb/studies?StudyInstanceUID={self.study.uid}&PatientID={PATIENT}")
-        time.sleep(0.5)
-        self.assertTrue([r for r in audit_records.of_messages(self.server, "RAD-129", 1) if audit_records.codes(r)[0] == "110112"])
+        wait_until(lambda: [r for r in audit_records.of_messages(self.server, "RAD-129", 1) if audit_records.codes(r)[0] == "110112"])
 
     def test_a_reply_that_is_cut_is_recorded_again(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=60)
         connection.request("GET", self.path(), headers={"Accept": ANY})
         connection.getresponse().read(1)
         connection.close()
-        deadline = time.monotonic() + 15
-        while not self.of_type("RAD-107", "110104", "8") and time.monotonic() < deadline:
-            time.sleep(0.2)
-        self.assertTrue(self.of_type("RAD-107", "110104", "8"))
+        wait_until(lambda: self.of_type("RAD-107", "110104", "8"))
 
     def test_a_body_that_is_cut_leaves_whole_instances_only(self):
         other = dicom.Study(8, PATIENT)
@@ -109,12 +109,12 @@ class Dicomweb(common.ServerCase):
         connection.putheader("Content-Type", f'multipart/related; type="application/dicom"; boundary={dicomweb.BOUNDARY}')
         connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body[:-2000])
-        status, deadline = 404, time.monotonic() + 20
-        while status != 200 and time.monotonic() < deadline:
-            time.sleep(0.1)
+
+        def stored():
             status, headers, raw = self.ask("GET", f"/dicomweb/studies/{other.uid}", headers={"Accept": ANY})
+            return (headers, raw) if status == 200 else None
+        headers, raw = wait_until(stored)
         connection.close()
-        self.assertEqual(status, 200)
         self.assertEqual([part for _, part in dicomweb.parts_of(headers["Content-Type"], raw)], files[:1])
 
     def test_other_bytes_under_a_known_uid_are_stored_with_a_warning(self):
@@ -243,15 +243,19 @@ class Dicomweb(common.ServerCase):
             self.assertEqual((status, headers.get("Access-Control-Allow-Origin")), (405, None), origin)
 
     def test_metadata_are_quick(self):
+        """By the time that the server and its database work for them: other programs do not count."""
         self.ask("GET", self.path("/metadata"))
         took = []
-        for _ in range(5):
+        before = worked_s(self.server.process.pid)
+        for _ in range(METADATA_ROUNDS):
             begin = time.monotonic()
             status, _, raw = self.ask("GET", self.path("/metadata"))
             took.append(time.monotonic() - begin)
             self.assertEqual((status, raw.count(b'"00080018"')), (200, STORED_AT_ONCE))
-        self.assertLess(min(took), METADATA_MAX_S, took)
-        print(f"metadata of {STORED_AT_ONCE} instances: {min(took) * 1000:.0f} ms")
+        worked = (worked_s(self.server.process.pid) - before) / METADATA_ROUNDS
+        self.assertGreater(worked, 0)
+        self.assertLess(worked, METADATA_MAX_S, took)
+        print(f"metadata of {STORED_AT_ONCE} instances: {worked * 1000:.0f} ms of work, {min(took) * 1000:.0f} ms at best")
 
 
 def children_of(pid):
@@ -260,6 +264,16 @@ def children_of(pid):
         return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def worked_s(pid):
+    """Time of processors that a process and all that it started have had."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # its own, and of children that have ended
+    return own + sum(worked_s(child) for child in children_of(pid))
 
 
 def is_named(pid, name):
@@ -315,16 +329,35 @@ class Pictures(common.ServerCase):
         instances = [f"/dicomweb/studies/{study.uid}/series/{study.series_uid()}/instances/{series.sop_uid(number)}" for number in range(8)]
         rle = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.5'
         wanted = [(f"{instances[i % 8]}/rendered", "image/jpeg") if i % 2 else (instances[i % 8], rle) for i in range(64)]
-        is_over, counts = threading.Event(), []
+        is_over, counts = threading.Event(), [0]
         watcher = threading.Thread(target=self.watch, args=(is_over, counts))
         watcher.start()
+        deadline = time.monotonic() + PATIENCE_S
         with concurrent.futures.ThreadPoolExecutor(len(wanted)) as pool:
-            answers = list(pool.map(lambda one: self.ask(one[0], Accept=one[1]), wanted))
+            while max(counts) <= 1 and time.monotonic() < deadline:  # the watcher may miss what is short
+                self.assertEqual(set(pool.map(lambda one: self.picture(*one), wanted)), {200})
         is_over.set()
         watcher.join()
-        self.assertEqual({status for status, _, _ in answers}, {200})
         self.assertLessEqual(max(counts), self.most)
         self.assertGreater(max(counts), 1)
+
+    def counted(self, seconds):
+        """How many processes there were at each look, but for one that was about to end."""
+        before, end = self.processes(), time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            now = self.processes()
+            yield len(before & now)
+            before = now
+
+    def picture(self, path, accept):
+        """The status of a picture, also where a busy machine has to be asked again; who is told so has waited."""
+        for _ in range(10):
+            began = time.monotonic()
+            status, _, _ = self.ask(path, Accept=accept)
+            if status != 503 or time.monotonic() - began < PLACE_PATIENCE_S:
+                break
+        return status
 
     def large(self, number):
         """A stored instance of 40 frames: its path, and how it is asked for in another transfer syntax, 20 MB."""
@@ -345,7 +378,7 @@ class Pictures(common.ServerCase):
             for connection in slow:
                 connection.request("GET", instance, headers={"Accept": rle})
                 answers.append(connection.getresponse())
-            self.assertEqual(self.ask(f"{instance}/rendered", Accept="image/jpeg")[0], 200)
+            self.assertEqual(self.picture(f"{instance}/rendered", "image/jpeg"), 200)
             wholes = {answer.read().replace(answer.headers.get_param("boundary").encode(), b"") for answer in answers}
             self.assertEqual(len(wholes), 1)
             self.assertEqual(wholes, {raw.replace(re.search(r'boundary="([^"]+)"', headers["Content-Type"]).group(1).encode(), b"")
@@ -363,17 +396,13 @@ class Pictures(common.ServerCase):
             for _ in range(300):
                 hanging = stack.enter_context(socket.create_connection(("127.0.0.1", self.server.plain_port), timeout=60))
                 hanging.sendall(head.encode() + bytes(128) + b"DICM")
-            count, changed, deadline = 0, time.monotonic(), time.monotonic() + 60
-            while (count < 10 or time.monotonic() - changed < 2) and time.monotonic() < deadline:
-                before, count = count, len(self.processes())
-                changed = changed if count == before else time.monotonic()
-                time.sleep(0.1)
-            self.assertEqual(self.ask(f"{instance}/rendered", Accept="image/jpeg")[0], 200)
-            self.assertEqual(count, 32)
+            wait_until(lambda: len(self.processes()) >= UPLOADS_OF_ONE, lambda: f"{len(self.processes())} processes")
+            self.assertEqual(self.picture(f"{instance}/rendered", "image/jpeg"), 200)
+            self.assertEqual(max(self.counted(2)), UPLOADS_OF_ONE)
 
     def test_who_finds_no_process_free_is_told_when_to_come_again(self):
         instance, rle = self.large(13)
-        stopped, changed, deadline = set(), time.monotonic(), time.monotonic() + 60
+        stopped, changed, deadline = set(), time.monotonic(), time.monotonic() + PATIENCE_S
         with concurrent.futures.ThreadPoolExecutor(64) as pool:
             asked = []
             try:  # one that was stopped with its last byte said ends all the same
@@ -393,7 +422,7 @@ class Pictures(common.ServerCase):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGCONT)
             self.assertEqual({answer.result()[0] for answer in asked}, {200})
-        self.assertEqual(self.ask(f"{instance}/rendered", Accept="image/jpeg")[0], 200)
+        self.assertEqual(self.picture(f"{instance}/rendered", "image/jpeg"), 200)
 
 
 class Access(common.ServerCase):
@@ -416,7 +445,7 @@ class Access(common.ServerCase):
         rows.write_text("authority,identifier,family,birth_date\nHA,77,Yamada,1970-01-01\n", encoding="utf-8")
         cls.server.command("patient", "import", str(rows))
         cls.server.command("patient", "enroll", "HA:77")
-        time.sleep(2.5)  # a running server notices new nodes within seconds
+        cls.server.wait_until_refreshed()
 
     def ask(self, role, method, path, body=None, **headers):
         """(status, bytes without what differs each time) with the certificate of a node."""

@@ -2,10 +2,10 @@
 3.39, 3.55; RAD TF-2 4.75). What each message is answered with is in conformance/gateway."""
 
 import re
-import time
 
 from conformance import client as xds, dicomweb, fhir
 from tests.harness import saml, server as harness
+from tests.harness.waiting import becomes, wait_until
 from tests.integration import common, test_asynchronous, test_xua, v3_messages as v3
 from tests.integration.audit_records import (DESTINATION, SOURCE, base64_of, codes, ids, objects, of_messages, outcome_text, party, question)
 
@@ -70,11 +70,11 @@ class OnRecord(common.ServerCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.server.command("authority", "add", DOMAIN)
-        time.sleep(1.5)  # until the server has seen it
+        cls.server.wait_until_refreshed()
 
     def only(self, token, kind):
         """The one record of a transaction that holds the token."""
-        found = [r for r in of_messages(self.server, token, 1) if codes(r)[1] == kind]
+        found = becomes(lambda: [r for r in of_messages(self.server, token, 1) if codes(r)[1] == kind])
         self.assertEqual(len(found), 1, [codes(r) for r in found])
         return found[0]
 
@@ -123,8 +123,8 @@ class OnRecord(common.ServerCase):
         body = xds.retrieve_images_xml(wanted, [dicomweb.EXPLICIT], HOME)
         reply = self.soap().send("/gateway", "RAD-75", body, as_mtom=True)
         self.assertEqual((reply.outcome, list(reply.documents())), ("PartialSuccess", [instance]))
-        found = {codes(r) for r in of_messages(self.server, study, 4) if codes(r)[1] == "RAD-75"}
-        self.assertEqual(found, {("110104", "RAD-75", "R", "0"), ("110104", "RAD-75", "R", "8")})
+        wanted = {("110104", "RAD-75", "R", "0"), ("110104", "RAD-75", "R", "8")}
+        wait_until(lambda: {codes(r) for r in of_messages(self.server, study, 4) if codes(r)[1] == "RAD-75"} == wanted)
 
     def test_discovery_names_whom_it_found_and_keeps_nothing_of_the_question(self):
         v3.feed(self.soap(), [(DOMAIN, "D1")], family="Kiroku")
@@ -169,7 +169,7 @@ class Enforced(common.ServerCase):
         ((pid,),) = common.rows(cls.server, "SELECT x.value FROM patient_identifier l JOIN patient_identifier x"
                                             " ON x.person = l.person AND x.is_xad_pid WHERE l.value = '77'")
         cls.patient = f"{pid}^^^&{harness.AUTHORITY}&ISO"
-        time.sleep(2.5)  # until the server has seen them
+        cls.server.wait_until_refreshed()
         cls.document = xds.Document(cls.patient, b"letter")
         soap = common.client(cls.server, "gateway-a")
         cls.provide(soap, cls.patient, cls.document)
@@ -222,7 +222,7 @@ class Enforced(common.ServerCase):
 
     def on_record(self):
         """Who asked: the other gateway, and the user of its assertion."""
-        found = [r for r in of_messages(self.server, self.document.unique_id, 2) if codes(r) == ("110106", "ITI-39", "R", "0")]
+        found = becomes(lambda: [r for r in of_messages(self.server, self.document.unique_id, 2) if codes(r) == ("110106", "ITI-39", "R", "0")])
         self.assertEqual(len(found), 1)
         people = [p.get("UserName") for p in found[0].findall("ActiveParticipant") if p.get("UserName")]
         self.assertTrue(any(self.idp.issuer in name for name in people), people)

@@ -12,7 +12,8 @@ import unittest
 import urllib.request
 
 from conformance import client as xds
-from tests.harness import server as harness
+from tests.harness import dimse, server as harness
+from tests.harness.waiting import PATIENCE_S, becomes, wait_until
 from tests.integration import common, imaging
 
 URL = "https://images.example/dicomweb"
@@ -23,24 +24,24 @@ class Manifests(unittest.TestCase):
 
     server = client = port = folder = None  # of the class or of the test
 
-
     def push(self, *instances):
         """C-STORE."""
         imaging.store(self.port, *(i.write(self.folder) for i in instances))
 
-    def entries(self, number, count, status="Approved", timeout_s=20):
+    def entries(self, number, count, status="Approved"):
         """DocumentEntries of a patient, once there are so many."""
-        deadline = time.monotonic() + timeout_s
-        while True:
+        found = []
+
+        def is_so():
             reply = self.client.query("FindDocuments", {"$XDSDocumentEntryPatientId": f"'{common.patient(number)}'",
                                                         "$XDSDocumentEntryStatus": f"('{xds.STATUS}{status}')"})
             self.assertEqual(reply.outcome, "Success", reply.errors)
-            found = reply.objects("ExtrinsicObject")
-            if len(found) == count or time.monotonic() > deadline:
-                failures = common.rows(self.server, "SELECT manifest_failure FROM imaging_study WHERE manifest_failure <> ''")
-                self.assertEqual(len(found), count, failures)
-                return found
-            time.sleep(0.2)
+            found[:] = reply.objects("ExtrinsicObject")
+            return len(found) == count
+        if not becomes(is_so, pause_s=0.2):
+            failures = common.rows(self.server, "SELECT manifest_failure FROM imaging_study WHERE manifest_failure <> ''")
+            self.assertEqual(len(found), count, failures)
+        return found
 
     def document(self, entry):
         """Its file, by ITI-43."""
@@ -53,7 +54,7 @@ class Manifests(unittest.TestCase):
 
     def tool(self, *command):
         """What a tool of DCMTK prints about a file; it must find no fault."""
-        done = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True, timeout=PATIENCE_S)
         self.assertEqual(done.stderr, "")
         return done.stdout
 
@@ -85,10 +86,10 @@ class ImagingManifest(Manifests):
 
     def test_manifest_of_a_quiet_study(self):
         number = "KOS1"
-        common.feed(self.server, number)
         first = imaging.Instance(number, tags={"0010,0010": "PN Yamada^Tarou"}, modality="CT")
         second = imaging.Instance(number, study=first.study)
         self.push(first, second)
+        common.feed(self.server, number)  # now, so that none is made of the first one alone
         (entry,) = self.entries(number, 1)
         self.assertEqual(entry.get("mimeType"), "application/dicom")
         self.assertEqual(self.slot(entry, "serviceStartTime"), ["20260331233000"], "08:30 JST is the previous day in UTC")
@@ -163,10 +164,10 @@ class ImagingManifest(Manifests):
         """The PatientIDs of the studies that the PACS of the next test finds by one, by C-FIND and by QIDO-RS."""
         keys = ["QueryRetrieveLevel=STUDY", f"PatientID={number}", f"IssuerOfPatientID={issuer}", "StudyInstanceUID"]
         done = subprocess.run(["findscu", "-S", "-aet", "DERIVING", "-aec", "MUSUBI", "127.0.0.1", str(self.port),
-                               *sum((["-k", key] for key in keys), [])], capture_output=True, text=True, timeout=60, check=True)
+                               *sum((["-k", key] for key in keys), [])], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
         found = [re.search(r"\(0010,0020\) LO \[([^\] ]*)", part).group(1) for part in (done.stdout + done.stderr).split("(Pending)")[1:]]
         with urllib.request.urlopen(f"http://127.0.0.1:{self.server.plain_port}/dicomweb/studies?PatientID={number}"
-                                    f"&IssuerOfPatientID={issuer}", timeout=60) as reply:
+                                    f"&IssuerOfPatientID={issuer}", timeout=PATIENCE_S) as reply:
             count = len(json.loads(reply.read() or "[]"))
         return found, count
 
@@ -187,14 +188,14 @@ class ImagingManifest(Manifests):
         command("authority", "add", pacs, "--facility", "deriving", "--kind", "pacs", "--source", "*|*")
         command("node", "add", "deriving", "--facility", "deriving", "--fingerprint", "98" * 32, "--transactions", "*")
         command("ae", "add", "DERIVING", "--node", "deriving")
-        time.sleep(2.5)  # a running server looks once a second
+        self.server.wait_until_refreshed()
         xad_pid = feed(number, emr)
         instance = imaging.Instance(padded)
         imaging.store(self.port, instance.write(self.folder), title="DERIVING")
         self.assertIn(instance.study, command("study", "waiting", check=False).stdout)
         self.assertEqual(self.find(padded)[0], [])
         command("authority", "add", pacs, "--facility", "deriving", "--kind", "pacs", "--source", "*|*", "--derive", f"{emr},pad=10")
-        time.sleep(2.5)
+        self.server.wait_until_refreshed()
         self.assertNotIn(instance.study, command("study", "waiting", check=False).stdout)
         self.assertEqual(self.find(padded)[0], [padded])
         for asked in ((padded, pacs), (number, emr), (xad_pid, harness.AUTHORITY)):
@@ -215,13 +216,11 @@ class ImagingManifest(Manifests):
             command("authority", "add", oid, "--facility", name, "--kind", "pacs" if oid == oids[-1] else "emr", "--source", "*|*")
         command("node", "add", name, "--facility", name, "--fingerprint", "97" * 32, "--transactions", "*")
         command("ae", "add", name.upper(), "--node", name)
+        self.server.wait_until_refreshed()
 
         def feed(value, oid, event="A01", prior=None, full_name="Moving^One"):
             mllp = xds.MllpClient(f"127.0.0.1:{self.server.mllp_port}")
-            deadline = time.monotonic() + 20
-            reply = ""
-            while not reply or ("not configured" in reply and time.monotonic() < deadline):  # a running server looks once a second
-                reply = mllp.send(xds.adt(event, f"{value}^^^&{oid}&ISO", prior and f"{prior}^^^&{oid}&ISO", name=full_name))
+            reply = mllp.send(xds.adt(event, f"{value}^^^&{oid}&ISO", prior and f"{prior}^^^&{oid}&ISO", name=full_name))
             mllp.close()
             self.assertEqual(xds.acknowledgement(reply), "AA", reply)
             return self.xad_pid(value, oid)
@@ -232,30 +231,19 @@ class ImagingManifest(Manifests):
         shown = json.loads(self.server.command("patient", "show", f"{oid}:{value}", "--json").stdout)
         return shown["xad_pid"].partition("^")[0]
 
-    def push_until_known(self, instance, title):
-        """C-STORE by an AE that was registered just now."""
-        path = instance.write(self.folder)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                return imaging.store(self.port, path, title=title)
-            except subprocess.CalledProcessError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.3)
-
     def assert_listed(self, number, instances):
         """The only Approved manifest of a patient comes to list exactly these."""
-        deadline = time.monotonic() + 30
-        while True:
+        found = set()
+
+        def is_so():
             (entry,) = self.entries(number, 1)
             text = self.tool("dcmdump", "+L", self.document(entry)[0])
-            found = {uid for _, uid in self.read_evidence(text)[0]}
-            if found == {i.uid for i in instances} or time.monotonic() > deadline:
-                failures = common.rows(self.server, "SELECT manifest_failure FROM imaging_study WHERE manifest_failure <> ''")
-                self.assertEqual(found, {i.uid for i in instances}, failures)
-                return
-            time.sleep(0.3)
+            found.clear()
+            found.update(uid for _, uid in self.read_evidence(text)[0])
+            return found == {i.uid for i in instances}
+        if not becomes(is_so, pause_s=0.3):
+            failures = common.rows(self.server, "SELECT manifest_failure FROM imaging_study WHERE manifest_failure <> ''")
+            self.assertEqual(found, {i.uid for i in instances}, failures)
 
     def test_a_manifest_follows_the_number_of_its_images(self):
         """Links, merges and what undoes them: the next version replaces the last one wherever that is now."""
@@ -265,7 +253,7 @@ class ImagingManifest(Manifests):
         images += [imaging.Instance("N1", study=images[0].study, series=images[0].series) for _ in range(4)]
         of_emr, of_pacs = feed("E1", emr, full_name="Moving^Two"), feed("N1", pacs)
         self.assertNotEqual(of_emr, of_pacs)
-        self.push_until_known(images[0], "MOVING")
+        imaging.store(self.port, images[0].write(self.folder), title="MOVING")
         self.assert_listed(of_pacs, images[:1])
         self.server.command("patient", "link", f"{emr}:E1", f"{pacs}:N1")
         both = self.xad_pid("N1", pacs)
@@ -303,10 +291,10 @@ class ImagingManifest(Manifests):
 
     def test_rejected_instances_vanish_and_their_manifest_with_them(self):
         number = "KOS5"
-        common.feed(self.server, number)
         first = imaging.Instance(number)
         second = imaging.Instance(number, study=first.study, series=first.series)
         self.push(first, second)
+        common.feed(self.server, number)  # now, so that none is made of the first one alone
         self.entries(number, 1)
         self.push(self.note(number, [second]))
         reply = self.client.retrieve_images([first.asked(), second.asked()], [imaging.EXPLICIT])
@@ -351,12 +339,13 @@ class ImagingManifest(Manifests):
         reply, manifest = self.provide(number, first, [missing])
         self.assertEqual(reply.outcome, "Success", reply.errors)
         self.push(first)
-        time.sleep(4)
+
+        def shown():
+            text = self.server.command("study", "show", first.study, "--json").stdout
+            return text if re.search(r'"manifest": *"source"', text) else ""
+        self.assertRegex(wait_until(shown), r'"manifest_missing": *1\b')  # once the maker has looked at the study
         (entry,) = self.entries(number, 1)
         self.assertEqual(self.document(entry)[1], manifest.uid)
-        shown = self.server.command("study", "show", first.study, "--json").stdout
-        self.assertRegex(shown, r'"manifest_missing": *1\b')
-        self.assertRegex(shown, r'"manifest": *"source"')
 
     def test_later_manifest_of_the_source_withdraws_the_automatic_one(self):
         number = "KOS7"
@@ -447,8 +436,11 @@ class ManifestAfterKill(Manifests):
         self.server.stop()
         self.server.environment["MUSUBI_FAIL_AT"] = step
         self.server.start()
-        self.push(instance)
-        self.server.process.wait(30)
+        sop_class, uid, syntax, data = dimse.read_file(instance.write(self.folder))
+        association = dimse.Requestor(self.port, [(sop_class, [syntax])])
+        self.assertEqual(association.store(sop_class, uid, syntax, data), 0)
+        association.close()  # the server may be gone before a release is answered
+        self.server.process.wait(PATIENCE_S)
         del self.server.environment["MUSUBI_FAIL_AT"]
         left = self.study_row(instance.study)
         self.server.start()
@@ -459,9 +451,7 @@ class ManifestAfterKill(Manifests):
     def assert_made_once(self, number, instances, versions):
         """One Approved manifest that lists the instances, the earlier ones Deprecated, also after further rounds of the maker."""
         self.entries(number, 1)
-        deadline = time.monotonic() + 20
-        while self.study_row(instances[0].study)[0] < versions and time.monotonic() < deadline:
-            time.sleep(0.2)
+        wait_until(lambda: self.study_row(instances[0].study)[0] >= versions)
         time.sleep(3)
         (entry,) = self.entries(number, 1)
         self.entries(number, versions - 1, "Deprecated")

@@ -5,6 +5,7 @@ import tempfile
 import unittest
 
 from tests.harness import server as harness
+from tests.harness.waiting import wait_until
 from tests.integration import audit_records, common, imaging
 
 PATIENT = "RAD69"
@@ -118,8 +119,8 @@ class ImagingRetrieve(unittest.TestCase):
         instances = [imaging.Instance(number) for _ in range(2)]
         imaging.store(self.port, *(i.write(self.folder) for i in instances))
         self.assertEqual(self.ask(*(i.asked() for i in instances)).outcome, "Success")
-        records = [r for r in audit_records.of_messages(self.server, instances[0].study, 3)
-                   if r.xpath("EventIdentification/EventTypeCode/@csd-code") == ["RAD-69"]]
+        records = wait_until(lambda: [r for r in audit_records.of_messages(self.server, instances[0].study, 3)
+                                      if audit_records.codes(r)[1] == "RAD-69"])
         self.assertEqual(len(records), 1, "one for the patient")
         self.assertEqual(records[0].xpath("EventIdentification/@EventActionCode"), ["R"])
         self.assertEqual([o.get("ParticipantObjectID") for o in audit_records.objects(records[0], "1/1")], [common.patient(number)])

@@ -6,10 +6,10 @@ import dataclasses
 import json
 import re
 import tempfile
-import time
 import unittest
 
 from tests.harness import dicom, dimse, saml
+from tests.harness.waiting import becomes
 from tests.integration import audit_records, imaging_region as region, test_xua
 from tests.integration.imaging_region import HOSPITALS, ORIGINALS, SURFACES, VIEWS, Picture, marks, masked, nowhere
 
@@ -92,14 +92,10 @@ class Rules(unittest.TestCase):
         self.assertEqual(result.returncode, 0 if answer["is_permitted"] else 1, result.stderr)
         return answer
 
-    def lines(self, before, pattern, seconds=5):
-        """The first line of the log behind what was there before."""
-        deadline = time.monotonic() + seconds
-        while True:
-            found = re.search(f"^.*{pattern}.*$", self.server.log()[before:], re.M)
-            if found or time.monotonic() > deadline:
-                return found and found[0]
-            time.sleep(0.05)
+    def lines(self, before, pattern):
+        """The first such line of the log behind what was there before, once it is there."""
+        found = becomes(lambda: re.search(f"^.*{pattern}.*\n", self.server.log()[before:], re.M))
+        return found and found[0]
 
 
 class Associations(Rules):
@@ -154,7 +150,7 @@ class Associations(Rules):
         self.assertEqual(association.find(keys), (0, []))
         before = len(self.server.log())
         self.server.command("node", "revoke", name)
-        time.sleep(region.DISTRACTION_S)
+        self.server.wait_until_refreshed()
         with self.assertRaises((dimse.Ended, OSError)):
             association.find(keys)
         self.assertTrue(self.lines(before, 'msg="peer refused" .* reason=unregistered .*not any more'), self.server.log()[before:])
@@ -342,7 +338,7 @@ class Disclosed(Rules):
             with self.subTest(further=further):
                 picture = self.study("a", ("a", "c", "download", *further))
                 if "--classes" in further:
-                    time.sleep(region.DISTRACTION_S)  # the code is looked up once a second
+                    self.server.wait_until_refreshed()  # the code of images is looked up with them
                 self.assert_shown(self.c, picture, expected, sample)
         picture = self.study("a", ("a", "c", "download"))
         self.server.command("role", "forbid", "node", NORMAL)
@@ -480,12 +476,13 @@ class Why(Rules):
     def test_a_rejected_association_is_forgotten_once_another_was_accepted(self):
         """musubi node test: the row of associations tells the last of them."""
         def told(pattern):
-            deadline = time.monotonic() + 15  # activity is written now and then
-            while True:
-                text = self.server.command("node", "test", "finder-a", check=False).stdout
-                if re.search(pattern, text, re.M) or time.monotonic() > deadline:
-                    return text
-                time.sleep(0.5)
+            texts = []
+
+            def is_told():  # activity is written now and then
+                texts.append(self.server.command("node", "test", "finder-a", check=False).stdout)
+                return re.search(pattern, texts[-1], re.M)
+            becomes(is_told, pause_s=0.5)
+            return texts[-1]
         with self.assertRaises(dimse.Ended):
             self.place.reader("finder-a").associate(VERIFICATION, calling="NOBODY").close()
         self.assertRegex(told(r"^BAD +DICOM "), r"(?m)^BAD +DICOM +last error")
@@ -574,7 +571,6 @@ class Recorded(Rules):
             self.assertEqual(association.store(KEY_OBJECT, note, dimse.EXPLICIT, data_set), 0)
             association.release()
         self.assert_shown(self.a, picture, "")
-        time.sleep(1)
         found = [r for r in self.place.records(records, 1) if audit_records.codes(r)[0] == "110103"]
         self.assertEqual([audit_records.codes(r) for r in found], [("110103", "RAD-66", "D", "0")])
         self.assertEqual(audit_records.ids(found[0], "2/3"), [picture.study])

@@ -8,6 +8,7 @@ import time
 
 from conformance import client as xds
 from tests.harness import server as harness
+from tests.harness.waiting import wait_until
 from tests.integration import audit_records, common
 from tests.integration.test_identity_commands import Commands
 
@@ -68,7 +69,7 @@ class Removal(Commands):
         self.server.command("retention", "add", "--years", "5", "--classes", CLASS, "--reason", "法令")
         rules = self.run_json("retention", "list")[-2:]
         self.assertEqual([(r["class"], r["years"], r["days"], r["reason"]) for r in rules], [(None, 0, 1, "short"), (CLASS, 5, 0, "法令")])
-        year = int(self.rows("SELECT to_char(now() + interval '5 years', 'YYYY')")[0][0])
+        year = int(self.rows("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '5 years', 'YYYY')")[0][0])
         for reply in (remove_metadata(soap, *ids), remove_documents(soap, document)):
             self.assert_refused(reply, RESTRICTED, f"retention rule {rules[1]['number']}", str(year), document)
         self.assertIn(document, common.find(soap, "P1"))
@@ -135,17 +136,21 @@ class Removal(Commands):
                          [("ITI-86", "anonymous", common.patient("P5")), ("ITI-62", "anonymous", common.patient("P5"))])
         self.assertIn("文書を削除", self.server.command("document", "show", document, "--lang", "ja").stdout)
         self.assertEqual(self.server.command("document", "show", "1.2.3.4", check=False).returncode, 1)
-        record = next(r for r in audit_records.of_messages(self.server, document, 1) if audit_records.codes(r)[1] == "ITI-86")
+        record = self.record(document, "ITI-86")
         details = {d.get("type"): base64.b64decode(d.get("value")).decode() for d in record.iter("ParticipantObjectDetail")}
         self.assertEqual((details["SHA-256"], details["Size"]), (hashlib.sha256(content).hexdigest(), str(len(content))))
         self.assertEqual(record.xpath("//EventIdentification/@EventActionCode"), ["D"])
         self.assertEqual(record.xpath("//@ParticipantObjectDataLifeCycle"), ["15"])
         self.assertIn(common.patient("P5"), audit_records.ids(record, "1/1"))
-        record = audit_records.of_messages(self.server, ids[0], 1)[-1]
-        self.assertEqual(audit_records.codes(record)[1], "ITI-62")
+        record = self.record(ids[0], "ITI-62")
         self.assertEqual(set(audit_records.ids(record, "2/3")), set(ids))
         self.assertEqual(self.rows("SELECT is_bytes, encode(sha256, 'hex'), size_bytes FROM removal WHERE unique_id = %s ORDER BY id", document),
                          [(True, hashlib.sha256(content).hexdigest(), len(content)), (False, None, None)])
+
+    def record(self, token, transaction):
+        """The audit record of a transaction that holds a token, once it is there."""
+        return wait_until(lambda: [r for r in audit_records.of_messages(self.server, token, 1)
+                                   if audit_records.codes(r)[1] == transaction])[-1]
 
     def test_the_bytes_of_removed_documents_are_named_no_more_and_those_of_others_are(self):
         soap = self.soap()

@@ -10,6 +10,7 @@ from lxml import etree
 
 from conformance import client as xds
 from tests.harness import memory, receivers
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.integration import audit_records, common
 
 WSNT = "http://docs.oasis-open.org/wsn/b-2"
@@ -25,6 +26,8 @@ SETS_OF_ANY = "urn:uuid:868cad3d-ec09-4565-b66c-1be10d034399"
 FULL = "ihe:FullDocumentEntry"
 MINIMAL = "ihe:MinimalDocumentEntry"
 SET = "ihe:SubmissionSetMetadata"
+LIFE_S = 12  # of a subscription that a test sees end: it is made and used before
+ANSWER_S = 15  # so long the server waits for the answer of a consumer
 
 
 def subscribe_xml(consumer, topic, query, parameters, end=None, dialect=DIALECT, more=""):
@@ -79,14 +82,8 @@ class Case(common.ServerCase):
     def consumer(self, answer=None, tls=None, **options):
         """A consumer until the end of the test."""
         receiver = receivers.ReplyReceiver(answer, tls, **options)
-        self.addCleanup(self.stop_consumer, receiver)
+        self.addCleanup(receiver.stop)
         return receiver
-
-    @staticmethod
-    def stop_consumer(receiver):
-        """Also one that the test stopped."""
-        if receiver.listener.fileno() >= 0:
-            receiver.stop()
 
     def send(self, soap, action, body, to=None, reply_to=None):
         """A message to /dsub."""
@@ -110,7 +107,7 @@ class Case(common.ServerCase):
         """The reply to Unsubscribe."""
         return self.send(soap, UNSUBSCRIBE, f'<wsnt:Unsubscribe xmlns:wsnt="{WSNT}"/>', reference)
 
-    def notices(self, consumer, count, timeout_s=20):
+    def notices(self, consumer, count, timeout_s=PATIENCE_S):
         """So many, and no more."""
         messages = consumer.wait(count, timeout_s)
         self.assertEqual(len(messages), count)
@@ -131,13 +128,6 @@ class Case(common.ServerCase):
         """Its row of musubi subscription list."""
         rows = json.loads(self.server.command("subscription", "list", "--json").stdout)
         return next((row for row in rows if row["reference"] == reference), None)
-
-    def until(self, condition, timeout_s=20):
-        """Polls a condition."""
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, "it does not become true")
-            time.sleep(0.1)
 
 
 class Subscriptions(Case):
@@ -223,13 +213,13 @@ class Subscriptions(Case):
         reference = self.subscribe(soap, consumer.url(), parameters=document_filter("P5"))
         consumer.stop()
         told = [self.register(soap, "P5").documents[0].unique_id for _ in range(3)]
-        self.until(lambda: self.listed(reference)["last_failure"] != "" and self.listed(reference)["waiting"] == 3)
+        wait_until(lambda: self.listed(reference)["last_failure"] != "" and self.listed(reference)["waiting"] == 3)
         self.assertIn("musubi_subscription_notifications_waiting 3", self.server.admin("/metrics"))
         self.assertIn("3 notifications waiting", self.server.command("status").stdout)
         consumer.start()
         self.server.command("subscription", "retry", str(self.listed(reference)["id"]))
         self.assertEqual([n.unique_ids[0] for n in self.notices(consumer, 3)], told)
-        self.until(lambda: self.listed(reference)["waiting"] == 0)
+        wait_until(lambda: self.listed(reference)["waiting"] == 0)
         row = self.listed(reference)
         self.assertEqual((row["delivered"], row["last_failure"]), (3, ""))
 
@@ -252,7 +242,7 @@ class Subscriptions(Case):
         references.append(self.subscribe(soap, other.url(), parameters=document_filter("P6")))
         for count in (1, 2, 3):
             self.register(self.soap(), "P6")
-            self.notices(other, count, 8)
+            self.notices(other, count, ANSWER_S)
         for reference in references:
             self.unsubscribe(soap, reference)
 
@@ -270,7 +260,8 @@ class Subscriptions(Case):
                                                    {"OriginalStatus": [xds.STATUS + "Approved"], "NewStatus": [xds.STATUS + "Deprecated"]})
                                for entry in entries]
         self.assert_success(soap.send("/registry", "ITI-57", change.register_xml()))
-        self.until(lambda: self.listed(reference)["delivered"] > 0 and self.listed(reference)["waiting"] == 0)
+        wait_until(lambda: sum(len(Notice(m).objects) for m in list(consumer.messages)) >= len(entries))
+        wait_until(lambda: self.listed(reference)["waiting"] == 0)
         notices = [Notice(m) for m in consumer.messages]
         self.assertEqual(sorted(o.get("id") for n in notices for o in n.objects), sorted(entries))
         self.assertEqual(len({n.message_id for n in notices}), len(notices))
@@ -291,7 +282,7 @@ class Subscriptions(Case):
         def is_all_told():
             peak[0] = max(peak[0], memory.server_bytes(self.server.process.pid))
             return len(consumer.messages) == len(told)
-        self.until(is_all_told, 90)
+        wait_until(is_all_told, timeout_s=3 * PATIENCE_S)
         self.assertEqual([Notice(m).unique_ids[0] for m in consumer.messages], told)
         self.assertLess(peak[0] - before, 100 * common.MIB)
         self.unsubscribe(soap, last)
@@ -304,7 +295,7 @@ class Subscriptions(Case):
         reference = self.subscribe(soap, consumer.url(), parameters=document_filter("P7"))
         consumer.stop()
         self.register(soap, "P7")
-        self.until(lambda: self.listed(reference)["waiting"] == 1)
+        wait_until(lambda: self.listed(reference)["waiting"] == 1)
         reply = self.unsubscribe(soap, reference)
         self.assertEqual((reply.status, reply.body.tag), (200, f"{{{WSNT}}}UnsubscribeResponse"), reply.raw)
         consumer.start()
@@ -319,12 +310,12 @@ class Subscriptions(Case):
         """3.52.4.1.3: xs:duration and xs:dateTime"""
         soap = self.soap()
         consumer = self.consumer()
-        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=3)
+        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=LIFE_S)
         references = [self.subscribe(soap, consumer.url(), parameters=document_filter("P8"), end=end)
-                      for end in ("PT2.5S", end.isoformat(), "P1Y2M3DT4H5M6S")]
+                      for end in (f"PT{LIFE_S}.5S", end.isoformat(), "P1Y2M3DT4H5M6S")]
         self.register(soap, "P8")
         self.notices(consumer, 3)
-        self.until(lambda: [self.listed(r) is None for r in references] == [True, True, False])
+        wait_until(lambda: [self.listed(r) is None for r in references] == [True, True, False])
         self.register(soap, "P8")
         self.notices(consumer, 4)
         self.quiet(consumer, 4)
@@ -399,8 +390,8 @@ class Subscriptions(Case):
         def found(*texts):
             output = self.server.command("audit", "search", reference if "ITI-52" in texts else entry, check=False).stdout
             return all(text in output for text in texts)
-        self.until(lambda: found("ITI-52", "110112", 'EventActionCode="C"', 'EventActionCode="D"'))
-        self.until(lambda: found("ITI-53", "110106", "document entry object type", consumer.url()))
+        wait_until(lambda: found("ITI-52", "110112", 'EventActionCode="C"', 'EventActionCode="D"'))
+        wait_until(lambda: found("ITI-53", "110106", "document entry object type", consumer.url()))
 
 
 SENDER_FAULT = (f'<s:Envelope xmlns:s="{NS["soap"]}"><s:Body><s:Fault><s:Code><s:Value>s:Sender</s:Value></s:Code><s:Reason>'
@@ -412,7 +403,7 @@ class Bounds(Case):
 
     def suspended(self, reference):
         """Its row, once nothing more is queued for it."""
-        self.until(lambda: self.listed(reference)["suspended"], 40)
+        wait_until(lambda: self.listed(reference)["suspended"])
         return self.listed(reference)
 
     def assert_on_record(self, number):
@@ -425,7 +416,7 @@ class Bounds(Case):
 class BoundOfTime(Bounds):
     """[subscriptions] retry_for"""
 
-    settings = {"subscriptions": {"retry_for": "3s"}}
+    settings = {"subscriptions": {"retry_for": "8s"}}
 
     def test_one_whose_recipient_takes_nothing_is_suspended_and_goes_on_in_order_when_told_to(self):
         soap = self.soap()
@@ -438,7 +429,7 @@ class BoundOfTime(Bounds):
         self.assertIn("127.0.0.1", row["last_failure"])
         self.assertEqual(row["waiting"], 2)
         self.assert_on_record(row["id"])
-        self.assertIn(f"event=subscription_suspended subscription={row['id']} ", self.server.log())
+        self.server.wait_for_log(f"event=subscription_suspended subscription={row['id']} ")
         self.assertIn("suspended", self.server.command("subscription", "list").stdout)
         self.assertIn("musubi_subscriptions_suspended 1\n", self.server.admin("/metrics"))
         self.assertEqual(json.loads(self.server.command("status", "--json").stdout)["subscriptions"]["suspended"], 1)
@@ -449,7 +440,7 @@ class BoundOfTime(Bounds):
         consumer.start()
         self.server.command("subscription", "retry", str(row["id"]))
         self.assertEqual([n.unique_ids[0] for n in self.notices(consumer, 2)], told)
-        self.until(lambda: self.listed(reference)["waiting"] == 0)
+        wait_until(lambda: self.listed(reference)["waiting"] == 0)
         told.append(self.register(soap, "P1").documents[0].unique_id)
         self.assertEqual([n.unique_ids[0] for n in self.notices(consumer, 3)], told)
         row = self.listed(reference)
@@ -469,16 +460,20 @@ class BoundOfNumber(Bounds):
         over = threading.Event()
         self.addCleanup(over.set)
         refusing = self.consumer(lambda message: (400, SENDER_FAULT))
-        dawdling = self.consumer(lambda message: 202 if over.wait(1) else 202)
+        dawdling = self.consumer(lambda message: 202 if over.wait(ANSWER_S - 5) else 202)
         references = [self.subscribe(soap, c.url(), parameters=document_filter("P2")) for c in (refusing, dawdling)]
-        for _ in range(30):
+
+        def are_suspended():
             self.register(soap, "P2")
+            return all(self.listed(reference)["suspended"] for reference in references)
+        wait_until(are_suspended)
+        over.set()
         for reference in references:
             row = self.suspended(reference)
             self.assertIn("[subscriptions] max_waiting", row["last_failure"])
         waiting = self.listed(references[0])["waiting"] + self.listed(references[0])["refused"]
         self.register(soap, "P2")
-        self.until(lambda: common.rows(self.server, "SELECT count(*) FROM subscription_event") == [(0,)])
+        wait_until(lambda: common.rows(self.server, "SELECT count(*) FROM subscription_event") == [(0,)])
         row = self.listed(references[0])
         self.assertEqual(row["waiting"] + row["refused"], waiting)
         # an acknowledgement that was on its way does not let it go on
@@ -502,7 +497,7 @@ class Rights(Case):
             cls.server.command("node", "add", role, "--facility", name, "--transactions", "*", "--certificate",
                                str(cls.certs / f"{role}.pem"))
         cls.server.command("node", "add", "feeder", "--facility", "Hospital A", "--transactions", "*", "--source", "*|*")
-        time.sleep(1.5)
+        cls.server.wait_until_refreshed()
         common.feed(cls.server, "P1", "P2")
         for number in ("P1", "P2"):
             cls.server.command("patient", "enroll", number)
@@ -511,7 +506,7 @@ class Rights(Case):
         """A consumer with mutual TLS at a registered address of the node."""
         consumer = self.consumer(tls=receivers.tls_context(self.certs, node))
         self.server.command("node", "endpoint", "add", node, consumer.url())
-        time.sleep(1.5)
+        self.server.wait_until_refreshed()
         return consumer
 
     def disclose(self, *arguments):
@@ -537,16 +532,16 @@ class Rights(Case):
         self.register(soap_a)
         self.notices(foreign, 1)
         self.notices(sets, 1)
-        self.until(lambda: self.listed(reference)["delivered"] == 1)  # the acknowledgement has come
+        wait_until(lambda: self.listed(reference)["delivered"] == 1)  # the acknowledgement has come
         foreign.stop()
         self.register(soap_a)
         self.notices(sets, 2)
-        self.until(lambda: self.listed(reference)["waiting"] == 1)
+        wait_until(lambda: self.listed(reference)["waiting"] == 1)
         number = json.loads(self.server.command("disclosure", "list", "--json").stdout)[0]
         self.server.command("disclosure", "revoke", str(number.get("id", number.get("number", 1))))
         foreign.start()
         self.server.command("subscription", "retry", str(self.listed(reference)["id"]))
-        self.until(lambda: self.listed(reference)["waiting"] == 0)
+        wait_until(lambda: self.listed(reference)["waiting"] == 0)
         self.quiet(foreign, 1)
 
     def test_only_registered_addresses_and_own_subscriptions(self):
@@ -556,13 +551,13 @@ class Rights(Case):
         self.assertIn(b"SubscribeCreationFailedFault", reply.raw)
         self.assertIn(b"musubi node endpoint add gateway-a", reply.raw)
         self.server.command("node", "endpoint", "add", "gateway-a", consumer.url())
-        time.sleep(1.5)
+        self.server.wait_until_refreshed()
         reference = self.subscribe(soap_a, consumer.url(), parameters=document_filter("P2"))
         self.assertIn(b"ResourceUnknownFault", self.unsubscribe(soap_b, reference).raw)
         self.server.command("node", "endpoint", "remove", "gateway-a", consumer.url())
-        time.sleep(1.5)
+        self.server.wait_until_refreshed()
         self.register(soap_a, "P2")
-        self.until(lambda: "endpoint add" in self.listed(reference)["last_failure"])
+        wait_until(lambda: "endpoint add" in self.listed(reference)["last_failure"])
         self.quiet(consumer, wait_s=0)
 
 
