@@ -223,7 +223,7 @@ class Demo:
         """One of DCMTK's programs as PACS_A."""
         return subprocess.run([tool, "+tls", str(self.certs / "pacs-a.key"), str(self.certs / "pacs-a.pem"), "+cf", str(self.certs / "ca.pem"),
                                "-aet", "PACS_A", "-aec", "MUSUBI", "localhost", str(self.ports.dicom), *map(str, arguments)],
-                              check=False, capture_output=True, text=True, timeout=60)
+                              check=False, capture_output=True, text=True, timeout=300)
 
     def manifests(self, node="viewer-a"):
         """ITI-18 for imaging documents: uniqueIds of the manifests of this study."""

@@ -108,7 +108,7 @@ class Server:
         """Whether another PostgreSQL than the one with this pid serves, and the server with it."""
         return self.postmaster_pid() not in (None, old) and self.is_ready()
 
-    def start(self, timeout_s=180):
+    def start(self, timeout_s=600):
         """Starts and waits for /health/ready."""
         log = open(self.log_path, "ab")  # pylint: disable=consider-using-with
         self.process = subprocess.Popen([*self.wrapper, str(binary()), "serve", "--config", str(self.config_path)],

@@ -14,7 +14,7 @@ EXPOSURE_MAX = 2.0  # of 10, by systemd-analyze security
 
 def run(*arguments):
     """The CompletedProcess of a command."""
-    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
 
 
 @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd is not installed")
