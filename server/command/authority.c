@@ -169,9 +169,11 @@ static int authority_add(const Options *options, CommandContext *context)
     int rc =
         authority_row_parse(context->arena, &context->req->errors, zone_of(context), &input, &row);
     if (rc == 0 && (rc = store_checked(options, context, &row, 1)) == 0) {
-        command_say(options, "authority %.*s %s", STR_ARG(row.oid),
-                    options->dry_run ? "checked, nothing changed"
-                                     : "stored; a running server knows it within seconds");
+        command_say(options,
+                    options->dry_run
+                        ? tr("authority %.*s checked, nothing changed")
+                        : tr("authority %.*s stored; a running server knows it within seconds"),
+                    STR_ARG(row.oid));
     }
     return command_status_of(rc);
 }
@@ -188,7 +190,7 @@ static int authority_revoke(const Options *options, CommandContext *context)
         return EXIT_FAILED;
     }
     if (!is_found) {
-        command_say(options, "there is no valid authority %s", options->arguments[1]);
+        command_say(options, tr("there is no valid authority %s"), options->arguments[1]);
         return EXIT_FOUND;
     }
     if (audited_change_record(context, &change) < 0 ||
@@ -196,8 +198,8 @@ static int authority_revoke(const Options *options, CommandContext *context)
         return EXIT_FAILED;
     }
     command_say(options,
-                "authority %s is no longer fed; what is known of its numbers stays: a running "
-                "server refuses feeds within seconds",
+                tr("authority %s is no longer fed; what is known of its numbers stays: a running "
+                   "server refuses feeds within seconds"),
                 options->arguments[1]);
     return EXIT_GOOD;
 }
@@ -268,8 +270,10 @@ static int authority_import(const Options *options, CommandContext *context)
     /* the good rows are still checked together, so that every fault is told at once */
     rc = store_checked(options, context, rows, count);
     if (rc == 0) {
-        command_say(options, "%zu authorities %s", count,
-                    options->dry_run ? "checked, nothing changed" : "imported");
+        command_say(options,
+                    options->dry_run ? tr("%zu authorities checked, nothing changed")
+                                     : tr("%zu authorities imported"),
+                    count);
     }
     return command_status_of(rc);
 }
@@ -390,7 +394,7 @@ static int authority_show(const Options *options, CommandContext *context)
         return EXIT_FAILED;
     }
     if (wanted.len == 0 || count == 0) {
-        command_say(options, "no authority %s is configured; musubi authority list shows them",
+        command_say(options, tr("no authority %s is configured; musubi authority list shows them"),
                     options->arguments[1]);
         return EXIT_FOUND;
     }

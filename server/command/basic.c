@@ -12,6 +12,7 @@
 #include "server/command/json.h"
 #include "server/database/migrate.h"
 #include "server/database/postgres_embedded.h"
+#include "server/language.h"
 
 /* Commands of a few lines: version, print-config, migrate. */
 
@@ -109,7 +110,8 @@ int command_migrate(const Options *options)
         status = EXIT_FAILED;
     }
     if (status == EXIT_GOOD) {
-        command_say(options, "schema version %zu, %u migrations applied", migration_count, applied);
+        command_say(options, tr("schema version %zu, %u migrations applied"), migration_count,
+                    applied);
     }
     return command_close(&context, status);
 }

@@ -66,8 +66,9 @@ static int facility_add(const Options *options, CommandContext *context)
         db_commit(context->conn, context->req, NULL) < 0) {
         return EXIT_FAILED;
     }
-    command_say(options, "facility %.*s %s", STR_ARG(name),
-                added > 0 ? "added" : "was there already");
+    command_say(options,
+                added > 0 ? tr("facility %.*s added") : tr("facility %.*s was there already"),
+                STR_ARG(name));
     return EXIT_GOOD;
 }
 
@@ -104,8 +105,11 @@ static int facility_import(const Options *options, CommandContext *context)
         rc = command_finish(options, context);
     }
     if (rc == 0) {
-        command_say(options, "%zu facilities %s, %lld of them new", file.row_count,
-                    options->dry_run ? "checked, nothing changed" : "imported", (long long)added);
+        command_say(options,
+                    options->dry_run
+                        ? tr("%zu facilities checked, nothing changed, %lld of them new")
+                        : tr("%zu facilities imported, %lld of them new"),
+                    file.row_count, (long long)added);
     }
     return command_status_of(rc);
 }

@@ -68,7 +68,7 @@ static int idp_add(const Options *options, CommandContext *context)
     rc = rc < 0 ? rc : command_finish(options, context);
     if (rc == 0) {
         command_say(options,
-                    "identity provider %s stored; a running server knows it within seconds",
+                    tr("identity provider %s stored; a running server knows it within seconds"),
                     options->arguments[1]);
     }
     return command_status_of(rc);
@@ -102,15 +102,16 @@ static int idp_revoke(const Options *options, CommandContext *context)
     }
     int rc = revoke(context, str_trim(str_from(options->arguments[1])), fingerprint, &count);
     if (rc == 0 && count == 0) {
-        command_say(options, "there is no such identity provider: %s", options->arguments[1]);
+        command_say(options, tr("there is no such identity provider: %s"), options->arguments[1]);
         return EXIT_FOUND;
     }
     rc = rc < 0 ? rc : command_finish(options, context);
     if (rc == 0) {
-        command_say(options,
-                    "identity provider %s revoked; a running server refuses its assertions within "
-                    "seconds",
-                    options->arguments[1]);
+        command_say(
+            options,
+            tr("identity provider %s revoked; a running server refuses its assertions within "
+               "seconds"),
+            options->arguments[1]);
     }
     return command_status_of(rc);
 }

@@ -245,8 +245,10 @@ static int node_add(const Options *options, CommandContext *context)
         rc = db_commit(context->conn, context->req, NULL);
     }
     if (rc == 0) {
-        command_say(options, "node %s %s; a running server knows it within seconds",
-                    options->arguments[1], is_new ? "registered" : "changed");
+        command_say(options,
+                    is_new ? tr("node %s registered; a running server knows it within seconds")
+                           : tr("node %s changed; a running server knows it within seconds"),
+                    options->arguments[1]);
     }
     return command_status_of(rc);
 }
@@ -265,14 +267,14 @@ static int node_revoke(const Options *options, CommandContext *context)
         return EXIT_FAILED;
     }
     if (db_affected(result) == 0) {
-        command_say(options, "there is no registered node %s", options->arguments[1]);
+        command_say(options, tr("there is no registered node %s"), options->arguments[1]);
         return EXIT_FOUND;
     }
     if (audited_change_record(context, &change) < 0 ||
         db_commit(context->conn, context->req, NULL) < 0) {
         return EXIT_FAILED;
     }
-    command_say(options, "node %s revoked; a running server refuses it within seconds",
+    command_say(options, tr("node %s revoked; a running server refuses it within seconds"),
                 options->arguments[1]);
     return EXIT_GOOD;
 }
@@ -358,8 +360,10 @@ static int node_import(const Options *options, CommandContext *context)
     }
     rc = command_finish(options, context);
     if (rc == 0) {
-        command_say(options, "%zu nodes %s", file.row_count,
-                    options->dry_run ? "checked, nothing changed" : "imported");
+        command_say(options,
+                    options->dry_run ? tr("%zu nodes checked, nothing changed")
+                                     : tr("%zu nodes imported"),
+                    file.row_count);
     }
     return command_status_of(rc);
 }

@@ -6,6 +6,7 @@
 #include "lib/base/clock.h"
 #include "server/command/audited_change.h"
 #include "server/command/json.h"
+#include "server/language.h"
 
 #define DAY_US (24LL * 3600 * 1000000)
 
@@ -220,7 +221,11 @@ int node_certificate_command(const Options *options, CommandContext *context)
         (rc = db_commit(context->conn, context->req, NULL)) < 0) {
         return command_status_of(rc);
     }
-    command_say(options, "certificate %.*s of node %s %s; a running server knows it within seconds",
-                STR_ARG(certificate.fingerprint), name, is_add ? "added" : "revoked");
+    command_say(
+        options,
+        is_add
+            ? tr("certificate %.*s of node %s added; a running server knows it within seconds")
+            : tr("certificate %.*s of node %s revoked; a running server knows it within seconds"),
+        STR_ARG(certificate.fingerprint), name);
     return EXIT_GOOD;
 }

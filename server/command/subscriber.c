@@ -168,7 +168,7 @@ static int announce_known(const Options *options, CommandContext *context)
         pix_announce_known(services.pix, context->req, str_from(options->arguments[1]), &count);
     services_close(&services);
     if (rc == 0) {
-        command_say(options, "%lld patients of the affinity domain are announced to %s",
+        command_say(options, tr("%lld patients of the affinity domain are announced to %s"),
                     (long long)count, options->arguments[1]);
     }
     return rc;
@@ -188,7 +188,7 @@ static int subscriber_add(const Options *options, CommandContext *context)
     rc = rc < 0 ? rc : store(context, &input.row, &stored);
     rc = rc < 0 ? rc : db_commit(context->conn, context->req, NULL);
     if (rc == 0) {
-        command_say(options, "subscriber %s stored; a running server knows it within seconds",
+        command_say(options, tr("subscriber %s stored; a running server knows it within seconds"),
                     options->arguments[1]);
     }
     if (rc == 0 && stored == SUBSCRIBER_ADDED && input.kind == SUBSCRIBER_REGISTRY) {
@@ -210,7 +210,7 @@ static int lock_named(const Options *options, const CommandContext *context, int
         return rc;
     }
     if (*ret_id == 0) {
-        command_say(options, "there is no subscriber %s", options->arguments[1]);
+        command_say(options, tr("there is no subscriber %s"), options->arguments[1]);
         return 0;
     }
     return 1;
@@ -230,7 +230,7 @@ static int subscriber_remove(const Options *options, CommandContext *context)
     rc = rc < 0 ? rc : audited_change_record(context, &change);
     rc = rc < 0 ? rc : command_finish(options, context);
     if (rc == 0) {
-        command_say(options, "subscriber %s removed, with %lld messages that it had not taken",
+        command_say(options, tr("subscriber %s removed, with %lld messages that it had not taken"),
                     options->arguments[1], (long long)dropped);
     }
     return command_status_of(rc);
@@ -247,7 +247,7 @@ static int subscriber_retry(const Options *options, CommandContext *context)
     rc = rc < 0 ? rc : subscriber_table_retry(context->conn, context->req, id, &count);
     rc = rc < 0 ? rc : command_finish(options, context);
     if (rc == 0) {
-        command_say(options, "%lld messages for %s are sent at once", (long long)count,
+        command_say(options, tr("%lld messages for %s are sent at once"), (long long)count,
                     options->arguments[1]);
     }
     return command_status_of(rc);

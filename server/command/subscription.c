@@ -114,7 +114,7 @@ static int64_t id_of(const Options *options)
 
 static int none(const Options *options)
 {
-    command_say(options, "there is no subscription %s", options->arguments[1]);
+    command_say(options, tr("there is no subscription %s"), options->arguments[1]);
     return EXIT_FOUND;
 }
 
@@ -157,7 +157,7 @@ static int subscription_remove(const Options *options, CommandContext *context)
 {
     int rc = change(options, context, subscription_table_remove, "remove");
     if (rc == 0) {
-        command_say(options, "subscription %s removed, with what waited for it",
+        command_say(options, tr("subscription %s removed, with what waited for it"),
                     options->arguments[1]);
     }
     return rc > 0 ? rc : command_status_of(rc);
@@ -167,7 +167,7 @@ static int subscription_retry(const Options *options, CommandContext *context)
 {
     int rc = change(options, context, subscription_table_retry, "retry");
     if (rc == 0) {
-        command_say(options, "what waits for subscription %s is sent at once",
+        command_say(options, tr("what waits for subscription %s is sent at once"),
                     options->arguments[1]);
     }
     return rc > 0 ? rc : command_status_of(rc);

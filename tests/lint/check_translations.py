@@ -16,6 +16,7 @@ TEXT = r'"((?:[^"\\]|\\.)*)"'
 ROW = re.compile(rf"^TEXT\({TEXT},\s*{TEXT}\)$", re.M)
 HELP = re.compile(r'^(?:COMMAND|    (?:TEXT|FLAG)_OPTION)\((?:[^"]|"(?:[^"\\]|\\.)*")*?"((?:[^"\\]|\\.)+)"\),?$', re.M)
 REASON = re.compile(rf"^REASON\(.*?{TEXT}\)$", re.M)
+SAID = re.compile(rf"\bcommand_say\((?:\w+->)?\w+,\s*(?!\"%s\"){TEXT}")
 TRANSLATED = re.compile(rf"\btr\(\s*{TEXT}")
 # One thing has one name: what is not written, and what is.
 WORDS = {"目録": "マニフェスト", "アフィニティー": "アフィニティ", "コミュニティー": "コミュニティ", "電文": "メッセージ", "発番": "ID 発行機関",
@@ -47,6 +48,7 @@ def main():
     for path in paths:
         wanted.update(HELP.findall(texts_of(path)) if path.name in ("commands.def", "options.c") else ())
     faults = [*faults_of(rows, sources), *(f"no row translates: {text}" for text in sorted(wanted - {text for text, _ in rows}))]
+    faults += [f"write tr(...), or nobody sees its row: {text}" for text in SAID.findall(sources)]
     for fault in faults:
         print(f"{table.name}: {fault}")
     print(f"{len(rows)} texts, {len(wanted)} of them wanted, {len(faults)} faults")
