@@ -22,7 +22,7 @@
 #define PIXEL_PROCESSES_MOST 128
 /** As many of the other jobs; none takes the places of another. */
 #define ASSOCIATIONS_MOST 256
-#define REQUESTORS_MOST 64
+#define REQUESTORS_MOST 128
 #define INSPECTORS_MOST 64
 static_assert(ASSOCIATIONS_MOST + REQUESTORS_MOST + INSPECTORS_MOST + PIXEL_PROCESSES_MOST <=
                   DICOM_WORKERS_MAX,

@@ -26,7 +26,7 @@ typedef enum WorkerJob {
 } WorkerJob;
 
 /** As many run at once as may: room for the shares of all jobs (dicom_workers_limit()). */
-#define DICOM_WORKERS_MAX 512
+#define DICOM_WORKERS_MAX 576
 
 /**
  * Makes the nursery. To be called before any thread is started, and before keys are in memory.

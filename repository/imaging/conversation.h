@@ -21,7 +21,8 @@ struct DicomConversation {
     Str contexts;            /* fields CONTEXT as proposed: the first transfer syntax is agreed */
     int32_t node;            /* counted under; 0: not a registered one */
     Arrivals *arrivals;      /* NULL: nothing was stored yet */
-    DicomConversation *next; /* of those that are open: under imaging->conversations_lock */
+    bool is_moving;          /* under imaging->conversations_lock */
+    DicomConversation *next; /* of those that are open: under the same lock */
 };
 
 /** After a request: whether the association goes on. */

@@ -7,6 +7,35 @@
 #include "repository/imaging/dimse_retrieval.h"
 #include "repository/imaging/outgoing.h"
 
+/** Of one node at a time: each has a process for the other association, however long the
+ * destination takes. */
+#define MOVES_MAX 32
+
+/* ---- as many as may ---- */
+
+static int take_turn(DicomConversation *conversation, Request *req)
+{
+    Imaging *imaging = conversation->imaging;
+    unsigned count = 0;
+    pthread_mutex_lock(&imaging->conversations_lock);
+    for (const DicomConversation *other = imaging->conversations; other; other = other->next) {
+        count += other->is_moving && other->node == conversation->node;
+    }
+    conversation->is_moving = count < MOVES_MAX;
+    pthread_mutex_unlock(&imaging->conversations_lock);
+    return conversation->is_moving
+               ? 0
+               : error_add(&req->errors, ERR_DICOM_BUSY, NULL,
+                           "this node has %d moves under way: ask again later", MOVES_MAX);
+}
+
+static void leave_turn(DicomConversation *conversation)
+{
+    pthread_mutex_lock(&conversation->imaging->conversations_lock);
+    conversation->is_moving = false;
+    pthread_mutex_unlock(&conversation->imaging->conversations_lock);
+}
+
 /* ---- where to ---- */
 
 static int find_destination(DimseRetrieval *retrieval)
@@ -199,6 +228,9 @@ ConversationState conversation_move(DicomConversation *conversation, Request *re
     rc = rc < 0 ? rc : find_destination(&retrieval);
     rc = rc < 0 ? rc : dimse_retrieval_find(&retrieval);
     rc = rc < 0 ? rc : withhold(&retrieval);
+    rc = rc < 0 ? rc : take_turn(conversation, req);
     rc = rc < 0 ? rc : dimse_retrieval_begin(&retrieval);
-    return rc < 0 ? dimse_retrieval_refuse(&retrieval) : move(&retrieval);
+    ConversationState state = rc < 0 ? dimse_retrieval_refuse(&retrieval) : move(&retrieval);
+    leave_turn(conversation);
+    return state;
 }

@@ -5,6 +5,7 @@ import pathlib
 import re
 import select
 import shutil
+import select
 import socket
 import ssl
 import struct
@@ -220,6 +221,22 @@ class Retrieve(RetrieveCase):
         _, got = self.requestor(gets=[(CT_IMAGE, dimse.EXPLICIT)]).retrieve({LEVEL: "STUDY", STUDY: study})
         self.assertEqual(select.select([waiting.socket], [], [], 0)[0], [], "it is waited for still")
         self.assertEqual(sorted(got), sorted(instances))
+
+    def test_moves_that_hang_are_so_many_of_a_node(self):
+        """A701: each of them has a process; who asks for more is told at once."""
+        study, _ = self.study()
+        silent = socket.create_server(("127.0.0.1", 0), backlog=64)  # what it takes it never answers
+        self.addCleanup(silent.close)
+        self.add_ae("MUTE", silent.getsockname()[1])
+        keys = dimse.encode({LEVEL: "STUDY", STUDY: study})
+        asking = [self.requestor() for _ in range(40)]
+        for one in asking:
+            one.send(one.context(dimse.MOVE["S"]), {0x0002: dimse.MOVE["S"], 0x0100: dimse.C_MOVE, 0x0110: 1, 0x0700: 0, 0x0600: "MUTE"},
+                     keys)
+        told, _, _ = select.select([one.socket for one in asking], [], [], 60)
+        self.assertEqual(len(told) > 0, True, "all of them wait")
+        _, response, _ = next(one for one in asking if one.socket is told[0]).receive()
+        self.assertEqual((response[0x0900], "32 moves" in response[0x0902]), (0xA701, True), response)
 
     def test_a_refused_sub_operation_is_counted(self):
         """B000 with warnings, A702 when the receiver refuses all."""
