@@ -10,7 +10,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 
 from tests.harness import certs, server as harness
 
@@ -21,7 +20,7 @@ COLUMNS = ("namespace", "oid", "facility", "kind", "source_application", "source
 def tool(reference, *arguments):
     """Runs the tool; gives its output lines."""
     result = subprocess.run(["/usr/bin/python3", str(reference / "tools" / "hl7_replay.py"), *arguments], capture_output=True,
-                            text=True, timeout=900, check=False)
+                            text=True, timeout=1800, check=False)
     if not result.stdout.strip():
         print(result.stderr[-3000:])
     return result.stdout.splitlines()
@@ -40,7 +39,7 @@ def configure(reference, server, suites):
     done = server.command("authority", "import", str(path), check=False)
     if done.returncode != 0:
         raise SystemExit(f"authority import failed: {done.stdout}{done.stderr}")
-    time.sleep(2)  # the server looks once a second
+    server.wait_until_refreshed()
 
 
 def replay(reference, folder, suites, settings):

@@ -15,7 +15,6 @@ import os
 import pathlib
 import re
 import sys
-import time
 
 from lxml import etree
 
@@ -194,7 +193,7 @@ def know_v3(server):
     """Configures the domains of the samples and feeds their patients."""
     for oid in V3_DOMAINS:
         server.command("authority", "add", oid)
-    time.sleep(1.5)  # until the server has seen them
+    server.wait_until_refreshed()
     soap = xds.SoapClient(f"http://127.0.0.1:{server.plain_port}")
     for number, identifiers in enumerate(V3_PATIENTS):
         v3.feed(soap, identifiers, family=f"試験{number}", birth=f"1956040{number + 1}")

@@ -5,19 +5,18 @@ import pathlib
 import shutil
 import tempfile
 import threading
-import time
 import unittest
 
 from lxml import etree
 
 from conformance import client as xds
 from tests.harness import server as harness
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.integration import audit_records, common, imaging, test_removal as removal
 
 ON_DEMAND = "urn:uuid:34268e47-fdf5-41a6-ba33-82133c465248"
 V3 = {"v3": "urn:hl7-org:v3"}
 SETTINGS = {"repository": {"on_demand": "patient-summary", "on_demand_facility": "Region"}}
-WAIT_S = 20
 LETTERS = (xds.CODES["classCode"][0], "57133-1", "2.16.840.1.113883.6.1", "Referral note")
 
 
@@ -33,13 +32,7 @@ def entries(soap, number, kind=ON_DEMAND):
 
 def await_entry(soap, number):
     """The uniqueId of the patient's On-Demand entry, once it is registered."""
-    end = time.monotonic() + WAIT_S
-    while time.monotonic() < end:
-        found = list(entries(soap, number))
-        if found:
-            return found[0]
-        time.sleep(0.2)
-    raise AssertionError("no On-Demand entry")
+    return wait_until(lambda: list(entries(soap, number)), "no On-Demand entry", pause_s=0.2)[0]
 
 
 class Made:
@@ -143,10 +136,7 @@ class OnDemand(common.ServerCase):
             soap = common.client(server)
             self.addCleanup(soap.close)
             self.assert_success(soap.provide(common.submission("P1")))
-            deadline = time.monotonic() + WAIT_S
-            while server.process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.1)
-            self.assertIsNotNone(server.process.poll(), "the server ends where it was told to")
+            server.process.wait(PATIENCE_S)  # it ends where it was told to
         finally:
             server.environment.pop("MUSUBI_FAIL_AT")
         server.kill()
@@ -160,12 +150,11 @@ class OnDemand(common.ServerCase):
         self.provided(soap, "P4")
         entry = await_entry(soap, "P4")
         Made(soap, entry)
-        records = audit_records.of_messages(self.server, entry, 1)
-        self.assertIn("ITI-43", [audit_records.codes(r)[1] for r in records])
+        wait_until(lambda: "ITI-43" in [audit_records.codes(r)[1] for r in audit_records.of_messages(self.server, entry, 1)])
         reply = soap.query("GetSubmissionSets", {"$uuid": f"('{entries(soap, 'P4')[entry]}')"})
         (set_id,) = reply.body.xpath("//rim:ExternalIdentifier[rim:Name/rim:LocalizedString/@value='XDSSubmissionSet.uniqueId']/@value",
                                      namespaces=xds.NS)
-        made = [r for r in audit_records.of_messages(self.server, set_id, 1) if audit_records.codes(r)[1] == "ITI-61"]
+        made = wait_until(lambda: [r for r in audit_records.of_messages(self.server, set_id, 1) if audit_records.codes(r)[1] == "ITI-61"])
         self.assertEqual(len(made), 1)
         self.assertEqual(audit_records.ids(made[0], "1/1"), [common.patient("P4")])
 
@@ -187,9 +176,8 @@ class Readers(common.ServerCase):
             run("node", "add", f"gateway-{letter.lower()}", "--facility", f"Hospital {letter}", "--transactions", "*",
                 "--certificate", str(cls.certs / f"gateway-{letter.lower()}.pem"))
         run("node", "add", "feeder", "--facility", "Hospital A", "--transactions", "*", "--source", "*|*")
-        time.sleep(1.5)
         run("authority", "add", "1.2.3.7", "--namespace", "HOSPA", "--facility", "Hospital A")
-        time.sleep(1.5)
+        cls.server.wait_until_refreshed()
         mllp = xds.MllpClient(f"127.0.0.1:{cls.server.mllp_port}")
         for n in range(1, 8):
             reply = mllp.send(xds.adt("A01", f"{common.patient(f'P{n}')}~{n}^^^&1.2.3.7&ISO", name=f"Yamada{n}^Hanako"))
