@@ -46,7 +46,7 @@ typedef struct Service {
     FakeRegistry registry;
     Repository *repository;
     Principal principal;
-    unsigned used_ms; /* of the 60 s of a request, before its handler is called */
+    unsigned used_ms; /* of the 600 s of a request, before its handler is called */
 } Service;
 
 static inline void service_run(DbPool *pool, const char *sql)

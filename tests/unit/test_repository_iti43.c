@@ -180,7 +180,7 @@ static void test_document_that_no_time_is_left_for_is_checked_as_it_leaves(void 
     StrBuf bytes = {0};
     store_two(service);
     damage_hello(service);
-    service->used_ms = 40000;
+    service->used_ms = 400000;
     Exchanged done = service_retrieve(service, RETRIEVE(WANT("1.2.3") WANT("1.2.4")));
     assert_int_equal(done.exchange.part_count, 2);
     BodySource damaged = done.exchange.parts[0].source;
