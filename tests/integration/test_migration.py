@@ -16,11 +16,13 @@ from psycopg2 import sql
 
 from conformance import client as xds
 from tests.harness import postgres, server as harness
+from tests.harness.waiting import PATIENCE_S
 from tests.integration import common
 
 DOCUMENTS = 10_000
 PATIENTS = 100
 STORED = 30  # with their bytes
+COMMAND_S = 6 * PATIENCE_S  # of one command
 # Schema version -> what the program of that time had.
 STAGES = {4: "registry and repository", 5: "patient identity", 9: "who may do what", 12: "the audit trail", 13: "images"}
 FIRST_WITH_AUDIT_TRAIL = 7
@@ -43,7 +45,7 @@ def of(conninfo, database):
 def run(server, *arguments, content=None, environment=None):
     """A musubi command."""
     return subprocess.run([str(harness.binary()), *arguments, "--config", str(server.config_path)], check=False, input=content,
-                          capture_output=True, timeout=180, env=dict(os.environ, **(environment or {})))
+                          capture_output=True, timeout=COMMAND_S, env=dict(os.environ, **(environment or {})))
 
 
 def columns(cursor):
@@ -70,7 +72,7 @@ def fill(source, target, version):
     """All that an earlier schema can hold of today's rows."""
     target.execute("SET session_replication_role = replica")
     if version >= FIRST_WITH_AUDIT_TRAIL:
-        source.execute("SELECT DISTINCT date_trunc('month', received_at) FROM audit_record")
+        source.execute("SELECT DISTINCT date_trunc('month', received_at, 'UTC') FROM audit_record")
         for (month,) in source.fetchall():
             target.execute("SELECT audit_make_partition(%s)", (month,))
     today = columns(source)
@@ -169,7 +171,7 @@ class Earlier(unittest.TestCase):
         server = self.server_of(database)
         self.addCleanup(server.close)
         shutil.rmtree(server.dir / "data")
-        subprocess.run(["cp", "-a", self.server.dir / "data", server.dir / "data"], check=True, timeout=60)
+        subprocess.run(["cp", "-a", self.server.dir / "data", server.dir / "data"], check=True, timeout=COMMAND_S)
         if version < FIRST_WITH_AUDIT_TRAIL:
             shutil.rmtree(server.dir / "data" / "audit")
         return server
