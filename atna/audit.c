@@ -8,6 +8,7 @@
 #include "atna/drain.h"
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 
 /** What must be free: more than the spool takes at once. */
@@ -26,10 +27,7 @@ bool audit_is_remote(const Audit *audit)
 
 Audit *audit_new(const AuditConfig *config, DbPool *pool, char *ret_problem, size_t problem_size)
 {
-    Audit *audit = calloc(1, sizeof *audit);
-    if (audit == NULL) {
-        abort();
-    }
+    Audit *audit = HEAP_NEW(Audit);
     audit->config = *config;
     audit->pool = pool;
     audit->spool = spool_open(config->directory, ret_problem, problem_size);
@@ -45,10 +43,7 @@ Audit *audit_new(const AuditConfig *config, DbPool *pool, char *ret_problem, siz
 
 Audit *audit_new_outbox(const AuditConfig *config, DbPool *pool)
 {
-    Audit *audit = calloc(1, sizeof *audit);
-    if (audit == NULL) {
-        abort();
-    }
+    Audit *audit = HEAP_NEW(Audit);
     audit->config = *config;
     audit->pool = pool;
     return audit;

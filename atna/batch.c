@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "lib/base/heap.h"
+
 /** A transaction costs a millisecond or two, and a record some 20 us. */
 #define FULL_ROWS 4000
 #define FULL_BYTES ((size_t)8 << 20)
@@ -120,11 +122,7 @@ static SenderCount *find_sender(Batch *batch, Str sender)
         }
     }
     if (batch->sender_count == batch->sender_cap) {
-        batch->sender_cap = batch->sender_cap ? 2 * batch->sender_cap : 16;
-        batch->senders = reallocarray(batch->senders, batch->sender_cap, sizeof(SenderCount));
-        if (!batch->senders) {
-            abort();
-        }
+        batch->senders = heap_grow(batch->senders, &batch->sender_cap, 16, sizeof(SenderCount));
     }
     SenderCount *count = &batch->senders[batch->sender_count++];
     *count = (SenderCount){.sender = str_dup(batch->arena, sender)};

@@ -4,6 +4,8 @@
 #include <openssl/sha.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
+
 struct ChainHasher {
     EVP_MD *sha256; /* fetched once: a look-up for every record would cost as much as its hash */
     EVP_MD_CTX *context;
@@ -21,12 +23,10 @@ void chain_hash_first(Uuid chain, ChainHash *ret_hash)
 
 ChainHasher *chain_hasher_new(void)
 {
-    ChainHasher *hasher = calloc(1, sizeof(*hasher));
-    if (hasher) {
-        hasher->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-        hasher->context = EVP_MD_CTX_new();
-    }
-    if (!hasher || !hasher->sha256 || !hasher->context) {
+    ChainHasher *hasher = HEAP_NEW(ChainHasher);
+    hasher->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    hasher->context = EVP_MD_CTX_new();
+    if (!hasher->sha256 || !hasher->context) {
         abort();
     }
     return hasher;

@@ -6,6 +6,7 @@
 #include "atna/syslog.h"
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 
@@ -356,10 +357,7 @@ static bool set_up_sending(Drain *drain, char *ret_problem, size_t problem_size)
 
 Drain *drain_new(Audit *audit, char *ret_problem, size_t problem_size)
 {
-    Drain *drain = calloc(1, sizeof *drain);
-    if (drain == NULL) {
-        abort();
-    }
+    Drain *drain = HEAP_NEW(Drain);
     drain->audit = audit;
     drain->outbox_at_ns = audit->pool != NULL ? 0 : INT64_MAX;
     drain->send_at_ns = audit_is_remote(audit) ? 0 : INT64_MAX;

@@ -11,6 +11,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 #include "lib/base/instant.h"
 
 #define SIGNATURE_MARK " signature="
@@ -165,10 +166,7 @@ HeadKey *head_key_open(const char *path, bool may_make, char *ret_problem, size_
                        error == EINVAL ? "no Ed25519 key in PEM form" : strerror(error));
         return NULL;
     }
-    HeadKey *key = calloc(1, sizeof(*key));
-    if (!key) {
-        abort();
-    }
+    HeadKey *key = HEAP_NEW(HeadKey);
     key->pkey = pkey;
     return key;
 }

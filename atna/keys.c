@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "lib/base/crc32c.h"
+#include "lib/base/heap.h"
 
 #define CANONICAL_MAX 512
 /** Login of User Authentication (DICOM PS3.15 A.5.3.12). */
@@ -36,11 +37,8 @@ static int64_t key_of(ChainHasher *hasher, AuditKeyKind kind, Str text)
     Str prefix = str_from(prefixes[kind]);
     Str value = str_trim(text);
     size_t len = prefix.len + value.len;
-    char *bytes = len <= sizeof(room) ? room : malloc(len);
+    char *bytes = len <= sizeof(room) ? room : heap_room(len);
     uint64_t key = 0;
-    if (!bytes) {
-        abort();
-    }
     memcpy(bytes, prefix.data, prefix.len);
     for (size_t i = 0; i < value.len; i++) {
         bytes[prefix.len + i] = kind == AUDIT_KEY_PATIENT ? value.data[i] : lower(value.data[i]);
@@ -106,11 +104,7 @@ size_t audit_patient_keys(Str id, int64_t ret_keys[AUDIT_PATIENT_KEY_MAX])
 static void key_list_append(KeyList *keys, int64_t key)
 {
     if (keys->count == keys->cap) {
-        keys->cap = keys->cap ? 2 * keys->cap : 32;
-        keys->values = reallocarray(keys->values, keys->cap, sizeof(*keys->values));
-        if (!keys->values) {
-            abort();
-        }
+        keys->values = heap_grow(keys->values, &keys->cap, 32, sizeof(*keys->values));
     }
     keys->values[keys->count++] = key;
 }
@@ -248,10 +242,7 @@ static void begin_list(KeyList *keys)
         return;
     }
     keys->hasher = chain_hasher_new();
-    keys->known = calloc(KNOWN_KEYS, sizeof(*keys->known));
-    if (!keys->known) {
-        abort();
-    }
+    keys->known = heap_zeroed(KNOWN_KEYS, sizeof(*keys->known));
 }
 
 void keys_of_login(KeyList *keys, const AuditContent *content)

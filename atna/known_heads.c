@@ -5,6 +5,7 @@
 
 #include "atna/chain_files.h"
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 
 #define TRUSTED_KEYS_MAX_BYTES ((size_t)1 << 20)
 
@@ -18,11 +19,7 @@ void known_heads_done(KnownHeads *heads)
 void known_heads_add(KnownHeads *heads, const Head *head, const char *from)
 {
     if (heads->count == heads->cap) {
-        heads->cap = heads->cap ? 2 * heads->cap : 64;
-        heads->items = reallocarray(heads->items, heads->cap, sizeof(KnownHead));
-        if (!heads->items) {
-            abort();
-        }
+        heads->items = heap_grow(heads->items, &heads->cap, 64, sizeof(KnownHead));
     }
     heads->items[heads->count] = (KnownHead){*head, from, heads->count};
     heads->count++;
@@ -32,10 +29,7 @@ void known_heads_add(KnownHeads *heads, const Head *head, const char *from)
 
 static void add_key(KnownHeads *heads, const uint8_t key[HEAD_KEY_BYTES])
 {
-    heads->keys = reallocarray(heads->keys, heads->key_count + 1, HEAD_KEY_BYTES);
-    if (!heads->keys) {
-        abort();
-    }
+    heads->keys = heap_resized(heads->keys, heads->key_count + 1, HEAD_KEY_BYTES);
     memcpy(heads->keys[heads->key_count++], key, HEAD_KEY_BYTES);
 }
 

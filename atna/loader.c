@@ -9,6 +9,7 @@
 #include "atna/chain_files.h"
 #include "atna/storer.h"
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 
@@ -649,10 +650,7 @@ static bool open_files(Loader *loader, char *ret_problem, size_t problem_size)
 
 Loader *loader_new(const LoaderConfig *config, char *ret_problem, size_t problem_size)
 {
-    Loader *loader = calloc(1, sizeof(*loader));
-    if (!loader) {
-        abort();
-    }
+    Loader *loader = HEAP_NEW(Loader);
     loader->config = *config;
     loader->directory = config->repository->directory;
     loader->pool = db_pool_beside(config->repository->pool, 2);

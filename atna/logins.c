@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "atna/repository.h"
+#include "lib/base/heap.h"
 
 static const DbStatement select_logins = {
     "audit_search_logins",
@@ -24,19 +25,10 @@ struct AuditLogins {
     size_t cap;
 };
 
-static void *allocate(void *memory, size_t count, size_t size_bytes)
-{
-    memory = reallocarray(memory, count, size_bytes);
-    if (!memory) {
-        abort();
-    }
-    return memory;
-}
-
 AuditLogins *audit_logins_new(DbPool *pool)
 {
-    AuditLogins *logins = allocate(NULL, 1, sizeof(*logins));
-    *logins = (AuditLogins){.pool = pool};
+    AuditLogins *logins = HEAP_NEW(AuditLogins);
+    logins->pool = pool;
     return logins;
 }
 
@@ -55,9 +47,10 @@ static void make_room(AuditLogins *logins)
 {
     if (logins->count == logins->cap) {
         logins->cap = logins->cap ? 2 * logins->cap : 64;
-        logins->keys = allocate(logins->keys, logins->cap, sizeof(*logins->keys));
-        logins->times_us = allocate(logins->times_us, logins->cap, sizeof(*logins->times_us));
-        logins->answers_us = allocate(logins->answers_us, logins->cap, sizeof(*logins->answers_us));
+        logins->keys = heap_resized(logins->keys, logins->cap, sizeof(*logins->keys));
+        logins->times_us = heap_resized(logins->times_us, logins->cap, sizeof(*logins->times_us));
+        logins->answers_us =
+            heap_resized(logins->answers_us, logins->cap, sizeof(*logins->answers_us));
     }
 }
 

@@ -7,6 +7,7 @@
 #include "atna/audit.h"
 #include "atna/loader.h"
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 
@@ -175,10 +176,7 @@ static bool start_syncer(AuditRepository *repository, char *ret_problem, size_t 
 AuditRepository *audit_repository_new(const AuditRepositoryConfig *config, char *ret_problem,
                                       size_t problem_size)
 {
-    AuditRepository *repository = calloc(1, sizeof(*repository));
-    if (!repository) {
-        abort();
-    }
+    AuditRepository *repository = HEAP_NEW(AuditRepository);
     repository->config = *config;
     repository->arena = arena_new();
     const char *directory = str_printf(repository->arena, "%s/received", config->directory).data;

@@ -13,6 +13,7 @@
 
 #include "atna/spool_file.h"
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 
 /** A new segment is begun when the current one is longer. */
 #define SEGMENT_BYTES (UINT64_C(64) << 20)
@@ -284,10 +285,7 @@ static int open_segment(Spool *spool, const char *directory)
 
 Spool *spool_open(const char *directory, char *ret_problem, size_t problem_size)
 {
-    Spool *spool = calloc(1, sizeof *spool);
-    if (spool == NULL) {
-        abort();
-    }
+    Spool *spool = HEAP_NEW(Spool);
     *spool = (Spool){.directory = -1, .lock_file = -1, .file = -1, .is_trusted = true};
     pthread_mutex_init(&spool->lock, NULL);
     pthread_cond_init(&spool->synced, NULL);

@@ -12,6 +12,7 @@
 #include "atna/spool_file.h"
 #include "lib/base/crc32c.h"
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 
 #define SEGMENT_SUFFIX ".spool"
 #define CURSOR_NEW_FILE "cursor.new"
@@ -114,11 +115,8 @@ int spool_newest_segment(const char *directory, uint64_t *ret_segment)
 
 SpoolReader *spool_reader_new(const char *directory, SpoolPosition from)
 {
-    SpoolReader *reader = calloc(1, sizeof *reader);
-    if (reader == NULL) {
-        abort();
-    }
-    reader->directory = text_copy(directory);
+    SpoolReader *reader = HEAP_NEW(SpoolReader);
+    reader->directory = heap_text(str_from(directory));
     reader->file = -1;
     reader->position = from;
     return reader;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/base/thread.h"
 
 #define TIMEOUT_MS 60000
@@ -55,10 +56,7 @@ static void *run(void *ctx)
 
 Storer *storer_new(DbPool *pool)
 {
-    Storer *storer = calloc(1, sizeof(*storer));
-    if (!storer) {
-        abort();
-    }
+    Storer *storer = HEAP_NEW(Storer);
     storer->pool = pool;
     pthread_mutex_init(&storer->lock, NULL);
     pthread_cond_init(&storer->changed, NULL);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/url.h"
 #include "lib/tls/connection.h"
 
@@ -45,10 +46,7 @@ static bool parse_url(SyslogSender *sender, Str text)
 
 SyslogSender *syslog_sender_new(const AuditConfig *config, char *ret_problem, size_t problem_size)
 {
-    SyslogSender *sender = calloc(1, sizeof *sender);
-    if (sender == NULL) {
-        abort();
-    }
+    SyslogSender *sender = HEAP_NEW(SyslogSender);
     sender->connection = TLS_CONNECTION_NONE;
     sender->peer = (TlsPeer){sender->host, config->fingerprint};
     if (!parse_url(sender, str_from(config->repository))) {

@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
+
 /** Shortest and longest number that a rule is undone for. */
 #define NUMBER_MAX_DIGITS 20
 
@@ -168,10 +170,7 @@ static int open_affinity_domain(AuthorityDirectory *directory, Request *req, Str
 int authority_directory_open(DbPool *pool, Request *req, Str affinity_oid, Str affinity_namespace,
                              AuthorityDirectory **ret_directory)
 {
-    AuthorityDirectory *directory = calloc(1, sizeof(*directory));
-    if (!directory) {
-        abort();
-    }
+    AuthorityDirectory *directory = HEAP_NEW(AuthorityDirectory);
     directory->pool = pool;
     pthread_mutex_init(&directory->lock, NULL);
     int rc = open_affinity_domain(directory, req, affinity_oid, affinity_namespace);

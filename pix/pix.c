@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/base/oid.h"
 #include "pix/pix_state.h"
 #include "pix/subscribers/subscribers.h"
@@ -45,10 +46,7 @@ Pix *pix_new(const PixConfig *config, char *ret_problem, size_t problem_size)
                        STR_ARG(oid));
         return NULL;
     }
-    Pix *pix = calloc(1, sizeof(*pix));
-    if (!pix) {
-        abort();
-    }
+    Pix *pix = HEAP_NEW(Pix);
     pix->config = *config;
     pix->authority_oid = oid;
     pix->authority_namespace = str_from(config->patient_id_namespace);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "lib/base/arena.h"
+#include "lib/base/heap.h"
 #include "lib/base/macros.h"
 
 /* A sender with code_check = off may make up codes; what exceeds this is looked up in the database
@@ -68,9 +69,9 @@ static void intern_table_init(InternTable *table, const DbStatement *select,
         .insert = insert,
         .arena = arena_new(),
         .capacity = FIRST_CAPACITY,
-        .slots = calloc(FIRST_CAPACITY, sizeof(Entry *)),
+        .slots = HEAP_ARRAY(Entry *, FIRST_CAPACITY),
     };
-    if (table->slots == NULL || pthread_rwlock_init(&table->lock, NULL) != 0) {
+    if (pthread_rwlock_init(&table->lock, NULL) != 0) {
         abort();
     }
 }
@@ -84,10 +85,7 @@ static void intern_table_done(InternTable *table)
 
 CodeTable *code_table_new(void)
 {
-    CodeTable *table = calloc(1, sizeof(*table));
-    if (table == NULL) {
-        abort();
-    }
+    CodeTable *table = HEAP_NEW(CodeTable);
     intern_table_init(&table->codes, &select_codes, &insert_codes);
     intern_table_init(&table->repositories, &select_repositories, &insert_repositories);
     return table;
@@ -132,10 +130,7 @@ static Entry **find_slot(Entry **slots, size_t capacity, uint64_t hash, Str sche
 static void grow(InternTable *table)
 {
     size_t capacity = table->capacity * 2;
-    Entry **slots = calloc(capacity, sizeof(Entry *));
-    if (slots == NULL) {
-        abort();
-    }
+    Entry **slots = HEAP_ARRAY(Entry *, capacity);
     for (size_t i = 0; i < table->capacity; i++) {
         Entry *entry = table->slots[i];
         if (entry != NULL) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/ebrim/vocabulary.h"
 #include "lib/soap/registry_response.h"
 #include "registry/result_spool.h"
@@ -63,10 +64,7 @@ struct QueryAnswer {
 
 QueryAnswer *query_answer_new(const Registry *registry, bool is_leaf_class)
 {
-    QueryAnswer *answer = calloc(1, sizeof(*answer));
-    if (answer == NULL) {
-        abort();
-    }
+    QueryAnswer *answer = HEAP_NEW(QueryAnswer);
     *answer = (QueryAnswer){.registry = registry,
                             .is_leaf_class = is_leaf_class,
                             .spool = result_spool_new(registry->config.spill_directory),

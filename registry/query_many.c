@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/base/macros.h"
 #include "registry/query_objects.h"
 #include "registry/query_run.h"
@@ -50,10 +51,7 @@ static void patient_list_grow(PatientList *list)
     patient_list_close(list);
     if (list->count > list->capacity / 2 || list->capacity == 0) {
         list->capacity = 2 * list->capacity + QUERY_PATIENT_BATCH;
-        list->items = realloc(list->items, list->capacity * sizeof(int64_t));
-        if (list->items == NULL) {
-            abort();
-        }
+        list->items = heap_resized(list->items, list->capacity, sizeof(int64_t));
     }
 }
 

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "registry/patient_move_set.h"
 #include "registry/registration.h"
 #include "registry/submission_rules.h"
@@ -69,10 +70,7 @@ static int read_database(Registry *registry, Request *req)
 
 Registry *registry_new(const RegistryConfig *config, char *ret_problem, size_t problem_size)
 {
-    Registry *registry = calloc(1, sizeof(*registry));
-    if (registry == NULL) {
-        abort();
-    }
+    Registry *registry = HEAP_NEW(Registry);
     registry->config = *config;
     registry->dictionaries = render_dictionaries_new();
     registry->codes = code_table_new();

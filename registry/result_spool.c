@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 #include "lib/base/macros.h"
 
 #define READ_BYTES (256 * 1024)
@@ -24,10 +25,7 @@ struct ResultSpool {
 
 ResultSpool *result_spool_new(const char *directory)
 {
-    ResultSpool *spool = calloc(1, sizeof(*spool));
-    if (spool == NULL) {
-        abort();
-    }
+    ResultSpool *spool = HEAP_NEW(ResultSpool);
     spool->directory = directory;
     spool->fd = -1;
     return spool;

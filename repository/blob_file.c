@@ -11,6 +11,7 @@
 
 #include "lib/base/fail.h"
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 #include "lib/base/random.h"
 
 #define HEX_DIGITS 64
@@ -252,10 +253,7 @@ int file_read_record(int fd, RecordHeader *ret_header, uint32_t **ret_crcs)
         return -EBADMSG;
     }
 
-    uint32_t *crcs = calloc((size_t)header.block_count + 1, sizeof(*crcs));
-    if (!crcs) {
-        abort();
-    }
+    uint32_t *crcs = HEAP_ARRAY(uint32_t, (size_t)header.block_count + 1);
     rc = io_pread_all(fd, crcs, header.block_count * sizeof(*crcs), header.size_bytes);
     if (rc == 0 && !record_is_intact(fixed, crcs, header.block_count)) {
         rc = -EBADMSG;

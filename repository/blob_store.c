@@ -10,6 +10,7 @@
 
 #include "lib/base/fail.h"
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "repository/blob_store_private.h"
 
@@ -120,10 +121,7 @@ static int open_for_writing(BlobStore *store, const BlobStoreConfig *config, cha
 
 BlobStore *blob_store_open(const BlobStoreConfig *config, char *ret_problem, size_t problem_size)
 {
-    BlobStore *store = calloc(1, sizeof(*store));
-    if (!store) {
-        abort();
-    }
+    BlobStore *store = HEAP_NEW(BlobStore);
     store->config = *config;
     store->directory_fd = store->lock_fd = store->segments_fd = -1;
     pthread_rwlock_init(&store->place_lock, NULL);
@@ -263,10 +261,7 @@ static int read_segment_record(const BlobStore *store, const BlobLocation *locat
     if (!record_decode(fixed, ret_header) || ret_header->size_bytes != location->size_bytes) {
         return -EBADMSG;
     }
-    uint32_t *crcs = calloc((size_t)ret_header->block_count + 1, sizeof(*crcs));
-    if (!crcs) {
-        abort();
-    }
+    uint32_t *crcs = HEAP_ARRAY(uint32_t, (size_t)ret_header->block_count + 1);
     rc = io_pread_all(fd, crcs, ret_header->block_count * sizeof(*crcs),
                       location->offset + RECORD_FIXED_BYTES);
     if (rc == 0 && !record_is_intact(fixed, crcs, ret_header->block_count)) {
@@ -312,10 +307,7 @@ int blob_store_open_location(const BlobStore *store, const uint8_t sha256[32],
     if (rc != 0) {
         return storage_code(rc);
     }
-    BlobReader *reader = calloc(1, sizeof(*reader));
-    if (!reader) {
-        abort();
-    }
+    BlobReader *reader = HEAP_NEW(BlobReader);
     reader->fd = fd;
     reader->crcs = crcs;
     reader->size_bytes = header.size_bytes;
@@ -386,10 +378,7 @@ static int read_block(const BlobReader *reader, uint64_t block, void *bytes, siz
 
 int blob_reader_verify(BlobReader *reader)
 {
-    uint8_t *block = malloc(RECORD_BLOCK_BYTES);
-    if (!block) {
-        abort();
-    }
+    uint8_t *block = heap_room(RECORD_BLOCK_BYTES);
     int rc = 0;
     for (uint64_t i = 0; i < reader->block_count && rc == 0; i++) {
         rc = read_block(reader, i, block, record_block_bytes(reader->size_bytes, i));

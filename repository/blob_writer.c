@@ -6,6 +6,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "repository/blob_store_private.h"
 
@@ -49,11 +50,8 @@ int blob_writer_open(BlobStore *store, Request *req, BlobWriter **ret_writer)
     if (!blob_store_is_writable(store)) {
         return refuse(req, -EROFS);
     }
-    BlobWriter *writer = calloc(1, sizeof(*writer));
-    BlobWriterState *state = calloc(1, sizeof(*state));
-    if (!writer || !state) {
-        abort();
-    }
+    BlobWriter *writer = HEAP_NEW(BlobWriter);
+    BlobWriterState *state = HEAP_NEW(BlobWriterState);
     writer->state = state;
     state->store = store;
     state->upload.fd = -1;
@@ -97,10 +95,7 @@ static void grow_buffer(BlobWriterState *state, size_t wanted)
         capacity *= 2;
     }
     state->capacity = MIN(capacity, limit);
-    state->buffer = realloc(state->buffer, state->capacity);
-    if (!state->buffer) {
-        abort();
-    }
+    state->buffer = heap_resized(state->buffer, state->capacity, 1);
 }
 
 /** Takes bytes into the buffer; what does not fit makes the document a large one. */

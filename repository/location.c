@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/heap.h"
+
 enum { SLOT_FREE, SLOT_USED, SLOT_WAS_USED };
 
 /** Digests are evenly spread already: any eight bytes are the hash. */
@@ -57,11 +59,8 @@ static void make_room(LocationTable *table)
     while (larger.capacity < (table->count + 1) * 4) {
         larger.capacity *= 2;
     }
-    larger.entries = calloc(larger.capacity, sizeof(*larger.entries));
-    larger.states = calloc(larger.capacity, sizeof(*larger.states));
-    if (!larger.entries || !larger.states) {
-        abort();
-    }
+    larger.entries = heap_zeroed(larger.capacity, sizeof(*larger.entries));
+    larger.states = heap_zeroed(larger.capacity, sizeof(*larger.states));
     size_t index = 0;
     for (const LocationEntry *entry; (entry = location_table_next(table, &index));) {
         insert_new(&larger, entry);

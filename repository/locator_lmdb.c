@@ -14,6 +14,7 @@
 #include "lib/base/crc32c.h"
 #include "lib/base/error.h"
 #include "lib/base/fail.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 #include "repository/locator.h"
@@ -224,10 +225,7 @@ static int open_env(Locator *locator, const char *directory)
 Locator *locator_open(const char *directory, bool is_read_only, char *ret_problem,
                       size_t problem_size)
 {
-    Locator *locator = calloc(1, sizeof(*locator));
-    if (!locator) {
-        abort();
-    }
+    Locator *locator = HEAP_NEW(Locator);
     locator->is_read_only = is_read_only;
     pthread_rwlock_init(&locator->map_lock, NULL);
     pthread_mutex_init(&locator->lock, NULL);
@@ -663,10 +661,7 @@ int locator_iterate(Locator *locator, LocatorFn fn, void *ctx)
     if (rc < 0 || !locator->has_tables) {
         return rc;
     }
-    Chunk *chunk = calloc(1, sizeof(*chunk));
-    if (!chunk) {
-        abort();
-    }
+    Chunk *chunk = HEAP_NEW(Chunk);
     do {
         rc = read_chunk(locator, chunk);
         for (size_t i = 0; i < chunk->count && rc == 0; i++) {

@@ -2,6 +2,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 #include "lib/hl7/cx.h"
@@ -167,10 +168,7 @@ static void *run(void *ctx)
 
 OnDemandMaker *on_demand_maker_start(Repository *repository)
 {
-    OnDemandMaker *maker = calloc(1, sizeof(*maker));
-    if (!maker) {
-        abort();
-    }
+    OnDemandMaker *maker = HEAP_NEW(OnDemandMaker);
     maker->repository = repository;
     if (worker_start(&maker->worker, run, maker) != 0) {
         abort();

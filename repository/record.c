@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/base/crc32c.h"
+#include "lib/base/heap.h"
 #include "lib/base/macros.h"
 
 static const char magic[8] = "MUSUBIR1";
@@ -49,11 +50,7 @@ static uint64_t get_u64(const uint8_t *at)
 static void close_block(BlockCrcs *crcs)
 {
     if (crcs->count == crcs->capacity) {
-        crcs->capacity = crcs->capacity ? crcs->capacity * 2 : 16;
-        crcs->items = reallocarray(crcs->items, crcs->capacity, sizeof(*crcs->items));
-        if (!crcs->items) {
-            abort();
-        }
+        crcs->items = heap_grow(crcs->items, &crcs->capacity, 16, sizeof(*crcs->items));
     }
     crcs->items[crcs->count++] = htole32(crcs->partial);
     crcs->partial = 0;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/heap.h"
 #include "lib/ebrim/vocabulary.h"
 #include "lib/soap/client.h"
 #include "lib/xml/write.h"
@@ -167,10 +168,7 @@ static int is_registered(void *ctx, Request *req, Str document_unique_id, Str ha
 RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, char *ret_problem,
                                            size_t problem_size)
 {
-    RemoteRegistry *remote = calloc(1, sizeof(*remote));
-    if (!remote) {
-        abort();
-    }
+    RemoteRegistry *remote = HEAP_NEW(RemoteRegistry);
     HttpClientConfig http = {
         .url = config->url, .tls = config->tls, .fingerprint = config->fingerprint};
     remote->http = http_client_new(&http, ret_problem, problem_size);
@@ -178,7 +176,7 @@ RegistryClient *registry_client_remote_new(const RemoteRegistryConfig *config, c
         free(remote);
         return NULL;
     }
-    remote->url = text_copy(config->url);
+    remote->url = heap_text(str_from(config->url));
     remote->client = (RegistryClient){
         .ctx = remote,
         .is_local = false,

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "repository/document_rows.h"
 #include "repository/imaging/manifest_withdrawn.h"
 #include "repository/on_demand.h"
@@ -12,10 +13,7 @@
 
 Repository *repository_new(const RepositoryConfig *config, char *ret_problem, size_t problem_size)
 {
-    Repository *repository = calloc(1, sizeof(*repository));
-    if (!repository) {
-        abort();
-    }
+    Repository *repository = HEAP_NEW(Repository);
     repository->config = *config;
     pthread_mutex_init(&repository->snapshot_lock, NULL);
     BlobStoreConfig blob_config = {

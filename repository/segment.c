@@ -14,6 +14,7 @@
 #include "lib/base/crc32c.h"
 #include "lib/base/fail.h"
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 #include "lib/base/random.h"
 #include "lib/base/str.h"
 
@@ -207,10 +208,7 @@ static int list_numbers(int directory_fd, uint32_t **ret_numbers, size_t *ret_co
         if (!number_from_name(entry->d_name, &number)) {
             continue;
         }
-        numbers = reallocarray(numbers, count + 1, sizeof(*numbers));
-        if (!numbers) {
-            abort();
-        }
+        numbers = heap_resized(numbers, count + 1, sizeof(*numbers));
         numbers[count++] = number;
     }
     closedir(directory);
@@ -230,10 +228,7 @@ int segment_store_open(int directory_fd, uint64_t max_bytes, SegmentStore **ret_
     if (rc < 0) {
         return rc;
     }
-    SegmentStore *store = calloc(1, sizeof(*store));
-    if (!store) {
-        abort();
-    }
+    SegmentStore *store = HEAP_NEW(SegmentStore);
     store->directory_fd = directory_fd;
     store->max_bytes = max_bytes;
     store->next_number = count ? numbers[count - 1] + 1 : 1;
@@ -311,10 +306,7 @@ static int write_record(const SegmentSlot *slot, const RecordHeader *header, con
 int segment_append(SegmentStore *store, RecordHeader *header, const BlockCrcs *crcs,
                    const void *body, SegmentSlot **ret_slot)
 {
-    SegmentSlot *slot = calloc(1, sizeof(*slot));
-    if (!slot) {
-        abort();
-    }
+    SegmentSlot *slot = HEAP_NEW(SegmentSlot);
     pthread_mutex_lock(&store->lock);
     int rc = reserve(store, header->size_bytes, slot);
     pthread_mutex_unlock(&store->lock);
@@ -545,11 +537,8 @@ static bool read_record(int fd, uint64_t offset, uint64_t end, const SegmentPage
     }
 
     size_t count = ret_header->block_count;
-    uint32_t *crcs = calloc(count + 1, sizeof(*crcs));
-    uint8_t *block = malloc(RECORD_BLOCK_BYTES);
-    if (!crcs || !block) {
-        abort();
-    }
+    uint32_t *crcs = HEAP_ARRAY(uint32_t, count + 1);
+    uint8_t *block = heap_room(RECORD_BLOCK_BYTES);
     bool is_intact =
         io_pread_all(fd, crcs, count * sizeof(*crcs), offset + RECORD_FIXED_BYTES) == 0 &&
         record_is_intact(fixed, crcs, count);

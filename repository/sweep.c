@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/thread.h"
 #include "repository/document_rows.h"
 #include "repository/hold.h"
@@ -76,11 +77,7 @@ typedef struct MarkPass {
 static void marked_add(MarkedBlobs *marked, const MarkedBlob *blob)
 {
     if (marked->count == marked->capacity) {
-        marked->capacity = marked->capacity ? marked->capacity * 2 : BATCH;
-        marked->items = reallocarray(marked->items, marked->capacity, sizeof(*marked->items));
-        if (!marked->items) {
-            abort();
-        }
+        marked->items = heap_grow(marked->items, &marked->capacity, BATCH, sizeof(*marked->items));
     }
     marked->items[marked->count++] = *blob;
 }
@@ -208,10 +205,7 @@ static void *sweep_thread(void *ctx)
 
 Sweep *sweep_start(Repository *repository)
 {
-    Sweep *sweep = calloc(1, sizeof(*sweep));
-    if (!sweep) {
-        abort();
-    }
+    Sweep *sweep = HEAP_NEW(Sweep);
     sweep->repository = repository;
     if (worker_start(&sweep->worker, sweep_thread, sweep) != 0) {
         abort();

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 #include "lib/soap/http_client.h"
@@ -66,10 +67,7 @@ static unsigned count_of_node(const AsyncReplies *replies, int32_t node_id, Stat
 
 int async_reply_reserve(AsyncReplies *replies, Request *req, AsyncReply **ret_place)
 {
-    AsyncReply *place = calloc(1, sizeof(*place));
-    if (!place) {
-        abort();
-    }
+    AsyncReply *place = HEAP_NEW(AsyncReply);
     *place = (AsyncReply){.owner = replies, .node_id = req->principal->node_id};
     pthread_mutex_lock(&replies->lock);
     unsigned max = replies->config.max_waiting;
@@ -395,10 +393,7 @@ static void *run(void *ctx)
 
 AsyncReplies *async_replies_new(const AsyncRepliesConfig *config)
 {
-    AsyncReplies *replies = calloc(1, sizeof(*replies));
-    if (!replies) {
-        abort();
-    }
+    AsyncReplies *replies = HEAP_NEW(AsyncReplies);
     replies->config = *config;
     replies->room.directory = config->spill_directory;
     replies->room.limit_bytes = config->spill_bytes;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/tls/gnutls_peer.h"
 #include "server/refused_peer.h"
 #include "server/socket.h"
@@ -131,10 +132,7 @@ static void start_tls(HttpConnection *connection, gnutls_session_t session)
 static void connection_started(HttpListener *listener, struct MHD_Connection *mhd,
                                void **socket_context)
 {
-    HttpConnection *connection = calloc(1, sizeof(*connection));
-    if (!connection) {
-        abort();
-    }
+    HttpConnection *connection = HEAP_NEW(HttpConnection);
     connection->listener = listener;
     connection->arena = arena_new();
     connection->watched.fd = info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
@@ -430,10 +428,7 @@ static void free_source(void *ctx)
 void http_reply_source(HttpExchange *exchange, int status, const char *content_type, int64_t length,
                        BodySource source)
 {
-    HttpOutgoing *out = calloc(1, sizeof(*out));
-    if (!out) {
-        abort();
-    }
+    HttpOutgoing *out = HEAP_NEW(HttpOutgoing);
     *out = (HttpOutgoing){.exchange = exchange, .source = source};
     exchange->outgoing = out;
     queue(exchange, status, content_type,
@@ -456,11 +451,8 @@ static void reply_text(HttpExchange *exchange, int status, const char *text)
 static void *request_line(void *ctx, const char *target, struct MHD_Connection *mhd)
 {
     HttpListener *listener = ctx;
-    Call *call = calloc(1, sizeof(*call));
-    char *copy = call ? strdup(target) : NULL;
-    if (!copy) {
-        abort();
-    }
+    Call *call = HEAP_NEW(Call);
+    char *copy = heap_text(str_from(target));
     call->listener = listener;
     call->target = copy;
     call->connection = info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
@@ -587,10 +579,7 @@ HttpListener *http_listener_bind(const HttpListenerConfig *config, char *ret_pro
     if (fd < 0) {
         return NULL;
     }
-    HttpListener *listener = calloc(1, sizeof(*listener));
-    if (!listener) {
-        abort();
-    }
+    HttpListener *listener = HEAP_NEW(HttpListener);
     listener->config = *config;
     listener->fd = fd;
     return listener;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "pix/identity_counts.h"
 #include "server/metrics.h"
 
@@ -18,10 +19,7 @@ struct IdentityGauges {
 
 IdentityGauges *identity_gauges_new(DbPool *pool)
 {
-    IdentityGauges *gauges = calloc(1, sizeof(*gauges));
-    if (!gauges) {
-        abort();
-    }
+    IdentityGauges *gauges = HEAP_NEW(IdentityGauges);
     gauges->pool = pool;
     pthread_mutex_init(&gauges->lock, NULL);
     return gauges;

@@ -12,6 +12,7 @@
 
 #include "lib/access/access.h"
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 #include "lib/db/db.h"
@@ -163,10 +164,7 @@ Journal *journal_new(const char *log_directory, struct DbPool *pool, char *ret_p
         free(path);
         return NULL;
     }
-    Journal *journal = calloc(1, sizeof(*journal));
-    if (!journal) {
-        abort();
-    }
+    Journal *journal = HEAP_NEW(Journal);
     journal->fd = fd;
     journal->path = path;
     journal->old_path = join(log_directory, OLD_FILE_NAME);

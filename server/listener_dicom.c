@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "server/stream_relay.h"
 
 /** Between two requests of an association. */
@@ -61,10 +62,7 @@ static void serve_association(void *ctx, const StreamConnection *stream)
 DicomListener *dicom_listener_bind(const DicomListenerConfig *config, char *ret_problem,
                                    size_t problem_size)
 {
-    DicomListener *listener = calloc(1, sizeof(*listener));
-    if (!listener) {
-        abort();
-    }
+    DicomListener *listener = HEAP_NEW(DicomListener);
     listener->config = *config;
     listener->config.stream.ctx = listener;
     listener->config.stream.converse = serve_association;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/hl7/mllp.h"
 #include "lib/hl7/reply.h"
 
@@ -195,10 +196,7 @@ static void fill_defaults(MllpListenerConfig *config)
 MllpListener *mllp_listener_bind(const MllpListenerConfig *config, char *ret_problem,
                                  size_t problem_size)
 {
-    MllpListener *listener = calloc(1, sizeof(*listener));
-    if (!listener) {
-        abort();
-    }
+    MllpListener *listener = HEAP_NEW(MllpListener);
     listener->config = *config;
     fill_defaults(&listener->config);
     listener->config.stream.ctx = listener;

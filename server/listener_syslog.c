@@ -12,6 +12,7 @@
 
 #include "atna/syslog_frame.h"
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 
@@ -273,12 +274,9 @@ static void take_datagram(SyslogListener *listener, char *buffer)
 static void *udp_run(void *ctx)
 {
     SyslogListener *listener = ctx;
-    char *buffer = malloc(DATAGRAM_BYTES);
+    char *buffer = heap_room(DATAGRAM_BYTES);
     struct pollfd fds[] = {{.fd = listener->udp_fd, .events = POLLIN},
                            {.fd = listener->stop_fd, .events = POLLIN}};
-    if (!buffer) {
-        abort();
-    }
     while (fds[1].revents == 0) {
         if (poll(fds, ARRAY_LEN(fds), -1) > 0 && fds[0].revents) {
             take_datagram(listener, buffer);
@@ -320,9 +318,9 @@ static bool bind_udp(SyslogListener *listener, char *ret_problem, size_t problem
 SyslogListener *syslog_listener_bind(const SyslogListenerConfig *config, char *ret_problem,
                                      size_t problem_size)
 {
-    SyslogListener *listener = calloc(1, sizeof(*listener));
+    SyslogListener *listener = HEAP_NEW(SyslogListener);
     int stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (!listener || stop_fd < 0) {
+    if (stop_fd < 0) {
         abort();
     }
     listener->config = *config;

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "server/refused_peer.h"
 
 /** A revocation ends connections within 60 s; reading the files and tables takes some of them. */
@@ -35,10 +36,7 @@ struct OpenPeers {
 
 OpenPeers *open_peers_new(const Tls *tls, NodeDirectory *nodes, Audit *audit, unsigned max_of_one)
 {
-    OpenPeers *peers = calloc(1, sizeof(*peers));
-    if (!peers) {
-        abort();
-    }
+    OpenPeers *peers = HEAP_NEW(OpenPeers);
     *peers = (OpenPeers){.tls = tls, .nodes = nodes, .audit = audit, .max_of_one = max_of_one};
     pthread_mutex_init(&peers->lock, NULL);
     return peers;
@@ -66,10 +64,7 @@ static bool is_same_chain(const TlsChain *a, const TlsChain *b)
 
 static PeerCertificate *certificate_new(const TlsCertificate *leaf, const TlsChain *chain)
 {
-    PeerCertificate *certificate = calloc(1, sizeof(*certificate));
-    if (!certificate) {
-        abort();
-    }
+    PeerCertificate *certificate = HEAP_NEW(PeerCertificate);
     Arena *arena = arena_new();
     *certificate = (PeerCertificate){
         .arena = arena,

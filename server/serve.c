@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/sandbox/privileges.h"
 #include "lib/xml/read.h"
@@ -282,10 +283,7 @@ int command_serve(const Options *options)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     int64_t began_ns = clock_now_ns();
-    Process *p = calloc(1, sizeof(*p));
-    if (!p) {
-        abort();
-    }
+    Process *p = HEAP_NEW(Process);
     p->arena = arena_new();
     ErrorList errors;
     error_list_init(&errors, p->arena);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/heap.h"
 #include "lib/base/str.h"
 
 #define BACKLOG 1024
@@ -281,10 +282,7 @@ bool socket_networks_parse(const char *text, SocketNetwork **ret_networks, size_
     for (size_t i = 0; i < rest.len; i++) {
         most += rest.data[i] == ',';
     }
-    SocketNetwork *networks = calloc(most, sizeof(*networks));
-    if (!networks) {
-        abort();
-    }
+    SocketNetwork *networks = HEAP_ARRAY(SocketNetwork, most);
     bool is_good = true;
     while (is_good && str_split_next(&rest, ',', &item)) {
         item = str_trim(item);

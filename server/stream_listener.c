@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/thread.h"
 
 #define STACK_BYTES ((size_t)512 * 1024)
@@ -412,10 +413,7 @@ static bool is_crowded(const StreamListener *listener, const SocketAddress *addr
 static StreamConnection *connection_new(StreamListener *listener, int fd,
                                         const SocketAddress *address)
 {
-    StreamConnection *connection = calloc(1, sizeof(*connection));
-    if (!connection) {
-        abort();
-    }
+    StreamConnection *connection = HEAP_NEW(StreamConnection);
     connection->listener = listener;
     connection->fd = fd;
     connection->address = *address;
@@ -519,8 +517,8 @@ StreamListener *stream_listener_bind(const StreamListenerConfig *config, char *r
         return NULL;
     }
     int stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    StreamListener *listener = calloc(1, sizeof(*listener));
-    if (!listener || stop_fd < 0) {
+    StreamListener *listener = HEAP_NEW(StreamListener);
+    if (stop_fd < 0) {
         abort();
     }
     listener->config = *config;

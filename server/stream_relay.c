@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 
 #define BUFFER_BYTES ((size_t)128 << 10)
 #define NS_PER_MS INT64_C(1000000)
@@ -169,12 +170,9 @@ void stream_relay_run(const StreamConnection *connection, const StreamRelay *rel
     Relaying relaying = {
         .connection = connection,
         .relay = relay,
-        .in = {.bytes = malloc(BUFFER_BYTES)},
-        .out = {.bytes = malloc(BUFFER_BYTES)},
+        .in = {.bytes = heap_room(BUFFER_BYTES)},
+        .out = {.bytes = heap_room(BUFFER_BYTES)},
     };
-    if (!relaying.in.bytes || !relaying.out.bytes) {
-        abort();
-    }
     while (!relaying.is_over) {
         relaying.has_moved = false;
         relaying.peer_events = relaying.process_events = 0;

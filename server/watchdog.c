@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/thread.h"
 
 #define SECOND_NS 1000000000LL
@@ -139,10 +140,7 @@ static void *run(void *argument)
 
 Watchdog *watchdog_new(void)
 {
-    Watchdog *watchdog = calloc(1, sizeof(*watchdog));
-    if (!watchdog) {
-        abort();
-    }
+    Watchdog *watchdog = HEAP_NEW(Watchdog);
     pthread_mutex_init(&watchdog->lock, NULL);
     if (worker_start(&watchdog->worker, run, watchdog) != 0) {
         abort();

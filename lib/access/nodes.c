@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "lib/access/endpoints.h"
+#include "lib/base/heap.h"
 
 #define RULE_CONNECTIONS 8
 
@@ -60,10 +61,7 @@ static const DbStatement select_certificates = {
 
 NodeDirectory *node_directory_new(DbPool *pool, AccessMode mode)
 {
-    NodeDirectory *directory = calloc(1, sizeof(*directory));
-    if (!directory) {
-        abort();
-    }
+    NodeDirectory *directory = HEAP_NEW(NodeDirectory);
     directory->pool = pool;
     directory->rules = pool ? db_pool_beside(pool, RULE_CONNECTIONS) : NULL;
     directory->mode = mode;

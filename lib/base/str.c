@@ -123,15 +123,6 @@ bool str_has_word(Str words, Str word)
     return false;
 }
 
-char *text_copy(const char *text)
-{
-    char *copy = strdup(text);
-    if (!copy) {
-        abort();
-    }
-    return copy;
-}
-
 char *str_cstr(Arena *arena, Str s)
 {
     char *copy = arena_alloc(arena, s.len + 1);

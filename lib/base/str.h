@@ -67,8 +67,6 @@ bool str_has_word(Str words, Str word);
 /** Copies in the arena; str_cstr() ends in NUL (an embedded NUL cuts it short for C). */
 Str str_dup(Arena *arena, Str s);
 char *str_cstr(Arena *arena, Str s) NONNULL_RETURN;
-/** The same of a C string, on the heap: caller frees. */
-char *text_copy(const char *text) NONNULL_RETURN;
 Str str_printf(Arena *arena, const char *format, ...) PRINTF_LIKE(2, 3);
 Str str_lower(Arena *arena, Str s);
 

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/thread.h"
 #include "lib/db/connection.h"
 
@@ -40,21 +41,12 @@ struct DbPool {
     unsigned in_use;
 };
 
-static void *allocate(size_t count, size_t size_bytes)
-{
-    void *memory = calloc(count, size_bytes);
-    if (!memory) {
-        abort();
-    }
-    return memory;
-}
-
 static DbPool *pool_new(const char *conninfo, const char *options, unsigned size)
 {
-    DbPool *pool = allocate(1, sizeof(*pool));
+    DbPool *pool = HEAP_NEW(DbPool);
 
-    pool->conninfo = text_copy(conninfo);
-    pool->options = text_copy(options);
+    pool->conninfo = heap_text(str_from(conninfo));
+    pool->options = heap_text(str_from(options));
     pool->size = size > 0 ? size : 1;
     pthread_mutex_init(&pool->lock, NULL);
     thread_condition_init(&pool->released);
@@ -228,7 +220,7 @@ static DbConn *pool_take(DbPool *pool, int64_t deadline_ns)
         pool->free_list = conn->next_free;
         pool->in_use++;
     } else if (pool->in_use < pool->size) {
-        conn = allocate(1, sizeof(*conn));
+        conn = HEAP_NEW(DbConn);
         conn->pool = pool;
         pool->in_use++;
     }

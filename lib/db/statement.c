@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/db/connection.h"
 
 /** PostgreSQL cuts longer statement names, silently. */
@@ -33,11 +34,7 @@ static PreparedName *prepared_slot(PreparedName *table, size_t cap, const char *
 static void prepared_grow(DbConn *conn)
 {
     size_t cap = conn->prepared_cap ? conn->prepared_cap * 2 : 64;
-    PreparedName *table = calloc(cap, sizeof(*table));
-
-    if (!table) {
-        abort();
-    }
+    PreparedName *table = HEAP_ARRAY(PreparedName, cap);
     for (size_t i = 0; i < conn->prepared_cap; i++) {
         if (conn->prepared[i].name) {
             *prepared_slot(table, cap, conn->prepared[i].name) = conn->prepared[i];
@@ -56,7 +53,7 @@ static PreparedName *prepared_find(DbConn *conn, const char *name)
     PreparedName *entry = prepared_slot(conn->prepared, conn->prepared_cap, name);
     if (!entry->name) {
         assert(strlen(name) <= MAX_NAME_LEN);
-        entry->name = text_copy(name);
+        entry->name = heap_text(str_from(name));
         conn->prepared_count++;
     }
     return entry;
@@ -65,13 +62,7 @@ static PreparedName *prepared_find(DbConn *conn, const char *name)
 static void slot_push(DbConn *conn, SlotKind kind, const DbStatement *statement)
 {
     if (conn->slot_count == conn->slot_cap) {
-        size_t cap = conn->slot_cap ? conn->slot_cap * 2 : 32;
-        Slot *slots = reallocarray(conn->slots, cap, sizeof(*slots));
-        if (!slots) {
-            abort();
-        }
-        conn->slots = slots;
-        conn->slot_cap = cap;
+        conn->slots = heap_grow(conn->slots, &conn->slot_cap, 32, sizeof(*conn->slots));
     }
     conn->slots[conn->slot_count++] = (Slot){kind, statement};
 }

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
+
 #define CAPACITY_FIRST 64
 
 bool fragments_add(Fragments *fragments, uint64_t offset, uint32_t length)
@@ -10,13 +12,8 @@ bool fragments_add(Fragments *fragments, uint64_t offset, uint32_t length)
         return false;
     }
     if (fragments->count == fragments->capacity) {
-        size_t capacity = MAX(fragments->capacity * 2, (size_t)CAPACITY_FIRST);
-        Fragment *list = realloc(fragments->list, capacity * sizeof(*list));
-        if (!list) {
-            abort(); /* as an arena does */
-        }
-        fragments->list = list;
-        fragments->capacity = capacity;
+        fragments->list = heap_grow(fragments->list, &fragments->capacity, CAPACITY_FIRST,
+                                    sizeof(*fragments->list));
     }
     fragments->list[fragments->count++] = (Fragment){.offset = offset, .length = length};
     return true;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/dicom/worker_fields.h"
 
 /** For what 60 s of processor time may take on a machine that does much else. */
@@ -255,10 +256,7 @@ static int order(PixelsReply *reply, ErrorList *errors, WorkerMessageKind kind, 
 static int begin(DicomWorkers *workers, ErrorList *errors, WorkerMessageKind kind, Str wish,
                  const PixelsSource *source, const FileMeta *file, BodySource *ret_source)
 {
-    PixelsReply *reply = calloc(1, sizeof(*reply));
-    if (!reply) {
-        abort();
-    }
+    PixelsReply *reply = HEAP_NEW(PixelsReply);
     reply->spill.room = dicom_workers_room(workers);
     reply->line = source->line;
     reply->study = source->study;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/dicom/dictionary.h"
 #include "lib/dicom/fragments.h"
 
@@ -92,17 +93,6 @@ static const struct {
 };
 
 /* ---- life ---- */
-
-static void *grown(void *array, size_t *capacity, size_t item_bytes)
-{
-    size_t wanted = MAX(*capacity * 2, (size_t)CAPACITY_FIRST);
-    void *memory = realloc(array, wanted * item_bytes);
-    if (!memory) {
-        abort(); /* as an arena does */
-    }
-    *capacity = wanted;
-    return memory;
-}
 
 static Level *top_of(DicomScan *scan)
 {
@@ -193,7 +183,8 @@ static void warn(DicomScan *scan, const char *text)
 static DicomElement *add_element(DicomScan *scan, DicomElement element)
 {
     if (scan->element_count == scan->element_capacity) {
-        scan->elements = grown(scan->elements, &scan->element_capacity, sizeof(DicomElement));
+        scan->elements = heap_grow(scan->elements, &scan->element_capacity, CAPACITY_FIRST,
+                                   sizeof(DicomElement));
     }
     Level *level = top_of(scan);
     if (scan->element_count > level->first &&
@@ -638,7 +629,8 @@ static int take_item(DicomScan *scan, ErrorList *errors, const uint8_t *at)
         return fault(scan, errors, scan->tag, "there are more than 1000000 elements and items");
     }
     if (scan->item_count == scan->item_capacity) {
-        scan->items = grown((void *)scan->items, &scan->item_capacity, sizeof(DicomDataset *));
+        scan->items = heap_grow((void *)scan->items, &scan->item_capacity, CAPACITY_FIRST,
+                                sizeof(DicomDataset *));
     }
     DicomDataset *item = dicom_dataset_new(scan->arena);
     item->parent = dataset_level(scan)->dataset;

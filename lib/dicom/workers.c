@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 #include "lib/base/thread.h"
 #include "lib/dicom/worker_main.h"
 #include "lib/sandbox/privileges.h"
@@ -299,10 +300,7 @@ DicomWorkers *dicom_workers_start(char *ret_problem, size_t problem_size)
 {
     int ends[2];
     pid_t self = getpid();
-    DicomWorkers *workers = calloc(1, sizeof(*workers));
-    if (!workers) {
-        abort();
-    }
+    DicomWorkers *workers = HEAP_NEW(DicomWorkers);
     workers->shared =
         mmap(NULL, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (workers->shared == MAP_FAILED) {

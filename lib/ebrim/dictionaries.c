@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <zstd.h>
 
+#include "lib/base/heap.h"
 #include "lib/ebrim/object_writer.h"
 
 /* metadata_1.dict, made a C array by dictionary/embed.py */
@@ -136,7 +137,7 @@ bool render_dictionary_add(RenderDictionaries *dictionaries, uint32_t id, Str by
 
 RenderDictionaries *render_dictionaries_new(void)
 {
-    RenderDictionaries *dictionaries = or_abort(calloc(1, sizeof(*dictionaries)));
+    RenderDictionaries *dictionaries = HEAP_NEW(RenderDictionaries);
     if (pthread_mutex_init(&dictionaries->lock, NULL) != 0) {
         abort();
     }

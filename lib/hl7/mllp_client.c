@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/base/url.h"
 #include "lib/hl7/mllp.h"
 #include "lib/tls/connection.h"
@@ -36,10 +37,7 @@ static bool parse_url(MllpClient *client, const char *text, bool *ret_is_tls)
 MllpClient *mllp_client_new(const MllpClientConfig *config, char *ret_problem, size_t problem_size)
 {
     bool is_tls = false;
-    MllpClient *client = calloc(1, sizeof(*client));
-    if (!client) {
-        abort();
-    }
+    MllpClient *client = HEAP_NEW(MllpClient);
     client->peer = (TlsPeer){client->host, config->fingerprint};
     client->connection = TLS_CONNECTION_NONE;
     client->kept_ms = config->kept_ms > 0 ? config->kept_ms : TLS_CONNECTION_KEPT_MS;

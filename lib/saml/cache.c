@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
+
 /** Places; each digest has one. */
 #define CACHE_SIZE 4096
 
@@ -13,10 +15,7 @@ struct SamlCache {
 
 SamlCache *saml_cache_new(void)
 {
-    SamlCache *cache = calloc(1, sizeof(*cache));
-    if (!cache) {
-        abort();
-    }
+    SamlCache *cache = HEAP_NEW(SamlCache);
     pthread_mutex_init(&cache->lock, NULL);
     return cache;
 }

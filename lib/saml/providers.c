@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/saml/signature.h"
 
 typedef struct Pinned {
@@ -36,10 +37,7 @@ static const DbStatement select_providers = {
 
 SamlProviders *saml_providers_new(void)
 {
-    SamlProviders *providers = calloc(1, sizeof(*providers));
-    if (!providers) {
-        abort();
-    }
+    SamlProviders *providers = HEAP_NEW(SamlProviders);
     pthread_rwlock_init(&providers->lock, NULL);
     providers->snapshot.arena = arena_new();
     return providers;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/base/thread.h"
 
 #define HASH_BYTES 32
@@ -225,10 +226,7 @@ static void *bind_batches(void *argument)
 
 SamlReplay *saml_replay_new(const DbPool *pool)
 {
-    SamlReplay *replay = calloc(1, sizeof(*replay));
-    if (!replay) {
-        abort();
-    }
+    SamlReplay *replay = HEAP_NEW(SamlReplay);
     replay->pool = db_pool_beside(pool, 1);
     replay->last = &replay->first;
     pthread_mutex_init(&replay->lock, NULL);

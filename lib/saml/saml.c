@@ -5,6 +5,7 @@
 
 #include "lib/access/access.h"
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/saml/cache.h"
 #include "lib/saml/names.h"
 #include "lib/saml/replay.h"
@@ -52,10 +53,7 @@ static size_t split(Arena *arena, const char *list, const Str **ret_items)
 
 Saml *saml_new(const SamlConfig *config)
 {
-    Saml *saml = calloc(1, sizeof(*saml));
-    if (!saml) {
-        abort();
-    }
+    Saml *saml = HEAP_NEW(Saml);
     saml->config = *config;
     saml->arena = arena_new();
     saml->rules.skew_us = (int64_t)config->skew_ms * 1000;

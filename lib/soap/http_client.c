@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/url.h"
 #include "lib/soap/http_connection.h"
 
@@ -31,15 +32,6 @@ struct HttpClient {
 
 /* ---- set-up ---- */
 
-static char *copy_text(Str text)
-{
-    char *copy = strndup(text.data, text.len);
-    if (!copy) {
-        abort();
-    }
-    return copy;
-}
-
 static bool parse_url(HttpClient *client, Str text, bool may_be_plain, bool *ret_is_plain)
 {
     Url url;
@@ -49,18 +41,15 @@ static bool parse_url(HttpClient *client, Str text, bool may_be_plain, bool *ret
         return false;
     }
     Str port = *ret_is_plain ? STR("80") : STR("443");
-    client->host = copy_text(url.host);
-    client->port = copy_text(str_is_empty(url.port) ? port : url.port);
-    client->path = copy_text(str_is_empty(url.path) ? STR("/") : url.path);
+    client->host = heap_text(url.host);
+    client->port = heap_text(str_is_empty(url.port) ? port : url.port);
+    client->path = heap_text(str_is_empty(url.path) ? STR("/") : url.path);
     return true;
 }
 
 HttpClient *http_client_new(const HttpClientConfig *config, char *ret_problem, size_t problem_size)
 {
-    HttpClient *client = calloc(1, sizeof(*client));
-    if (!client) {
-        abort();
-    }
+    HttpClient *client = HEAP_NEW(HttpClient);
     pthread_mutex_init(&client->lock, NULL);
     bool is_plain;
     if (!parse_url(client, str_from(config->url), config->may_be_plain, &is_plain)) {
@@ -125,10 +114,7 @@ static HttpConnection *connection_new(const HttpClient *client, int64_t deadline
                              ret_problem, PROBLEM_BYTES)) {
         return NULL;
     }
-    HttpConnection *connection = calloc(1, sizeof(*connection));
-    if (!connection) {
-        abort();
-    }
+    HttpConnection *connection = HEAP_NEW(HttpConnection);
     connection->stream = stream;
     return connection;
 }

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/xml/base64.h"
 
 const MimeLimits MIME_LIMITS = {.header_bytes = 8192, .parts = 1000};
@@ -155,10 +156,7 @@ MimeParser *mime_parser_new(ErrorList *errors, Str boundary, const MimeLimits *l
         str_find_char(boundary, '\r') != SIZE_MAX || str_find_char(boundary, '\n') != SIZE_MAX) {
         return NULL;
     }
-    MimeParser *parser = calloc(1, sizeof(*parser));
-    if (!parser) {
-        abort();
-    }
+    MimeParser *parser = HEAP_NEW(MimeParser);
     parser->errors = errors;
     parser->limits = limits;
     parser->events = events;

@@ -3,6 +3,7 @@
 #include <libxml/tree.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/soap/envelope.h"
 #include "lib/soap/mime.h"
 #include "lib/xml/namespaces.h"
@@ -39,16 +40,6 @@ struct SoapReceiver {
     bool has_failed;
 };
 
-static void *grow(void *items, size_t *cap, size_t item_size_bytes)
-{
-    *cap = *cap ? 2 * *cap : 8;
-    void *grown = reallocarray(items, *cap, item_size_bytes);
-    if (!grown) {
-        abort();
-    }
-    return grown;
-}
-
 /* ---- Documents on their way to the sink ---- */
 
 static void abandon_documents(SoapReceiver *receiver)
@@ -81,8 +72,8 @@ static int document_open(SoapReceiver *receiver, Arrived arrived)
                          MIME_LIMITS.parts);
     }
     if (receiver->document_count == receiver->document_cap) {
-        receiver->documents =
-            grow(receiver->documents, &receiver->document_cap, sizeof(*receiver->documents));
+        receiver->documents = heap_grow(receiver->documents, &receiver->document_cap, 8,
+                                        sizeof(*receiver->documents));
     }
     bool is_refused = !receiver->is_dropping &&
                       receiver->sink->open(receiver->sink->ctx, req, &arrived.content) != 0;
@@ -119,7 +110,7 @@ static void note_content(SoapReceiver *receiver, size_t content)
 {
     if (receiver->content_count == receiver->content_cap) {
         receiver->contents =
-            grow(receiver->contents, &receiver->content_cap, sizeof(*receiver->contents));
+            heap_grow(receiver->contents, &receiver->content_cap, 8, sizeof(*receiver->contents));
     }
     receiver->contents[receiver->content_count++] = content;
 }
@@ -293,10 +284,7 @@ static int set_up(SoapReceiver *receiver, Str content_type)
 
 SoapReceiver *soap_receiver_new(Request *req, Str content_type, const DocumentSink *sink)
 {
-    SoapReceiver *receiver = calloc(1, sizeof(*receiver));
-    if (!receiver) {
-        abort();
-    }
+    SoapReceiver *receiver = HEAP_NEW(SoapReceiver);
     receiver->req = req;
     receiver->sink = sink;
     receiver->diversion = (XmlDiversion){.ctx = receiver,

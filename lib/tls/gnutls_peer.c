@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "lib/base/heap.h"
 #include "lib/tls/identity.h"
 
 /** Chains longer than the store accepts are cut one certificate above its limit, so it refuses
@@ -62,10 +63,7 @@ static int dh_parameters_write(gnutls_datum_t *ret_pem)
 
 GnutlsPeerPolicy *gnutls_peer_policy_new(const Tls *tls, char *ret_problem, size_t problem_size)
 {
-    GnutlsPeerPolicy *policy = calloc(1, sizeof *policy);
-    if (policy == NULL) {
-        abort();
-    }
+    GnutlsPeerPolicy *policy = HEAP_NEW(GnutlsPeerPolicy);
     policy->tls = tls;
     int rc = gnutls_session_ticket_key_generate(&policy->ticket_key);
     if (rc == GNUTLS_E_SUCCESS) {

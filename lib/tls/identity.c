@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
+
 /** Longest chain of our own. */
 #define MAX_CHAIN 16
 
@@ -58,10 +60,7 @@ static bool import_chain(TlsIdentity *identity, const gnutls_datum_t *pem, const
                          char *ret_problem, size_t problem_size)
 {
     unsigned length = MAX_CHAIN;
-    identity->chain = calloc(MAX_CHAIN, sizeof *identity->chain);
-    if (identity->chain == NULL) {
-        abort();
-    }
+    identity->chain = heap_zeroed(MAX_CHAIN, sizeof *identity->chain);
     int rc =
         gnutls_pcert_list_import_x509_raw(identity->chain, &length, pem, GNUTLS_X509_FMT_PEM, 0);
     if (rc < 0) {
@@ -89,10 +88,7 @@ TlsIdentity *tls_identity_load(const TlsSettings *settings, char *ret_problem, s
 {
     gnutls_datum_t certificate = {0};
     gnutls_datum_t key = {0};
-    TlsIdentity *identity = calloc(1, sizeof *identity);
-    if (identity == NULL) {
-        abort();
-    }
+    TlsIdentity *identity = HEAP_NEW(TlsIdentity);
     bool ok =
         read_file(settings->certificate, &certificate, ret_problem, problem_size) &&
         read_file(settings->key, &key, ret_problem, problem_size) &&

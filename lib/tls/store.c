@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 
 /** Longest chain that is looked at, and how often files are looked at. */
 #define MAX_CHAIN 16
@@ -201,13 +202,10 @@ static X509_STORE *store_get(TlsStore *store)
 TlsStore *tls_store_new(const char *ca_file, const char *crl_file, char *ret_problem,
                         size_t problem_size)
 {
-    TlsStore *store = calloc(1, sizeof *store);
-    if (store == NULL) {
-        abort();
-    }
+    TlsStore *store = HEAP_NEW(TlsStore);
     pthread_mutex_init(&store->lock, NULL);
-    store->ca.path = text_copy(ca_file);
-    store->crl.path = crl_file != NULL && *crl_file != '\0' ? text_copy(crl_file) : NULL;
+    store->ca.path = heap_text(str_from(ca_file));
+    store->crl.path = crl_file != NULL && *crl_file != '\0' ? heap_text(str_from(crl_file)) : NULL;
     if (!tls_store_refresh(store, ret_problem, problem_size)) {
         tls_store_free(store);
         return NULL;
@@ -235,11 +233,8 @@ static int compare_fingerprints(const void *a, const void *b)
 
 void tls_store_trust_directly(TlsStore *store, const Str *fingerprints, size_t count)
 {
-    Fingerprint *direct = calloc(MAX(count, (size_t)1), sizeof *direct);
+    Fingerprint *direct = HEAP_ARRAY(Fingerprint, count);
     size_t len = 0;
-    if (direct == NULL) {
-        abort();
-    }
     for (size_t i = 0; i < count; i++) {
         len += str_unhex(fingerprints[i], direct[len].digest, sizeof direct[len].digest);
     }

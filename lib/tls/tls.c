@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "lib/base/heap.h"
 #include "lib/tls/identity.h"
 #include "lib/tls/store.h"
 
@@ -60,10 +61,7 @@ static bool look_at_files(const Tls *tls, FileVersion *ret_versions, char *ret_p
 
 Tls *tls_new(const TlsSettings *settings, char *ret_problem, size_t problem_size)
 {
-    Tls *tls = calloc(1, sizeof *tls);
-    if (tls == NULL) {
-        abort();
-    }
+    Tls *tls = HEAP_NEW(Tls);
     tls->settings = *settings;
     tls->store = tls_store_new(settings->ca, settings->crl, ret_problem, problem_size);
     TlsIdentity *identity = NULL;
@@ -211,8 +209,8 @@ static SessionNotes *notes_for(SSL *ssl)
 {
     SessionNotes *notes = notes_of(ssl);
     if (notes == NULL) {
-        notes = calloc(1, sizeof *notes);
-        if (notes == NULL || SSL_set_ex_data(ssl, notes_index, notes) != 1) {
+        notes = HEAP_NEW(SessionNotes);
+        if (SSL_set_ex_data(ssl, notes_index, notes) != 1) {
             abort();
         }
     }

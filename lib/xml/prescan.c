@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/base/str.h"
 #include "lib/xml/base64.h"
 #include "lib/xml/namespaces.h"
@@ -95,10 +96,7 @@ struct Prescan {
 Prescan *prescan_new(ErrorList *errors, const PrescanLimits *limits, PrescanOutput output,
                      void *output_ctx, const XmlDiversion *diversion)
 {
-    Prescan *scan = calloc(1, sizeof(*scan));
-    if (!scan) {
-        abort();
-    }
+    Prescan *scan = HEAP_NEW(Prescan);
     scan->errors = errors;
     scan->limits = limits;
     scan->output = output;
@@ -334,11 +332,7 @@ static bool is_namespace_declaration(Str name)
 static void bind(Prescan *scan, Str prefix, Str uri)
 {
     if (scan->binding_count == scan->binding_cap) {
-        scan->binding_cap = scan->binding_cap ? 2 * scan->binding_cap : 32;
-        scan->bindings = reallocarray(scan->bindings, scan->binding_cap, sizeof(Binding));
-        if (!scan->bindings) {
-            abort();
-        }
+        scan->bindings = heap_grow(scan->bindings, &scan->binding_cap, 32, sizeof(Binding));
     }
     scan->bindings[scan->binding_count++] = (Binding){
         .prefix_offset = scan->prefixes.len,

@@ -6,6 +6,7 @@
 #include <libxml/xmlerror.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/xml/namespaces.h"
 
 enum {
@@ -161,12 +162,8 @@ static void copy_attributes(XmlReader *reader, XmlNode *node, int count, const x
 static void note_document(XmlReader *reader, XmlNode *node)
 {
     if (reader->document_count == reader->document_cap) {
-        reader->document_cap = reader->document_cap ? 2 * reader->document_cap : 8;
         reader->documents =
-            reallocarray(reader->documents, reader->document_cap, sizeof(XmlNode *));
-        if (!reader->documents) {
-            abort();
-        }
+            heap_grow(reader->documents, &reader->document_cap, 8, sizeof(XmlNode *));
     }
     reader->documents[reader->document_count++] = node;
 }
@@ -348,10 +345,7 @@ static xmlParserCtxtPtr new_parser(XmlReader *reader)
 
 XmlReader *xml_reader_new(Arena *arena, ErrorList *errors, const XmlDiversion *diversion)
 {
-    XmlReader *reader = calloc(1, sizeof(*reader));
-    if (!reader) {
-        abort();
-    }
+    XmlReader *reader = HEAP_NEW(XmlReader);
     reader->arena = arena;
     reader->errors = errors;
     reader->is_diverting = diversion != NULL;

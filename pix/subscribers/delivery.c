@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/hl7/er7.h"
 #include "lib/hl7/mllp_client.h"
 #include "lib/hl7/v3.h"
@@ -22,10 +23,7 @@ struct Delivery {
 Delivery *delivery_new(const SubscribersConfig *config, const Subscriber *subscriber,
                        char *ret_problem, size_t problem_size)
 {
-    Delivery *delivery = calloc(1, sizeof(*delivery));
-    if (!delivery) {
-        abort();
-    }
+    Delivery *delivery = HEAP_NEW(Delivery);
     delivery->arena = arena_new();
     const char *url = str_cstr(delivery->arena, subscriber->url);
     const char *fingerprint = str_cstr(delivery->arena, subscriber->fingerprint);

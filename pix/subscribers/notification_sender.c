@@ -3,6 +3,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 #include "lib/hl7/msh.h"
@@ -347,10 +348,7 @@ static void sender_destroy(NotificationSender *sender)
 NotificationSender *notification_sender_new(Subscribers *subscribers, const Subscriber *subscriber,
                                             char *ret_problem, size_t problem_size)
 {
-    NotificationSender *sender = calloc(1, sizeof(*sender));
-    if (!sender) {
-        abort();
-    }
+    NotificationSender *sender = HEAP_NEW(NotificationSender);
     sender->subscribers = subscribers;
     sender->arena = arena_new();
     sender->subscriber = subscriber_copy(sender->arena, subscriber);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 #include "lib/base/url.h"
@@ -223,10 +224,7 @@ int subscribers_refresh(Subscribers *subscribers, Request *req)
 Subscribers *subscribers_new(const SubscribersConfig *config, char *ret_problem,
                              size_t problem_size)
 {
-    Subscribers *subscribers = calloc(1, sizeof(*subscribers));
-    if (!subscribers) {
-        abort();
-    }
+    Subscribers *subscribers = HEAP_NEW(Subscribers);
     subscribers->config = *config;
     pthread_mutex_init(&subscribers->lock, NULL);
     pthread_mutex_init(&subscribers->announced_lock, NULL);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/heap.h"
 #include "registry/gateway/gateway_private.h"
 
 /** At a time. */
@@ -21,10 +22,7 @@ const char *gateway_service_transaction(GatewayService service)
 
 InitiatingGateway *initiating_gateway_new(const InitiatingGatewayConfig *config)
 {
-    InitiatingGateway *gateway = calloc(1, sizeof(*gateway));
-    if (!gateway) {
-        abort();
-    }
+    InitiatingGateway *gateway = HEAP_NEW(InitiatingGateway);
     gateway->config = *config;
     gateway->room.directory = config->spill_directory;
     gateway->room.limit_bytes = config->spill_bytes;
@@ -74,12 +72,9 @@ static KeptClient *find_client(const InitiatingGateway *gateway, const char *url
 static KeptClient *client_new(const InitiatingGateway *gateway, const char *url,
                               const char *fingerprint, char *ret_problem, size_t problem_size)
 {
-    KeptClient *client = calloc(1, sizeof(*client));
-    if (!client) {
-        abort();
-    }
-    client->url = text_copy(url);
-    client->fingerprint = text_copy(fingerprint);
+    KeptClient *client = HEAP_NEW(KeptClient);
+    client->url = heap_text(str_from(url));
+    client->fingerprint = heap_text(str_from(fingerprint));
     const HttpClientConfig config = {.url = client->url,
                                      .tls = gateway->config.tls,
                                      .fingerprint = client->fingerprint,

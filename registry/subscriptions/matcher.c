@@ -5,6 +5,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 #include "registry/load.h"
@@ -354,10 +355,7 @@ static void *matcher_run(void *ctx)
 Matcher *matcher_new(Registry *registry, void (*queued)(void *ctx), void *ctx, char *ret_problem,
                      size_t problem_size)
 {
-    Matcher *matcher = calloc(1, sizeof(*matcher));
-    if (matcher == NULL) {
-        abort();
-    }
+    Matcher *matcher = HEAP_NEW(Matcher);
     *matcher = (Matcher){.registry = registry,
                          .queued = queued,
                          .ctx = ctx,

@@ -5,6 +5,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 #include "lib/soap/client.h"
@@ -567,10 +568,7 @@ static void destroy(Sender *sender)
 
 Sender *sender_new(Registry *registry, SenderCrowd *crowd, char *ret_problem, size_t problem_size)
 {
-    Sender *sender = calloc(1, sizeof(*sender));
-    if (sender == NULL) {
-        abort();
-    }
+    Sender *sender = HEAP_NEW(Sender);
     sender->registry = registry;
     sender->pool = db_pool_beside(registry->config.pool, 1);
     sender->http_arena = arena_new();

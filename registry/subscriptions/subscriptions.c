@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "registry/subscriptions/matcher.h"
 #include "registry/subscriptions/sender.h"
 
@@ -24,10 +25,7 @@ static void wake_senders(void *ctx)
 
 Subscriptions *subscriptions_new(Registry *registry, char *ret_problem, size_t problem_size)
 {
-    Subscriptions *subscriptions = calloc(1, sizeof(*subscriptions));
-    if (subscriptions == NULL) {
-        abort();
-    }
+    Subscriptions *subscriptions = HEAP_NEW(Subscriptions);
     pthread_mutex_init(&subscriptions->crowd.lock, NULL);
     for (size_t i = 0; i < SENDERS; i++) {
         subscriptions->senders[i] =

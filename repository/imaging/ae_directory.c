@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
+
 /** The tables as they were at one instant; never changed once published. */
 typedef struct Snapshot {
     Arena *arena;
@@ -46,10 +48,7 @@ static const DbStatement insert_authority = {
 
 AeDirectory *ae_directory_new(const AeDirectoryConfig *config)
 {
-    AeDirectory *directory = calloc(1, sizeof(*directory));
-    if (!directory) {
-        abort();
-    }
+    AeDirectory *directory = HEAP_NEW(AeDirectory);
     directory->config = *config;
     directory->snapshot.arena = arena_new();
     pthread_rwlock_init(&directory->lock, NULL);

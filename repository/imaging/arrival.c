@@ -5,6 +5,7 @@
 
 #include "lib/base/crc32c.h"
 #include "lib/base/fail.h"
+#include "lib/base/heap.h"
 #include "repository/imaging/imaging_state.h"
 #include "repository/imaging/instance_rows.h"
 #include "repository/imaging/rejection_notes.h"
@@ -49,10 +50,7 @@ struct Arrival {
 
 Arrivals *arrivals_new(Imaging *imaging, const Ae *ae, AuditEventType begun, AuditEventType stored)
 {
-    Arrivals *arrivals = calloc(1, sizeof(*arrivals));
-    if (!arrivals) {
-        abort();
-    }
+    Arrivals *arrivals = HEAP_NEW(Arrivals);
     arrivals->imaging = imaging;
     arrivals->begun = begun;
     arrivals->stored = stored;
@@ -142,10 +140,7 @@ int arrival_begin(Arrivals *arrivals, Request *req, const FileMeta *meta, Arriva
                          "ask the operator for musubi ae add",
                          STR_ARG(ae->title));
     }
-    Arrival *arrival = calloc(1, sizeof(*arrival));
-    if (!arrival) {
-        abort();
-    }
+    Arrival *arrival = HEAP_NEW(Arrival);
     arrival->arrivals = arrivals;
     int rc = blob_writer_open(arrivals->imaging->blobs, req, &arrival->writer);
     if (rc == 0) {

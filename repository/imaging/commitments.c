@@ -5,6 +5,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 #include "repository/imaging/imaging_state.h"
@@ -359,10 +360,7 @@ static void stop(Duty *duty)
 
 Commitments *commitments_new(Imaging *imaging, char *ret_problem, size_t problem_size)
 {
-    Commitments *commitments = calloc(1, sizeof(*commitments));
-    if (!commitments) {
-        abort();
-    }
+    Commitments *commitments = HEAP_NEW(Commitments);
     commitments->imaging = imaging;
     /* who wakes must stand before who is woken is asked */
     if (!start(&commitments->reports, commitments, 2, report_next) ||

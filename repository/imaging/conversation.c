@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/thread.h"
 
@@ -319,10 +320,7 @@ static void free_conversation(DicomConversation *conversation)
 DicomConversation *imaging_conversation_start(Imaging *imaging, const DicomPeer *peer,
                                               int *ret_socket)
 {
-    DicomConversation *conversation = calloc(1, sizeof(*conversation));
-    if (!conversation) {
-        abort();
-    }
+    DicomConversation *conversation = HEAP_NEW(DicomConversation);
     conversation->imaging = imaging;
     conversation->peer = *peer;
     conversation->arena = arena_new();

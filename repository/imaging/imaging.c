@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
 #include "repository/imaging/commitments.h"
 #include "repository/imaging/imaging_state.h"
 #include "repository/imaging/manifest.h"
@@ -14,10 +15,7 @@
 
 Imaging *imaging_new(const ImagingConfig *config, char *ret_problem, size_t problem_size)
 {
-    Imaging *imaging = calloc(1, sizeof(*imaging));
-    if (!imaging) {
-        abort();
-    }
+    Imaging *imaging = HEAP_NEW(Imaging);
     imaging->config = *config;
     imaging->blobs = config->repository->blobs;
     imaging->manifest_check = manifest_source_check(imaging);

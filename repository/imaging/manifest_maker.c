@@ -5,6 +5,7 @@
 #include "lib/access/access.h"
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
+#include "lib/base/heap.h"
 #include "lib/base/log.h"
 #include "lib/base/oid.h"
 #include "lib/base/thread.h"
@@ -493,10 +494,7 @@ static void *run(void *ctx)
 
 ManifestMaker *manifest_maker_new(Imaging *imaging, char *ret_problem, size_t problem_size)
 {
-    ManifestMaker *maker = calloc(1, sizeof(*maker));
-    if (!maker) {
-        abort();
-    }
+    ManifestMaker *maker = HEAP_NEW(ManifestMaker);
     maker->imaging = imaging;
     int failure = worker_start(&maker->worker, run, maker);
     if (failure != 0) {

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/thread.h"
 #include "lib/tls/connection.h"
 
@@ -103,15 +104,6 @@ static void free_connection(Outgoing *outgoing)
     free(outgoing);
 }
 
-static char *text_of(Str text)
-{
-    char *copy = strndup(text.data ? text.data : "", text.len);
-    if (!copy) {
-        abort();
-    }
-    return copy;
-}
-
 static int add_problem(Request *req, const Ae *to, const char *problem)
 {
     return error_add(&req->errors, ERR_DICOM_PEER, NULL, "AE %.*s: %s", STR_ARG(to->title),
@@ -134,8 +126,8 @@ static int connect_to(Outgoing *outgoing, Request *req, const OutgoingSide *side
     if (to->is_tls && !outgoing->context) {
         return add_problem(req, to, problem);
     }
-    outgoing->host = text_of(to->host);
-    outgoing->fingerprint = text_of(to->fingerprint);
+    outgoing->host = heap_text(to->host);
+    outgoing->fingerprint = heap_text(to->fingerprint);
     outgoing->peer = (TlsPeer){outgoing->host, outgoing->fingerprint};
     (void)snprintf(port, sizeof(port), "%u", (unsigned)to->port & 0xffff);
     if (!tls_connection_open(&outgoing->connection, outgoing->context, &outgoing->peer, port,
@@ -213,10 +205,7 @@ static int hear_associated(Outgoing *outgoing, Request *req, const Ae *to)
 int outgoing_open(const OutgoingSide *side, Request *req, const Ae *to, const Str *contexts,
                   size_t count, Outgoing **ret_outgoing)
 {
-    Outgoing *outgoing = calloc(1, sizeof(*outgoing));
-    if (!outgoing) {
-        abort();
-    }
+    Outgoing *outgoing = HEAP_NEW(Outgoing);
     outgoing->connection = TLS_CONNECTION_NONE;
     int rc = connect_to(outgoing, req, side, to);
     rc = rc < 0 ? rc : start(outgoing, req, side);

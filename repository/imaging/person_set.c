@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "lib/base/heap.h"
+
 #define FIRST_CAPACITY 64
 
 /** Where it is, or where it goes. */
@@ -19,10 +21,7 @@ static void grow(PersonSet *set)
 {
     PersonSet larger = {.capacity = set->capacity ? set->capacity * 2 : FIRST_CAPACITY,
                         .count = set->count};
-    larger.slots = calloc(larger.capacity, sizeof(*larger.slots));
-    if (!larger.slots) {
-        abort();
-    }
+    larger.slots = heap_zeroed(larger.capacity, sizeof(*larger.slots));
     for (size_t i = 0; i < set->capacity; i++) {
         if (set->slots[i] != 0) {
             *slot_of(&larger, set->slots[i]) = set->slots[i];

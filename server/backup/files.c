@@ -11,6 +11,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 #include "server/backup/cut.h"
 
 /** A file that changed so shortly before it was read may have changed again within the same tick of
@@ -45,11 +46,8 @@ static void keep_rate(const FileCopier *copier)
 static void add_piece(FileCopier *copier, ManifestFile *file, const BackupDigest *digest)
 {
     if (file->piece_count == copier->piece_room) {
-        copier->piece_room = copier->piece_room ? copier->piece_room * 2 : 64;
-        copier->pieces = reallocarray(copier->pieces, copier->piece_room, sizeof(*copier->pieces));
-        if (!copier->pieces) {
-            abort();
-        }
+        copier->pieces =
+            heap_grow(copier->pieces, &copier->piece_room, 64, sizeof(*copier->pieces));
     }
     copier->pieces[file->piece_count++] = *digest;
     file->pieces = copier->pieces;
@@ -326,10 +324,7 @@ static int store_stream(FileCopier *copier, int fd, Ahead *ahead, ManifestFile *
 int file_copier_take_stream(FileCopier *copier, int fd, ManifestFile *ret_file)
 {
     ManifestFile file = {.piece_count = 0};
-    Ahead ahead = {.bytes = malloc(AHEAD_BYTES)};
-    if (!ahead.bytes) {
-        abort();
-    }
+    Ahead ahead = {.bytes = heap_room(AHEAD_BYTES)};
     int rc = store_stream(copier, fd, &ahead, &file);
     free(ahead.bytes);
     copier->pieces = NULL; /* they are the caller's now */

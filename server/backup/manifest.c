@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 
 #define WRITE_BYTES ((size_t)1 << 18)
 #define VERSION 1
@@ -61,10 +62,7 @@ int manifest_writer_new(int fd, const ManifestHead *head, ErrorList *errors,
     if (file < 0) {
         return backup_io_error(errors, MANIFEST_FILE, "the backup cannot be written", errno);
     }
-    ManifestWriter *writer = calloc(1, sizeof(*writer));
-    if (!writer) {
-        abort();
-    }
+    ManifestWriter *writer = HEAP_NEW(ManifestWriter);
     writer->fd = file;
     writer->digest = digest_new();
     int rc = add_line(writer, errors,
@@ -234,8 +232,8 @@ static bool read_head(ManifestReader *reader)
 int manifest_reader_open(const BackupStore *store, const char *generation, ErrorList *errors,
                          ManifestReader **ret_reader)
 {
-    ManifestReader *reader = calloc(1, sizeof(*reader));
-    if (!reader || asprintf(&reader->name, "%s/" MANIFEST_FILE, generation) < 0) {
+    ManifestReader *reader = HEAP_NEW(ManifestReader);
+    if (asprintf(&reader->name, "%s/" MANIFEST_FILE, generation) < 0) {
         abort();
     }
     int rc = 0;
@@ -319,10 +317,7 @@ static bool read_pieces(ManifestReader *reader, const json_t *pieces)
     if (file->piece_count > reader->piece_room) {
         reader->piece_room = file->piece_count;
         free(file->pieces);
-        file->pieces = calloc(reader->piece_room, sizeof(*file->pieces));
-        if (!file->pieces) {
-            abort();
-        }
+        file->pieces = heap_zeroed(reader->piece_room, sizeof(*file->pieces));
     }
     bool is_good = json_is_array(pieces);
     for (size_t i = 0; i < file->piece_count; i++) {

@@ -12,6 +12,7 @@
 #include <zstd.h>
 
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 
 #define MARK_FILE "musubi-backup"
 #define MARK_TEXT "musubi backup 1\n"
@@ -147,9 +148,9 @@ static int take_lock(BackupStore *store, bool is_writer, ErrorList *errors)
 
 static BackupStore *store_new(const char *folder, int fd)
 {
-    BackupStore *store = calloc(1, sizeof(*store));
-    if (!store || !(store->folder = strdup(folder)) || !(store->compressor = ZSTD_createCCtx()) ||
-        !(store->decompressor = ZSTD_createDCtx())) {
+    BackupStore *store = HEAP_NEW(BackupStore);
+    store->folder = heap_text(str_from(folder));
+    if (!(store->compressor = ZSTD_createCCtx()) || !(store->decompressor = ZSTD_createDCtx())) {
         abort();
     }
     store->fd = fd;
@@ -369,10 +370,7 @@ static size_t slot_of(const DigestSet *set, const BackupDigest *digest)
 static void digest_set_grow(DigestSet *set)
 {
     DigestSet grown = {.capacity = set->capacity ? set->capacity * 2 : 1024};
-    grown.slots = calloc(grown.capacity, sizeof(*grown.slots));
-    if (!grown.slots) {
-        abort();
-    }
+    grown.slots = heap_zeroed(grown.capacity, sizeof(*grown.slots));
     for (size_t i = 0; i < set->capacity; i++) {
         if (!backup_digest_is_hole(&set->slots[i])) {
             grown.slots[slot_of(&grown, &set->slots[i])] = set->slots[i];

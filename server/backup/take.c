@@ -10,6 +10,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/fail.h"
 #include "lib/base/file_io.h"
+#include "lib/base/heap.h"
 #include "repository/hold.h"
 #include "server/backup/backup.h"
 #include "server/backup/files.h"
@@ -59,11 +60,7 @@ static bool is_there(const char *path)
 static AuditFile *add_audit_file(Taking *taking, Str path)
 {
     if (taking->audit_count == taking->audit_room) {
-        taking->audit_room = taking->audit_room ? taking->audit_room * 2 : 16;
-        taking->audit = reallocarray(taking->audit, taking->audit_room, sizeof(*taking->audit));
-        if (!taking->audit) {
-            abort();
-        }
+        taking->audit = heap_grow(taking->audit, &taking->audit_room, 16, sizeof(*taking->audit));
     }
     AuditFile *file = &taking->audit[taking->audit_count++];
     *file = (AuditFile){.path = str_dup(taking->context->arena, path), .fd = -1};

@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/base/heap.h"
+
 #define PROBLEM_BYTES 1024
 #define CONNINFO_BYTES 256
 
@@ -164,11 +166,7 @@ static void end_keeper(PostgresKeeper *keeper)
 PostgresKeeper *postgres_keeper_start(const Config *config, char *ret_problem, size_t problem_size)
 {
     KeeperReply reply;
-    PostgresKeeper *keeper = calloc(1, sizeof(*keeper));
-
-    if (!keeper) {
-        abort();
-    }
+    PostgresKeeper *keeper = HEAP_NEW(PostgresKeeper);
     if (!fork_keeper(config, keeper)) {
         (void)snprintf(ret_problem, problem_size, "cannot make the process musubi-keeper: %s",
                        strerror(errno));
