@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/heap.h"
 #include "lib/base/thread.h"
 
 /** Names that a resolver may be busy with; others are then not looked up. */
@@ -33,23 +34,11 @@ static void init_condition(void)
     thread_condition_init(&some_is_done);
 }
 
-static char *copy(const char *text)
-{
-    char *text_copy = strdup(text);
-    if (text_copy == NULL) {
-        abort();
-    }
-    return text_copy;
-}
-
 static NameLookup *lookup_new(const char *host, const char *port)
 {
-    NameLookup *lookup = calloc(1, sizeof(*lookup));
-    if (lookup == NULL) {
-        abort();
-    }
-    lookup->host = copy(host);
-    lookup->port = copy(port);
+    NameLookup *lookup = HEAP_NEW(NameLookup);
+    lookup->host = heap_text(str_from(host));
+    lookup->port = heap_text(str_from(port));
     lookup->users = 1;
     return lookup;
 }
