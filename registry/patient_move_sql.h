@@ -28,12 +28,20 @@ _Static_assert(ASSOCIATION_HAS_MEMBER == 0 && ASSOCIATION_RPLC == 1 && ASSOCIATI
     "association (entry_uuid, source_object, target_object, type, source_kind, target_kind,"       \
     " submission_set_status, status, metadata)"
 
-/* Whether row v is a version of the logical object of row n; n.lid is not NULL. */
-#define SQL_SAME_LID(v, n) "(" v ".entry_uuid = " n ".lid OR " v ".lid = " n ".lid)"
-/* The same for n of any version. */
-#define SQL_SAME_OBJECT(v, n)                                                                      \
-    "(" v ".entry_uuid = coalesce(" n ".lid, " n ".entry_uuid) OR " v ".lid = coalesce(" n         \
-    ".lid, " n ".entry_uuid))"
+/* clang-format off: a macro with arguments is part of its line */
+
+/* Joins as v every version of the logical object. Two probes of an index for each row: of an OR
+ * the planner may make a comparison of every row with every other. */
+#define SQL_JOIN_VERSIONS(table, v, lid)                                                           \
+    " JOIN LATERAL (SELECT entry_uuid FROM " table " WHERE entry_uuid = " lid                      \
+    " UNION ALL SELECT entry_uuid FROM " table " WHERE lid = " lid ") " v "_id ON true"            \
+    " JOIN " table " " v " ON " v ".entry_uuid = " v "_id.entry_uuid"
+/* The logicalID of a row of any version. */
+#define SQL_LID(row) "coalesce(" row ".lid, " row ".entry_uuid)"
+/* Joins as a every Association with this end. */
+#define SQL_JOIN_ASSOCIATIONS(end)                                                                 \
+    " JOIN LATERAL (SELECT * FROM association WHERE source_object = " end                          \
+    " UNION ALL SELECT * FROM association WHERE target_object = " end ") a ON true"
 
 /* ---- the documents ---- */
 
@@ -55,15 +63,11 @@ static const DbStatement select_source_patient_ids_back = {
     " AND n.source_patient_id = ANY ($2::text[]) AND $3::uuid IS NULL"
 #define SQL_MOVED_BACK                                                                             \
     " FROM association h JOIN document_entry v ON v.entry_uuid = h.target_object"                  \
-    " JOIN document_entry n ON " SQL_SAME_LID(                                                     \
-        "n",                                                                                       \
-        "v") " AND n.is_latest"                                                                    \
-             " JOIN document_entry o ON " SQL_SAME_LID(                                            \
-                 "o",                                                                              \
-                 "v") " AND o.version = v.version - 1"                                             \
-                      " WHERE h.source_object = $3::uuid AND h.type = 0 AND h.target_kind = 0"     \
-                      " AND h.submission_set_status = 1 AND n.patient = ANY ($1::bigint[])"        \
-                      " AND n.source_patient_id = ANY ($2::text[])"
+    SQL_JOIN_VERSIONS("document_entry", "n", "v.lid") " AND n.is_latest"                           \
+    SQL_JOIN_VERSIONS("document_entry", "o", "v.lid") " AND o.version = v.version - 1"             \
+    " WHERE h.source_object = $3::uuid AND h.type = 0 AND h.target_kind = 0"                       \
+    " AND h.submission_set_status = 1 AND n.patient = ANY ($1::bigint[])"                          \
+    " AND n.source_patient_id = ANY ($2::text[])"
 
 #define SQL_LOCK(chosen)                                                                           \
     "WITH locked AS MATERIALIZED (SELECT n.version, n.source_facility" chosen                      \
@@ -99,13 +103,12 @@ static const DbStatement make_versions_back = {"patient_move_back_versions",
 #define SQL_PAIRS                                                                                  \
     "pair AS MATERIALIZED (SELECT n.entry_uuid AS new, o.entry_uuid AS old, n.lid, n.version"      \
     " FROM association h JOIN document_entry n ON n.entry_uuid = h.target_object"                  \
-    " JOIN document_entry o ON " SQL_SAME_LID(                                                     \
-        "o", "n") " AND o.version = n.version - 1"                                                 \
-                  " WHERE h.source_object = $1::uuid AND h.type = 0 AND h.target_kind = 0)"
+    SQL_JOIN_VERSIONS("document_entry", "o", "n.lid") " AND o.version = n.version - 1"             \
+    " WHERE h.source_object = $1::uuid AND h.type = 0 AND h.target_kind = 0)"
 /* What a move back restores: of the versions before those that end. */
 #define SQL_EARLIER                                                                                \
-    ", earlier AS MATERIALIZED (SELECT e.entry_uuid FROM pair JOIN document_entry e"               \
-    " ON " SQL_SAME_LID("e", "pair") " AND e.version <= pair.version - 2)"
+    ", earlier AS MATERIALIZED (SELECT e.entry_uuid FROM pair"                                     \
+    SQL_JOIN_VERSIONS("document_entry", "e", "pair.lid") " AND e.version <= pair.version - 2)"
 
 static const DbStatement retire_versions = {
     "patient_move_retire",
@@ -144,15 +147,15 @@ static const DbStatement move_references = {
 
 /* The latest versions s and t of both ends of candidate c; $2: the new patient. */
 #define SQL_LATEST_DOCUMENT(name, end)                                                             \
-    " JOIN document_entry " name "0 ON " name "0.entry_uuid = c." end " JOIN document_entry " name \
-    " ON " SQL_SAME_OBJECT(name, name "0") " AND " name ".is_latest AND " name                     \
-                                           ".patient = ANY ($2::bigint[])"
+    " JOIN document_entry " name "0 ON " name "0.entry_uuid = c." end                              \
+    SQL_JOIN_VERSIONS("document_entry", name, SQL_LID(name "0"))                                   \
+    " AND " name ".is_latest AND " name ".patient = ANY ($2::bigint[])"
 
 /* Between documents that now both are the new patient's the relationship goes on, else it ends
  * (3.64.4.1.3.1.5). What was replaced is Deprecated and stays, with its RPLC. */
 #define SQL_MOVE_RELATIONSHIPS(earlier, restored)                                                  \
     "WITH " SQL_PAIRS earlier ", current AS MATERIALIZED (SELECT DISTINCT a.*"                     \
-    " FROM pair JOIN association a ON a.source_object = pair.old OR a.target_object = pair.old"    \
+    " FROM pair" SQL_JOIN_ASSOCIATIONS("pair.old")                                                 \
     " WHERE a.source_kind = 0 AND a.target_kind = 0 AND a.status = 0)"                             \
     ", ended AS (UPDATE association SET status = 1"                                                \
     " WHERE entry_uuid = ANY (ARRAY(SELECT entry_uuid FROM current"                                \
@@ -163,12 +166,10 @@ static const DbStatement move_references = {
     " FROM (SELECT DISTINCT ON (s.entry_uuid, t.entry_uuid, c.type)"                               \
     " s.entry_uuid AS source, t.entry_uuid AS target, c.type, c.metadata FROM "                    \
     "c" SQL_LATEST_DOCUMENT("s", "source_object")                                                  \
-        SQL_LATEST_DOCUMENT("t", "target_object") ") carried"                                      \
-                                                  " RETURNING entry_uuid)" SQL_LIST_MADE
+    SQL_LATEST_DOCUMENT("t", "target_object") ") carried RETURNING entry_uuid)" SQL_LIST_MADE
 #define SQL_ENDED_RELATIONSHIPS                                                                    \
     " UNION ALL SELECT a.source_object, a.target_object, a.type, a.metadata FROM earlier"          \
-    " JOIN association a ON a.source_object = earlier.entry_uuid"                                  \
-    " OR a.target_object = earlier.entry_uuid WHERE a.source_kind = 0 AND a.target_kind = 0"       \
+    SQL_JOIN_ASSOCIATIONS("earlier.entry_uuid") " WHERE a.source_kind = 0 AND a.target_kind = 0"   \
     " AND a.status = CASE WHEN a.type = ANY ('{1,4}') THEN 0 ELSE 1 END"
 static const DbStatement move_relationships = {"patient_move_relationships",
                                                SQL_MOVE_RELATIONSHIPS("", "")};
@@ -219,14 +220,11 @@ static const DbStatement make_folder_versions = {
     " FROM (SELECT DISTINCT ON (f.entry_uuid, t.entry_uuid)"                                       \
     " f.entry_uuid AS folder, t.entry_uuid AS document, c.metadata FROM c"                         \
     " JOIN folder f0 ON f0.entry_uuid = c.source_object"                                           \
-    " JOIN folder f ON " SQL_SAME_OBJECT(                                                          \
-        "f", "f0") " AND f.is_latest AND f.status = 0"                                             \
-                   " AND f.patient = ANY ($2::bigint[])" SQL_LATEST_DOCUMENT(                      \
-                       "t", "target_object") " WHERE NOT EXISTS (SELECT FROM association m WHERE " \
-                                             "m.source_object = f.entry_uuid"                      \
-                                             " AND m.target_object = t.entry_uuid AND m.status = " \
-                                             "0)) carried"                                         \
-                                             " RETURNING entry_uuid)" SQL_LIST_MADE
+    SQL_JOIN_VERSIONS("folder", "f", SQL_LID("f0")) " AND f.is_latest AND f.status = 0"            \
+    " AND f.patient = ANY ($2::bigint[])" SQL_LATEST_DOCUMENT("t", "target_object")                \
+    " WHERE NOT EXISTS (SELECT FROM association m WHERE m.source_object = f.entry_uuid"            \
+    " AND m.target_object = t.entry_uuid AND m.status = 0)) carried RETURNING entry_uuid)"         \
+    SQL_LIST_MADE
 /* Of the versions that come back, and of what stayed behind in the Folders that come back. */
 #define SQL_ENDED_MEMBERSHIPS                                                                      \
     " UNION ALL SELECT a.source_object, a.target_object, a.metadata FROM earlier"                  \
@@ -234,11 +232,10 @@ static const DbStatement make_folder_versions = {
     " WHERE a.type = 0 AND a.source_kind = 2 AND a.status = 1"                                     \
     " UNION ALL SELECT a.source_object, a.target_object, a.metadata FROM association h"            \
     " JOIN folder n ON n.entry_uuid = h.target_object"                                             \
-    " JOIN folder v ON " SQL_SAME_LID(                                                             \
-        "v", "n") " AND v.version < n.version"                                                     \
-                  " JOIN association a ON a.source_object = v.entry_uuid"                          \
-                  " WHERE h.source_object = $1::uuid AND h.type = 0 AND h.target_kind = 2"         \
-                  " AND a.type = 0 AND a.target_kind = 0 AND a.status = 0"
+    SQL_JOIN_VERSIONS("folder", "v", "n.lid") " AND v.version < n.version"                         \
+    " JOIN association a ON a.source_object = v.entry_uuid"                                        \
+    " WHERE h.source_object = $1::uuid AND h.type = 0 AND h.target_kind = 2"                       \
+    " AND a.type = 0 AND a.target_kind = 0 AND a.status = 0"
 static const DbStatement move_memberships = {"patient_move_memberships",
                                              SQL_MOVE_MEMBERSHIPS("", "")};
 static const DbStatement move_memberships_back = {
@@ -253,3 +250,5 @@ static const DbStatement insert_move_set = {
     " source_facility, status, unique_id, source_id, metadata)"
     " VALUES ($1::uuid, $2::bigint, $3::timestamptz, $4::int, $5::int, 0, $6::text, $8::text,"
     " $9::bytea)"};
+
+/* clang-format on */
