@@ -28,7 +28,7 @@ def private_postgres():
     data = folder / "data"
     try:
         run(BIN / "initdb", "-D", data, "-k", "-N", "-U", "test", "-A", "trust", "--no-locale", "-E", "UTF8")
-        settings = f"-c listen_addresses='' -k {folder} -c shared_buffers=64MB -c max_connections=500"  # for tests on every processor
+        settings = f"-c listen_addresses='' -k {folder} -c shared_buffers=64MB -c max_connections=500 -c fsync=off"  # for tests on every processor
         run(BIN / "pg_ctl", "-D", data, "-w", "-t", "300", "-l", folder / "log", "-o", settings, "start")
         try:
             run(BIN / "createdb", "-h", folder, "-U", "test", "test")
