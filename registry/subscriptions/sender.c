@@ -456,16 +456,19 @@ static int step(Sender *sender, int64_t subscription)
     return rc;
 }
 
-/** What waits for one subscription, in order, but not all at once if there is much.
+/** What waits for one subscription, in order, but not all at once if there is much, or if its
+ * consumer takes its time.
  * @return how many notifications are done with; negative */
 static int take_turn(Sender *sender, int64_t subscription)
 {
+    int64_t until_ns = clock_now_ns() + SLOW_NS;
     int count = 0;
     int rc;
     do {
         rc = step(sender, subscription);
         count += rc > 0;
-    } while (rc > 0 && count < NOTIFICATIONS_PER_TURN && worker_rest_until(&sender->worker, 0));
+    } while (rc > 0 && count < NOTIFICATIONS_PER_TURN && clock_now_ns() < until_ns &&
+             worker_rest_until(&sender->worker, 0));
     forget_consumer(sender);
     return rc < 0 ? rc : count;
 }

@@ -246,6 +246,26 @@ class Subscriptions(Case):
         for reference in references:
             self.unsubscribe(soap, reference)
 
+    def test_consumers_that_dawdle_hold_up_no_other(self):
+        """As many as there are senders, each of which takes what it is told, after two seconds."""
+        soap = self.soap()
+        over = threading.Event()
+        self.addCleanup(over.set)
+        dawdling = [self.consumer(lambda message: 202 if over.wait(2) else 202) for _ in range(4)]
+        other = self.consumer()
+        references = [self.subscribe(soap, c.url(), parameters=document_filter("P9")) for c in dawdling]
+        told = [self.register(soap, "P9").documents[0].unique_id for _ in range(25)]
+        for consumer in dawdling:
+            self.assertGreaterEqual(len(consumer.wait(1, 20)), 1)
+        references.append(self.subscribe(soap, other.url(), parameters=document_filter("P9")))
+        late = self.register(soap, "P9").documents[0].unique_id
+        self.assertEqual([n.unique_ids[0] for n in self.notices(other, 1, 30)], [late])
+        over.set()
+        for consumer in dawdling:
+            self.assertEqual([n.unique_ids[0] for n in self.notices(consumer, 26, 60)], [*told, late])
+        for reference in references:
+            self.unsubscribe(soap, reference)
+
     def test_what_is_too_large_for_one_message_comes_in_several(self):
         soap = self.soap()
         consumer, entries = self.consumer(), []
