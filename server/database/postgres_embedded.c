@@ -21,7 +21,7 @@
 #include "lib/base/crc32c.h"
 #include "lib/db/db.h"
 
-#define START_TIMEOUT_NS 60000000000LL /* crash recovery included */
+#define START_TIMEOUT_NS 300000000000LL /* crash recovery of much WAL included */
 #define STOP_TIMEOUT_NS 60000000000LL
 #define REMAINS_TIMEOUT_NS 20000000000LL /* of a killed postmaster's processes */
 #define DYING_TIMEOUT_NS 1000000000LL
@@ -529,7 +529,7 @@ static int fail_start(const Postgres *postgres, StartState state)
         return fail_program(postgres, "postgres");
     }
     return error_add(postgres->errors, ERR_DATABASE, postgres->log_file,
-                     "PostgreSQL did not become ready within a minute");
+                     "PostgreSQL did not become ready within five minutes");
 }
 
 /**
