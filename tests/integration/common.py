@@ -1,5 +1,6 @@
 """What the integration tests share: a server per test class, certificates, patients, small submissions."""
 
+import concurrent.futures
 import os
 import pathlib
 import shutil
@@ -84,6 +85,13 @@ def rows(server, statement, *values):
             return cursor.fetchall()
     finally:
         connection.close()
+
+
+def at_once(*calls):
+    """Calls all of them at the same time, each in a thread; gives what they return. What one of them raises is raised when all have ended."""
+    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+        futures = [pool.submit(call) for call in calls]
+    return [future.result() for future in futures]
 
 
 def make_certs(names):

@@ -7,11 +7,11 @@ import collections
 import json
 import re
 import subprocess
-import time
 
 from lxml import etree
 
 from conformance import client as xds
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.integration import common, imaging
 
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -37,7 +37,7 @@ def value(item, tag):
 
 def dataset(path):
     """A file in the JSON form (PS3.18 F)."""
-    return json.loads(subprocess.run(["dcm2json", str(path)], check=True, capture_output=True, text=True, timeout=60).stdout)
+    return json.loads(subprocess.run(["dcm2json", str(path)], check=True, capture_output=True, text=True, timeout=PATIENCE_S).stdout)
 
 
 class Manifest:
@@ -123,12 +123,12 @@ class Studies:
         server.command("authority", "add", PACS_AUTHORITY, "--facility", PACS, "--kind", "pacs", "--source", "*|*")
         server.command("node", "add", PACS, "--facility", PACS, "--fingerprint", "97" * 32, "--transactions", "*")
         server.command("ae", "add", PACS, "--node", PACS)
-        time.sleep(1.5)  # a running server looks once a second
+        server.wait_until_refreshed()
         self.push_at_hand(reference / "dicom")
         self.models = {path.parent.parent.name: Manifest(path) for path in sorted(self.scenarios.glob("*/ValidateKOS/kos-evaluate.dcm"))}
         for test, model in self.models.items():
-            self.link(model.header["0010,0020"], self.mapped_patient(test))
             self.push(*model.stand_ins(folder), title=PACS)
+            self.link(model.header["0010,0020"], self.mapped_patient(test))  # now, so that no manifest is made of some of them
         self.push_named_by_plans()
 
     def push(self, *files, title="TEST"):
@@ -139,11 +139,11 @@ class Studies:
         """Studies of the reference data; of one only its manifest is there."""
         for study in sorted(studies.glob("study-IDS-*")):
             number = study.name.removeprefix("study-")
-            common.feed(self.server, number)
             files = sorted(study.glob("nist2__0*.dcm"))
             if not files:
                 files = Manifest(study / "nist2__kos.dcm").stand_ins(self.folder)
             self.push(*files)
+            common.feed(self.server, number)
             images = self.standard / number / "images"
             images.mkdir(parents=True)
             for path in files:
@@ -191,19 +191,16 @@ class Studies:
             found[f"{test}/ValidateMetadata/ValidateMetadata"] = [f"{name} is {a} instead of {b}" for name, (a, b) in pairs.items() if a != b]
         return found
 
-    def submitted(self, patient, timeout_s=30):
+    def submitted(self, patient):
         """DocumentEntry and octets of the manifest of a patient, once the server has submitted it."""
         client = common.client(self.server)
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+
+        def entries():
             reply = client.query("FindDocuments", {"$XDSDocumentEntryPatientId": f"'{patient}'",
                                                    "$XDSDocumentEntryStatus": f"('{xds.STATUS}Approved')"})
-            entries = reply.objects("ExtrinsicObject")
-            if entries:
-                (entry,) = entries
-                return entry, common.fetch(client, unique_id_of(entry)).documents()[unique_id_of(entry)]
-            time.sleep(0.2)
-        raise AssertionError(f"no manifest: {common.rows(self.server, 'SELECT manifest_failure FROM imaging_study')}")
+            return reply.objects("ExtrinsicObject")
+        (entry,) = wait_until(entries, lambda: f"no manifest: {common.rows(self.server, 'SELECT manifest_failure FROM imaging_study')}")
+        return entry, common.fetch(client, unique_id_of(entry)).documents()[unique_id_of(entry)]
 
 
 def identifier(entry, scheme):

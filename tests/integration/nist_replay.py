@@ -52,7 +52,7 @@ def replay(reference, server, folder, standard, verbose):
                "--cert", str(folder / "gateway-a.pem"), "--key", str(folder / "gateway-a.key"), "--ca", str(folder / "ca.pem"),
                "--assigning-authority", harness.AUTHORITY, "--repository-uid", harness.REPOSITORY_UID,
                "--schemas", str(reference / "ihe" / "schema"), "--codes", str(codes(reference)), "--json", str(result)]
-    done = subprocess.run(command + ["--verbose"] * verbose, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command + ["--verbose"] * verbose, capture_output=True, text=True, timeout=1800, check=False)
     if verbose:
         print(done.stderr)
     if not result.exists():

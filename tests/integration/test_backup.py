@@ -20,9 +20,11 @@ import psycopg2
 
 from conformance import client as xds, dicomweb
 from tests.harness import dicom, postgres, server as harness
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.integration import common, imaging
 
 WRITERS = 4
+COMMAND_S = 6 * PATIENCE_S  # of one command
 SETTLED_S = 2.2  # a file that changed within 2 s before it was read is read again
 OBJECT = re.compile(r"objects/[0-9a-f]{2}/[0-9a-f]{64}")
 
@@ -35,19 +37,24 @@ AUDITED_SUBMISSIONS = """
 def run(server, *arguments, environment=None, **options):
     """A musubi command with this server's configuration."""
     return subprocess.run([str(harness.binary()), *map(str, arguments), "--config", str(server.config_path)], check=False,
-                          capture_output=True, text=True, timeout=120, env=dict(os.environ, **(environment or {})), **options)
+                          capture_output=True, text=True, timeout=COMMAND_S, env=dict(os.environ, **(environment or {})), **options)
 
 
 def without_config(*arguments):
     """The same without any."""
-    return subprocess.run([str(harness.binary()), *map(str, arguments)], check=False, capture_output=True, text=True, timeout=120)
+    return subprocess.run([str(harness.binary()), *map(str, arguments)], check=False, capture_output=True, text=True, timeout=COMMAND_S)
 
 
 def lose(server):
     """Everything in data_dir is gone."""
     server.stop()
     server.stop_postgres()
-    shutil.rmtree(server.dir / "data")
+    data = server.dir / "data"
+
+    def is_gone():  # what has been killed may still put its files away
+        shutil.rmtree(data, ignore_errors=True)
+        return not data.exists()
+    wait_until(is_gone)
 
 
 class BackupCase(common.ServerCase):
@@ -137,6 +144,11 @@ class Writers:
                     self.failures.append(reply.errors)
         return count
 
+    def wait_for_more(self, count):
+        """So many more that are acknowledged."""
+        wanted = len(self.acknowledged) + count
+        wait_until(lambda: len(self.acknowledged) >= wanted, lambda: f"{len(self.acknowledged)} of {wanted}, {self.failures}")
+
     def __enter__(self):
         for thread in self.threads:
             thread.start()
@@ -154,13 +166,13 @@ class UnderLoad(BackupCase):
     def test_all_that_was_acknowledged_before_comes_back_byte_for_byte(self):
         folder = self.base / "load"
         with Writers(self.server) as writers:
-            time.sleep(1.5)
+            writers.wait_for_more(10)
             self.backup(folder)  # its changes are what the next one adds
-            time.sleep(1)
+            writers.wait_for_more(11)
             began = time.monotonic()
             self.backup(folder)
             ended = time.monotonic()
-            time.sleep(0.5)
+            writers.wait_for_more(1)
         self.assertEqual(writers.failures, [])
         before = [a for a in writers.acknowledged if a[0] < began]
         self.assertGreater(len(before), 20)
@@ -369,7 +381,7 @@ class Folder(BackupCase):
             self.addCleanup(lambda: os.path.exists(odd) and os.unlink(odd))
         for _ in range(2):
             result = subprocess.run([str(harness.binary()), "backup", str(self.copy), "--config", str(self.server.config_path)],
-                                    check=False, capture_output=True, timeout=120)
+                                    check=False, capture_output=True, timeout=COMMAND_S)
             self.assertEqual(result.returncode, 2, result.stderr)
             self.assertIn(b"data/blobs/files/??", result.stderr)
             self.assertIn(b"not UTF-8", result.stderr)
@@ -413,14 +425,8 @@ class Folder(BackupCase):
 
     def test_the_trail_says_who_made_it(self):
         self.backup(self.copy)
-        deadline = time.monotonic() + 10
-        is_told = False
-        while not is_told and time.monotonic() < deadline:
-            found = common.rows(self.server, "SELECT convert_from(raw, 'UTF8') FROM audit_record WHERE event_id = '110106'"
-                                             " AND 'backup' = ANY (event_types)")
-            is_told = any(str(self.copy) in text for (text,) in found)
-            time.sleep(0.1)
-        self.assertTrue(is_told)
+        statement = "SELECT convert_from(raw, 'UTF8') FROM audit_record WHERE event_id = '110106' AND 'backup' = ANY (event_types)"
+        wait_until(lambda: any(str(self.copy) in text for (text,) in common.rows(self.server, statement)))
 
     def test_operators_read_japanese_if_they_like(self):
         self.assertIn("バックアップ", without_config("backup", "verify", self.copy, "--lang", "ja").stdout)
@@ -669,7 +675,7 @@ class Images(BackupCase):
 
     def ask(self, method, path, body=None, headers=None):
         """(headers, bytes) of DICOMweb."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.plain_port, timeout=PATIENCE_S)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()

@@ -1,9 +1,9 @@
 """Remove Metadata and Remove Documents (ITI-62, ITI-86): what forbids them, what is kept of them, and others at the same time."""
 
 import base64
+import functools
 import hashlib
 import random
-import threading
 import time
 
 from conformance import client as xds
@@ -172,16 +172,10 @@ class Removal(Commands):
         soap = self.soap()
         for _ in range(4):
             documents = [self.provide("P7") for _ in range(6)]
-            outcomes = []
-
-            def remove(ids):
-                outcomes.append(remove_metadata(self.soap(), *ids))
-            threads = [threading.Thread(target=remove, args=(ids,)) for _, ids in documents]
-            threads.insert(3, threading.Thread(target=self.server.command, args=("hold", "add", "--patient", "P7", "--reason", "race")))
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            removals = [functools.partial(remove_metadata, self.soap(), *ids) for _, ids in documents]
+            hold_up = functools.partial(self.server.command, "hold", "add", "--patient", "P7", "--reason", "race")
+            outcomes = common.at_once(*removals[:3], hold_up, *removals[3:])
+            del outcomes[3]
             hold = self.run_json("hold", "list")[-1]
             for reply in outcomes:
                 if reply.outcome != "Success":
@@ -324,11 +318,7 @@ class Races(common.ServerCase):
         for document in shared:
             self.assert_success(self.soap().provide(xds.Submission(document.patient, [document])))
         writers = [Writer(self.server, shared, seed) for seed in range(WRITERS)]
-        threads = [threading.Thread(target=writer.run) for writer in writers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        common.at_once(*(writer.run for writer in writers))
         self.assertEqual([problem for writer in writers for problem in writer.problems], [])
         objects = "(SELECT entry_uuid FROM document_entry UNION ALL SELECT entry_uuid FROM folder UNION ALL" \
                   " SELECT entry_uuid FROM submission_set UNION ALL SELECT entry_uuid FROM association)"

@@ -1,6 +1,7 @@
 """Metadata updates beside replacements, changes of status and readers (ITI-57, ITI-92; contract C2, C3)."""
 
 import collections
+import functools
 import random
 import threading
 import unittest
@@ -8,6 +9,7 @@ import unittest
 import psycopg2
 
 from conformance import client as xds
+from tests.harness.waiting import PATIENCE_S
 from tests.integration import common
 
 WRITERS = 8
@@ -94,11 +96,7 @@ class Updates(common.ServerCase):
     def test_writers_of_the_same_documents_leave_sound_lineages(self):
         documents = self.register("U1")
         writers = [Writer(self.server, "U1", documents, seed) for seed in range(WRITERS)]
-        threads = [threading.Thread(target=writer.run) for writer in writers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        common.at_once(*(writer.run for writer in writers))
         self.assertEqual([problem for writer in writers for problem in writer.problems], [])
         confirmed = sum((writer.versions for writer in writers), collections.Counter())
         self.assertGreater(sum(confirmed.values()), 0)
@@ -132,18 +130,13 @@ class Updates(common.ServerCase):
         document = self.register("U2")[0]
         writers = [Writer(self.server, "U2", [document], seed) for seed in range(WRITERS)]
         latest = writers[0].latest(document.unique_id)
-        replies = []
-        barrier = threading.Barrier(WRITERS)
+        barrier = threading.Barrier(WRITERS, timeout=PATIENCE_S)
 
         def send(writer):
             writer.latest = lambda _: latest
             barrier.wait()
-            replies.append(writer.update(document, "ITI-57"))
-        threads = [threading.Thread(target=send, args=(writer,)) for writer in writers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+            return writer.update(document, "ITI-57")
+        replies = common.at_once(*(functools.partial(send, writer) for writer in writers))
         outcomes = collections.Counter("Success" if r.outcome == "Success" else r.errors[0][0] for r in replies)
         self.assertEqual(outcomes, {"Success": 1, "XDSMetadataVersionError": WRITERS - 1})
 
