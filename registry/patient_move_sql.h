@@ -28,7 +28,8 @@ _Static_assert(ASSOCIATION_HAS_MEMBER == 0 && ASSOCIATION_RPLC == 1 && ASSOCIATI
     "association (entry_uuid, source_object, target_object, type, source_kind, target_kind,"       \
     " submission_set_status, status, metadata)"
 
-/* clang-format off: a macro with arguments is part of its line */
+/* A macro with arguments is part of its line. */
+/* clang-format off */
 
 /* Joins as v every version of the logical object. Two probes of an index for each row: of an OR
  * the planner may make a comparison of every row with every other. */

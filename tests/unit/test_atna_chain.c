@@ -130,10 +130,12 @@ static void test_the_head_of_a_lost_chain_is_kept(void **state)
     assert_int_equal(chain_files_write_head(directory, &head), 0);
     assert_int_equal(chain_files_read_head(directory, &head), 1);
     assert_int_equal(head.sequence, 9);
-    (void)snprintf(path, sizeof(path), "%s/chain.new", directory); /* the new name cannot be written */
+    (void)snprintf(path, sizeof(path), "%s/chain.new",
+                   directory); /* the new name cannot be written */
     assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(chain_files_renew(directory, &fresh), -EISDIR);
-    assert_int_equal(chain_files_read_head(directory, &head), 1); /* the old chain is not bare of it */
+    assert_int_equal(chain_files_read_head(directory, &head),
+                     1); /* the old chain is not bare of it */
     assert_int_equal(rmdir(path), 0);
     assert_int_equal(chain_files_renew(directory, &fresh), 0);
     assert_false(uuid_equal(chain, fresh));
