@@ -28,16 +28,17 @@ AUDIT = ["test_audit", "test_transaction_audit"]
 TRUST = ["test_access_commands", "test_containment", "test_hostile", "test_prober", "test_tls", "test_xua"]
 DICOM = ["test_dicom"]
 IMAGING = ["test_imaging"]
-IDENTITY = ["test_fhir", "test_hl7_v3", "test_identity", "test_moves", "test_names", "test_subscribers"]
+IDENTITY = ["test_fhir", "test_hl7_v3", "test_identity", "test_moves", "test_names"]
 UPKEEP = ["test_backup", "test_migration"]
 CHANGES = ["test_changes", "test_history", "test_on_demand", "test_removal", "test_updates"]
-EXCHANGE = ["test_asynchronous", "test_gateway", "test_initiating", "test_lying_communities", "test_subscriptions"]
+EXCHANGE = ["test_asynchronous", "test_gateway", "test_initiating", "test_lying_communities"]
+NOTIFICATION = ["test_subscribers", "test_subscriptions"]
 
 SUITES = [
     Suite("unit", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "unit", "--print-errorlogs"], False, False),
     Suite("lint", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "lint", "--print-errorlogs"], False, False),
     Suite("fuzz corpora", ["meson", "test", "-C", "build/release", "--no-rebuild", "--suite", "fuzz", "--print-errorlogs"], False, False),
-    Suite("integration", [PYTHON, "-m", "tests.integration", *(f"-{name}" for name in AUDIT + TRUST + DICOM + IMAGING + IDENTITY + UPKEEP + CHANGES + EXCHANGE)], False, False),
+    Suite("integration", [PYTHON, "-m", "tests.integration", *(f"-{name}" for name in AUDIT + TRUST + DICOM + IMAGING + IDENTITY + UPKEEP + CHANGES + EXCHANGE + NOTIFICATION)], False, False),
     Suite("audit", [PYTHON, "-m", "tests.integration", *AUDIT], False, False),
     Suite("trust", [PYTHON, "-m", "tests.integration", *TRUST], False, False),
     Suite("dicom", [PYTHON, "-m", "tests.integration", *DICOM], False, False),
@@ -45,6 +46,7 @@ SUITES = [
     Suite("identity", [PYTHON, "-m", "tests.integration", *IDENTITY], False, False),
     Suite("changes", [PYTHON, "-m", "tests.integration", *CHANGES], False, False),
     Suite("exchange", [PYTHON, "-m", "tests.integration", *EXCHANGE], False, False),
+    Suite("notification", [PYTHON, "-m", "tests.integration", *NOTIFICATION], False, False),
     Suite("upkeep", [PYTHON, "-m", "tests.integration", *UPKEEP], False, False),
     Suite("conformance", [PYTHON, "conformance/run.py", "--start-server"], False, False),
     Suite("nist replay", [PYTHON, "-m", "tests.integration.nist_replay"], True, False),
