@@ -63,7 +63,7 @@ class Contained(common.ServerCase):
     def test_status_and_check_config_name_what_holds(self):
         shown = self.server.command("status").stdout
         self.assertRegex(shown, r"(?m)^sandbox\s+(files and )?system calls")
-        self.assertNotIn("not complete", self.server.log())
+        self.assertNotIn("sandbox is not complete", self.server.log())
 
     def test_a_killed_database_is_started_again(self):
         """By the keeper: the serving process may not run programs."""
