@@ -1,17 +1,9 @@
 #pragma once
 
-#include <stdatomic.h>
-
+#include "lib/base/spill.h"
 #include "lib/base/str.h"
 
 /** Bytes that wait on disk for a slow reader, in a file without a name. */
-
-/** What all of them together may take. */
-typedef struct SpillRoom {
-    const char *directory; /* borrowed; NULL: there is no room */
-    uint64_t limit_bytes;
-    atomic_uint_fast64_t used_bytes;
-} SpillRoom;
 
 /** Zeroed but for room: nothing waits. */
 typedef struct Spill {
