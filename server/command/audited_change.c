@@ -2,8 +2,6 @@
 
 #include <unistd.h>
 
-#include "atna/atna.h"
-
 #define HOST_NAME_BYTES 256
 
 static const struct {
@@ -55,9 +53,21 @@ static AuditObject object_of(const CommandContext *context, const AuditedChange 
     };
 }
 
+int audited_event_queue(const CommandContext *context, const AuditEvent *event)
+{
+    char *host_name = arena_calloc(context->arena, HOST_NAME_BYTES, 1);
+    (void)gethostname(host_name, HOST_NAME_BYTES - 1);
+    const AuditConfig config = {.source_id = context->config->audit.source_id,
+                                .host_name = host_name};
+    Audit *audit = audit_new_outbox(&config, context->pool);
+    context->req->reply_to = command_account(context->arena);
+    int rc = audit_queue_event(audit, context->conn, context->req, event);
+    audit_free(audit);
+    return rc;
+}
+
 int audited_change_record(const CommandContext *context, const AuditedChange *change)
 {
-    Request *req = context->req;
     const AuditObject objects[] = {
         object_of(context, change),
         {.kind = AUDIT_OBJECT_PATIENT, .id = change->patient},
@@ -67,13 +77,6 @@ int audited_change_record(const CommandContext *context, const AuditedChange *ch
         .objects = objects,
         .object_count = str_is_empty(change->patient) ? 1 : 2,
     };
-    char *host_name = arena_calloc(context->arena, HOST_NAME_BYTES, 1);
-    (void)gethostname(host_name, HOST_NAME_BYTES - 1);
-    const AuditConfig config = {.source_id = context->config->audit.source_id,
-                                .host_name = host_name};
-    Audit *audit = audit_new_outbox(&config, context->pool);
-    req->reply_to = command_account(context->arena);
-    int rc = audit_queue_event(audit, context->conn, req, &event);
-    audit_free(audit);
-    return rc < 0 ? rc : db_sync(context->conn, req, NULL);
+    int rc = audited_event_queue(context, &event);
+    return rc < 0 ? rc : db_sync(context->conn, context->req, NULL);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "atna/atna.h"
 #include "server/command/command.h"
 
 /**
@@ -35,3 +36,6 @@ typedef struct AuditedChange {
 
 /** Puts the event into the open transaction of context->conn; waits for what is queued there. */
 int audited_change_record(const CommandContext *context, const AuditedChange *change) MUST_CHECK;
+
+/** The same of any event, with the operator's account; the transaction commits what is queued. */
+int audited_event_queue(const CommandContext *context, const AuditEvent *event) MUST_CHECK;
