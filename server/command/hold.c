@@ -180,17 +180,7 @@ static void print_hold(const CommandContext *context, const DbResult *rows, int 
 
 static int run_list(IdentityCommand *command)
 {
-    const CommandContext *context = command->context;
-    DbParams params;
-    DbResult *rows;
-    db_params_init(&params, command->arena);
-    db_param_bool(&params, command->options->all);
-    int rc = db_exec(context->conn, context->req, &select_holds, &params, &rows);
-    if (rc < 0) {
-        return command_status_of(rc);
-    }
-    command_list_rows(command->options, context, rows, hold_json, print_hold);
-    return EXIT_GOOD;
+    return identity_command_list(command, &select_holds, hold_json, print_hold);
 }
 
 /* ---- release ---- */

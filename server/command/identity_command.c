@@ -58,6 +58,21 @@ int identity_command_run(const Options *options, CommandContext *context,
     return status == EXIT_GOOD ? close_command(&command, run(&command)) : status;
 }
 
+int identity_command_list(const IdentityCommand *command, const DbStatement *statement,
+                          RowJsonFn json_of, RowPrintFn print_row)
+{
+    const CommandContext *context = command->context;
+    DbParams params;
+    DbResult *rows;
+    db_params_init(&params, command->arena);
+    db_param_bool(&params, command->options->all);
+    int rc = db_exec(context->conn, context->req, statement, &params, &rows);
+    if (rc == 0) {
+        command_list_rows(command->options, context, rows, json_of, print_row);
+    }
+    return command_status_of(rc);
+}
+
 int identity_command_status(int rc)
 {
     static const ErrorCode of_input[] = {ERR_CONFIGURATION, ERR_HL7_UNKNOWN_KEY_IDENTIFIER,

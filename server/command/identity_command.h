@@ -6,6 +6,7 @@
 #include "pix/identity.h"
 #include "pix/link_view.h"
 #include "server/command/command.h"
+#include "server/command/json.h"
 #include "server/services.h"
 
 /** What the commands that look at identities, or change them, have in common. They run beside a
@@ -35,6 +36,11 @@ int identity_command_run(const Options *options, CommandContext *context,
     {                                                                                              \
         return identity_command_run(options, context, run);                                        \
     }
+
+/** Prints every row of a statement whose one parameter is whether --all is given. @return exit
+ * status */
+int identity_command_list(const IdentityCommand *command, const DbStatement *statement,
+                          RowJsonFn json_of, RowPrintFn print_row);
 
 /** Exit status of a change: what the identity manager refused is the operator's business. */
 int identity_command_status(int rc);
