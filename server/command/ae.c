@@ -55,12 +55,6 @@ typedef struct AeInput {
     Str fingerprint;
 } AeInput;
 
-static int fault(const CommandContext *context, const char *text, Str value)
-{
-    return error_add(&context->req->errors, ERR_CONFIGURATION, "ae", "%s%s%.*s", text,
-                     value.len > 0 ? ": " : "", STR_ARG(value));
-}
-
 static bool is_title(Str title)
 {
     for (size_t i = 0; i < title.len; i++) {
@@ -80,7 +74,8 @@ static int find_node(const CommandContext *context, Str name, int32_t *ret_node)
     db_param_text(&params, name);
     int rc = db_exec(context->conn, context->req, &select_node, &params, &rows);
     if (rc == 0 && db_rows(rows) == 0) {
-        return fault(context, tr("there is no such node; musubi node list shows them"), name);
+        return command_fault(&context->req->errors, "ae",
+                             tr("there is no such node; musubi node list shows them"), name);
     }
     if (rc == 0) {
         *ret_node = db_i32(rows, 0, 0);
@@ -100,8 +95,8 @@ static int find_authorities(const CommandContext *context, const char *list, int
                                   names, count, is_known, ret_ids, ret_count);
     for (size_t i = 0; i < count && rc == 0; i++) {
         if (!is_known[i]) {
-            rc =
-                fault(context, tr("no such authority; musubi authority list shows them"), names[i]);
+            rc = command_fault(&context->req->errors, "ae",
+                               tr("no such authority; musubi authority list shows them"), names[i]);
         }
     }
     return rc;
@@ -113,7 +108,8 @@ static int read_authorities(const CommandContext *context, const Options *option
     size_t count = 0;
     int rc = find_authorities(context, options->authority, &ids, &count);
     if (rc == 0 && count > 1) {
-        rc = fault(context, tr("write one authority"), str_from(options->authority));
+        rc = command_fault(&context->req->errors, "ae", tr("write one authority"),
+                           str_from(options->authority));
     }
     input->authority = rc == 0 && count == 1 ? ids[0] : 0;
     return rc < 0
@@ -133,7 +129,7 @@ static int read_address(const CommandContext *context, Str address, AeInput *inp
     }
     if (colon < 2 || !str_to_u64(str_from_offset(address, colon), &input->port) ||
         input->port == 0 || input->port > MAX_PORT || !str_is_utf8(address)) {
-        return fault(context, tr("write --address HOST:PORT"), address);
+        return command_fault(&context->req->errors, "ae", tr("write --address HOST:PORT"), address);
     }
     input->host = str_slice(address, 0, colon - 1);
     return 0;
@@ -147,18 +143,21 @@ static int read_input(const CommandContext *context, const Options *options, AeI
     int rc =
         is_title(input->title)
             ? 0
-            : fault(context, tr("an AE title has 1 to 16 letters, digits and signs"), input->title);
+            : command_fault(&context->req->errors, "ae",
+                            tr("an AE title has 1 to 16 letters, digits and signs"), input->title);
     if (!options->node) {
-        rc = fault(context, tr("say --node NAME"), STR_EMPTY);
+        rc = command_fault(&context->req->errors, "ae", tr("say --node NAME"), STR_EMPTY);
     }
     if (!str_equal(input->manifest, STR("auto")) && !str_equal(input->manifest, STR("source"))) {
-        rc = fault(context, tr("write --manifest auto or source"), input->manifest);
+        rc = command_fault(&context->req->errors, "ae", tr("write --manifest auto or source"),
+                           input->manifest);
     }
     if (options->fingerprint &&
         !tls_fingerprint_parse(context->arena, str_from(options->fingerprint),
                                &input->fingerprint)) {
-        rc = fault(context, tr("a fingerprint is SHA-256, 64 hexadecimal digits"),
-                   str_from(options->fingerprint));
+        rc = command_fault(&context->req->errors, "ae",
+                           tr("a fingerprint is SHA-256, 64 hexadecimal digits"),
+                           str_from(options->fingerprint));
     }
     rc = MIN(rc, read_address(context, str_from(options->address), input));
     rc = rc < 0 ? rc : find_node(context, str_from(options->node), &input->node);
@@ -217,8 +216,9 @@ static int ae_remove(const Options *options, CommandContext *context)
     int32_t node = 0;
     DbParams params;
     DbResult *result = NULL;
-    int rc = options->node ? find_node(context, str_from(options->node), &node)
-                           : fault(context, tr("say --node NAME"), STR_EMPTY);
+    int rc = options->node
+                 ? find_node(context, str_from(options->node), &node)
+                 : command_fault(&context->req->errors, "ae", tr("say --node NAME"), STR_EMPTY);
     db_params_init(&params, context->arena);
     db_param_i32(&params, node);
     db_param_text(&params, str_trim(str_from(options->arguments[1])));

@@ -23,15 +23,9 @@ typedef struct Parser {
     const AuthorityInput *input;
 } Parser;
 
-static int fault(ErrorList *errors, const char *location, const char *text, Str value)
-{
-    return error_add(errors, ERR_CONFIGURATION, location, "%s%s%.*s", text,
-                     value.len > 0 ? ": " : "", STR_ARG(value));
-}
-
 static void add_fault(const Parser *parser, const char *text, Str value)
 {
-    (void)fault(parser->errors, parser->input->location, text, value);
+    (void)command_fault(parser->errors, parser->input->location, text, value);
 }
 
 /** A text of HL7 that needs no escape. */
@@ -209,7 +203,8 @@ static size_t keep_one_each(ErrorList *errors, const AuthorityRow **rows, size_t
         if (kept == 0 || !str_equal(rows[kept - 1]->oid, rows[i]->oid)) {
             rows[kept++] = rows[i];
         } else if (rows[i]->location) {
-            (void)fault(errors, rows[i]->location, "this OID stands above already", rows[i]->oid);
+            (void)command_fault(errors, rows[i]->location, "this OID stands above already",
+                                rows[i]->oid);
         }
     }
     return kept;
@@ -243,14 +238,16 @@ static void check_derivation(ErrorList *errors, const AuthorityRow *const *rows,
     for (int step = 0; at->derive_from.len > 0; step++) {
         const AuthorityRow *from = find(rows, count, at->derive_from);
         if (!from) {
-            (void)fault(errors, row->location, "derive names an authority that is not configured",
-                        at->derive_from);
+            (void)command_fault(errors, row->location,
+                                "derive names an authority that is not configured",
+                                at->derive_from);
             return;
         }
         if (from == row || step == MAX_DERIVE_STEPS) {
-            (void)fault(errors, row->location,
-                        "derive leads back to the authority itself, or over more than 8 others",
-                        row->derive_from);
+            (void)command_fault(
+                errors, row->location,
+                "derive leads back to the authority itself, or over more than 8 others",
+                row->derive_from);
             return;
         }
         at = from;

@@ -13,6 +13,12 @@
 /** Long enough for a migration of a large database. */
 #define COMMAND_TIMEOUT_MS (24U * 3600 * 1000)
 
+int command_fault(ErrorList *errors, const char *location, const char *text, Str value)
+{
+    return error_add(errors, ERR_CONFIGURATION, location, "%s%s%.*s", text,
+                     value.len > 0 ? ": " : "", STR_ARG(value));
+}
+
 void command_print_errors(const ErrorList *errors)
 {
     for (const Error *error = errors->first; error; error = error->next) {

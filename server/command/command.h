@@ -43,6 +43,9 @@ const char *command_service_conninfo(const CommandContext *context);
 /** Prints the errors collected in the request and frees everything. @return status */
 int command_close(CommandContext *context, int status);
 
+/** Adds "TEXT: VALUE", or TEXT alone for an empty value. @return -ERR_CONFIGURATION */
+int command_fault(ErrorList *errors, const char *location, const char *text, Str value);
+
 /** "musubi: FILE:LINE: text" on stderr for each. */
 void command_print_errors(const ErrorList *errors);
 

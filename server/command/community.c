@@ -15,12 +15,6 @@
 #define DEFAULT_TIMEOUT_MS 10000
 #define MAX_TIMEOUT_MS 600000
 
-static int fault(const CommandContext *context, const char *text, Str value)
-{
-    return error_add(&context->req->errors, ERR_CONFIGURATION, "community", "%s%s%.*s", text,
-                     value.len > 0 ? ": " : "", STR_ARG(value));
-}
-
 static int record(const CommandContext *context, Str home, const char *action, Str detail,
                   Str patient)
 {
@@ -39,7 +33,7 @@ static Str read_url(const CommandContext *context, const char *url, const char *
     const char *problem;
     Str text = str_from(url ? url : otherwise);
     if (!str_is_empty(text) && !endpoint_url_is_good(text, &problem)) {
-        (void)fault(context, problem, text);
+        (void)command_fault(&context->req->errors, "community", problem, text);
     }
     return text;
 }
@@ -48,7 +42,8 @@ static unsigned read_timeout(const CommandContext *context, const char *text)
 {
     uint64_t ms = DEFAULT_TIMEOUT_MS;
     if (text && (!config_parse_duration(str_from(text), &ms) || ms == 0 || ms > MAX_TIMEOUT_MS)) {
-        (void)fault(context, tr("write --timeout as 500ms or 10s, at most 10min"), str_from(text));
+        (void)command_fault(&context->req->errors, "community",
+                            tr("write --timeout as 500ms or 10s, at most 10min"), str_from(text));
         return DEFAULT_TIMEOUT_MS;
     }
     return (unsigned)ms;
@@ -68,19 +63,23 @@ static Community read_input(const CommandContext *context, const Options *option
         .is_enabled = !options->is_disabled,
     };
     if (!oid_is_valid_urn(community.home)) {
-        (void)fault(context, tr("a homeCommunityId is urn:oid: and an OID"), community.home);
+        (void)command_fault(&context->req->errors, "community",
+                            tr("a homeCommunityId is urn:oid: and an OID"), community.home);
     }
     if (str_equal(community.home, str_from(context->config->affinity_domain.home_community_id))) {
-        (void)fault(context, tr("this is the community of this server"), community.home);
+        (void)command_fault(&context->req->errors, "community",
+                            tr("this is the community of this server"), community.home);
     }
     if (!options->url) {
-        (void)fault(context, tr("say --url, the address of its Responding Gateway"), STR_EMPTY);
+        (void)command_fault(&context->req->errors, "community",
+                            tr("say --url, the address of its Responding Gateway"), STR_EMPTY);
     }
     if (options->fingerprint &&
         !tls_fingerprint_parse(context->arena, str_from(options->fingerprint),
                                &community.fingerprint)) {
-        (void)fault(context, tr("a fingerprint is SHA-256, 64 hexadecimal digits"),
-                    str_from(options->fingerprint));
+        (void)command_fault(&context->req->errors, "community",
+                            tr("a fingerprint is SHA-256, 64 hexadecimal digits"),
+                            str_from(options->fingerprint));
     }
     return community;
 }
@@ -96,8 +95,9 @@ static int check_count(const CommandContext *context, Str home)
         others += str_equal(communities[i].home, home) ? 0 : 1;
     }
     if (rc == 0 && others >= COMMUNITIES_MAX) {
-        rc = fault(context, tr("there are 64 communities already, the most that there may be"),
-                   STR_EMPTY);
+        rc = command_fault(&context->req->errors, "community",
+                           tr("there are 64 communities already, the most that there may be"),
+                           STR_EMPTY);
     }
     return rc;
 }
@@ -187,7 +187,7 @@ static InitiatingGateway *open_gateway(const CommandContext *context, Tls **ret_
     char problem[512];
     *ret_tls = services_tls(config, problem, sizeof(problem));
     if (problem[0]) {
-        (void)fault(context, problem, STR_EMPTY);
+        (void)command_fault(&context->req->errors, "community", problem, STR_EMPTY);
     }
     const InitiatingGatewayConfig gateway = {
         .tls = *ret_tls,
@@ -270,9 +270,12 @@ static int patient_change(const Options *options, CommandContext *context, const
     bool is_changed = false;
     Str home = str_from(options->arguments[2]);
     Str patient = str_from(options->arguments[3]);
-    int rc = is_cx(patient) ? 0 : fault(context, tr("write an id as ID^^^&OID&ISO"), patient);
+    int rc = is_cx(patient) ? 0
+                            : command_fault(&context->req->errors, "community",
+                                            tr("write an id as ID^^^&OID&ISO"), patient);
     if (rc == 0 && !str_is_empty(foreign_id) && !is_cx(foreign_id)) {
-        rc = fault(context, tr("write an id as ID^^^&OID&ISO"), foreign_id);
+        rc = command_fault(&context->req->errors, "community", tr("write an id as ID^^^&OID&ISO"),
+                           foreign_id);
     }
     rc = rc < 0 ? rc : command_begin(context);
     rc = rc < 0 ? rc

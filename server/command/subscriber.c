@@ -28,12 +28,6 @@ typedef struct SubscriberInput {
     SubscriberKind kind;
 } SubscriberInput;
 
-static int fault(const CommandContext *context, const char *text, Str value)
-{
-    return error_add(&context->req->errors, ERR_CONFIGURATION, "subscriber add", "%s%s%.*s", text,
-                     value.len > 0 ? ": " : "", STR_ARG(value));
-}
-
 static bool is_name(Str name)
 {
     for (size_t i = 0; i < name.len; i++) {
@@ -70,7 +64,8 @@ static int read_authorities(const CommandContext *context, Str list, SubscriberR
     }
     for (size_t i = 0; i < count; i++) {
         if (!is_known[i]) {
-            (void)fault(context, "no such authority; musubi authority list shows them", names[i]);
+            (void)command_fault(&context->req->errors, "subscriber add",
+                                "no such authority; musubi authority list shows them", names[i]);
         }
     }
     row->authorities = ids;
@@ -87,11 +82,13 @@ static void check_receiver(const CommandContext *context, const Options *options
     input->row.facility =
         bar == SIZE_MAX ? STR_EMPTY : str_trim(str_from_offset(receiver, bar + 1));
     if (receiver.len > MAX_RECEIVER_LEN || !str_is_utf8(receiver)) {
-        (void)fault(context, "the receiver is too long", STR_EMPTY);
+        (void)command_fault(&context->req->errors, "subscriber add", "the receiver is too long",
+                            STR_EMPTY);
     }
     if (input->kind == SUBSCRIBER_CONSUMER_V3 && !str_is_empty(receiver) &&
         !oid_is_valid(receiver)) {
-        (void)fault(context, "the receiver of a consumer-v3 is the OID of its device", receiver);
+        (void)command_fault(&context->req->errors, "subscriber add",
+                            "the receiver of a consumer-v3 is the OID of its device", receiver);
     }
 }
 
@@ -106,25 +103,29 @@ static void read_input(const CommandContext *context, const Options *options,
                            .fingerprint = STR_EMPTY};
     Str fingerprint = str_from(options->fingerprint);
     if (!is_name(row->name)) {
-        (void)fault(context, "a subscriber's name has up to 64 letters, digits and . _ -",
-                    row->name);
+        (void)command_fault(&context->req->errors, "subscriber add",
+                            "a subscriber's name has up to 64 letters, digits and . _ -",
+                            row->name);
     }
     if (!subscriber_kind_parse(row->kind, &input->kind)) {
-        (void)fault(context, "say --kind consumer-v2, consumer-v3 or registry", row->kind);
+        (void)command_fault(&context->req->errors, "subscriber add",
+                            "say --kind consumer-v2, consumer-v3 or registry", row->kind);
         return;
     }
     if (!subscriber_url_is_good(input->kind, row->url)) {
         const char *text =
             str_printf(context->arena, "write --url as %s", subscriber_url_forms(input->kind)).data;
-        (void)fault(context, text, row->url);
+        (void)command_fault(&context->req->errors, "subscriber add", text, row->url);
     }
     if (!str_is_empty(fingerprint) &&
         !tls_fingerprint_parse(context->arena, fingerprint, &row->fingerprint)) {
-        (void)fault(context, "a fingerprint is SHA-256, 64 hexadecimal digits", fingerprint);
+        (void)command_fault(&context->req->errors, "subscriber add",
+                            "a fingerprint is SHA-256, 64 hexadecimal digits", fingerprint);
     }
     if (input->kind == SUBSCRIBER_REGISTRY && options->authorities) {
-        (void)fault(context, "a registry is told of the affinity domain: leave --authorities out",
-                    STR_EMPTY);
+        (void)command_fault(&context->req->errors, "subscriber add",
+                            "a registry is told of the affinity domain: leave --authorities out",
+                            STR_EMPTY);
     }
     check_receiver(context, options, input);
 }
@@ -134,8 +135,9 @@ static int check_count(const CommandContext *context, const SubscriberRow *row)
     int64_t count = 0;
     int rc = subscriber_table_count_others(context->conn, context->req, row->name, &count);
     if (rc == 0 && count >= MAX_SUBSCRIBERS) {
-        rc = fault(context, "there are 50 subscribers already, the most that there may be",
-                   STR_EMPTY);
+        rc = command_fault(&context->req->errors, "subscriber add",
+                           "there are 50 subscribers already, the most that there may be",
+                           STR_EMPTY);
     }
     return rc;
 }
@@ -145,8 +147,9 @@ static int store(const CommandContext *context, const SubscriberRow *row,
 {
     int rc = subscriber_table_store(context->conn, context->req, row, ret_stored);
     if (rc == 0 && *ret_stored == SUBSCRIBER_OF_OTHER_KIND) {
-        rc = fault(context, "it is of another kind; remove it first, or use another name",
-                   row->name);
+        rc =
+            command_fault(&context->req->errors, "subscriber add",
+                          "it is of another kind; remove it first, or use another name", row->name);
     }
     const AuditedChange change = {
         .kind = CHANGED_SUBSCRIBER, .name = row->name, .action = "set", .detail = row->url};
